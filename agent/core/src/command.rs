@@ -1,0 +1,196 @@
+//! What is proposed to the log, and what comes of it.
+
+use crate::id::{Epoch, NodeId, ServerId};
+use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use crate::stick::{StickEntry, StickKey};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use thiserror::Error;
+
+/// A command with the time at which it was proposed; the state machine has no clock of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// The proposer's clock. The state takes the maximum with what it has seen.
+    pub at: Timestamp,
+    /// Who asked for it; empty for the cluster itself.
+    pub by: String,
+    /// What is asked for.
+    pub command: Command,
+}
+
+impl fmt::Display for Stamped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.command)
+    }
+}
+
+/// Everything that can change the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// The first entry of a new cluster.
+    Found {
+        /// A UUID that tells this cluster from every other.
+        cluster_id: NodeId,
+        /// Timers, the same on all nodes for ever.
+        timing: Timing,
+    },
+    /// A new configuration.
+    Configure {
+        /// What it says.
+        config: ClusterConfig,
+        /// As the operator wrote it.
+        text: String,
+        /// The version it was made from; `None`: whatever is there.
+        expect: Option<u64>,
+    },
+    /// An earlier configuration again, as a new version. `None`: the one before the current.
+    Rollback(Option<u64>),
+    /// What the operator wants of servers or of a node.
+    SetAdmin {
+        /// Of what.
+        target: AdminTarget,
+        /// What.
+        order: AdminOrder,
+        /// Even if no usable server remains.
+        force: bool,
+    },
+    /// A drain ended: empty, or its deadline passed.
+    DrainEnded {
+        /// Of what.
+        target: AdminTarget,
+        /// The deadline passed and sessions are left: they are cut.
+        cut: bool,
+    },
+    /// What the leader observed.
+    Health(Vec<HealthChange>),
+    /// Clients that were bound or came back.
+    Bind(Vec<(StickKey, StickEntry)>),
+    /// A node becomes known; it is a learner until consensus makes it a voter.
+    AddMember(Member),
+    /// A node is forgotten.
+    RemoveMember(NodeId),
+    /// A node tells its version and addresses at start.
+    UpdateMember(Member),
+    /// A leader holds the addresses from now on.
+    Holder {
+        /// The node that holds.
+        node: NodeId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Why the address came to it.
+        reason: String,
+    },
+    /// A line for the event log.
+    Note {
+        /// See [`crate::events::EventRecord::kind`].
+        kind: String,
+        /// One line.
+        text: String,
+    },
+}
+
+/// Of what an administrative state is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdminTarget {
+    /// A node: all servers on it, and whether it may hold the address.
+    Node(NodeId),
+    /// Some servers.
+    Servers(Vec<ServerId>),
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminOrder {
+    /// The state.
+    pub state: AdminState,
+    /// What a drain does with bound clients.
+    pub sticky: Sticky,
+    /// When a drain cuts what is left.
+    pub deadline: Option<Timestamp>,
+    /// What follows once it is drained; `None`: it stays drained.
+    pub then: Option<AdminState>,
+    /// Why, for other people.
+    pub reason: String,
+}
+
+/// One server went up or down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthChange {
+    /// Which.
+    pub server: ServerId,
+    /// Whether it is usable now.
+    pub up: bool,
+    /// What was seen, e.g. `L4CON`.
+    pub why: String,
+}
+
+/// What an accepted command did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// The configuration now has this version; what changed, a line each.
+    Configured(u64, Vec<String>),
+    /// These servers are affected, as `backend/server`.
+    Affected(Vec<String>),
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum Rejection {
+    /// Somebody else changed the configuration meanwhile.
+    #[error("the configuration is at version {now}, this change was made from version {expected}: look at `ha-cli diff` again, then apply again")]
+    ConfigMoved {
+        /// Current version.
+        now: u64,
+        /// What the proposer had seen.
+        expected: u64,
+    },
+    /// No such version is kept.
+    #[error("version {0} of the configuration is not kept: `ha-cli config history` shows those that are")]
+    VersionUnknown(u64),
+    /// There is nothing to roll back to.
+    #[error("there is no earlier version of the configuration")]
+    NoEarlierVersion,
+    /// No such node.
+    #[error("there is no node {0}: `ha-cli status` shows the nodes")]
+    NodeUnknown(String),
+    /// No such server.
+    #[error("there is no server with id {0}: `ha-cli status` shows the servers")]
+    ServerUnknown(ServerId),
+    /// That id belongs to a member.
+    #[error("the node id {0} is taken by {1}: choose another with --id, or remove that node first")]
+    IdTaken(NodeId, String),
+    /// That name belongs to a member.
+    #[error("the node name {0} is taken: set another `name` in agent.toml, or remove that node first (`ha-cli member remove {0}`)")]
+    NameTaken(String),
+    /// That address belongs to a member.
+    #[error("the address {0} is taken by node {1}: set another `listen` in agent.toml")]
+    AddressTaken(String, String),
+    /// Nobody would be left to serve.
+    #[error("backend {backend} would have no usable server left: make another one ready first, or say --force")]
+    LastServer {
+        /// Of which backend.
+        backend: String,
+    },
+    /// The cluster exists already.
+    #[error("this cluster was founded already")]
+    AlreadyFounded,
+    /// A server names a node that is not there.
+    #[error("backend {backend}, server {server}: there is no node {node}")]
+    NodeOfServerUnknown {
+        /// Backend.
+        backend: String,
+        /// Server.
+        server: String,
+        /// Node.
+        node: String,
+    },
+    /// An old leader tried to say that it holds.
+    #[error("epoch {0} is over, the holder is of epoch {1}")]
+    EpochOver(Epoch, Epoch),
+}
+
+/// What the log answers to a proposal.
+pub type Answer = Result<Outcome, Rejection>;

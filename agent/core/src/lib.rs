@@ -1,0 +1,26 @@
+//! The pure half of `ha-agent`: everything that is decided, nothing that acts.
+//!
+//! ```text
+//!   model ----> state (what all nodes agree on, changed by commands only)
+//!                 |
+//!                 v
+//!   lease, health, balance, stick --> controller: step(now, event) -> actions
+//!                                         |
+//!                                         v
+//!                                       view (the one snapshot that proxy and API read)
+//! ```
+//!
+//! There is no clock, socket, lock or random source here: `now` is an argument.
+
+pub mod balance;
+pub mod command;
+pub mod controller;
+pub mod events;
+pub mod health;
+pub mod id;
+pub mod lease;
+pub mod model;
+pub mod state;
+pub mod stick;
+pub mod time;
+pub mod view;

@@ -1,0 +1,394 @@
+//! What the operator describes: virtual IPs, frontends, backends, servers. Plain data, already validated.
+//!
+//! The words are HAProxy's and mean the same; defaults are named here, once.
+
+use crate::id::NodeId;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Everything in `cluster.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterConfig {
+    /// Shown to operators.
+    pub name: String,
+    /// The addresses that move. The leader holds all of them.
+    pub virtual_ips: Vec<VirtualIp>,
+    /// Where clients arrive.
+    pub frontends: Vec<Frontend>,
+    /// Sets of servers.
+    pub backends: Vec<Backend>,
+    /// Whether the address returns to a preferred node.
+    pub failback: Failback,
+    /// How many client bindings are kept in all; the least recently used go first.
+    pub bindings_max: u32,
+    /// The port where the TCP proxy of a node listens for intercepted traffic.
+    pub proxy_port: u16,
+}
+
+/// [`ClusterConfig::bindings_max`] when the file does not say.
+pub const BINDINGS_MAX: u32 = 100_000;
+/// [`ClusterConfig::proxy_port`] when the file does not say.
+pub const PROXY_PORT: u16 = 15_000;
+
+/// An address that moves between nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualIp {
+    /// Unique.
+    pub name: String,
+    /// The address itself; added as /32 or /128.
+    pub address: IpAddr,
+    /// Length of the subnet it lies in, as written by the operator.
+    pub prefix: u8,
+}
+
+/// Where clients arrive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontend {
+    /// Unique.
+    pub name: String,
+    /// Name of a [`VirtualIp`].
+    pub virtual_ip: String,
+    /// Ports, sorted and without overlap.
+    pub listeners: Vec<PortRange>,
+    /// Name of a [`Backend`].
+    pub backend: String,
+    /// Sessions at once; 0 = unlimited. Above it, new connections wait in the kernel's backlog.
+    pub maxconn: u32,
+    /// A session in which the client says nothing for so long ends. Zero: never.
+    pub client_timeout: Duration,
+}
+
+/// Ports `first..=last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortRange {
+    /// Lowest port, at least 1.
+    pub first: u16,
+    /// Highest port, not below `first`.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Whether `port` is one of these.
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+
+    /// Whether some port is in both.
+    pub const fn overlaps(self, other: PortRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+/// A named set of servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Unique.
+    pub name: String,
+    /// Which server a client without a binding gets.
+    pub balance: Balance,
+    /// Whether and how a client comes back to its server.
+    pub persistence: Option<Persistence>,
+    /// How the health of its servers is found out; `None`: they count as up.
+    pub check: Option<Check>,
+    /// What happens to the sessions of a server that goes down.
+    pub on_down: OnDown,
+    /// How long one connect may take.
+    pub connect_timeout: Duration,
+    /// A session in which the server says nothing for so long ends. Zero: never.
+    pub server_timeout: Duration,
+    /// How long a session may wait for a free slot of its server.
+    pub queue_timeout: Duration,
+    /// Sessions that may wait for one server; 0 = unlimited. At the bound a session goes elsewhere.
+    pub maxqueue: u32,
+    /// Further tries after a connect that failed (HAProxy: `retries`, default 3).
+    pub retries: u32,
+    /// Whether those tries go to other servers.
+    pub redispatch: bool,
+    /// Failed connects of real traffic in a row that count as one failed check; `None`: they do not count.
+    pub observe: Option<u32>,
+    /// The servers, in the order of the file.
+    pub servers: Vec<Server>,
+}
+
+/// One address in a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Unique in its backend.
+    pub name: String,
+    /// Name of the node it runs on, when it is co-located: its address is the node's.
+    pub node: Option<String>,
+    /// Its address, when `node` does not give it.
+    pub address: Option<IpAddr>,
+    /// Its port; `None`: the one that the client asked for.
+    pub port: Option<u16>,
+    /// 0..=256. 0 gets nobody new.
+    pub weight: u16,
+    /// Used only when no other server is usable.
+    pub backup: bool,
+    /// Sessions at once; 0 = unlimited.
+    pub maxconn: u32,
+}
+
+/// Which server a client without a binding gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Balance {
+    /// By turns, in proportion to the weights, smoothly.
+    #[default]
+    RoundRobin,
+    /// The server with the fewest sessions for its weight.
+    LeastConn,
+    /// By a consistent hash of the client's address.
+    Source,
+    /// The first with a free slot, in the order of the file; ignores weights.
+    First,
+    /// The less loaded of two drawn by weight.
+    Random,
+}
+
+/// A client comes back to its server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Persistence {
+    /// How long a binding outlives its last use.
+    pub expire: Duration,
+    /// Backends with the same group share their bindings. The default is the backend's own name.
+    pub group: String,
+    /// Leading bits of an IPv4 address that make the key.
+    pub mask_v4: u8,
+    /// Leading bits of an IPv6 address that make the key.
+    pub mask_v6: u8,
+    /// Whether a new binding is committed before the first byte.
+    pub mode: BindingMode,
+}
+
+/// When the first byte of a newly bound client is forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BindingMode {
+    /// After a majority has the binding on disk.
+    #[default]
+    Commit,
+    /// At once; a leader that dies within milliseconds takes the binding with it.
+    Async,
+}
+
+/// A TCP health check, as HAProxy's: up after `rise` passes, down after `fall` failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The port that is connected to; `None`: the server's own.
+    pub port: Option<u16>,
+    /// Between two checks of a server that is up.
+    pub inter: Duration,
+    /// Between two checks while the state is changing.
+    pub fastinter: Duration,
+    /// Between two checks of a server that is down.
+    pub downinter: Duration,
+    /// How long one check may take.
+    pub timeout: Duration,
+    /// Passes in a row that make it up. At least 1.
+    pub rise: u16,
+    /// Failures in a row that make it down. At least 1.
+    pub fall: u16,
+    /// How the check's connection ends.
+    pub close: CheckClose,
+}
+
+/// How a check closes its connection (HAProxy's `linger`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckClose {
+    /// One RST: leaves nothing behind on the server.
+    #[default]
+    Rst,
+    /// A clean FIN.
+    Fin,
+}
+
+/// What happens to the sessions of a server that goes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnDown {
+    /// They are cut at once, so that clients reconnect.
+    #[default]
+    Purge,
+    /// They are left alone.
+    Keep,
+}
+
+/// Whether the address returns to a preferred node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failback {
+    /// It stays where it is.
+    #[default]
+    Never,
+    /// It returns to `prefer` once that node was healthy for `hold_down`.
+    Auto {
+        /// Name of a node.
+        prefer: String,
+        /// How long it must have been healthy.
+        hold_down: Duration,
+    },
+    /// Only by `ha-cli move-leader`.
+    Manual,
+}
+
+/// Timers of consensus and lease. Equal on all nodes: part of the cluster's identity from `init` on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Timing {
+    /// One site: heartbeat 50 ms, election 150-300 ms.
+    #[default]
+    Lan,
+    /// One switch: heartbeat 25 ms, election 80-160 ms.
+    Fast,
+    /// Several sites: heartbeat 250 ms, election 1-2 s.
+    Wan,
+}
+
+impl Timing {
+    /// Between two heartbeats of the leader.
+    pub const fn heartbeat(self) -> Duration {
+        Duration::from_millis(match self {
+            Timing::Lan => 50,
+            Timing::Fast => 25,
+            Timing::Wan => 250,
+        })
+    }
+
+    /// Silence after which a follower campaigns: at least, at most.
+    pub const fn election(self) -> (Duration, Duration) {
+        let (min, max) = match self {
+            Timing::Lan => (150, 300),
+            Timing::Fast => (80, 160),
+            Timing::Wan => (1000, 2000),
+        };
+        (Duration::from_millis(min), Duration::from_millis(max))
+    }
+
+    /// How long a voter stays promised to a leader. `lifetime_only` is for nodes whose only fence counts in seconds.
+    pub const fn promise(self) -> Duration {
+        self.election().1
+    }
+
+    /// How long after sending a `Lease` the leader may hold on the strength of it.
+    ///
+    /// `LEASE * (1 + rho) + stop <= PROMISE * (1 - rho)`: four fifths leave 20 % for drift and for stopping.
+    pub const fn lease(self) -> Duration {
+        Duration::from_millis(self.promise().as_millis() as u64 * 4 / 5)
+    }
+
+    /// Between two `Lease` messages.
+    pub const fn lease_every(self) -> Duration {
+        Duration::from_millis(self.lease().as_millis() as u64 / 6)
+    }
+
+    /// The word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Timing::Lan => "lan",
+            Timing::Fast => "fast",
+            Timing::Wan => "wan",
+        }
+    }
+
+    /// The timing that a word names.
+    pub fn from_word(word: &str) -> Option<Timing> {
+        [Timing::Lan, Timing::Fast, Timing::Wan].into_iter().find(|t| t.word() == word)
+    }
+}
+
+/// What a node is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Votes, may hold the virtual IP, carries traffic.
+    #[default]
+    Server,
+    /// Votes only.
+    Witness,
+}
+
+impl Role {
+    /// The word in the file and on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Role::Server => "server",
+            Role::Witness => "witness",
+        }
+    }
+}
+
+/// A node as the cluster knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name, unique.
+    pub name: String,
+    /// Where peers and operators reach its agent.
+    pub listen: SocketAddr,
+    /// Where the servers on it listen.
+    pub address: IpAddr,
+    /// What it is for.
+    pub role: Role,
+    /// Version of its agent.
+    pub version: String,
+}
+
+/// What the operator wants of a server or node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AdminState {
+    /// Normal.
+    #[default]
+    Ready,
+    /// No new clients; still checked; bound clients as [`Sticky`] says.
+    Drain,
+    /// No traffic, no checks.
+    Maintenance,
+}
+
+impl AdminState {
+    /// The word on the wire and in tables.
+    pub const fn word(self) -> &'static str {
+        match self {
+            AdminState::Ready => "ready",
+            AdminState::Drain => "drain",
+            AdminState::Maintenance => "maint",
+        }
+    }
+}
+
+/// What a drain does with clients that are bound to the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sticky {
+    /// They may still come back to it (HAProxy's drain).
+    #[default]
+    Honour,
+    /// Their next connection goes elsewhere.
+    Move,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lease_ends_before_the_promise_with_drift_and_a_stop_to_spare() {
+        for timing in [Timing::Lan, Timing::Fast, Timing::Wan] {
+            let (lease, promise) = (timing.lease().as_secs_f64(), timing.promise().as_secs_f64());
+            let (rho, stop) = (0.01, 0.020);
+            assert!(lease * (1.0 + rho) + stop <= promise * (1.0 - rho), "{timing:?}");
+            assert!(timing.lease_every() * 4 < timing.lease(), "several per LEASE: {timing:?}");
+        }
+    }
+
+    #[test]
+    fn port_ranges_overlap_when_they_share_a_port() {
+        let r = |first, last| PortRange { first, last };
+        for (a, b, overlap) in [(r(1, 1), r(2, 2), false), (r(1, 5), r(5, 9), true), (r(3, 4), r(1, 9), true), (r(1, 4), r(5, 9), false)] {
+            assert_eq!((a.overlaps(b), b.overlaps(a)), (overlap, overlap), "{a} {b}");
+        }
+    }
+}

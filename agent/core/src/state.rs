@@ -1,0 +1,277 @@
+//! What all nodes agree on, and the one road by which it changes: [`ClusterState::apply`].
+//!
+//! ```text
+//!   Stamped command --apply--> Answer        a refused command changes nothing but the clock
+//!        |                        |
+//!        v                        v
+//!   facts (Arc: members, config, admin, health, holder, events)     stick (bindings)
+//! ```
+//!
+//! No clock and no randomness: two nodes that applied the same log have the same state, byte for byte.
+
+mod admin;
+pub mod configure;
+mod members;
+
+use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
+use crate::events::EventLog;
+use crate::id::{Epoch, NodeId, ServerId};
+use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use crate::stick::{StickEntry, StickIndex, StickKey};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Earlier configurations that are kept for rollback, the current one included.
+pub const HISTORY_MAX: usize = 11;
+/// Bindings that one command looks at to find expired ones.
+const PURGE_BUDGET: usize = 256;
+
+/// The replicated state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterState {
+    /// The newest stamp of any command.
+    pub clock: Timestamp,
+    /// Everything but the bindings; shared with readers, copied when it changes.
+    pub facts: Arc<Facts>,
+    /// Which client belongs to which server.
+    pub stick: StickIndex,
+}
+
+/// Everything but the bindings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Tells this cluster from every other; nil until it is founded.
+    pub cluster_id: NodeId,
+    /// Timers, the same on all nodes for ever.
+    pub timing: Timing,
+    /// The nodes that are known, learners included.
+    pub members: Arc<BTreeMap<NodeId, Member>>,
+    /// What the operator described.
+    pub config: Arc<ClusterConfig>,
+    /// Grows by one with each configuration.
+    pub config_version: u64,
+    /// The newest versions, the current one last.
+    pub history: Arc<VecDeque<ConfigVersion>>,
+    /// The number of each server, by backend and name; kept while it is configured.
+    pub server_ids: Arc<BTreeMap<(String, String), ServerId>>,
+    /// The next number to give.
+    pub next_server_id: u32,
+    /// What is wanted of servers; absent: ready.
+    pub server_admin: BTreeMap<ServerId, AdminRecord>,
+    /// What is wanted of nodes; absent: ready.
+    pub node_admin: BTreeMap<NodeId, AdminRecord>,
+    /// What the checks say; absent: up.
+    pub health: Arc<BTreeMap<ServerId, HealthRecord>>,
+    /// Who holds the addresses, as far as the log knows.
+    pub holder: Option<HolderRecord>,
+    /// What happened.
+    pub events: Arc<EventLog>,
+}
+
+/// One kept configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigVersion {
+    /// Its number.
+    pub version: u64,
+    /// When it was applied.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// What changed, a line each.
+    pub changes: Vec<String>,
+    /// As it was written.
+    pub text: String,
+    /// What it says.
+    pub config: Arc<ClusterConfig>,
+}
+
+/// What is wanted of a server or node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminRecord {
+    /// The state.
+    pub state: AdminState,
+    /// What a drain does with bound clients.
+    pub sticky: Sticky,
+    /// When a drain cuts what is left.
+    pub deadline: Option<Timestamp>,
+    /// What follows a drain.
+    pub then: Option<AdminState>,
+    /// The deadline passed: sessions that are left are cut.
+    pub cut: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What the checks say of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRecord {
+    /// Whether it is usable.
+    pub up: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// What was seen.
+    pub why: String,
+}
+
+/// Who holds the addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderRecord {
+    /// The node.
+    pub node: NodeId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+impl ClusterState {
+    /// The one road in: applies a command, or says why it changes nothing.
+    pub fn apply(&mut self, stamped: &Stamped) -> Answer {
+        self.clock = self.clock.max(stamped.at);
+        let by = stamped.by.as_str();
+        let answer = match &stamped.command {
+            Command::Bind(bindings) => Ok(self.bind(bindings)),
+            other => self.change_facts(other, by),
+        };
+        debug_assert!(self.holder_is_known(), "the holder is a member");
+        answer
+    }
+
+    /// Changes a copy of the facts and keeps it only if the command was accepted.
+    fn change_facts(&mut self, command: &Command, by: &str) -> Answer {
+        let mut next = Facts::clone(&self.facts);
+        let at = self.clock;
+        let outcome = match command {
+            Command::Found { cluster_id, timing } => next.found(*cluster_id, *timing),
+            Command::Configure { config, text, expect } => next.configure(config, text, *expect, at, by),
+            Command::Rollback(version) => next.rollback(*version, at, by),
+            Command::SetAdmin { target, order, force } => next.set_admin(target, order, *force, at, by),
+            Command::DrainEnded { target, cut } => next.drain_ended(target, *cut, at),
+            Command::Health(changes) => Ok(next.note_health(changes, at)),
+            Command::Bind(_) => Ok(Outcome::Done),
+            Command::AddMember(member) => next.add_member(member, at, by),
+            Command::RemoveMember(node) => next.remove_member(*node, at, by),
+            Command::UpdateMember(member) => next.update_member(member, at),
+            Command::Holder { node, epoch, reason } => next.note_holder(*node, *epoch, reason, at),
+            Command::Note { kind, text } => {
+                next.event(at, kind, text.clone(), by);
+                Ok(Outcome::Done)
+            }
+        }?;
+        let servers_changed = !Arc::ptr_eq(&next.server_ids, &self.facts.server_ids);
+        self.facts = Arc::new(next);
+        if servers_changed {
+            let known: std::collections::BTreeSet<ServerId> = self.facts.server_ids.values().copied().collect();
+            self.stick.remove_where(|_, e| !known.contains(&e.server));
+        }
+        Ok(outcome)
+    }
+
+    fn bind(&mut self, bindings: &[(StickKey, StickEntry)]) -> Outcome {
+        let max = self.facts.config.bindings_max;
+        for (key, entry) in bindings {
+            self.stick.put(key.clone(), *entry, max);
+        }
+        self.stick.purge_expired(self.clock, PURGE_BUDGET);
+        Outcome::Done
+    }
+
+    fn holder_is_known(&self) -> bool {
+        self.facts.holder.as_ref().is_none_or(|h| self.facts.members.contains_key(&h.node))
+    }
+}
+
+impl Facts {
+    /// The number of a configured server.
+    pub fn server_id(&self, backend: &str, server: &str) -> Option<ServerId> {
+        // The map is small and asked when a view is made, so two short-lived strings do no harm.
+        self.server_ids.get(&(backend.to_owned(), server.to_owned())).copied()
+    }
+
+    /// Backend and name of a server.
+    pub fn server_name(&self, id: ServerId) -> Option<(&str, &str)> {
+        self.server_ids.iter().find(|(_, i)| **i == id).map(|((b, s), _)| (b.as_str(), s.as_str()))
+    }
+
+    /// The member with that name.
+    pub fn member_named(&self, name: &str) -> Option<&Member> {
+        self.members.values().find(|m| m.name == name)
+    }
+
+    /// Whether the checks call it usable. A server without checks, or never checked, is.
+    pub fn is_up(&self, id: ServerId) -> bool {
+        self.health.get(&id).is_none_or(|h| h.up)
+    }
+
+    /// The stricter of what is wanted of a server and of the node it runs on.
+    pub fn effective_admin(&self, id: ServerId, node: Option<NodeId>) -> AdminRecord {
+        let of_server = self.server_admin.get(&id);
+        let of_node = node.and_then(|n| self.node_admin.get(&n));
+        match (of_server, of_node) {
+            (Some(s), Some(n)) if n.state > s.state => n.clone(),
+            (Some(s), _) => s.clone(),
+            (None, Some(n)) => n.clone(),
+            (None, None) => AdminRecord::default(),
+        }
+    }
+
+    /// The name of a node, or its id when it is not known.
+    pub fn node_name(&self, id: NodeId) -> String {
+        self.members.get(&id).map_or_else(|| id.to_string(), |m| m.name.clone())
+    }
+
+    fn found(&mut self, cluster_id: NodeId, timing: Timing) -> Answer {
+        if self.cluster_id != NodeId::default() {
+            return Err(Rejection::AlreadyFounded);
+        }
+        (self.cluster_id, self.timing) = (cluster_id, timing);
+        Ok(Outcome::Done)
+    }
+
+    fn note_health(&mut self, changes: &[HealthChange], at: Timestamp) -> Outcome {
+        let mut health = BTreeMap::clone(&self.health);
+        for change in changes {
+            let Some((backend, server)) = self.server_name(change.server) else { continue };
+            let name = format!("{backend}/{server}");
+            let was_up = health.get(&change.server).is_none_or(|h| h.up);
+            if was_up != change.up || !health.contains_key(&change.server) {
+                health.insert(change.server, HealthRecord { up: change.up, since: at, why: change.why.clone() });
+            }
+            if was_up != change.up {
+                let word = if change.up { "UP" } else { "DOWN" };
+                self.event(at, "health", format!("server {name} is {word}: {}", change.why), "");
+            }
+        }
+        self.health = Arc::new(health);
+        Outcome::Done
+    }
+
+    fn note_holder(&mut self, node: NodeId, epoch: Epoch, reason: &str, at: Timestamp) -> Answer {
+        if let Some(now) = &self.holder
+            && now.epoch > epoch
+        {
+            return Err(Rejection::EpochOver(epoch, now.epoch));
+        }
+        if !self.members.contains_key(&node) {
+            return Err(Rejection::NodeUnknown(node.to_string()));
+        }
+        self.event(at, "holder", format!("{} holds the virtual IP, epoch {epoch}: {reason}", self.node_name(node)), "");
+        self.holder = Some(HolderRecord { node, epoch, since: at, reason: reason.to_owned() });
+        Ok(Outcome::Done)
+    }
+
+    fn event(&mut self, at: Timestamp, kind: &str, text: String, by: &str) {
+        Arc::make_mut(&mut self.events).add(at, kind, text, by);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Drain, maintenance, ready: what the operator wants, and what follows a drain.
+
+use super::{AdminRecord, Facts};
+use crate::command::{AdminOrder, AdminTarget, Answer, Outcome, Rejection};
+use crate::id::{NodeId, ServerId};
+use crate::model::{AdminState, Server};
+use crate::time::Timestamp;
+
+impl Facts {
+    pub(super) fn set_admin(&mut self, target: &AdminTarget, order: &AdminOrder, force: bool, at: Timestamp, by: &str) -> Answer {
+        let affected = self.servers_of(target)?;
+        let served_before: Vec<String> = self.backends_served();
+        let record = AdminRecord {
+            state: order.state,
+            sticky: order.sticky,
+            deadline: order.deadline,
+            then: order.then,
+            cut: false,
+            since: at,
+            by: by.to_owned(),
+            reason: order.reason.clone(),
+        };
+        self.put_admin(target, record);
+        if order.state != AdminState::Ready && !force {
+            let served_now = self.backends_served();
+            if let Some(backend) = served_before.into_iter().find(|b| !served_now.contains(b)) {
+                return Err(Rejection::LastServer { backend });
+            }
+        }
+        let why = if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
+        self.event(at, "admin", format!("{} is set to {}{why}", self.describe(target), order.state.word()), by);
+        Ok(Outcome::Affected(affected))
+    }
+
+    pub(super) fn drain_ended(&mut self, target: &AdminTarget, cut: bool, at: Timestamp) -> Answer {
+        self.servers_of(target)?;
+        let what = self.describe(target);
+        let now = match target {
+            AdminTarget::Node(n) => self.node_admin.get(n).cloned(),
+            AdminTarget::Servers(ids) => ids.first().and_then(|id| self.server_admin.get(id).cloned()),
+        };
+        let Some(mut record) = now.filter(|r| r.state == AdminState::Drain) else { return Ok(Outcome::Done) };
+        let how = if cut { "its deadline passed, the sessions that were left are cut" } else { "no session is left" };
+        match record.then {
+            Some(then) => {
+                self.event(at, "admin", format!("{what} is drained ({how}) and set to {}", then.word()), "");
+                record = AdminRecord { state: then, since: at, by: record.by, reason: record.reason, ..AdminRecord::default() };
+            }
+            None => {
+                self.event(at, "admin", format!("{what} is drained: {how}"), "");
+                record.cut = cut;
+                record.deadline = None;
+            }
+        }
+        self.put_admin(target, record);
+        Ok(Outcome::Done)
+    }
+
+    fn put_admin(&mut self, target: &AdminTarget, record: AdminRecord) {
+        let ready = record.state == AdminState::Ready;
+        match target {
+            AdminTarget::Node(n) if ready => drop(self.node_admin.remove(n)),
+            AdminTarget::Node(n) => drop(self.node_admin.insert(*n, record)),
+            AdminTarget::Servers(ids) => {
+                for id in ids {
+                    if ready {
+                        self.server_admin.remove(id);
+                    } else {
+                        self.server_admin.insert(*id, record.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The servers that a target means, as `backend/server`.
+    fn servers_of(&self, target: &AdminTarget) -> Result<Vec<String>, Rejection> {
+        match target {
+            AdminTarget::Node(n) => {
+                let name = &self.members.get(n).ok_or_else(|| Rejection::NodeUnknown(n.to_string()))?.name;
+                Ok(self.placed().filter(|(_, s, _)| s.node.as_ref() == Some(name)).map(|(b, s, _)| format!("{b}/{}", s.name)).collect())
+            }
+            AdminTarget::Servers(ids) => ids
+                .iter()
+                .map(|id| self.server_name(*id).map(|(b, s)| format!("{b}/{s}")).ok_or(Rejection::ServerUnknown(*id)))
+                .collect(),
+        }
+    }
+
+    /// Backends that have at least one server which may get new sessions.
+    fn backends_served(&self) -> Vec<String> {
+        let mut served: Vec<String> = self
+            .placed()
+            .filter(|(b, s, node)| {
+                let Some(id) = self.server_id(b, &s.name) else { return false };
+                self.effective_admin(id, *node).state == AdminState::Ready && self.is_up(id) && s.weight > 0
+            })
+            .map(|(b, _, _)| b.to_owned())
+            .collect();
+        served.dedup();
+        served
+    }
+
+    /// Every server with its backend and the id of its node.
+    fn placed(&self) -> impl Iterator<Item = (&str, &Server, Option<NodeId>)> {
+        self.config.backends.iter().flat_map(move |b| {
+            b.servers.iter().map(move |s| (b.name.as_str(), s, s.node.as_deref().and_then(|n| self.member_named(n)).map(|m| m.id)))
+        })
+    }
+
+    fn describe(&self, target: &AdminTarget) -> String {
+        match target {
+            AdminTarget::Node(n) => format!("node {}", self.node_name(*n)),
+            AdminTarget::Servers(ids) => {
+                let names: Vec<String> = ids.iter().filter_map(|id: &ServerId| self.server_name(*id)).map(|(b, s)| format!("{b}/{s}")).collect();
+                format!("server {}", names.join(", "))
+            }
+        }
+    }
+}

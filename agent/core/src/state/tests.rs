@@ -1,0 +1,186 @@
+//! What commands change, and what they must not.
+use super::*;
+use crate::command::{AdminOrder, AdminTarget};
+use crate::model::*;
+use crate::view::Routes;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+fn node(i: u8) -> NodeId {
+    NodeId::from_random(u128::from(i))
+}
+
+fn member(i: u8) -> Member {
+    let ip = IpAddr::from([10, 0, 0, i]);
+    Member { id: node(i), name: format!("node-{i}"), listen: (ip, 7400).into(), address: ip, role: Role::Server, version: "1".into() }
+}
+
+fn config(servers: u8) -> ClusterConfig {
+    let s = Duration::from_secs;
+    let server = |i: u8| Server { name: format!("s{i}"), node: Some(format!("node-{i}")), address: None, port: None, weight: 1, backup: false, maxconn: 0 };
+    ClusterConfig {
+        name: "test".into(),
+        bindings_max: 100,
+        backends: vec![Backend {
+            name: "b".into(), balance: Balance::RoundRobin, persistence: None, check: None, on_down: OnDown::Purge, connect_timeout: s(5), server_timeout: s(0),
+            queue_timeout: s(5), maxqueue: 0, retries: 3, redispatch: true, observe: None, servers: (1..=servers).map(server).collect(),
+        }],
+        ..ClusterConfig::default()
+    }
+}
+
+fn configure(config: ClusterConfig) -> Command {
+    Command::Configure { config, text: String::new(), expect: None }
+}
+
+struct Log {
+    state: ClusterState,
+    at: u64,
+}
+impl Log {
+    fn new() -> Self {
+        let mut log = Log { state: ClusterState::default(), at: 0 };
+        for i in 1..=3 {
+            log.ok(Command::AddMember(member(i)));
+        }
+        log.ok(configure(config(3)));
+        log
+    }
+    fn apply(&mut self, command: Command) -> Answer {
+        self.at += 1000;
+        self.state.apply(&Stamped { at: Timestamp(self.at), by: "me".into(), command })
+    }
+    fn ok(&mut self, command: Command) -> Outcome {
+        self.apply(command).unwrap()
+    }
+    fn set(&mut self, target: AdminTarget, state: AdminState, force: bool) -> Answer {
+        self.apply(Command::SetAdmin { target, order: AdminOrder { state, ..AdminOrder::default() }, force })
+    }
+    fn server(&self, name: &str) -> ServerId {
+        self.state.facts.server_id("b", name).unwrap()
+    }
+}
+
+#[test]
+fn a_refused_command_changes_nothing() {
+    let mut log = Log::new();
+    let before = log.state.facts.clone();
+    for command in [
+        Command::AddMember(Member { name: "other".into(), ..member(1) }),
+        Command::AddMember(Member { id: node(9), ..member(1) }),
+        Command::Rollback(Some(77)),
+        Command::Rollback(None),
+        Command::Configure { config: config(1), text: String::new(), expect: Some(9) },
+        Command::RemoveMember(node(9)),
+        Command::Holder { node: node(9), epoch: Epoch(1), reason: String::new() },
+        Command::SetAdmin { target: AdminTarget::Servers(vec![ServerId(99)]), order: AdminOrder::default(), force: true },
+    ] {
+        assert!(log.apply(command.clone()).is_err(), "{command:?}");
+        assert_eq!(log.state.facts, before, "{command:?}");
+    }
+}
+
+#[test]
+fn the_last_usable_server_is_not_drained_without_force() {
+    let mut log = Log::new();
+    for (name, want) in [("s1", true), ("s2", true), ("s3", false)] {
+        let target = AdminTarget::Servers(vec![log.server(name)]);
+        assert_eq!(log.set(target, AdminState::Drain, false).is_ok(), want, "{name}");
+    }
+    let last = AdminTarget::Servers(vec![log.server("s3")]);
+    assert_eq!(log.set(last.clone(), AdminState::Maintenance, false), Err(Rejection::LastServer { backend: "b".into() }));
+    assert!(log.set(last, AdminState::Drain, true).is_ok());
+}
+
+#[test]
+fn a_server_that_is_down_does_not_count_as_usable() {
+    let mut log = Log::new();
+    let down: Vec<HealthChange> = ["s1", "s2"].map(|s| HealthChange { server: log.server(s), up: false, why: "L4CON".into() }).to_vec();
+    log.ok(Command::Health(down));
+    assert!(log.set(AdminTarget::Node(node(3)), AdminState::Drain, false).is_err());
+}
+
+#[test]
+fn a_node_in_maintenance_takes_its_servers_with_it_and_gives_them_back() {
+    let mut log = Log::new();
+    assert_eq!(log.set(AdminTarget::Node(node(2)), AdminState::Maintenance, false), Ok(Outcome::Affected(vec!["b/s2".into()])));
+    let admin = |log: &Log| Routes::from_facts(&log.state.facts, &BTreeSet::new()).backends[0].servers.iter().map(|s| s.admin).collect::<Vec<_>>();
+    assert_eq!(admin(&log), [AdminState::Ready, AdminState::Maintenance, AdminState::Ready]);
+    log.set(AdminTarget::Node(node(2)), AdminState::Ready, false).unwrap();
+    assert_eq!(admin(&log), [AdminState::Ready; 3]);
+}
+
+#[test]
+fn a_drain_that_ends_does_what_was_said() {
+    let mut log = Log::new();
+    let target = AdminTarget::Servers(vec![log.server("s1")]);
+    let order = AdminOrder { state: AdminState::Drain, then: Some(AdminState::Maintenance), ..AdminOrder::default() };
+    log.ok(Command::SetAdmin { target: target.clone(), order, force: false });
+    log.ok(Command::DrainEnded { target: target.clone(), cut: false });
+    assert_eq!(log.state.facts.server_admin[&log.server("s1")].state, AdminState::Maintenance);
+    log.set(target.clone(), AdminState::Ready, false).unwrap();
+    log.ok(Command::DrainEnded { target, cut: true });
+    assert!(log.state.facts.server_admin.is_empty(), "a drain that was taken back does not end");
+}
+
+#[test]
+fn servers_keep_their_numbers_through_changes_and_rollback() {
+    let mut log = Log::new();
+    let (one, three) = (log.server("s1"), log.server("s3"));
+    log.ok(Command::Health(vec![HealthChange { server: three, up: false, why: String::new() }]));
+    assert_eq!(log.ok(configure(config(2))), Outcome::Configured(2, vec!["- server b/s3".into()]));
+    assert!(log.state.facts.health.is_empty());
+    assert_eq!(log.ok(Command::Rollback(None)), Outcome::Configured(3, vec!["+ server b/s3".into()]));
+    assert_eq!(log.server("s1"), one);
+    assert_ne!(log.server("s3"), three, "a number is never used again");
+}
+
+#[test]
+fn the_same_configuration_again_is_no_new_version() {
+    let mut log = Log::new();
+    assert_eq!(log.ok(configure(config(3))), Outcome::Configured(1, vec![]));
+    let mut heavier = config(3);
+    heavier.backends[0].servers[1].weight = 5;
+    assert_eq!(log.ok(configure(heavier)), Outcome::Configured(2, vec!["~ server b/s2: weight: 1 -> 5".into()]));
+}
+
+#[test]
+fn history_is_bounded_and_any_kept_version_can_return() {
+    let mut log = Log::new();
+    for w in 2..30 {
+        let mut c = config(3);
+        c.backends[0].servers[0].weight = w;
+        log.ok(configure(c));
+    }
+    assert_eq!(log.state.facts.history.len(), HISTORY_MAX);
+    let oldest = log.state.facts.history[0].version;
+    assert!(log.apply(Command::Rollback(Some(oldest - 1))).is_err());
+    log.ok(Command::Rollback(Some(oldest)));
+    assert_eq!(u64::from(log.state.facts.config.backends[0].servers[0].weight), oldest);
+}
+
+#[test]
+fn an_old_epoch_cannot_claim_to_hold() {
+    let mut log = Log::new();
+    log.ok(Command::Holder { node: node(2), epoch: Epoch(5), reason: "elected".into() });
+    assert!(log.apply(Command::Holder { node: node(1), epoch: Epoch(4), reason: "late".into() }).is_err());
+    assert_eq!(log.state.facts.holder.as_ref().unwrap().node, node(2));
+}
+
+#[test]
+fn the_clock_never_goes_back_and_a_snapshot_brings_everything() {
+    let mut log = Log::new();
+    let key = StickKey { group: "b".into(), client: IpAddr::from([10, 1, 1, 1]) };
+    let entry = StickEntry { server: log.server("s1"), host: IpAddr::from([10, 0, 0, 1]), bound_at: Timestamp(1), used_at: Timestamp(1), expire: Duration::from_secs(3600) };
+    log.ok(Command::Bind(vec![(key.clone(), entry)]));
+    let clock = log.state.clock;
+    log.state.apply(&Stamped { at: Timestamp(0), by: String::new(), command: Command::Note { kind: "x".into(), text: "y".into() } }).unwrap();
+    assert_eq!(log.state.clock, clock);
+    log.ok(configure(config(2)));
+    assert!(log.state.stick.table().get(&key, log.state.clock).is_some());
+    let mut without = config(2);
+    without.backends[0].servers.remove(0);
+    log.ok(configure(without));
+    assert!(log.state.stick.table().get(&key, log.state.clock).is_none(), "its server is gone");
+}
