@@ -1,7 +1,7 @@
 //! The one snapshot that the proxy and the API read. Made from the replicated state; never changed.
 
 use crate::balance::Ring;
-use crate::id::{NodeId, ServerId};
+use crate::id::ServerId;
 use crate::model::{AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, Sticky};
 use crate::state::Facts;
 use crate::stick::{StickKey, StickTable, mask};
@@ -25,6 +25,15 @@ impl View {
     pub fn empty() -> Self {
         View { routes: Arc::new(Routes::default()), stick: StickTable::default() }
     }
+}
+
+/// What one node knows beyond the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overlay {
+    /// Servers on silent nodes that did not answer a quick probe.
+    pub suspects: BTreeSet<ServerId>,
+    /// On the leader: what its checks say, which may be newer than the log.
+    pub health: BTreeMap<ServerId, bool>,
 }
 
 /// Everything that decides where a connection goes, except the bindings.
@@ -141,9 +150,9 @@ impl ServerView {
 }
 
 impl Routes {
-    /// Builds the routes from the replicated facts. `unreachable`: nodes that the leader does not hear.
-    pub fn from_facts(facts: &Facts, unreachable: &BTreeSet<NodeId>) -> Routes {
-        let backends: Vec<Arc<BackendView>> = facts.config.backends.iter().map(|b| Arc::new(backend_view(facts, b, unreachable))).collect();
+    /// Builds the routes from the replicated facts and what is known here beyond them.
+    pub fn from_facts(facts: &Facts, overlay: &Overlay) -> Routes {
+        let backends: Vec<Arc<BackendView>> = facts.config.backends.iter().map(|b| Arc::new(backend_view(facts, b, overlay))).collect();
         let address: BTreeMap<&str, IpAddr> = facts.config.virtual_ips.iter().map(|v| (v.name.as_str(), v.address)).collect();
         let frontends = facts
             .config
@@ -194,7 +203,7 @@ impl BackendView {
     }
 }
 
-fn backend_view(facts: &Facts, b: &crate::model::Backend, unreachable: &BTreeSet<NodeId>) -> BackendView {
+fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> BackendView {
     let servers: Vec<ServerView> = b
         .servers
         .iter()
@@ -202,7 +211,7 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, unreachable: &BTreeSet
             let id = facts.server_id(&b.name, &s.name).unwrap_or_default();
             let node = s.node.as_deref().and_then(|name| facts.member_named(name));
             let order = facts.effective_admin(id, node.map(|n| n.id));
-            let up = facts.is_up(id);
+            let up = overlay.health.get(&id).copied().unwrap_or_else(|| facts.is_up(id));
             let cut = match (order.state, up, b.on_down) {
                 (AdminState::Maintenance, _, _) => Some(Cut::Maintenance),
                 (_, false, OnDown::Purge) => Some(Cut::Down),
@@ -220,7 +229,7 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, unreachable: &BTreeSet
                 admin: order.state,
                 sticky: order.sticky,
                 up,
-                suspect: node.is_some_and(|n| unreachable.contains(&n.id)),
+                suspect: overlay.suspects.contains(&id),
                 cut,
             }
         })

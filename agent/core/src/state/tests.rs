@@ -2,8 +2,7 @@
 use super::*;
 use crate::command::{AdminOrder, AdminTarget};
 use crate::model::*;
-use crate::view::Routes;
-use std::collections::BTreeSet;
+use crate::view::{Overlay, Routes};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -105,7 +104,7 @@ fn a_server_that_is_down_does_not_count_as_usable() {
 fn a_node_in_maintenance_takes_its_servers_with_it_and_gives_them_back() {
     let mut log = Log::new();
     assert_eq!(log.set(AdminTarget::Node(node(2)), AdminState::Maintenance, false), Ok(Outcome::Affected(vec!["b/s2".into()])));
-    let admin = |log: &Log| Routes::from_facts(&log.state.facts, &BTreeSet::new()).backends[0].servers.iter().map(|s| s.admin).collect::<Vec<_>>();
+    let admin = |log: &Log| Routes::from_facts(&log.state.facts, &Overlay::default()).backends[0].servers.iter().map(|s| s.admin).collect::<Vec<_>>();
     assert_eq!(admin(&log), [AdminState::Ready, AdminState::Maintenance, AdminState::Ready]);
     log.set(AdminTarget::Node(node(2)), AdminState::Ready, false).unwrap();
     assert_eq!(admin(&log), [AdminState::Ready; 3]);

@@ -1,0 +1,171 @@
+//! The schedule of health checks: who is due, what came of it. Only the holder checks.
+
+use super::{Action, Purpose};
+use crate::command::HealthChange;
+use crate::health::{CheckResult, ServerHealth, Transition};
+use crate::id::ServerId;
+use crate::model::{AdminState, Backend, Check, CheckClose, Server};
+use crate::state::Facts;
+use crate::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// The first checks of servers are this far apart, so that they do not all fall into one instant.
+const SPREAD: Duration = Duration::from_millis(7);
+
+/// One run per checked server.
+#[derive(Debug, Default)]
+pub struct Checks {
+    runs: BTreeMap<ServerId, Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    health: ServerHealth,
+    check: Check,
+    due: Instant,
+    under_way: bool,
+    last: Option<CheckResult>,
+    failed_connects: u32,
+}
+
+impl Checks {
+    /// A new holder starts from what is replicated.
+    pub fn taking_over(facts: &Facts, now: Instant) -> Self {
+        let mut checks = Checks::default();
+        checks.follow(facts, now);
+        checks
+    }
+
+    /// Takes up new servers and settings, forgets what is gone.
+    pub fn follow(&mut self, facts: &Facts, now: Instant) {
+        let mut wanted = BTreeSet::new();
+        for (i, (id, check)) in checked(facts).enumerate() {
+            wanted.insert(id);
+            let changed = self.runs.get(&id).is_none_or(|r| r.check != check);
+            if changed {
+                let health = match facts.health.get(&id) {
+                    Some(known) => ServerHealth::settled(&check, known.up),
+                    None => ServerHealth::starting(&check),
+                };
+                let due = now + SPREAD * (i % 32) as u32;
+                self.runs.insert(id, Run { health, check, due, under_way: false, last: None, failed_connects: 0 });
+            }
+        }
+        self.runs.retain(|id, _| wanted.contains(id));
+    }
+
+    /// Starts the checks that are due. A server in maintenance is not checked.
+    pub fn start_due(&mut self, now: Instant, facts: &Facts, actions: &mut Vec<Action>) {
+        for (id, run) in self.runs.iter_mut().filter(|(_, r)| !r.under_way && r.due <= now) {
+            let Some(place) = place(facts, *id) else {
+                run.due = now + run.check.inter;
+                continue;
+            };
+            if facts.effective_admin(*id, place.node).state == AdminState::Maintenance {
+                run.due = now + run.check.inter;
+                continue;
+            }
+            let Some(address) = place.check_address(&run.check) else {
+                run.due = now + run.check.inter;
+                continue;
+            };
+            run.under_way = true;
+            actions.push(Action::Probe { server: *id, address, within: run.check.timeout, close: run.check.close, purpose: Purpose::Scheduled });
+        }
+    }
+
+    /// Takes the result of a check.
+    pub fn on_checked(&mut self, now: Instant, server: ServerId, result: CheckResult) -> Option<HealthChange> {
+        let run = self.runs.get_mut(&server)?;
+        run.under_way = false;
+        run.last = Some(result);
+        let transition = run.health.record(result);
+        run.due = now + run.health.interval(&run.check);
+        let up = match transition? {
+            Transition::WentUp => true,
+            Transition::WentDown => false,
+        };
+        Some(HealthChange { server, up, why: result.word().to_owned() })
+    }
+
+    /// The agent on a server's own node finds it down: that is checked at once.
+    pub fn on_report(&mut self, now: Instant, down: &BTreeSet<ServerId>) {
+        for id in down {
+            if let Some(run) = self.runs.get_mut(id).filter(|r| r.health.is_up() && !r.under_way && r.due > now + r.check.fastinter) {
+                run.due = now;
+            }
+        }
+    }
+
+    /// Counts a failed connect of real traffic; at the backend's `observe` limit it is one failed check.
+    pub fn on_connect_failed(&mut self, facts: &Facts, server: ServerId) -> Option<CheckResult> {
+        let limit = place(facts, server)?.backend.observe?;
+        let run = self.runs.get_mut(&server)?;
+        run.failed_connects += 1;
+        (run.failed_connects >= limit).then(|| {
+            run.failed_connects = 0;
+            CheckResult::Observed
+        })
+    }
+
+    /// Real traffic connected: failures before it no longer count.
+    pub fn on_connect_worked(&mut self, server: ServerId) {
+        if let Some(run) = self.runs.get_mut(&server) {
+            run.failed_connects = 0;
+        }
+    }
+
+    /// Whether each checked server is up.
+    pub fn up_by_server(&self) -> BTreeMap<ServerId, bool> {
+        self.runs.iter().map(|(id, r)| (*id, r.health.is_up())).collect()
+    }
+
+    /// HAProxy's words for the state and for the last check.
+    pub fn words(&self, server: ServerId) -> Option<(String, String)> {
+        let run = self.runs.get(&server)?;
+        Some((run.health.to_string(), run.last.map_or("INI", CheckResult::word).to_owned()))
+    }
+
+    /// When the next check is due, at most `limit`.
+    pub fn next_due(&self, limit: Instant) -> Instant {
+        self.runs.values().filter(|r| !r.under_way).map(|r| r.due).min().map_or(limit, |d| d.min(limit))
+    }
+}
+
+/// A server with its surroundings.
+pub(super) struct Place<'a> {
+    pub backend: &'a Backend,
+    pub server: &'a Server,
+    pub node: Option<crate::id::NodeId>,
+    pub address: Option<IpAddr>,
+}
+
+impl Place<'_> {
+    /// Where a check connects: its own port, else the server's.
+    pub fn check_address(&self, check: &Check) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.address?, check.port.or(self.server.port)?))
+    }
+}
+
+pub(super) fn place(facts: &Facts, id: ServerId) -> Option<Place<'_>> {
+    let (backend, server) = facts.server_name(id)?;
+    let backend = facts.config.backends.iter().find(|b| b.name == backend)?;
+    let server = backend.servers.iter().find(|s| s.name == server)?;
+    let node = server.node.as_deref().and_then(|n| facts.member_named(n));
+    Some(Place { backend, server, node: node.map(|n| n.id), address: server.address.or(node.map(|n| n.address)) })
+}
+
+/// Servers with the check of their backend.
+fn checked(facts: &Facts) -> impl Iterator<Item = (ServerId, Check)> {
+    let with_check = facts.config.backends.iter().filter_map(|b| Some((b, b.check?)));
+    with_check.flat_map(move |(b, check)| b.servers.iter().filter_map(move |s| Some((facts.server_id(&b.name, &s.name)?, check))))
+}
+
+/// How a suspect server is probed: at its check's port, or its own.
+pub(super) fn suspicion_probe(facts: &Facts, id: ServerId) -> Option<(SocketAddr, CheckClose)> {
+    let place = place(facts, id)?;
+    let check = place.backend.check?;
+    Some((place.check_address(&check)?, check.close))
+}

@@ -1,0 +1,66 @@
+//! Drains that end: empty, or their deadline passed. Only the holder, which has the sessions, looks.
+
+use super::Action;
+use crate::command::{AdminTarget, Command};
+use crate::id::ServerId;
+use crate::model::AdminState;
+use crate::state::{AdminRecord, Facts};
+use crate::time::{Instant, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Between two proposals for the same drain, while the first is under way.
+const AGAIN: Duration = Duration::from_secs(2);
+/// A drain ends no sooner after it began: sessions that were being opened must show.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// What is known of sessions, and what was proposed already.
+#[derive(Debug, Default)]
+pub struct Drains {
+    sessions: Option<BTreeMap<ServerId, u32>>,
+    proposed: BTreeMap<String, Instant>,
+}
+
+impl Drains {
+    /// Counts of another holder's time do not count.
+    pub fn reset(&mut self) {
+        *self = Drains::default();
+    }
+
+    /// Sessions per server, from the proxy of this node.
+    pub fn on_sessions(&mut self, counts: BTreeMap<ServerId, u32>) {
+        self.sessions = Some(counts);
+    }
+
+    /// Proposes the end of each drain that has ended.
+    pub fn regulate(&mut self, now: Instant, wall: Timestamp, facts: &Facts, actions: &mut Vec<Action>) {
+        let Some(sessions) = &self.sessions else { return };
+        let of_servers = facts.server_admin.iter().map(|(id, r)| (AdminTarget::Servers(vec![*id]), r, vec![*id]));
+        let of_nodes = facts.node_admin.iter().map(|(n, r)| {
+            let name = facts.members.get(n).map(|m| m.name.as_str());
+            let on_it = facts.config.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
+            let ids = on_it.filter(|(_, s)| s.node.as_deref() == name).filter_map(|(b, s)| facts.server_id(&b.name, &s.name)).collect();
+            (AdminTarget::Node(*n), r, ids)
+        });
+        for (target, record, servers) in of_servers.chain(of_nodes) {
+            let left: u32 = servers.iter().filter_map(|id: &ServerId| sessions.get(id)).sum();
+            let Some(cut) = ended(record, left, wall) else { continue };
+            let key = format!("{target:?}");
+            if self.proposed.get(&key).is_none_or(|at| now.saturating_since(*at) > AGAIN) {
+                self.proposed.insert(key, now);
+                actions.push(Action::Propose(Command::DrainEnded { target, cut }));
+            }
+        }
+    }
+}
+
+/// Whether a drain with `left` sessions has ended, and if so whether sessions are to be cut.
+fn ended(record: &AdminRecord, left: u32, wall: Timestamp) -> Option<bool> {
+    if record.state != AdminState::Drain || record.cut || wall.saturating_since(record.since) < SETTLE {
+        return None;
+    }
+    if left == 0 && (record.then.is_some() || record.deadline.is_some()) {
+        return Some(false);
+    }
+    record.deadline.filter(|d| wall >= *d).map(|_| left > 0)
+}

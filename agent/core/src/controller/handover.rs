@@ -1,0 +1,127 @@
+//! Handing over, in the one order that is safe: address away, `Release`, then transfer.
+//!
+//! ```text
+//!   Dropping --dropped--> Releasing --target and quorum, or 50 ms--> Transferring --new term--> gone
+//! ```
+//!
+//! A transfer cannot be taken back within the term; it is asked again every 200 ms until the term ends.
+
+use super::Action;
+use crate::id::NodeId;
+use crate::lease::{Lease, VoterSets};
+use crate::time::Instant;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+/// How long the answers to `Release` are waited for.
+const RELEASE_WITHIN: Duration = Duration::from_millis(50);
+/// Between two tries to transfer.
+const TRANSFER_AGAIN: Duration = Duration::from_millis(200);
+/// How long the kernel may take to drop the address; after this the lease has run out anyway.
+const DROP_WITHIN: Duration = Duration::from_millis(2500);
+
+/// Why leadership moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandoverReason {
+    /// An operator asked.
+    Operator(String),
+    /// The agent stops.
+    Shutdown,
+    /// This node may not hold, and why.
+    NotEligible(String),
+    /// It is a witness.
+    Witness,
+    /// It is drained or in maintenance.
+    Administrative,
+    /// The preferred node is back.
+    Failback,
+    /// Its log has stood still for too long.
+    LogStuck,
+    /// No quorum promises although it leads.
+    NoLeaseQuorum,
+}
+
+impl fmt::Display for HandoverReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HandoverReason::Operator(who) => write!(f, "{who} asked for it"),
+            HandoverReason::Shutdown => f.write_str("the agent stops"),
+            HandoverReason::NotEligible(why) => write!(f, "this node may not hold: {why}"),
+            HandoverReason::Witness => f.write_str("a witness does not hold"),
+            HandoverReason::Administrative => f.write_str("the node is drained or in maintenance"),
+            HandoverReason::Failback => f.write_str("the preferred node is healthy again"),
+            HandoverReason::LogStuck => f.write_str("the log has not moved for too long: look at the disks"),
+            HandoverReason::NoLeaseQuorum => f.write_str("no majority promises itself"),
+        }
+    }
+}
+
+/// A handover under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    to: NodeId,
+    reason: HandoverReason,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Dropping { dropped: bool, since: Instant },
+    Releasing { release: Lease, answered: BTreeSet<NodeId> },
+    Transferring { again: Instant },
+}
+
+impl Handover {
+    pub(super) const fn start(now: Instant, to: NodeId, reason: HandoverReason, _was_holding: bool) -> Self {
+        Handover { to, reason, stage: Stage::Dropping { dropped: false, since: now } }
+    }
+
+    pub(super) const fn target(&self) -> NodeId {
+        self.to
+    }
+
+    pub(super) fn on_dropped(&mut self) {
+        if let Stage::Dropping { dropped, .. } = &mut self.stage {
+            *dropped = true;
+        }
+    }
+
+    pub(super) fn on_release_answered(&mut self, from: NodeId, release: Lease) {
+        if let Stage::Releasing { release: ours, answered } = &mut self.stage
+            && *ours == release
+        {
+            answered.insert(from);
+        }
+    }
+
+    pub(super) fn regulate(&mut self, now: Instant, term: u64, me: NodeId, others: &BTreeSet<NodeId>, voters: &VoterSets, actions: &mut Vec<Action>) {
+        if let Stage::Dropping { dropped, since } = &self.stage
+            && (*dropped || now.saturating_since(*since) >= DROP_WITHIN)
+        {
+            let release = Lease { term, sent: now };
+            actions.push(Action::SendRelease { release, to: others.clone() });
+            self.stage = Stage::Releasing { release, answered: BTreeSet::from([me]) };
+        }
+        if let Stage::Releasing { release, answered } = &self.stage {
+            let quorum = voters.iter().all(|set| set.intersection(answered).count() > set.len() / 2);
+            if (quorum && answered.contains(&self.to)) || now.saturating_since(release.sent) >= RELEASE_WITHIN {
+                self.stage = Stage::Transferring { again: now };
+            }
+        }
+        if let Stage::Transferring { again } = &mut self.stage
+            && now >= *again
+        {
+            *again = now + TRANSFER_AGAIN;
+            actions.push(Action::Transfer { to: self.to });
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Instant {
+        match &self.stage {
+            Stage::Dropping { since, .. } => *since + DROP_WITHIN,
+            Stage::Releasing { release, .. } => release.sent + RELEASE_WITHIN,
+            Stage::Transferring { again } => *again,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What is looked at after every event: the lease, the hold, eligibility, failback, learners.
+
+use super::{Action, Checks, Controller, DropReason, Handover, HandoverReason, Holding, RaftNews, RaftRole};
+use crate::command::Command;
+use crate::health::CheckResult;
+use crate::id::{Epoch, NodeId, ServerId};
+use crate::lease::{Hold, Lease};
+use crate::model::{AdminState, Failback, Role};
+use crate::state::Facts;
+use crate::time::{Instant, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A learner that lacks no more entries than this is made a voter.
+const CAUGHT_UP_WITHIN: u64 = 64;
+/// Between two tries to promote the same learner.
+const PROMOTE_AGAIN: Duration = Duration::from_secs(2);
+/// A node that has just become leader does not hand over for reasons of preference before this.
+const SETTLE: Duration = Duration::from_secs(2);
+
+impl Controller {
+    pub(super) fn on_raft(&mut self, now: Instant, news: RaftNews, actions: &mut Vec<Action>) {
+        let was_leader = self.leads();
+        let new_term = news.term != self.raft.term;
+        if let Some(leader) = news.leader.filter(|l| *l != self.settings.me) {
+            self.previous_leader = Some(leader);
+        }
+        let log_moves = news.committed != self.raft.committed || news.committed >= news.last_log;
+        if log_moves || new_term || self.raft.committed >= self.raft.last_log {
+            self.log_moved = now;
+        }
+        self.raft = news;
+        if new_term || was_leader != self.leads() {
+            self.hold = Hold::new(self.raft.term);
+            self.handover = None;
+            self.reports.clear();
+        }
+        if self.leads() && (!was_leader || new_term) {
+            (self.led_since, self.quorum_seen, self.log_moved, self.next_lease) = (now, now, now, now);
+            self.checks = Checks::taking_over(&self.facts, now);
+            self.drains.reset();
+            self.preferred_since = None;
+            actions.push(Action::Refresh);
+        }
+        if !self.leads() {
+            self.stop_holding(DropReason::NotLeader, actions);
+        }
+    }
+
+    pub(super) fn on_applied(&mut self, now: Instant, facts: Arc<Facts>) {
+        self.facts = facts;
+        if self.leads() {
+            self.checks.follow(&self.facts, now);
+        }
+    }
+
+    pub(super) fn on_checked(&mut self, now: Instant, server: ServerId, result: CheckResult, actions: &mut Vec<Action>) {
+        if let Some(change) = self.checks.on_checked(now, server, result) {
+            actions.push(Action::Refresh);
+            actions.push(Action::Propose(Command::Health(vec![change])));
+        }
+    }
+
+    pub(super) fn regulate(&mut self, now: Instant, wall: Timestamp, actions: &mut Vec<Action>) {
+        self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, &self.unreachable(), actions);
+        if !self.leads() {
+            return;
+        }
+        self.send_lease(now, actions);
+        self.regulate_hold(now, actions);
+        self.regulate_handover(now, actions);
+        if self.holding.is_some() {
+            self.checks.start_due(now, &self.facts, actions);
+            self.drains.regulate(now, wall, &self.facts, actions);
+        }
+        if self.handover.is_none() {
+            self.look_for_reasons_to_move(now, actions);
+            self.promote_learner(now, actions);
+        }
+    }
+
+    fn send_lease(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if now < self.next_lease || self.hold.is_released() || self.log_is_stuck(now) {
+            return;
+        }
+        self.next_lease = now + self.settings.lease_every;
+        let to = self.other_voters();
+        actions.push(Action::SendLease { lease: Lease { term: self.raft.term, sent: now }, to });
+    }
+
+    fn regulate_hold(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let until = self.hold.until(&self.raft.voters, self.settings.lease).filter(|u| *u > now);
+        if until.is_some() {
+            self.quorum_seen = now;
+        }
+        let Some(until) = until else { return self.stop_holding(DropReason::LeaseRanOut, actions) };
+        if !self.may_hold() {
+            return self.stop_holding(DropReason::NotEligible, actions);
+        }
+        let epoch = Epoch(self.raft.term);
+        match &mut self.holding {
+            Some(h) if h.epoch == epoch => {
+                if until > h.until {
+                    h.until = until;
+                    actions.push(Action::Hold { epoch, until });
+                }
+            }
+            _ => {
+                self.holding = Some(Holding { epoch, until, since: now });
+                actions.push(Action::Hold { epoch, until });
+                actions.push(Action::Refresh);
+                let reason = self.reason_for_log();
+                actions.push(Action::Propose(Command::Holder { node: self.settings.me, epoch, reason }));
+            }
+        }
+    }
+
+    /// A leader may hold once it has applied its first own entry: then it knows everything that was acknowledged.
+    fn may_hold(&self) -> bool {
+        self.settings.role == Role::Server && self.raft.applied_term == self.raft.term && self.handover.is_none() && (self.own.eligible || self.successors().is_empty())
+    }
+
+    fn reason_for_log(&self) -> String {
+        match self.previous_leader {
+            Some(old) if self.facts.members.contains_key(&old) => {
+                let heard = self.hold.heard(old).is_some();
+                let what = if heard { "handed over or lost leadership" } else { "does not answer" };
+                format!("elected in term {}, {} {what}", self.raft.term, self.facts.node_name(old))
+            }
+            _ => format!("elected in term {}", self.raft.term),
+        }
+    }
+
+    pub(super) fn stop_holding(&mut self, why: DropReason, actions: &mut Vec<Action>) {
+        if self.holding.take().is_some() {
+            actions.push(Action::Drop { why });
+        }
+    }
+
+    pub(super) fn start_handover(&mut self, now: Instant, to: Option<NodeId>, reason: HandoverReason, actions: &mut Vec<Action>) {
+        let Some(to) = to.or_else(|| self.best_successor()) else { return };
+        if !self.leads() || self.handover.is_some() || to == self.settings.me {
+            return;
+        }
+        let was_holding = self.holding.is_some();
+        self.stop_holding(DropReason::Handover, actions);
+        self.hold.release();
+        self.handover = Some(Handover::start(now, to, reason, was_holding));
+        if !was_holding {
+            // Nothing to wait for, but the order stays: drop, release, transfer.
+            actions.push(Action::Drop { why: DropReason::Handover });
+        }
+    }
+
+    fn regulate_handover(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let (term, others, quorum) = (self.raft.term, self.other_voters(), self.raft.voters.clone());
+        let me = self.settings.me;
+        if let Some(h) = &mut self.handover {
+            h.regulate(now, term, me, &others, &quorum, actions);
+        }
+    }
+
+    fn look_for_reasons_to_move(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let reason = self.reason_to_move(now);
+        if let Some((to, reason)) = reason {
+            self.start_handover(now, to, reason, actions);
+        }
+    }
+
+    fn reason_to_move(&mut self, now: Instant) -> Option<(Option<NodeId>, HandoverReason)> {
+        let settled = now.saturating_since(self.led_since) > self.settings.promise * 2;
+        if self.log_is_stuck(now) {
+            return Some((None, HandoverReason::LogStuck));
+        }
+        if settled && now.saturating_since(self.quorum_seen) > self.settings.promise * 2 && self.successors_known() {
+            return Some((None, HandoverReason::NoLeaseQuorum));
+        }
+        if self.raft.applied_term != self.raft.term || self.successors().is_empty() {
+            return None;
+        }
+        if self.settings.role == Role::Witness {
+            return Some((None, HandoverReason::Witness));
+        }
+        if !self.own.eligible && settled {
+            return Some((None, HandoverReason::NotEligible(self.own.why_not.clone())));
+        }
+        if self.facts.node_admin.get(&self.settings.me).is_some_and(|a| a.state != AdminState::Ready) {
+            return Some((None, HandoverReason::Administrative));
+        }
+        self.failback(now).map(|to| (Some(to), HandoverReason::Failback))
+    }
+
+    fn failback(&mut self, now: Instant) -> Option<NodeId> {
+        let Failback::Auto { prefer, hold_down } = &self.facts.config.failback else { return None };
+        let preferred = self.facts.member_named(prefer)?.id;
+        if preferred == self.settings.me || !self.successors().contains(&preferred) {
+            self.preferred_since = None;
+            return None;
+        }
+        let since = *self.preferred_since.get_or_insert(now);
+        (now.saturating_since(since) >= *hold_down && now.saturating_since(self.led_since) > SETTLE).then_some(preferred)
+    }
+
+    /// Voters that can take over: they answer, say that they may hold, and no operator wants them out. Best first.
+    pub(super) fn successors(&self) -> Vec<NodeId> {
+        let silent = self.silent_voters();
+        let mut found: Vec<NodeId> = self
+            .other_voters()
+            .into_iter()
+            .filter(|n| !silent.contains(n))
+            .filter(|n| self.reports.get(n).is_some_and(|r| r.eligible))
+            .filter(|n| self.facts.members.get(n).is_some_and(|m| m.role == Role::Server))
+            .filter(|n| self.facts.node_admin.get(n).is_none_or(|a| a.state == AdminState::Ready))
+            .collect();
+        // The one with the most of the log can take over fastest.
+        found.sort_by_key(|n| std::cmp::Reverse(self.raft.matched.get(n).copied().unwrap_or(0)));
+        found
+    }
+
+    fn successors_known(&self) -> bool {
+        self.other_voters().iter().any(|n| self.reports.get(n).is_some_and(|r| r.eligible))
+    }
+
+    fn promote_learner(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.raft.voters.len() != 1 {
+            return;
+        }
+        let caught_up = |n: &&NodeId| self.raft.matched.get(n).is_some_and(|m| *m > 0 && m + CAUGHT_UP_WITHIN >= self.raft.last_log);
+        let Some(learner) = self.raft.learners.iter().filter(|n| self.facts.members.contains_key(n)).find(caught_up).copied() else { return };
+        if self.promote_asked.is_none_or(|(n, at)| n != learner || now.saturating_since(at) > PROMOTE_AGAIN) {
+            self.promote_asked = Some((learner, now));
+            actions.push(Action::Promote(learner));
+        }
+    }
+
+    fn log_is_stuck(&self, now: Instant) -> bool {
+        self.raft.committed < self.raft.last_log && now.saturating_since(self.log_moved) > self.settings.log_stall_max
+    }
+
+    fn other_voters(&self) -> BTreeSet<NodeId> {
+        self.raft.voters.iter().flatten().copied().filter(|n| *n != self.settings.me).collect()
+    }
+
+    /// Voters that have not acknowledged a `Lease` for one promise; the old leader counts as silent at once.
+    pub(super) fn silent_voters(&self) -> BTreeSet<NodeId> {
+        if self.hold.is_released() || self.raft.role != RaftRole::Leader {
+            return BTreeSet::new();
+        }
+        let newest = self.raft.voters.iter().flatten().filter_map(|n| self.hold.heard(*n)).max().unwrap_or(self.led_since);
+        self.other_voters()
+            .into_iter()
+            .filter(|n| match self.hold.heard(*n) {
+                Some(at) => newest.saturating_since(at) >= self.settings.promise,
+                None => Some(*n) == self.previous_leader || newest.saturating_since(self.led_since) >= self.settings.promise,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,100 @@
+//! Servers on a node that has gone silent: suspect at once, probed quickly, before any check has failed.
+//!
+//! A follower starts to probe while the leader's silence is still shorter than an election, so that
+//! whoever takes over knows already which of the old leader's servers answer.
+
+use super::checks::suspicion_probe;
+use super::{Action, Purpose, Settings};
+use crate::health::CheckResult;
+use crate::id::{NodeId, ServerId};
+use crate::state::Facts;
+use crate::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a suspect server has to answer.
+const PROBE_WITHIN: Duration = Duration::from_millis(150);
+/// Between two probes of a suspect server.
+const PROBE_AGAIN: Duration = Duration::from_millis(300);
+/// A server that answered is above suspicion for so long.
+const CLEARED_FOR: Duration = Duration::from_secs(2);
+
+/// What is suspected, and what speaks against it.
+#[derive(Debug, Default)]
+pub struct Suspicion {
+    heard_leader: Option<(NodeId, Instant)>,
+    probed: BTreeMap<ServerId, Instant>,
+    answered: BTreeMap<ServerId, Instant>,
+    now: Instant,
+}
+
+impl Suspicion {
+    /// A `Lease` of this leader came.
+    pub fn on_promised(&mut self, now: Instant, leader: NodeId) {
+        self.heard_leader = Some((leader, now));
+    }
+
+    /// A suspect server was probed; says whether that changes anything.
+    pub fn on_checked(&mut self, now: Instant, server: ServerId, result: CheckResult) -> bool {
+        self.now = now;
+        if result == CheckResult::Passed {
+            return self.answered.insert(server, now).is_none_or(|at| now.saturating_since(at) > CLEARED_FOR);
+        }
+        self.answered.remove(&server).is_some()
+    }
+
+    /// Probes the servers of silent nodes.
+    pub fn watch(&mut self, now: Instant, settings: &Settings, facts: &Facts, leader: Option<NodeId>, unreachable: &BTreeSet<NodeId>, actions: &mut Vec<Action>) {
+        self.now = now;
+        let mut silent = unreachable.clone();
+        if let Some((heard, at)) = self.heard_leader
+            && leader.is_none_or(|l| l == heard)
+            && now.saturating_since(at) >= silence(settings.promise)
+        {
+            silent.insert(heard);
+        }
+        if silent.is_empty() {
+            self.probed.clear();
+            return;
+        }
+        for id in servers_on(facts, &silent) {
+            if self.probed.get(&id).is_some_and(|at| now.saturating_since(*at) < PROBE_AGAIN) {
+                continue;
+            }
+            self.probed.insert(id, now);
+            if let Some((address, close)) = suspicion_probe(facts, id) {
+                actions.push(Action::Probe { server: id, address, within: PROBE_WITHIN, close, purpose: Purpose::Suspicion });
+            }
+        }
+    }
+
+    /// Servers on unreachable nodes that have not answered a probe lately.
+    pub fn suspects(&self, facts: &Facts, unreachable: &BTreeSet<NodeId>) -> BTreeSet<ServerId> {
+        let cleared = |id: &ServerId| self.answered.get(id).is_some_and(|at| self.now.saturating_since(*at) <= CLEARED_FOR);
+        servers_on(facts, unreachable).filter(|id| !cleared(id)).collect()
+    }
+
+    /// When silence is to be looked at again.
+    pub fn next_deadline(&self, now: Instant, promise: Duration) -> Instant {
+        match self.heard_leader {
+            Some((_, at)) if at + silence(promise) > now => at + silence(promise),
+            _ => now + PROBE_AGAIN,
+        }
+    }
+}
+
+/// Silence of the leader after which its servers are probed: half of what an election takes.
+fn silence(promise: Duration) -> Duration {
+    promise / 2
+}
+
+fn servers_on<'a>(facts: &'a Facts, nodes: &BTreeSet<NodeId>) -> impl Iterator<Item = ServerId> + 'a {
+    let names: BTreeSet<String> = nodes.iter().filter_map(|n| facts.members.get(n)).map(|m| m.name.clone()).collect();
+    facts
+        .config
+        .backends
+        .iter()
+        .flat_map(|b| b.servers.iter().map(move |s| (b, s)))
+        .filter(move |(_, s)| s.node.as_ref().is_some_and(|n| names.contains(n)))
+        .filter_map(|(b, s)| facts.server_id(&b.name, &s.name))
+}

@@ -1,0 +1,141 @@
+//! The two configuration files. Everything wrong is said at once, with file, line, key and remedy.
+//!
+//! ```text
+//!   text --toml--> raw (as written, with places) --check--> model (valid) or Problems
+//! ```
+
+pub mod agent_file;
+pub mod cluster_file;
+mod raw;
+pub mod units;
+
+pub use agent_file::{AgentConfig, VipMode};
+pub use cluster_file::{ClusterFile, parse_cluster};
+
+use std::fmt;
+use std::path::Path;
+
+/// One thing that is wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as the operator named it.
+    pub file: String,
+    /// Counted from 1; 0 when it concerns the whole file.
+    pub line: u32,
+    /// The key, e.g. `frontend.listeners`.
+    pub key: String,
+    /// What was found.
+    pub found: String,
+    /// What would be right.
+    pub remedy: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: found {}; {}", self.file, self.line, self.key, self.found, self.remedy)
+    }
+}
+
+/// Everything that is wrong; never empty when it is an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Reads a file as text.
+///
+/// # Errors
+/// One problem that says why it cannot be read.
+pub fn read(path: &Path) -> Result<String, Problems> {
+    std::fs::read_to_string(path).map_err(|e| {
+        let remedy = "name a readable file".to_owned();
+        Problems(vec![Problem { file: path.display().to_string(), line: 0, key: "file".to_owned(), found: e.to_string(), remedy }])
+    })
+}
+
+/// Where problems of one file are collected.
+struct Checker<'a> {
+    file: &'a str,
+    text: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    const fn new(file: &'a str, text: &'a str) -> Self {
+        Checker { file, text, problems: Vec::new() }
+    }
+
+    /// Notes a problem at a byte of the text.
+    fn problem(&mut self, at: usize, key: &str, found: impl fmt::Display, remedy: impl fmt::Display) {
+        let line = 1 + self.text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count();
+        self.problems.push(Problem { file: self.file.to_owned(), line: u32::try_from(line).unwrap_or(u32::MAX), key: key.to_owned(), found: found.to_string(), remedy: remedy.to_string() });
+    }
+
+    /// Notes what the TOML reader refused.
+    fn syntax(&mut self, e: &toml::de::Error) {
+        let at = e.span().map_or(0, |s| s.start);
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        let whole_line = self.text[line_start..].lines().next().unwrap_or("");
+        let key = whole_line.split('=').next().unwrap_or("").trim().trim_matches(['[', ']']).to_owned();
+        let key = if key.is_empty() { "syntax".to_owned() } else { key };
+        let message = e.message().replace('\n', " ");
+        let remedy = remedy_for(&message);
+        self.problem(at, &key, message, remedy);
+    }
+
+    fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
+        match value {
+            Some(value) if self.problems.is_empty() => Ok(value),
+            _ => Err(Problems(self.problems)),
+        }
+    }
+}
+
+/// Turns the TOML reader's complaint into advice.
+fn remedy_for(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if message.starts_with("unknown field") || message.starts_with("unknown variant") {
+        let (wrong, known) = (quoted.first().copied().unwrap_or(""), quoted.get(1..).unwrap_or(&[]));
+        return match known.iter().min_by_key(|k| distance(wrong, k)) {
+            Some(near) if distance(wrong, near) <= 3 => format!("did you mean `{near}`? (known: {})", known.join(", ")),
+            _ => format!("remove it, or use one of: {}", known.join(", ")),
+        };
+    }
+    if message.starts_with("missing field") {
+        return format!("add a line `{} = ...` to this table", quoted.first().unwrap_or(&"KEY"));
+    }
+    if message.starts_with("duplicate key") {
+        return "keep one of the two".to_owned();
+    }
+    if message.starts_with("invalid type") {
+        return "write a value of the expected type".to_owned();
+    }
+    "see README.md for an example of this file".to_owned()
+}
+
+/// Edit distance (Levenshtein), for "did you mean".
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

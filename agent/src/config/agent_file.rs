@@ -1,0 +1,129 @@
+//! `agent.toml`: what belongs to one node.
+
+use super::raw::RawAgent;
+use super::{Checker, Problems};
+use ha_core::model::Role;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// How this node gets traffic for a virtual IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VipMode {
+    /// It adds the address to an interface; the kernel sends the traffic to the proxy. Needs privilege.
+    Kernel,
+    /// It binds listeners on an address that is there already, such as one of loopback. Needs no privilege.
+    Bind,
+}
+
+/// What enforces the lease beside the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FenceMode {
+    /// nftables where it works, and the address's lifetime.
+    Auto,
+    /// nftables only.
+    Nftables,
+    /// The address's lifetime only.
+    Lifetime,
+}
+
+/// A valid `agent.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The node's name.
+    pub name: String,
+    /// Where the log and the identity are kept.
+    pub data_dir: PathBuf,
+    /// Where peers and operators reach this agent.
+    pub listen: SocketAddr,
+    /// Where the servers on this node listen.
+    pub address: IpAddr,
+    /// The interface of the virtual IPs; `None`: the one that has `address`.
+    pub interface: Option<String>,
+    /// See [`VipMode`].
+    pub vip: VipMode,
+    /// See [`FenceMode`].
+    pub fence: FenceMode,
+    /// What this node is for.
+    pub role: Role,
+    /// Threads of the proxy; 0: one per core.
+    pub workers: usize,
+    /// Sessions at once; 0: as many as file descriptors allow.
+    pub sessions_max: usize,
+}
+
+const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
+
+/// Whether a name can stand in commands such as `backend/server`.
+pub fn is_name(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+impl AgentConfig {
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(file: &str, text: &str) -> Result<AgentConfig, Problems> {
+        let mut c = Checker::new(file, text);
+        let raw: RawAgent = match toml::from_str(text) {
+            Ok(raw) => raw,
+            Err(e) => {
+                c.syntax(&e);
+                return c.finish(None);
+            }
+        };
+        if !is_name(raw.name.get_ref()) {
+            c.problem(raw.name.span().start, "name", format!("{:?}", raw.name.get_ref()), NAME_REMEDY);
+        }
+        if !raw.data_dir.get_ref().is_absolute() {
+            c.problem(raw.data_dir.span().start, "data_dir", format!("{:?}", raw.data_dir.get_ref()), "write an absolute path, such as /var/lib/ha-agent");
+        }
+        let listen = raw.listen.get_ref().parse::<SocketAddr>().ok().filter(|l| !l.ip().is_unspecified() && l.port() != 0);
+        if listen.is_none() {
+            c.problem(raw.listen.span().start, "listen", format!("{:?}", raw.listen.get_ref()), "write the address and port that peers reach, e.g. \"10.0.0.1:7400\" (not 0.0.0.0: it is told to the other nodes)");
+        }
+        let address = match &raw.address {
+            None => listen.map(|l| l.ip()),
+            Some(a) => {
+                let parsed = a.get_ref().parse::<IpAddr>().ok();
+                if parsed.is_none() {
+                    c.problem(a.span().start, "address", format!("{:?}", a.get_ref()), "write an IP address, e.g. \"10.0.0.1\"");
+                }
+                parsed
+            }
+        };
+        let vip = c.choice("vip", raw.vip.as_ref(), &[("kernel", VipMode::Kernel), ("bind", VipMode::Bind)], VipMode::Kernel);
+        let fence = c.choice("fence", raw.fence.as_ref(), &[("auto", FenceMode::Auto), ("nftables", FenceMode::Nftables), ("lifetime", FenceMode::Lifetime)], FenceMode::Auto);
+        let role = c.choice("role", raw.role.as_ref(), &[("server", Role::Server), ("witness", Role::Witness)], Role::Server);
+        let workers = raw.workers.as_ref().map_or(0, |w| usize::from(*w.get_ref()));
+        if workers > 256 {
+            c.problem(raw.workers.as_ref().map_or(0, |w| w.span().start), "workers", workers, "use 0 (one per core) to 256");
+        }
+        let config = listen.zip(address).map(|(listen, address)| AgentConfig {
+            name: raw.name.into_inner(),
+            data_dir: raw.data_dir.into_inner(),
+            listen,
+            address,
+            interface: raw.interface,
+            vip,
+            fence,
+            role,
+            workers,
+            sessions_max: raw.sessions_max.map_or(0, |s| s.into_inner() as usize),
+        });
+        c.finish(config)
+    }
+}
+
+impl Checker<'_> {
+    /// One of some words.
+    pub(super) fn choice<T: Copy>(&mut self, key: &str, found: Option<&toml::Spanned<String>>, known: &[(&str, T)], default: T) -> T {
+        let Some(word) = found else { return default };
+        if let Some((_, value)) = known.iter().find(|(k, _)| *k == word.get_ref()) {
+            return *value;
+        }
+        let words: Vec<String> = known.iter().map(|(k, _)| format!("\"{k}\"")).collect();
+        self.problem(word.span().start, key, format!("{:?}", word.get_ref()), format!("use one of {}", words.join(", ")));
+        default
+    }
+}

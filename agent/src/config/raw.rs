@@ -1,0 +1,135 @@
+//! The files as written: every key is known, every value may still be wrong.
+
+use super::units::Span;
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCluster {
+    pub cluster: Option<RawGlobal>,
+    #[serde(default)]
+    pub virtual_ip: Vec<RawVirtualIp>,
+    #[serde(default)]
+    pub frontend: Vec<RawFrontend>,
+    #[serde(default)]
+    pub backend: Vec<RawBackend>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawGlobal {
+    pub name: Option<String>,
+    pub timing: Option<Spanned<String>>,
+    pub promise: Option<Spanned<Span>>,
+    pub failback: Option<Spanned<String>>,
+    pub prefer: Option<Spanned<String>>,
+    pub failback_after: Option<Span>,
+    pub bindings_max: Option<Spanned<u32>>,
+    pub proxy_port: Option<Spanned<u16>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawVirtualIp {
+    pub name: Spanned<String>,
+    pub address: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawFrontend {
+    pub name: Spanned<String>,
+    pub virtual_ip: Spanned<String>,
+    pub listeners: Spanned<Vec<Spanned<RawPorts>>>,
+    pub backend: Spanned<String>,
+    #[serde(default)]
+    pub maxconn: u32,
+    pub client_timeout: Option<Span>,
+    pub mode: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum RawPorts {
+    One(i64),
+    Text(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawBackend {
+    pub name: Spanned<String>,
+    pub balance: Option<Spanned<String>>,
+    pub persistence: Option<Spanned<RawPersistence>>,
+    pub check: Option<Spanned<RawCheck>>,
+    pub on_down: Option<Spanned<String>>,
+    pub connect_timeout: Option<Spanned<Span>>,
+    pub server_timeout: Option<Span>,
+    pub queue_timeout: Option<Span>,
+    #[serde(default)]
+    pub maxqueue: u32,
+    pub retries: Option<Spanned<u32>>,
+    pub redispatch: Option<bool>,
+    pub observe: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub server: Vec<RawServer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPersistence {
+    pub by: Option<Spanned<String>>,
+    pub expire: Option<Spanned<Span>>,
+    pub group: Option<String>,
+    pub mask: Option<Spanned<u8>>,
+    pub mask6: Option<Spanned<u8>>,
+    pub mode: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCheck {
+    pub tcp: Option<Spanned<u16>>,
+    #[serde(alias = "interval", alias = "probe_interval")]
+    pub inter: Option<Spanned<Span>>,
+    pub fastinter: Option<Spanned<Span>>,
+    #[serde(alias = "pass_detect_interval", alias = "passdetect_interval")]
+    pub downinter: Option<Spanned<Span>>,
+    #[serde(alias = "receive")]
+    pub timeout: Option<Spanned<Span>>,
+    #[serde(alias = "pass_detect_count", alias = "passdetect_count")]
+    pub rise: Option<Spanned<u16>>,
+    #[serde(alias = "fail_detect_count", alias = "faildetect")]
+    pub fall: Option<Spanned<u16>>,
+    pub close: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawServer {
+    pub name: Spanned<String>,
+    pub node: Option<Spanned<String>>,
+    pub address: Option<Spanned<String>>,
+    pub port: Option<Spanned<u16>>,
+    pub weight: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub backup: bool,
+    #[serde(default)]
+    pub maxconn: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAgent {
+    pub name: Spanned<String>,
+    pub data_dir: Spanned<std::path::PathBuf>,
+    pub listen: Spanned<String>,
+    pub address: Option<Spanned<String>>,
+    pub interface: Option<String>,
+    pub vip: Option<Spanned<String>>,
+    pub fence: Option<Spanned<String>>,
+    pub role: Option<Spanned<String>>,
+    pub workers: Option<Spanned<u16>>,
+    pub sessions_max: Option<Spanned<u32>>,
+}

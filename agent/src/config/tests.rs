@@ -1,0 +1,126 @@
+//! Broken files, each with its line and its remedy.
+use super::*;
+
+const GOOD: &str = r#"[cluster]
+name = "site"
+timing = "lan"
+[[virtual_ip]]
+name = "print"
+address = "10.0.0.100/24"
+[[frontend]]
+name = "paragon"
+virtual_ip = "print"
+listeners = [5012, "5014-5019", 5022]
+backend = "ts"
+[[backend]]
+name = "ts"
+balance = "roundrobin"
+persistence = { by = "client-ip", expire = "30m", group = "mfp" }
+check = { tcp = 5022, inter = "5s", fall = 3, rise = 2 }
+on_down = "purge"
+[[backend.server]]
+name = "primary-1"
+node = "node-1"
+weight = 1
+"#;
+
+#[test]
+fn the_example_is_valid() {
+    let file = parse_cluster("cluster.toml", GOOD).unwrap();
+    assert_eq!(file.config.frontends[0].listeners.len(), 3);
+    assert_eq!(file.config.backends[0].check.unwrap().inter, std::time::Duration::from_secs(5));
+}
+
+#[test]
+fn ace_words_mean_the_same_as_haproxys() {
+    let ace = GOOD.replace(r#"inter = "5s", fall = 3, rise = 2"#, r#"interval = "5s", fail_detect_count = 3, pass_detect_count = 2, pass_detect_interval = "60s""#);
+    let check = parse_cluster("c", &ace).unwrap().config.backends[0].check.unwrap();
+    assert_eq!((check.fall, check.rise, check.downinter.as_secs()), (3, 2, 60));
+}
+
+/// What is replaced by what, then: the line, a part of the key, a part of what was found, a part of the remedy.
+type Broken = (&'static str, &'static str, u32, &'static str, &'static str, &'static str);
+
+#[rustfmt::skip]
+const BROKEN_CLUSTERS: &[Broken] = &[
+    ("balance = \"roundrobin\"", "balanse = \"roundrobin\"", 14, "balanse", "unknown field", "did you mean `balance`"),
+    ("balance = \"roundrobin\"", "balance = \"fastest\"", 14, "backend.balance", "fastest", "leastconn"),
+    ("name = \"print\"\n", "", 4, "virtual_ip", "missing field", "name = "),
+    ("\"10.0.0.100/24\"", "\"10.0.0.300/24\"", 6, "virtual_ip.address", "10.0.0.300", "10.0.0.100/24"),
+    ("\"10.0.0.100/24\"", "\"10.0.0.100/33\"", 6, "virtual_ip.address", "/33", "10.0.0.100/24"),
+    ("\"10.0.0.100/24\"", "\"0.0.0.0/0\"", 6, "virtual_ip.address", "0.0.0.0", "address"),
+    ("virtual_ip = \"print\"", "virtual_ip = \"fax\"", 9, "frontend.virtual_ip", "fax", "print"),
+    ("backend = \"ts\"", "backend = \"tss\"", 11, "frontend.backend", "tss", "ts"),
+    ("[5012, \"5014-5019\", 5022]", "[]", 10, "frontend.listeners", "[]", "at least one port"),
+    ("[5012, \"5014-5019\", 5022]", "[70000]", 10, "frontend.listeners", "70000", "1 to 65535"),
+    ("[5012, \"5014-5019\", 5022]", "[0]", 10, "frontend.listeners", "0", "1 to 65535"),
+    ("[5012, \"5014-5019\", 5022]", "[\"5019-5014\"]", 10, "frontend.listeners", "5019-5014", "range"),
+    ("[5012, \"5014-5019\", 5022]", "[5015, \"5014-5019\"]", 10, "frontend.listeners", "overlaps", "once"),
+    ("[5012, \"5014-5019\", 5022]", "5012", 10, "listeners", "invalid type", "expected type"),
+    ("expire = \"30m\"", "expire = \"30 minutes\"", 15, "persistence", "30 minutes", ""),
+    ("expire = \"30m\"", "expire = \"0\"", 15, "backend.persistence.expire", "0", "above zero"),
+    ("by = \"client-ip\"", "by = \"cookie\"", 15, "backend.persistence.by", "cookie", "client-ip"),
+    ("by = \"client-ip\"", "by = \"client-ip\", mask = 33", 15, "backend.persistence.mask", "33", "0 to 32"),
+    ("fall = 3", "fall = 0", 16, "backend.check.fall", "0", "1 to 1000"),
+    ("inter = \"5s\"", "inter = \"0s\"", 16, "backend.check.inter", "0", "above zero"),
+    ("tcp = 5022, ", "", 16, "backend.check", "no port", "tcp = PORT"),
+    ("tcp = 5022", "tcp = 5022, close = \"bye\"", 16, "backend.check.close", "bye", "rst"),
+    ("on_down = \"purge\"", "on_down = \"drop\"", 17, "backend.on_down", "drop", "keep"),
+    ("weight = 1", "weight = 257", 21, "backend.server.weight", "257", "0 to 256"),
+    ("node = \"node-1\"\n", "", 19, "backend.server", "without `node`", "address"),
+    ("node = \"node-1\"", "node = \"node-1\"\naddress = \"10.0.0.1\"", 20, "backend.server.node", "together", "keep"),
+    ("node = \"node-1\"", "address = \"10.0.0.1:5022\"", 20, "backend.server.address", "10.0.0.1:5022", "port"),
+    ("name = \"primary-1\"", "name = \"pri mary\"", 19, "backend.server.name", "pri mary", "letters"),
+    ("timing = \"lan\"", "timing = \"quick\"", 3, "cluster.timing", "quick", "fast"),
+    ("timing = \"lan\"", "failback = \"auto\"", 3, "cluster.failback", "without `prefer`", "prefer"),
+    ("timing = \"lan\"", "promise = \"10ms\"", 3, "cluster.promise", "10ms", "300ms"),
+    ("name = \"site\"", "name = \"site", 2, "name", "", ""),
+    ("weight = 1", "weight = 1\nweight = 2", 22, "weight", "duplicate key", "one of the two"),
+    ("weight = 1", "weight = 1\n[[backend.server]]\nname = \"primary-1\"\nnode = \"n\"", 23, "backend.server.name", "second time", "of its own"),
+    ("weight = 1", "weight = 1\n[[frontend]]\nname = \"two\"\nvirtual_ip = \"print\"\nlisteners = [5016]\nbackend = \"ts\"", 25, "frontend.listeners", "5016 on virtual_ip print", "one frontend"),
+];
+
+#[test]
+fn each_broken_cluster_file_is_refused_with_line_and_remedy() {
+    assert!(BROKEN_CLUSTERS.len() >= 30);
+    for (from, to, line, key, found, remedy) in BROKEN_CLUSTERS {
+        assert!(GOOD.contains(from), "{from}");
+        let problems = parse_cluster("cluster.toml", &GOOD.replacen(from, to, 1)).expect_err(to).0;
+        let p = &problems[0];
+        assert!(p.line == *line && p.key.contains(key) && p.found.contains(found) && p.remedy.contains(remedy), "{to}: wanted line {line}, got: {p}");
+        assert!(p.to_string().starts_with(&format!("cluster.toml:{line}: ")), "{p}");
+    }
+}
+
+#[test]
+fn all_problems_are_said_at_once() {
+    let bad = GOOD.replace("weight = 1", "weight = 999").replace("fall = 3", "fall = 0").replace("5012,", "0,");
+    assert_eq!(parse_cluster("c", &bad).unwrap_err().0.len(), 3);
+}
+
+#[test]
+fn each_broken_agent_file_is_refused_with_line_and_remedy() {
+    let good = "name = \"node-1\"\ndata_dir = \"/var/lib/ha-agent\"\nlisten = \"10.0.0.1:7400\"\nvip = \"bind\"\n";
+    assert_eq!(AgentConfig::parse("agent.toml", good).unwrap().address.to_string(), "10.0.0.1");
+    for (from, to, line, key, remedy) in [
+        ("\"node-1\"", "\"node/1\"", 1, "name", "letters"),
+        ("\"/var/lib/ha-agent\"", "\"data\"", 2, "data_dir", "absolute"),
+        ("10.0.0.1:7400", "0.0.0.0:7400", 3, "listen", "peers reach"),
+        ("10.0.0.1:7400", "10.0.0.1", 3, "listen", "10.0.0.1:7400"),
+        ("\"bind\"", "\"magic\"", 4, "vip", "kernel"),
+        ("vip", "vipp", 4, "vipp", "did you mean `vip`"),
+        ("vip = \"bind\"", "role = \"king\"", 4, "role", "witness"),
+        ("vip = \"bind\"", "workers = 999", 4, "workers", "256"),
+    ] {
+        let p = AgentConfig::parse("agent.toml", &good.replacen(from, to, 1)).expect_err(to).0.remove(0);
+        assert!(p.line == line && p.key.contains(key) && p.remedy.contains(remedy), "{to}: {p}");
+    }
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    for cut in 0..GOOD.len() {
+        drop(parse_cluster("c", &GOOD[..cut]));
+        drop(parse_cluster("c", &GOOD[cut..]));
+    }
+}

@@ -1,0 +1,318 @@
+//! The log store on sled 0.34, used in the one way that is safe (`DESIGN.md` section 4).
+//!
+//! ```text
+//!   write --apply_batch--> sled (memory, its files)      visible at once
+//!     |
+//!     +--callback--> writer thread: drain queue, db.flush(), sync_data(file `db`), call all back
+//! ```
+//!
+//! sled's `flush` alone is not durable on Linux: it calls `sync_file_range`, never `fsync`.
+//! Records are kept small enough to stay in that one file; snapshots are plain files beside it.
+
+use super::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use thiserror::Error;
+
+/// sled writes values beyond half a segment (512 KiB) to files of their own, which our `sync_data` would miss.
+const RECORD_MAX: usize = 128 << 10;
+/// Batches whose callbacks may wait for the writer thread; more make the caller wait.
+const QUEUE_MAX: usize = 4096;
+
+/// Why a store could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{0} is in use by another process: is another ha-agent running with the same data_dir?")]
+    InUse(PathBuf),
+    /// It is damaged.
+    #[error(
+        "the log store in {path} is damaged ({found}). Nothing was changed. If the other nodes have a majority: \
+         `ha-cli member remove` this node there, move {path} away, then `ha-agent join` again. \
+         If this was the only node, restore its data_dir from a backup"
+    )]
+    Damaged {
+        /// Its directory.
+        path: PathBuf,
+        /// What sled said.
+        found: String,
+    },
+    /// The disk refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// Its directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// See the module.
+pub struct SledStore {
+    tree: sled::Tree,
+    queue: mpsc::SyncSender<Durable>,
+    dir: PathBuf,
+    _writer: Writer,
+}
+
+impl SledStore {
+    /// Opens the store in `dir`, or makes it.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a damaged store is left as it is.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let io_error = |error| OpenError::Io { path: dir.to_owned(), error };
+        let sled_dir = dir.join("log");
+        fs::create_dir_all(&sled_dir).map_err(io_error)?;
+        remove_torn_snapshots(&sled_dir).map_err(io_error)?;
+        let db = open_sled(&sled_dir).or_else(|e| match e {
+            sled::Error::Corruption { .. } => {
+                // sled's own index snapshots can be made again from its log; they are kept aside, not deleted.
+                move_snapshots_aside(&sled_dir).map_err(sled::Error::Io)?;
+                open_sled(&sled_dir)
+            }
+            other => Err(other),
+        });
+        let db = db.map_err(|e| refusal(&sled_dir, e))?;
+        let tree = db.open_tree("raft").map_err(|e| refusal(&sled_dir, e))?;
+        check_records(&tree).map_err(|found| OpenError::Damaged { path: sled_dir.clone(), found })?;
+        let file = File::open(sled_dir.join("db")).map_err(io_error)?;
+        file.sync_all().map_err(io_error)?;
+        sync_dir(&sled_dir).and_then(|()| sync_dir(dir)).map_err(io_error)?;
+        let (queue, inbox) = mpsc::sync_channel(QUEUE_MAX);
+        let writer = std::thread::Builder::new().name("ha-log".to_owned()).spawn(move || write_loop(&db, &file, &inbox)).map_err(io_error)?;
+        Ok(SledStore { tree, queue, dir: dir.to_owned(), _writer: Writer(Some(writer)) })
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        // Closing the queue ends the writer thread, which then lets go of sled's lock on the directory.
+        let (closed, _) = mpsc::sync_channel(0);
+        self.queue = closed;
+    }
+}
+
+/// Waits for the writer thread, so that the store can be opened again right after it is dropped.
+struct Writer(Option<std::thread::JoinHandle<()>>);
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+fn open_sled(dir: &Path) -> sled::Result<sled::Db> {
+    // `flush_every_ms` stays on: sled gives space back only in that thread.
+    sled::Config::new().path(dir).cache_capacity(16 << 20).flush_every_ms(Some(500)).open()
+}
+
+fn refusal(dir: &Path, e: sled::Error) -> OpenError {
+    match e {
+        sled::Error::Io(e) if e.to_string().contains("lock") => OpenError::InUse(dir.to_owned()),
+        sled::Error::Io(error) => OpenError::Io { path: dir.to_owned(), error },
+        other => OpenError::Damaged { path: dir.to_owned(), found: other.to_string() },
+    }
+}
+
+/// Reads everything once: an index that is missing between first and last, or a key that is none of ours, is damage.
+fn check_records(tree: &sled::Tree) -> Result<(), String> {
+    let mut expected: Option<u64> = None;
+    for item in tree.scan_prefix(b"l") {
+        let (key, _) = item.map_err(|e| e.to_string())?;
+        let index = index_of(&key).ok_or_else(|| format!("key {key:?} is not a log index"))?;
+        if let Some(e) = expected
+            && e != index
+        {
+            return Err(format!("log entries {e} to {} are missing", index - 1));
+        }
+        expected = Some(index + 1);
+    }
+    Ok(())
+}
+
+/// Group commit: everything that was applied before a flush is durable after it.
+fn write_loop(db: &sled::Db, file: &File, inbox: &mpsc::Receiver<Durable>) {
+    while let Ok(first) = inbox.recv() {
+        let mut waiting = vec![first];
+        waiting.extend(inbox.try_iter());
+        let flushed = db.flush().map_err(io::Error::other).and_then(|_| file.sync_data());
+        for done in waiting {
+            done(flushed.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string())));
+        }
+    }
+}
+
+fn log_key(index: u64) -> [u8; 9] {
+    let mut key = [b'l'; 9];
+    key[1..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+fn index_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(b"l")?.try_into().ok()?))
+}
+
+const fn meta_key(key: Meta) -> &'static [u8] {
+    match key {
+        Meta::Vote => b"m-vote",
+        Meta::Purged => b"m-purged",
+        Meta::Committed => b"m-committed",
+    }
+}
+
+impl LogStore for SledStore {
+    fn read(&self, range: Range<u64>) -> io::Result<Vec<Vec<u8>>> {
+        let keys = log_key(range.start)..log_key(range.end);
+        self.tree.range(keys).map(|kv| kv.map(|(_, v)| v.to_vec()).map_err(io::Error::other)).collect()
+    }
+
+    fn last(&self) -> io::Result<Option<Vec<u8>>> {
+        let last = self.tree.scan_prefix(b"l").next_back().transpose().map_err(io::Error::other)?;
+        Ok(last.map(|(_, v)| v.to_vec()))
+    }
+
+    fn meta(&self, key: Meta) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.tree.get(meta_key(key)).map_err(io::Error::other)?.map(|v| v.to_vec()))
+    }
+
+    fn write(&self, batch: Batch, durable: Option<Durable>) -> io::Result<()> {
+        let mut changes = sled::Batch::default();
+        if let Some(range) = batch.remove {
+            for key in self.tree.range(log_key(range.start)..log_key(range.end)).keys() {
+                changes.remove(key.map_err(io::Error::other)?);
+            }
+        }
+        for (index, bytes) in batch.put {
+            if bytes.len() > RECORD_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("log entry {index} has {} bytes, more than {RECORD_MAX}", bytes.len())));
+            }
+            changes.insert(&log_key(index), bytes);
+        }
+        for (key, bytes) in batch.meta {
+            changes.insert(meta_key(key), bytes);
+        }
+        self.tree.apply_batch(changes).map_err(io::Error::other)?;
+        match durable {
+            Some(done) => self.queue.send(done).map_err(|_| io::Error::other("the log's writer thread has ended")),
+            None => Ok(()),
+        }
+    }
+
+    fn save_snapshot(&self, snapshot: StoredSnapshot, durable: Durable) {
+        let dir = self.dir.clone();
+        // A thread of its own: a snapshot of megabytes must not make log entries wait.
+        let spawned = std::thread::Builder::new().name("ha-snapshot".to_owned()).spawn(move || durable(write_snapshot(&dir, &snapshot)));
+        if let Err(e) = spawned {
+            tracing::error!(error = %e, "no thread for writing a snapshot");
+        }
+    }
+
+    fn load_snapshot(&self) -> io::Result<Option<StoredSnapshot>> {
+        match fs::read(self.dir.join("snapshot")) {
+            Ok(bytes) => read_snapshot(&bytes).map(Some).ok_or_else(|| {
+                let path = self.dir.join("snapshot");
+                io::Error::new(io::ErrorKind::InvalidData, format!("the snapshot {} is damaged: remove this node from the cluster, move its data_dir away and join again", path.display()))
+            }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+const SNAPSHOT_MAGIC: &[u8; 8] = b"hasnap01";
+
+/// Write, sync, rename, sync the directory: a crash leaves the old snapshot or the new one.
+fn write_snapshot(dir: &Path, snapshot: &StoredSnapshot) -> io::Result<()> {
+    let (new, path) = (dir.join("snapshot.new"), dir.join("snapshot"));
+    let mut file = File::create(&new)?;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&snapshot.header);
+    crc.update(&snapshot.data);
+    file.write_all(SNAPSHOT_MAGIC)?;
+    file.write_all(&crc.finalize().to_be_bytes())?;
+    file.write_all(&(snapshot.header.len() as u64).to_be_bytes())?;
+    file.write_all(&snapshot.header)?;
+    file.write_all(&snapshot.data)?;
+    file.sync_all()?;
+    fs::rename(&new, &path)?;
+    sync_dir(dir)
+}
+
+fn read_snapshot(bytes: &[u8]) -> Option<StoredSnapshot> {
+    let rest = bytes.strip_prefix(SNAPSHOT_MAGIC)?;
+    let (crc, rest) = rest.split_at_checked(4)?;
+    let (length, rest) = rest.split_at_checked(8)?;
+    let length = usize::try_from(u64::from_be_bytes(length.try_into().ok()?)).ok()?;
+    let (header, data) = rest.split_at_checked(length)?;
+    let mut found = crc32fast::Hasher::new();
+    found.update(rest);
+    (found.finalize().to_be_bytes() == crc).then(|| StoredSnapshot { header: header.to_vec(), data: data.to_vec() })
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    // Windows cannot flush a directory; NTFS journals renames by itself.
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
+/// A torn `snap.*.generating` makes sled's `open` fail.
+fn remove_torn_snapshots(dir: &Path) -> io::Result<()> {
+    for file in fs::read_dir(dir)? {
+        let path = file?.path();
+        if path.to_string_lossy().ends_with(".generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn move_snapshots_aside(dir: &Path) -> io::Result<()> {
+    for file in fs::read_dir(dir)? {
+        let path = file?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("snap.") {
+            fs::rename(&path, dir.join(format!("aside-{name}")))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sled_keeps_the_contract() {
+        let dir = tempfile::tempdir().unwrap();
+        super::super::log_store::contract::holds(|| Box::new(SledStore::open(dir.path()).unwrap()));
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused_with_instructions() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshot = StoredSnapshot { header: b"head".to_vec(), data: vec![7; 1000] };
+        write_snapshot(dir.path(), &snapshot).unwrap();
+        let good = fs::read(dir.path().join("snapshot")).unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        for at in [0, 9, 13, 21, 30, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 0x40;
+            fs::write(dir.path().join("snapshot"), bad).unwrap();
+            assert!(store.load_snapshot().unwrap_err().to_string().contains("join again"), "byte {at}");
+        }
+        fs::write(dir.path().join("snapshot"), good).unwrap();
+        assert_eq!(store.load_snapshot().unwrap(), Some(snapshot));
+    }
+
+    #[test]
+    fn a_store_in_use_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = SledStore::open(dir.path()).unwrap();
+        let second = SledStore::open(dir.path()).err().unwrap();
+        assert!(matches!(second, OpenError::InUse(_)), "{second}");
+    }
+}

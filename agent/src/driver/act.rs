@@ -1,0 +1,128 @@
+//! Carries out one action. Nothing here waits: what takes time becomes a task that reports back.
+
+use super::DriverHandle;
+use crate::consensus::codec::{decode, encode};
+use crate::consensus::{Consensus, LeaseReply};
+use crate::world::{Addresses, Call, Intercepted, World};
+use ha_core::command::{Command, Stamped};
+use ha_core::controller::{Action, DropReason, Event, NodeReport};
+use ha_core::id::NodeId;
+use ha_core::lease::Lease;
+use ha_core::model::ClusterConfig;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An answer to a `Lease` or `Release` that takes longer is of no use any more.
+const LEASE_CALL_WITHIN: Duration = Duration::from_secs(1);
+
+/// Borrows what acting needs.
+pub struct Actor<'a, W: World> {
+    pub world: &'a Arc<W>,
+    pub consensus: &'a Consensus<W>,
+    pub handle: &'a DriverHandle,
+}
+
+impl<W: World> Actor<'_, W> {
+    /// Acts; says whether a new view is wanted.
+    pub fn act(&self, action: Action) -> bool {
+        match action {
+            Action::Refresh => return true,
+            Action::SendLease { lease, to } => self.send_lease(lease, &to),
+            Action::SendRelease { release, to } => self.send_release(release, &to),
+            Action::Hold { until, .. } => self.world.addresses().hold(until),
+            Action::Drop { why } => self.drop_addresses(why),
+            Action::Announce => self.world.addresses().announce(),
+            Action::Transfer { to } => {
+                let consensus = self.consensus.clone();
+                self.world.spawn("transfer", Box::pin(async move { consensus.transfer(to).await }));
+            }
+            Action::Propose(command) => self.propose(command),
+            Action::Promote(node) => {
+                let consensus = self.consensus.clone();
+                let promote = async move {
+                    if let Err(e) = consensus.promote(node).await {
+                        tracing::info!(%node, error = %e, "not promoted yet");
+                    }
+                };
+                self.world.spawn("promote", Box::pin(promote));
+            }
+            Action::Probe { server, address, within, close, purpose } => {
+                let (probe, handle) = (self.world.probe(address, within, close), self.handle.clone());
+                self.world.spawn("probe", Box::pin(async move { handle.tell(Event::Checked { server, purpose, result: probe.await }) }));
+            }
+        }
+        false
+    }
+
+    /// The own promise first: refused there, nothing is sent.
+    fn send_lease(&self, lease: Lease, to: &BTreeSet<NodeId>) {
+        let me = self.consensus.me();
+        let own = self.consensus.promise_to_self(self.world.now(), lease);
+        let refused = own.is_err();
+        self.handle.tell(Event::LeaseAnswered { from: me, lease, result: own, report: NodeReport::default() });
+        if refused {
+            return;
+        }
+        self.call_all(Call::Lease, lease, to, move |handle, from, body| {
+            if let Ok(LeaseReply { result, report }) = decode(body) {
+                handle.tell(Event::LeaseAnswered { from, lease, result, report });
+            }
+        });
+    }
+
+    fn send_release(&self, release: Lease, to: &BTreeSet<NodeId>) {
+        self.consensus.release_self(release);
+        self.call_all(Call::Release, release, to, move |handle, from, _| handle.tell(Event::ReleaseAnswered { from, release }));
+    }
+
+    fn call_all(&self, call: Call, lease: Lease, to: &BTreeSet<NodeId>, answered: impl Fn(&DriverHandle, NodeId, &[u8]) + Clone + Send + 'static) {
+        let Ok(body) = encode(&lease) else { return };
+        let addresses = self.consensus.news().addresses;
+        for node in to {
+            let Some(address) = addresses.get(node).cloned() else { continue };
+            let asking = self.world.call(address, call, body.clone(), LEASE_CALL_WITHIN);
+            let (handle, node, answered) = (self.handle.clone(), *node, answered.clone());
+            let task = async move {
+                if let Ok(body) = asking.await {
+                    answered(&handle, node, &body);
+                }
+            };
+            self.world.spawn("lease", Box::pin(task));
+        }
+    }
+
+    fn drop_addresses(&self, why: DropReason) {
+        if why != DropReason::Handover {
+            tracing::info!(?why, "the virtual IP is dropped");
+        }
+        let handle = self.handle.clone();
+        self.world.addresses().release(Box::new(move || handle.tell(Event::Dropped)));
+    }
+
+    fn propose(&self, command: Command) {
+        let (consensus, at) = (self.consensus.clone(), self.world.wall());
+        let task = async move {
+            match consensus.propose(Stamped { at, by: String::new(), command: command.clone() }).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(rejection)) => tracing::info!(?command, %rejection, "refused"),
+                Err(e) => tracing::info!(?command, error = %e, "not committed"),
+            }
+        };
+        self.world.spawn("propose", Box::pin(task));
+    }
+}
+
+/// Tells the kernel side which addresses there are and which of their ports go to the proxy.
+pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig) {
+    let intercepted: Vec<Intercepted> = config
+        .virtual_ips
+        .iter()
+        .map(|v| Intercepted {
+            address: v.address,
+            ports: config.frontends.iter().filter(|f| f.virtual_ip == v.name).flat_map(|f| f.listeners.iter().map(|r| (r.first, r.last))).collect(),
+            to_port: config.proxy_port,
+        })
+        .collect();
+    addresses.configure(&config.virtual_ips, &intercepted);
+}
