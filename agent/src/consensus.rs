@@ -49,11 +49,12 @@ pub struct Consensus<W: World> {
     world: Arc<W>,
     me: NodeId,
     report: Arc<RwLock<NodeReport>>,
+    promise_length: Duration,
 }
 
 impl<W: World> Clone for Consensus<W> {
     fn clone(&self) -> Self {
-        Consensus { raft: self.raft.clone(), machine: self.machine.clone(), promise: self.promise.clone(), world: self.world.clone(), me: self.me, report: self.report.clone() }
+        Consensus { raft: self.raft.clone(), machine: self.machine.clone(), promise: self.promise.clone(), world: self.world.clone(), me: self.me, report: self.report.clone(), promise_length: self.promise_length }
     }
 }
 
@@ -117,7 +118,7 @@ impl<W: World> Consensus<W> {
         let peers = Peers { world: world.clone(), me: settings.me, promise: promise.clone() };
         let config = config(settings).map_err(io::Error::other)?;
         let raft = Raft::new(settings.me, Arc::new(config), peers, log, machine.clone()).await.map_err(io::Error::other)?;
-        Ok(Consensus { raft, machine, promise, world, me: settings.me, report: Arc::default() })
+        Ok(Consensus { raft, machine, promise, world, me: settings.me, report: Arc::default(), promise_length: settings.promise })
     }
 
     /// Makes a new cluster of this node alone.
@@ -136,6 +137,11 @@ impl<W: World> Consensus<W> {
     /// This node.
     pub const fn me(&self) -> NodeId {
         self.me
+    }
+
+    /// How long a voter stays promised.
+    pub const fn promise_length(&self) -> Duration {
+        self.promise_length
     }
 
     /// The replicated state at this moment.

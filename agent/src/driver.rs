@@ -14,7 +14,8 @@ mod act;
 use crate::consensus::Consensus;
 use crate::world::{Boxed, World};
 use act::Actor;
-use ha_core::controller::{Controller, Event, Settings};
+use ha_core::controller::{Controller, Event, RaftRole, Settings};
+use ha_core::id::Epoch;
 use ha_core::view::{Routes, View};
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,7 +115,9 @@ impl<W: World> Driver<W> {
     }
 
     fn step(&mut self, event: Event) {
+        let before = (self.controller.raft().role, self.controller.raft().term, self.controller.holding().map(|h| h.epoch));
         let actions = self.controller.step(self.world.now(), self.world.wall(), event);
+        self.log_change(before);
         let actor = Actor { world: &self.world, consensus: &self.consensus, handle: &self.handle };
         let mut refresh = false;
         for action in actions {
@@ -122,6 +125,19 @@ impl<W: World> Driver<W> {
         }
         if refresh {
             self.publish();
+        }
+    }
+
+    /// Each change of role or holder once, for whoever reads the log at three in the morning.
+    fn log_change(&self, (role, term, epoch): (RaftRole, u64, Option<Epoch>)) {
+        let raft = self.controller.raft();
+        if (role, term) != (raft.role, raft.term) && raft.role != RaftRole::Candidate {
+            tracing::info!(role = ?raft.role, term = raft.term, leader = ?raft.leader.map(|l| self.controller.facts().node_name(l)), "consensus");
+        }
+        match (epoch, self.controller.holding().map(|h| h.epoch)) {
+            (None, Some(epoch)) => tracing::info!(%epoch, "this node holds the virtual IP"),
+            (Some(epoch), None) => tracing::info!(%epoch, "this node no longer holds the virtual IP"),
+            _ => {}
         }
     }
 
@@ -136,7 +152,7 @@ impl<W: World> Driver<W> {
         if facts_changed {
             if self.configured != Some(snap.facts.config_version) {
                 self.configured = Some(snap.facts.config_version);
-                act::configure_addresses(&*self.world.addresses(), &snap.facts.config);
+                act::configure_addresses(&*self.world.addresses(), &snap.facts.config, snap.facts.holder.is_none());
             }
             self.step(Event::Applied(snap.facts));
             self.publish();

@@ -5,8 +5,16 @@
 //!                     \------ world
 //! ```
 
+pub mod addresses;
+pub mod agent;
+pub mod api;
+pub mod binder;
 pub mod config;
 pub mod consensus;
 pub mod driver;
+pub mod identity;
 pub mod peers;
+pub mod proxy;
+#[cfg(target_os = "linux")]
+pub mod vip;
 pub mod world;

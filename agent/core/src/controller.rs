@@ -268,7 +268,6 @@ pub struct Controller {
     drains: Drains,
     suspicion: Suspicion,
     previous_leader: Option<NodeId>,
-    reason_to_hold: String,
     promote_asked: Option<(NodeId, Instant)>,
     preferred_since: Option<Instant>,
 }
@@ -304,7 +303,6 @@ impl Controller {
             drains: Drains::default(),
             suspicion: Suspicion::default(),
             previous_leader: None,
-            reason_to_hold: "it was elected".to_owned(),
             promote_asked: None,
             preferred_since: None,
         }

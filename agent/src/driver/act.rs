@@ -114,7 +114,7 @@ impl<W: World> Actor<'_, W> {
 }
 
 /// Tells the kernel side which addresses there are and which of their ports go to the proxy.
-pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig) {
+pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig, never_held: bool) {
     let intercepted: Vec<Intercepted> = config
         .virtual_ips
         .iter()
@@ -124,5 +124,5 @@ pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig) {
             to_port: config.proxy_port,
         })
         .collect();
-    addresses.configure(&config.virtual_ips, &intercepted);
+    addresses.configure(&config.virtual_ips, &intercepted, never_held);
 }

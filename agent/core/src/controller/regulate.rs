@@ -85,7 +85,8 @@ impl Controller {
             return;
         }
         self.next_lease = now + self.settings.lease_every;
-        let to = self.other_voters();
+        // Learners are asked too: one that promises itself can become a voter without costing the lease.
+        let to = self.other_voters().union(&self.raft.learners).copied().collect();
         actions.push(Action::SendLease { lease: Lease { term: self.raft.term, sent: now }, to });
     }
 
@@ -227,7 +228,9 @@ impl Controller {
             return;
         }
         let caught_up = |n: &&NodeId| self.raft.matched.get(n).is_some_and(|m| *m > 0 && m + CAUGHT_UP_WITHIN >= self.raft.last_log);
-        let Some(learner) = self.raft.learners.iter().filter(|n| self.facts.members.contains_key(n)).find(caught_up).copied() else { return };
+        let promises = |n: &&NodeId| self.hold.heard(**n).is_some_and(|at| now.saturating_since(at) < self.settings.lease);
+        let known = |n: &&NodeId| self.facts.members.contains_key(n);
+        let Some(learner) = self.raft.learners.iter().filter(known).filter(promises).find(caught_up).copied() else { return };
         if self.promote_asked.is_none_or(|(n, at)| n != learner || now.saturating_since(at) > PROMOTE_AGAIN) {
             self.promote_asked = Some((learner, now));
             actions.push(Action::Promote(learner));

@@ -1,0 +1,117 @@
+//! `init` and `join`: how a node comes to its identity.
+
+use super::Failure;
+use crate::config::{AgentConfig, ClusterFile};
+use crate::consensus::sled_store::SledStore;
+use crate::consensus::{Consensus, Settings};
+use crate::identity::Identity;
+use crate::world::real::RealWorld;
+use crate::world::{Addresses, Intercepted, World, wire};
+use ha_core::command::{Command, Stamped};
+use ha_core::id::NodeId;
+use ha_core::model::{Member, Role, Timing, VirtualIp};
+use ha_core::time::Instant;
+use ha_proto::control as pb;
+use ha_proto::control::control_client::ControlClient;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one node alone may take to found its cluster; disks included.
+const FOUND_WITHIN: Duration = Duration::from_secs(30);
+/// How long a member may take to answer a join.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Founds a cluster of this node alone.
+///
+/// # Errors
+/// A data directory in use, a disk that refuses, or a witness: it cannot be alone.
+pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id: Option<NodeId>) -> Result<Identity, Failure> {
+    if config.role == Role::Witness {
+        return Err("the first node cannot be a witness: it holds no address. Start with a server".into());
+    }
+    Identity::claim(&config.data_dir)?;
+    let me = id.unwrap_or_else(new_id);
+    let timing = cluster.timing.unwrap_or_default();
+    let identity = Identity::new(me, new_id(), timing, cluster.promise.unwrap_or_else(|| timing.promise()));
+    let store = Arc::new(SledStore::open(&config.data_dir)?);
+    let world = Arc::new(RealWorld::new(me, store, Arc::new(NoAddresses)));
+    let settings = Settings { me, role: config.role, timing, promise: identity.promise(), founding: true };
+    let consensus = Consensus::start(world.clone(), settings, Arc::new(|| {})).await?;
+    consensus.found(config.listen.to_string()).await?;
+    let commands = [
+        Command::Found { cluster_id: identity.cluster_id, timing },
+        Command::AddMember(member(config, me)),
+        Command::Configure { config: cluster.config, text, expect: None },
+    ];
+    let write = async {
+        for command in commands {
+            loop {
+                let stamped = Stamped { at: world.wall(), by: "init".to_owned(), command: command.clone() };
+                match consensus.propose(stamped).await {
+                    Ok(Ok(_)) => break,
+                    Ok(Err(rejection)) => return Err(Failure::from(rejection)),
+                    // It has not elected itself yet.
+                    Err(_) => world.sleep(Duration::from_millis(10)).await,
+                }
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(FOUND_WITHIN, write).await.map_err(|_| format!("the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}", config.data_dir.display()))??;
+    consensus.shutdown().await;
+    identity.save(&config.data_dir)?;
+    Ok(identity)
+}
+
+/// Asks any member to be let in.
+///
+/// # Errors
+/// What the member said, or that nobody answered.
+pub async fn join(config: &AgentConfig, address: &str, id: Option<NodeId>) -> Result<(Identity, String), Failure> {
+    Identity::claim(&config.data_dir)?;
+    let me = id.unwrap_or_else(new_id);
+    let unreachable = |e: String| format!("no agent answers at {address}: {e}. Name the `listen` address of any member that is running");
+    let channel = wire::endpoint(address).map_err(|e| unreachable(e.to_string()))?.connect().await.map_err(|e| unreachable(source_of(&e)))?;
+    let member = member(config, me);
+    let request = pb::JoinRequest {
+        id: me.to_string(),
+        name: member.name,
+        listen: member.listen.to_string(),
+        address: member.address.to_string(),
+        role: member.role.word().to_owned(),
+        version: member.version,
+    };
+    let reply = tokio::time::timeout(JOIN_WITHIN, ControlClient::new(channel).join(request)).await;
+    let reply = reply.map_err(|_| format!("{address} did not answer within {JOIN_WITHIN:?}"))?.map_err(|s| format!("{address} refused: {}", s.message()))?.into_inner();
+    let timing = Timing::from_word(&reply.timing).ok_or_else(|| format!("{address} names timing {:?}, which this version does not know", reply.timing))?;
+    let cluster_id = reply.cluster_id.parse::<NodeId>()?;
+    let identity = Identity::new(me, cluster_id, timing, Duration::from_millis(reply.promise_ms));
+    identity.save(&config.data_dir)?;
+    Ok((identity, reply.cluster))
+}
+
+fn source_of(e: &tonic::transport::Error) -> String {
+    std::error::Error::source(e).map_or_else(|| e.to_string(), ToString::to_string)
+}
+
+fn new_id() -> NodeId {
+    NodeId::from_random(rand::random())
+}
+
+fn member(config: &AgentConfig, id: NodeId) -> Member {
+    Member { id, name: config.name.clone(), listen: config.listen, address: config.address, role: config.role, version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+/// While a cluster is founded nobody holds anything.
+struct NoAddresses;
+impl Addresses for NoAddresses {
+    fn configure(&self, _: &[VirtualIp], _: &[Intercepted], _: bool) {}
+    fn hold(&self, _: Instant) {}
+    fn release(&self, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
+    fn announce(&self) {}
+    fn fence(&self) -> String {
+        String::new()
+    }
+}

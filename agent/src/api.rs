@@ -1,0 +1,215 @@
+//! What operators ask: the `Control` service. Any node can be asked; a follower passes the question on.
+//!
+//! ```text
+//!   request --> here, if this node leads --> Node (consensus, driver, proxy) --> reply
+//!          \--> leader's Control, once (header `ha-forwarded`) --> its reply
+//! ```
+
+mod configure;
+mod members;
+mod orders;
+mod status;
+mod traffic;
+
+use crate::config::Problem;
+use crate::consensus::{Consensus, ProposeError};
+use crate::driver::DriverHandle;
+use crate::proxy::Proxy;
+use crate::world::World;
+use crate::world::wire::endpoint;
+use ha_core::command::{Command, Outcome, Rejection, Stamped};
+use ha_core::id::NodeId;
+use ha_core::model::Member;
+use ha_proto::control as pb;
+use ha_proto::control::control_client::ControlClient;
+use ha_proto::control::control_server::{Control, ControlServer};
+use members::MembershipLock;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+/// How long a change may take to be committed before the operator hears that it was not.
+const COMMIT_WITHIN: Duration = Duration::from_secs(10);
+/// Largest request, in bytes: a configuration file.
+const REQUEST_MAX: usize = 4 << 20;
+/// Marks a request that a follower passed on, so that it is not passed on again.
+const FORWARDED: &str = "ha-forwarded";
+
+/// Everything that answers need.
+pub struct Node<W: World> {
+    /// This node.
+    pub member: Member,
+    /// The agreement.
+    pub consensus: Consensus<W>,
+    /// The controller's ear.
+    pub driver: DriverHandle,
+    /// Sessions and counters.
+    pub proxy: Arc<Proxy>,
+    /// Clock and addresses.
+    pub world: Arc<W>,
+    /// One membership change at a time.
+    pub membership: MembershipLock,
+}
+
+impl<W: World> Node<W> {
+    /// A new membership lock is held by nobody.
+    pub fn new(member: Member, consensus: Consensus<W>, driver: DriverHandle, proxy: Arc<Proxy>, world: Arc<W>) -> Arc<Self> {
+        Arc::new(Node { member, consensus, driver, proxy, world, membership: MembershipLock::default() })
+    }
+
+    /// Proposes and waits, as an operator's request.
+    async fn propose(&self, by: &str, command: Command) -> Result<Outcome, Status> {
+        let stamped = Stamped { at: self.world.wall(), by: by.to_owned(), command };
+        match tokio::time::timeout(COMMIT_WITHIN, self.consensus.propose(stamped)).await {
+            Err(_) => Err(Status::deadline_exceeded(format!("no majority has written it to disk within {COMMIT_WITHIN:?}; it may still be committed: look with `ha-cli events`"))),
+            Ok(Err(e)) => Err(propose_status(&e)),
+            Ok(Ok(answer)) => answer.map_err(|r| rejection_status(&r)),
+        }
+    }
+}
+
+fn propose_status(e: &ProposeError) -> Status {
+    match e {
+        ProposeError::NotLeader(_) => Status::unavailable("leadership is moving: try again"),
+        ProposeError::NoMajority(_) => Status::unavailable(e.to_string()),
+        ProposeError::Ended(_) => Status::internal(e.to_string()),
+    }
+}
+
+fn rejection_status(r: &Rejection) -> Status {
+    match r {
+        Rejection::NodeUnknown(_) | Rejection::ServerUnknown(_) | Rejection::VersionUnknown(_) => Status::not_found(r.to_string()),
+        Rejection::IdTaken(..) | Rejection::NameTaken(_) | Rejection::AddressTaken(..) => Status::already_exists(r.to_string()),
+        _ => Status::failed_precondition(r.to_string()),
+    }
+}
+
+fn wire_problem(p: Problem) -> pb::ConfigProblem {
+    pb::ConfigProblem { file: p.file, line: p.line, key: p.key, found: p.found, remedy: p.remedy }
+}
+
+/// See the module.
+pub struct Api<W: World> {
+    node: Arc<Node<W>>,
+}
+
+impl<W: World> Api<W> {
+    /// The service, ready to be added to a server.
+    pub fn server(node: Arc<Node<W>>) -> ControlServer<Self> {
+        ControlServer::new(Api { node }).max_decoding_message_size(REQUEST_MAX)
+    }
+
+    /// The leader's service, when it is another node. `None`: answer here.
+    async fn leader<T>(&self, request: &Request<T>) -> Result<Option<ControlClient<Channel>>, Status> {
+        let news = self.node.consensus.news();
+        if news.leader == Some(self.node.member.id) {
+            return Ok(None);
+        }
+        let Some(leader) = news.leader else {
+            let voters: usize = news.voters.first().map_or(0, std::collections::BTreeSet::len);
+            return Err(Status::unavailable(format!("there is no leader at the moment: a majority of the {voters} voters must be running and reach each other; try again")));
+        };
+        if request.metadata().contains_key(FORWARDED) {
+            return Err(Status::unavailable("leadership is moving: try again"));
+        }
+        let address = news.addresses.get(&leader).ok_or_else(|| Status::unavailable("the leader's address is not known yet: try again"))?;
+        let channel = endpoint(address).map_err(|e| Status::internal(e.to_string()))?.connect_lazy();
+        Ok(Some(ControlClient::new(channel).max_decoding_message_size(64 << 20)))
+    }
+}
+
+/// Passes a request on.
+fn forwarded<T>(request: Request<T>) -> Request<T> {
+    let mut next = Request::new(request.into_inner());
+    next.metadata_mut().insert(FORWARDED, tonic::metadata::MetadataValue::from_static("1"));
+    next.set_timeout(Duration::from_secs(60));
+    next
+}
+
+/// Passes on to the leader, or answers here.
+macro_rules! on_leader {
+    ($self:ident, $request:ident, $method:ident) => {
+        match $self.leader(&$request).await? {
+            Some(mut leader) => leader.$method(forwarded($request)).await,
+            None => $self.node.$method($request.into_inner()).await.map(Response::new),
+        }
+    };
+}
+
+#[tonic::async_trait]
+impl<W: World> Control for Api<W> {
+    async fn status(&self, r: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
+        match self.leader(&r).await {
+            // Without a leader, or while it does not answer, this node still says what it knows.
+            Ok(Some(mut leader)) => match tokio::time::timeout(Duration::from_secs(1), leader.status(forwarded(r))).await {
+                Ok(Ok(reply)) => Ok(reply),
+                _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
+            },
+            _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
+        }
+    }
+    async fn set_state(&self, r: Request<pb::SetStateRequest>) -> Result<Response<pb::SetStateReply>, Status> {
+        on_leader!(self, r, set_state)
+    }
+    async fn apply(&self, r: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyReply>, Status> {
+        on_leader!(self, r, apply)
+    }
+    async fn rollback(&self, r: Request<pb::RollbackRequest>) -> Result<Response<pb::ApplyReply>, Status> {
+        on_leader!(self, r, rollback)
+    }
+    async fn config_history(&self, r: Request<pb::ConfigHistoryRequest>) -> Result<Response<pb::ConfigHistoryReply>, Status> {
+        on_leader!(self, r, config_history)
+    }
+    async fn join(&self, r: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
+        on_leader!(self, r, join)
+    }
+    async fn remove_member(&self, r: Request<pb::RemoveMemberRequest>) -> Result<Response<pb::MemberReply>, Status> {
+        let again = r.get_ref().clone();
+        match self.leader(&r).await? {
+            Some(mut leader) => leader.remove_member(forwarded(r)).await,
+            None => match self.node.remove_member(r.into_inner()).await? {
+                members::Removal::Done(reply) => Ok(Response::new(reply)),
+                // This node leads and is the one to go: it has handed over, and the next leader does it.
+                members::Removal::HandedOver => match self.leader(&Request::new(())).await? {
+                    Some(mut leader) => leader.remove_member(forwarded(Request::new(again))).await,
+                    None => Err(Status::unavailable("leadership could not be handed over: try again")),
+                },
+            },
+        }
+    }
+    async fn promote_member(&self, r: Request<pb::PromoteMemberRequest>) -> Result<Response<pb::MemberReply>, Status> {
+        on_leader!(self, r, promote_member)
+    }
+    async fn move_leader(&self, r: Request<pb::MoveLeaderRequest>) -> Result<Response<pb::MoveLeaderReply>, Status> {
+        on_leader!(self, r, move_leader)
+    }
+    async fn sessions(&self, r: Request<pb::SessionsRequest>) -> Result<Response<pb::SessionsReply>, Status> {
+        on_leader!(self, r, sessions)
+    }
+    async fn whereis(&self, r: Request<pb::WhereisRequest>) -> Result<Response<pb::WhereisReply>, Status> {
+        on_leader!(self, r, whereis)
+    }
+    async fn explain_vip(&self, r: Request<pb::ExplainVipRequest>) -> Result<Response<pb::ExplainVipReply>, Status> {
+        on_leader!(self, r, explain_vip)
+    }
+
+    type EventsStream = traffic::EventStream;
+
+    /// Answered by the node that is asked: the event log is everywhere.
+    async fn events(&self, r: Request<pb::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        Ok(Response::new(traffic::events(self.node.clone(), r.into_inner())))
+    }
+}
+
+impl<W: World> Node<W> {
+    /// A node by name or id.
+    fn node_called(&self, name: &str) -> Result<Member, Status> {
+        let facts = self.consensus.read().facts;
+        let by_id = name.parse::<NodeId>().ok().and_then(|id| facts.members.get(&id).cloned());
+        by_id.or_else(|| facts.member_named(name).cloned()).ok_or_else(|| {
+            let known: Vec<&str> = facts.members.values().map(|m| m.name.as_str()).collect();
+            Status::not_found(format!("there is no node {name}; the nodes are {}", known.join(", ")))
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! Joining, leaving, promoting. One membership change at a time; a second is refused by name.
+
+use super::{Node, propose_status};
+use crate::world::World;
+use ha_core::command::Command;
+use ha_core::controller::{Event, HandoverReason};
+use ha_core::id::NodeId;
+use ha_core::model::{Member, Role};
+use ha_proto::control as pb;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tonic::Status;
+
+/// How long a handover may take before a removal gives up.
+const HANDOVER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Who is changing the membership, and what.
+#[derive(Clone, Default)]
+pub struct MembershipLock(Arc<Mutex<Option<String>>>);
+
+/// Held while a change is under way.
+pub struct Change(MembershipLock);
+
+impl MembershipLock {
+    fn take(&self, what: String) -> Result<Change, Status> {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = &*now {
+            return Err(Status::failed_precondition(format!("one membership change at a time: {other} is under way; try again when it is done")));
+        }
+        *now = Some(what);
+        Ok(Change(self.clone()))
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// What came of a removal.
+pub enum Removal {
+    /// It is done.
+    Done(pb::MemberReply),
+    /// This node was to go; it has handed leadership over.
+    HandedOver,
+}
+
+impl<W: World> Node<W> {
+    pub(super) async fn join(&self, r: pb::JoinRequest) -> Result<pb::JoinReply, Status> {
+        let bad = |what: &str, e: String| Status::invalid_argument(format!("{what}: {e}"));
+        let member = Member {
+            id: r.id.parse::<NodeId>().map_err(|e| bad("the node id is no UUID", e.to_string()))?,
+            name: r.name,
+            listen: r.listen.parse().map_err(|_| bad("listen", r.listen.clone()))?,
+            address: r.address.parse().map_err(|_| bad("address", r.address.clone()))?,
+            role: if r.role == Role::Witness.word() { Role::Witness } else { Role::Server },
+            version: r.version,
+        };
+        if !crate::config::agent_file::is_name(&member.name) {
+            return Err(bad("name", format!("{:?}: use letters, digits, `-`, `_` and `.`", member.name)));
+        }
+        let _change = self.membership.take(format!("the joining of {}", member.name))?;
+        self.settled()?;
+        self.propose("", Command::AddMember(member.clone())).await?;
+        self.consensus.add_learner(member.id, member.listen.to_string()).await.map_err(|e| propose_status(&e))?;
+        let facts = self.consensus.read().facts;
+        let members = facts.members.values().filter(|m| m.id != member.id).map(|m| m.listen.to_string()).collect();
+        Ok(pb::JoinReply {
+            cluster: facts.config.name.clone(),
+            cluster_id: facts.cluster_id.to_string(),
+            timing: facts.timing.word().to_owned(),
+            promise_ms: u64::try_from(self.consensus.promise_length().as_millis()).unwrap_or(u64::MAX),
+            members,
+        })
+    }
+
+    pub(super) async fn remove_member(&self, r: pb::RemoveMemberRequest) -> Result<Removal, Status> {
+        let member = self.node_called(&r.node)?;
+        let facts = self.consensus.read().facts;
+        if facts.members.len() == 1 {
+            return Err(Status::failed_precondition(format!("{} is the only node: stop its agent instead", member.name)));
+        }
+        if member.id == self.member.id {
+            self.hand_over(&r.by).await?;
+            return Ok(Removal::HandedOver);
+        }
+        let _change = self.membership.take(format!("the removal of {}", member.name))?;
+        self.settled()?;
+        if !r.force {
+            self.check_majority_without(member.id)?;
+        }
+        self.consensus.remove(member.id).await.map_err(|e| propose_status(&e))?;
+        self.propose(&r.by, Command::RemoveMember(member.id)).await?;
+        Ok(Removal::Done(pb::MemberReply { message: format!("{} has left the cluster; stop its agent and remove its data_dir before it joins again", member.name) }))
+    }
+
+    pub(super) async fn promote_member(&self, r: pb::PromoteMemberRequest) -> Result<pb::MemberReply, Status> {
+        let member = self.node_called(&r.node)?;
+        let _change = self.membership.take(format!("the promotion of {}", member.name))?;
+        if !self.consensus.news().learners.contains(&member.id) {
+            return Ok(pb::MemberReply { message: format!("{} is a voter already", member.name) });
+        }
+        self.consensus.promote(member.id).await.map_err(|e| propose_status(&e))?;
+        Ok(pb::MemberReply { message: format!("{} is a voter now", member.name) })
+    }
+
+    /// While the membership is joint another change is under way, perhaps of a leader that is gone.
+    fn settled(&self) -> Result<(), Status> {
+        if self.consensus.news().voters.len() > 1 {
+            return Err(Status::failed_precondition("one membership change at a time: one is still being completed; try again"));
+        }
+        Ok(())
+    }
+
+    /// A removal must leave a majority that answers, else nothing could be decided any more.
+    fn check_majority_without(&self, gone: NodeId) -> Result<(), Status> {
+        let news = self.consensus.news();
+        let Some(voters) = news.voters.first().filter(|v| v.contains(&gone)) else { return Ok(()) };
+        let rest: Vec<NodeId> = voters.iter().copied().filter(|v| *v != gone).collect();
+        let alive = rest.iter().filter(|v| **v == self.member.id || news.matched.get(v).is_some_and(|m| m + 1000 >= news.last_log)).count();
+        if rest.is_empty() || alive * 2 <= rest.len() {
+            return Err(Status::failed_precondition(format!("without it {alive} of {} voters would be up to date: no majority. Bring the others back first, or say --force", rest.len())));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn hand_over(&self, by: &str) -> Result<NodeId, Status> {
+        let by = if by.is_empty() { "an operator".to_owned() } else { by.to_owned() };
+        let target = self.driver.ask(ha_core::controller::Controller::best_successor).await.flatten();
+        let to = target.ok_or_else(|| Status::failed_precondition("no other node can take over: it must answer, be a voter, and its proxy must work (`ha-cli status`)"))?;
+        self.move_to(to, by).await
+    }
+
+    /// Starts a handover and waits until another node leads.
+    pub(super) async fn move_to(&self, to: NodeId, by: String) -> Result<NodeId, Status> {
+        self.driver.tell(Event::MoveLeader { to: Some(to), reason: HandoverReason::Operator(by) });
+        let deadline = self.world.now() + HANDOVER_WITHIN;
+        while self.world.now() < deadline {
+            self.world.sleep(Duration::from_millis(5)).await;
+            if let Some(leader) = self.consensus.news().leader.filter(|l| *l != self.member.id) {
+                return Ok(leader);
+            }
+        }
+        Err(Status::deadline_exceeded(format!("no other node has taken over within {HANDOVER_WITHIN:?}")))
+    }
+}

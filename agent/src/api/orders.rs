@@ -1,0 +1,88 @@
+//! `drain`, `ready`, `maintenance`, `move-leader`.
+
+use super::Node;
+use crate::world::World;
+use ha_core::command::{AdminOrder, AdminTarget, Command, Outcome};
+use ha_core::model::{AdminState, Role, Sticky};
+use ha_core::state::Facts;
+use ha_proto::control as pb;
+use std::time::Duration;
+use tonic::Status;
+
+impl<W: World> Node<W> {
+    pub(super) async fn set_state(&self, r: pb::SetStateRequest) -> Result<pb::SetStateReply, Status> {
+        let facts = self.consensus.read().facts;
+        let target = target(&facts, &r.target)?;
+        let order = AdminOrder {
+            state: admin_state(&r.state)?,
+            sticky: match r.sticky.as_str() {
+                "" | "honour" => Sticky::Honour,
+                "move" => Sticky::Move,
+                other => return Err(Status::invalid_argument(format!("sticky: found {other:?}; use honour or move"))),
+            },
+            deadline: (r.deadline_ms > 0).then(|| self.world.wall() + Duration::from_millis(r.deadline_ms)),
+            then: if r.then.is_empty() { None } else { Some(admin_state(&r.then)?) },
+            reason: r.reason,
+        };
+        match self.propose(&r.by, Command::SetAdmin { target, order, force: r.force }).await? {
+            Outcome::Affected(servers) => Ok(pb::SetStateReply { servers }),
+            _ => Ok(pb::SetStateReply::default()),
+        }
+    }
+
+    pub(super) async fn move_leader(&self, r: pb::MoveLeaderRequest) -> Result<pb::MoveLeaderReply, Status> {
+        let began = self.world.now();
+        let to = if r.to.is_empty() {
+            self.hand_over(&r.by).await?
+        } else {
+            let member = self.node_called(&r.to)?;
+            if member.id == self.member.id {
+                return Ok(pb::MoveLeaderReply { from: member.name.clone(), to: member.name, took_ms: 0 });
+            }
+            if member.role == Role::Witness {
+                return Err(Status::failed_precondition(format!("{} is a witness: it votes, but it cannot hold the address", member.name)));
+            }
+            if !self.consensus.news().voters.iter().all(|v| v.contains(&member.id)) {
+                return Err(Status::failed_precondition(format!("{} does not vote yet: wait until it has caught up (`ha-cli status`)", member.name)));
+            }
+            let report = self.driver.ask(move |c| c.report_of(member.id).cloned()).await.flatten();
+            match report {
+                Some(report) if !report.eligible => return Err(Status::failed_precondition(format!("{} may not hold the address: {}", member.name, report.why_not))),
+                None => return Err(Status::failed_precondition(format!("{} does not answer", member.name))),
+                Some(_) => {}
+            }
+            let by = if r.by.is_empty() { "an operator".to_owned() } else { r.by };
+            self.move_to(member.id, by).await?
+        };
+        let took = self.world.now().saturating_since(began);
+        let facts = self.consensus.read().facts;
+        Ok(pb::MoveLeaderReply { from: self.member.name.clone(), to: facts.node_name(to), took_ms: took.as_millis() as u64 })
+    }
+}
+
+fn admin_state(word: &str) -> Result<AdminState, Status> {
+    match word {
+        "ready" => Ok(AdminState::Ready),
+        "drain" => Ok(AdminState::Drain),
+        "maint" | "maintenance" => Ok(AdminState::Maintenance),
+        other => Err(Status::invalid_argument(format!("state: found {other:?}; use ready, drain or maint"))),
+    }
+}
+
+/// `NODE`, `BACKEND/SERVER` or `NODE/BACKEND`.
+fn target(facts: &Facts, text: &str) -> Result<AdminTarget, Status> {
+    let Some((left, right)) = text.split_once('/') else {
+        let node = facts.member_named(text).ok_or_else(|| Status::not_found(format!("there is no node {text}; a target is NODE, BACKEND/SERVER or NODE/BACKEND")))?;
+        return Ok(AdminTarget::Node(node.id));
+    };
+    if let Some(id) = facts.server_id(left, right) {
+        return Ok(AdminTarget::Servers(vec![id]));
+    }
+    let backend = facts.config.backends.iter().find(|b| b.name == right);
+    let on_node = backend.into_iter().flat_map(|b| b.servers.iter().filter(|s| s.node.as_deref() == Some(left)).filter_map(|s| facts.server_id(&b.name, &s.name)));
+    let ids: Vec<_> = on_node.collect();
+    if ids.is_empty() {
+        return Err(Status::not_found(format!("there is no server {text}, and no server of backend {right} on a node {left}; a target is NODE, BACKEND/SERVER or NODE/BACKEND")));
+    }
+    Ok(AdminTarget::Servers(ids))
+}

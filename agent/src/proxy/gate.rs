@@ -1,0 +1,70 @@
+//! The lease as the proxy sees it: an instant until which connections may be served.
+//!
+//! Owns the instant. Who may set it is the driver's business; that sessions end when it has passed is
+//! the workers'. Nobody has to call [`Gate::close`] for the gate to be closed: time alone closes it.
+
+use ha_core::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Open until an instant of boot time. Reading it is one atomic load.
+#[derive(Debug)]
+pub struct Gate {
+    until: AtomicU64,
+    changed: watch::Sender<()>,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Arc<Gate> {
+        Arc::new(Gate { until: AtomicU64::new(0), changed: watch::Sender::new(()) })
+    }
+
+    /// Serve until `until`.
+    pub fn open(&self, until: Instant) {
+        self.until.store(until.0, Ordering::SeqCst);
+        self.changed.send_replace(());
+    }
+
+    /// Serve nobody from now on: no accept, and all sessions are reset.
+    pub fn close(&self) {
+        self.open(Instant::ZERO);
+    }
+
+    /// Whether connections may be served at `now`.
+    pub fn is_open(&self, now: Instant) -> bool {
+        now < self.until()
+    }
+
+    /// What is left of the lease at `now`; zero when closed.
+    pub fn left(&self, now: Instant) -> Duration {
+        self.until() - now
+    }
+
+    /// A receiver that is told of every [`open`](Gate::open) and [`close`](Gate::close).
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn until(&self) -> Instant {
+        Instant(self.until.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_alone_closes_the_gate() {
+        let gate = Gate::new();
+        assert!(!gate.is_open(Instant::ZERO));
+        gate.open(Instant(10));
+        assert_eq!((gate.is_open(Instant(9)), gate.is_open(Instant(10))), (true, false));
+        assert_eq!(gate.left(Instant(4)), Duration::from_nanos(6));
+        gate.close();
+        assert!(!gate.is_open(Instant(9)));
+    }
+}

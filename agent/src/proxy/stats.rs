@@ -1,0 +1,166 @@
+//! What is counted per server, per frontend and in all. Shared by the workers, read by the API.
+//!
+//! Sessions are counted as they happen; bytes arrive in lots from the workers' sweeps, so that no
+//! cache line is shared between workers while bytes flow.
+
+use super::pool::Pool;
+use ha_core::id::ServerId;
+use ha_core::view::Routes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The counters of the whole proxy at one moment. Totals count from the start of the proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyCounters {
+    /// Per server.
+    pub servers: BTreeMap<ServerId, ServerCounters>,
+    /// Per frontend, by name.
+    pub frontends: BTreeMap<String, FrontendCounters>,
+    /// Sessions now.
+    pub sessions: u64,
+    /// Sessions ever.
+    pub total: u64,
+    /// New bindings whose session was forwarded before they were committed.
+    pub bindings_uncommitted: u64,
+    /// Newcomers reset because there were too many sessions or too few file descriptors.
+    pub shed: u64,
+    /// Newcomers reset because the gate was closed or no frontend is there.
+    pub refused: u64,
+}
+
+/// The counters of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerCounters {
+    /// Sessions that have a slot now, connecting ones included.
+    pub now: u32,
+    /// Sessions ever connected.
+    pub total: u64,
+    /// Sessions that wait for a slot now.
+    pub queued: u32,
+    /// Bytes from clients; up to 100 ms old.
+    pub bytes_in: u64,
+    /// Bytes to clients; up to 100 ms old.
+    pub bytes_out: u64,
+    /// Connects that failed.
+    pub connect_errors: u64,
+}
+
+/// The counters of a frontend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrontendCounters {
+    /// Sessions now.
+    pub now: u32,
+    /// Sessions ever.
+    pub total: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ServerStats {
+    pub(super) pool: Arc<Pool>,
+    pub(super) total: AtomicU64,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
+    pub(super) connect_errors: AtomicU64,
+    /// Whether the newest connect failed.
+    pub(super) failing: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct FrontendStats {
+    pub(super) name: String,
+    pub(super) pool: Arc<Pool>,
+    pub(super) total: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    known: Mutex<Known>,
+    pub(super) sessions: AtomicU64,
+    pub(super) total: AtomicU64,
+    pub(super) bindings_uncommitted: AtomicU64,
+    pub(super) refused: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    servers: BTreeMap<ServerId, Arc<ServerStats>>,
+    frontends: BTreeMap<String, Arc<FrontendStats>>,
+}
+
+/// The stats of one [`Routes`], looked up once when a worker first sees it.
+#[derive(Debug, Default)]
+pub(super) struct RouteStats {
+    pub(super) servers: BTreeMap<ServerId, Arc<ServerStats>>,
+    pub(super) frontends: BTreeMap<String, Arc<FrontendStats>>,
+}
+
+impl Stats {
+    /// Finds or makes the stats of all that is in `routes`, and tells the pools their sizes.
+    pub(super) fn of_routes(&self, routes: &Routes) -> RouteStats {
+        let mut known = self.known();
+        let frontends = routes.frontends.iter().map(|f| {
+            let stats = known.frontends.entry(f.spec.name.clone()).or_insert_with(|| Arc::new(FrontendStats::named(&f.spec.name)));
+            stats.pool.set_max(f.spec.maxconn);
+            (f.spec.name.clone(), stats.clone())
+        });
+        let frontends = frontends.collect();
+        let servers = routes.backends.iter().flat_map(|b| &b.servers).map(|s| {
+            let stats = known.servers.entry(s.id).or_default();
+            stats.pool.set_max(s.maxconn);
+            (s.id, stats.clone())
+        });
+        let servers = servers.collect();
+        RouteStats { servers, frontends }
+    }
+
+    /// Forgets what is in no configuration and has no session. Who still uses it keeps it alive.
+    pub(super) fn forget_all_but(&self, routes: &Routes) {
+        let ids: BTreeSet<ServerId> = routes.backends.iter().flat_map(|b| &b.servers).map(|s| s.id).collect();
+        let names: BTreeSet<&str> = routes.frontends.iter().map(|f| f.spec.name.as_str()).collect();
+        let mut known = self.known();
+        known.servers.retain(|id, s| ids.contains(id) || Arc::strong_count(s) > 1);
+        known.frontends.retain(|name, f| names.contains(name.as_str()) || Arc::strong_count(f) > 1);
+    }
+
+    /// What is counted now; `shed` is counted elsewhere.
+    pub(super) fn counters(&self, shed: u64) -> ProxyCounters {
+        let known = self.known();
+        ProxyCounters {
+            servers: known.servers.iter().map(|(id, s)| (*id, s.counters())).collect(),
+            frontends: known.frontends.iter().map(|(name, f)| (name.clone(), f.counters())).collect(),
+            sessions: self.sessions.load(Relaxed),
+            total: self.total.load(Relaxed),
+            bindings_uncommitted: self.bindings_uncommitted.load(Relaxed),
+            shed,
+            refused: self.refused.load(Relaxed),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ServerStats {
+    fn counters(&self) -> ServerCounters {
+        ServerCounters {
+            now: self.pool.used(),
+            total: self.total.load(Relaxed),
+            queued: self.pool.waiting(),
+            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+            connect_errors: self.connect_errors.load(Relaxed),
+        }
+    }
+}
+
+impl FrontendStats {
+    fn named(name: &str) -> FrontendStats {
+        FrontendStats { name: name.to_owned(), pool: Arc::default(), total: AtomicU64::new(0) }
+    }
+
+    fn counters(&self) -> FrontendCounters {
+        FrontendCounters { now: self.pool.used(), total: self.total.load(Relaxed) }
+    }
+}

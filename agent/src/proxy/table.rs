@@ -1,0 +1,253 @@
+//! The sessions of one worker: who they are, how long they have been idle, and the handle that ends them.
+//!
+//! The worker writes; the API reads. The lock is taken when a session starts or ends, by a sweep every
+//! 100 ms, and by whoever asks for a list; never per byte.
+
+use super::close::CloseReason;
+use super::stats::{FrontendStats, ServerStats};
+use ha_core::id::ServerId;
+use ha_core::time::Timestamp;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+
+/// Which sessions are asked for. Nothing set: all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Only those of this client.
+    pub client: Option<IpAddr>,
+    /// Only those on this server.
+    pub server: Option<ServerId>,
+}
+
+/// A session as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The client.
+    pub client: SocketAddr,
+    /// The address and port that it asked for.
+    pub local: SocketAddr,
+    /// The frontend that took it.
+    pub frontend: String,
+    /// The server it has, waits for or is being connected to.
+    pub server: Option<ServerId>,
+    /// When it was accepted.
+    pub started: Timestamp,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes to the client.
+    pub bytes_out: u64,
+}
+
+/// One end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+const NO_SERVER: u64 = u64::MAX;
+
+/// What is known of one session. Only its worker writes, so plain loads and stores do.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) client: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) frontend: Arc<FrontendStats>,
+    pub(super) started: Timestamp,
+    server: AtomicU64,
+    cut: AtomicU8,
+    ends: [End; 2],
+    /// Set when the session has its server: from then on the idle timers run and bytes are counted to it.
+    carried_by: OnceLock<Arc<ServerStats>>,
+}
+
+/// What came from one end.
+#[derive(Debug, Default)]
+struct End {
+    bytes: AtomicU64,
+    counted: AtomicU64,
+    /// The worker's coarse time, in milliseconds.
+    active_at: AtomicU32,
+    /// In milliseconds; 0 = never.
+    timeout: AtomicU32,
+}
+
+impl Entry {
+    pub(super) fn new(client: SocketAddr, local: SocketAddr, frontend: Arc<FrontendStats>, started: Timestamp) -> Entry {
+        Entry {
+            client,
+            local,
+            frontend,
+            started,
+            server: AtomicU64::new(NO_SERVER),
+            cut: AtomicU8::new(0),
+            ends: Default::default(),
+            carried_by: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn server(&self) -> Option<ServerId> {
+        u32::try_from(self.server.load(Relaxed)).ok().map(ServerId)
+    }
+
+    pub(super) fn set_server(&self, server: ServerId) {
+        self.server.store(u64::from(server.0), Relaxed);
+    }
+
+    /// Why the session was ended from outside.
+    pub(super) fn cut(&self) -> Option<CloseReason> {
+        CloseReason::from_number(self.cut.load(Relaxed))
+    }
+
+    /// The session has its server; idle timers start. Timeouts of zero never end it.
+    pub(super) fn start_carrying(&self, stats: Arc<ServerStats>, client_timeout: Duration, server_timeout: Duration, now: u32) {
+        for (side, timeout) in [(Side::Client, client_timeout), (Side::Server, server_timeout)] {
+            let ms = u32::try_from(timeout.as_millis().max(u128::from(!timeout.is_zero()))).unwrap_or(u32::MAX).min(u32::MAX / 2);
+            self.end(side).timeout.store(ms, Relaxed);
+            self.touch(side, now);
+        }
+        // It is set once for each session; a second call would change nothing.
+        let _ = self.carried_by.set(stats);
+    }
+
+    /// Bytes went to or came from that end.
+    pub(super) fn touch(&self, side: Side, now: u32) {
+        self.end(side).active_at.store(now, Relaxed);
+    }
+
+    /// Bytes came from that end.
+    pub(super) fn count(&self, from: Side, bytes: usize, now: u32) {
+        let end = self.end(from);
+        end.bytes.store(end.bytes.load(Relaxed) + bytes as u64, Relaxed);
+        end.active_at.store(now, Relaxed);
+    }
+
+    pub(super) fn bytes(&self, from: Side) -> u64 {
+        self.end(from).bytes.load(Relaxed)
+    }
+
+    /// Adds what came since the last call to the server's counters.
+    pub(super) fn settle_bytes(&self) {
+        let Some(stats) = self.carried_by.get() else { return };
+        for (side, total) in [(Side::Client, &stats.bytes_in), (Side::Server, &stats.bytes_out)] {
+            let end = self.end(side);
+            let bytes = end.bytes.load(Relaxed);
+            let new = bytes - end.counted.swap(bytes, Relaxed);
+            if new > 0 {
+                total.fetch_add(new, Relaxed);
+            }
+        }
+    }
+
+    /// As HAProxy has it: an end is idle when nothing came from it *and* nothing could be sent to it.
+    fn timed_out(&self, now: u32) -> Option<CloseReason> {
+        self.carried_by.get()?;
+        let idle = |side: Side| {
+            let end = self.end(side);
+            let timeout = end.timeout.load(Relaxed);
+            timeout > 0 && now.wrapping_sub(end.active_at.load(Relaxed)) >= timeout
+        };
+        match (idle(Side::Client), idle(Side::Server)) {
+            (true, _) => Some(CloseReason::ClientTimeout),
+            (_, true) => Some(CloseReason::ServerTimeout),
+            _ => None,
+        }
+    }
+
+    const fn end(&self, side: Side) -> &End {
+        &self.ends[side as usize]
+    }
+
+    fn matches(&self, filter: &SessionFilter) -> bool {
+        filter.client.is_none_or(|c| c.to_canonical() == self.client.ip()) && (filter.server.is_none() || filter.server == self.server())
+    }
+
+    fn info(&self) -> SessionInfo {
+        SessionInfo {
+            client: self.client,
+            local: self.local,
+            frontend: self.frontend.name.clone(),
+            server: self.server(),
+            started: self.started,
+            bytes_in: self.bytes(Side::Client),
+            bytes_out: self.bytes(Side::Server),
+        }
+    }
+}
+
+/// The sessions of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    slots: Mutex<Slots>,
+    len: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    live: Vec<Option<(Arc<Entry>, AbortHandle)>>,
+    free: Vec<usize>,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Relaxed)
+    }
+
+    /// Adds a session; `spawn` is told its place and starts its task, which must not run before this returns.
+    pub(super) fn insert(&self, entry: Arc<Entry>, spawn: impl FnOnce(usize) -> AbortHandle) {
+        let mut slots = self.slots();
+        let place = slots.free.pop().unwrap_or_else(|| {
+            slots.live.push(None);
+            slots.live.len() - 1
+        });
+        slots.live[place] = Some((entry, spawn(place)));
+        self.len.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn remove(&self, place: usize) {
+        let mut slots = self.slots();
+        if slots.live.get_mut(place).and_then(Option::take).is_some() {
+            slots.free.push(place);
+            self.len.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Ends every session for which there is a reason. Their tasks are dropped soon after, on their worker.
+    pub(super) fn cut(&self, reason: impl Fn(&Entry) -> Option<CloseReason>) {
+        for (entry, task) in self.slots().live.iter().flatten() {
+            if let Some(reason) = reason(entry)
+                && entry.cut.compare_exchange(0, reason as u8, Relaxed, Relaxed).is_ok()
+            {
+                task.abort();
+            }
+        }
+    }
+
+    /// Counts bytes and ends what was idle too long. `now` is the worker's coarse time.
+    pub(super) fn sweep(&self, now: u32) {
+        self.cut(|entry| {
+            entry.settle_bytes();
+            entry.timed_out(now)
+        });
+    }
+
+    /// Adds the sessions that match to `found`, up to `limit` in all, and says how many match.
+    pub(super) fn find(&self, filter: &SessionFilter, limit: usize, found: &mut Vec<SessionInfo>) -> usize {
+        let slots = self.slots();
+        let mut matching = 0;
+        for (entry, _) in slots.live.iter().flatten().filter(|(e, _)| e.matches(filter)) {
+            matching += 1;
+            if found.len() < limit {
+                found.push(entry.info());
+            }
+        }
+        matching
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,175 @@
+//! The kernel's addresses: list, add or refresh, delete (rtnetlink).
+//!
+//! A managed address is a /32 or /128 with `IFA_PROTO` set to our mark. Kernels before 5.18 do not
+//! keep that attribute; there a known virtual IP that is /32 or /128 with no preferred life counts
+//! as ours.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::netlink::{NLM_F_CREATE, NLM_F_REPLACE, Netlink};
+use super::wire::{Message, attributes};
+
+pub(super) const RTM_NEWADDR: u16 = 20;
+pub(super) const RTM_DELADDR: u16 = 21;
+const RTM_GETADDR: u16 = 22;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_CACHEINFO: u16 = 6;
+const IFA_FLAGS: u16 = 8;
+const IFA_PROTO: u16 = 11;
+const IFA_F_NODAD: u32 = 0x02;
+const IFA_F_NOPREFIXROUTE: u32 = 0x200;
+const FOREVER: u32 = u32::MAX;
+const HEAD: usize = 8;
+
+/// How long an address lives in the kernel unless it is refreshed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// `valid_lft 1`: gone 1.00 to 1.28 s later.
+    OneSecond,
+    /// Until it is deleted.
+    Permanent,
+}
+
+/// One address as the kernel reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KernelAddress {
+    pub(super) index: u32,
+    pub(super) address: IpAddr,
+    pub(super) prefix: u8,
+    pub(super) preferred: u32,
+    pub(super) mark: Option<u8>,
+}
+
+impl KernelAddress {
+    /// Whether this module (perhaps in an earlier life of the process) added it.
+    pub(super) fn is_managed(&self, mark: u8, known: &BTreeSet<IpAddr>) -> bool {
+        self.mark == Some(mark)
+            || (known.contains(&self.address)
+                && self.prefix == full_prefix(self.address)
+                && self.preferred == 0)
+    }
+}
+
+/// All addresses of this network namespace.
+pub(super) fn list(netlink: &mut Netlink) -> io::Result<Vec<KernelAddress>> {
+    netlink.dump(RTM_GETADDR, &[0; HEAD], |_| {}, read)
+}
+
+/// Adds the address, or gives it its full life again.
+pub(super) fn put(
+    netlink: &mut Netlink,
+    index: u32,
+    address: IpAddr,
+    life: Life,
+    mark: u8,
+) -> io::Result<()> {
+    let valid = match life {
+        Life::OneSecond => 1,
+        Life::Permanent => FOREVER,
+    };
+    // No preferred life: the virtual IP is never the source of the node's own traffic.
+    let mut cache = [0; 16];
+    cache[4..8].copy_from_slice(&u32::to_ne_bytes(valid));
+    let flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE;
+    netlink.request(
+        RTM_NEWADDR,
+        NLM_F_CREATE | NLM_F_REPLACE,
+        &head(index, address),
+        |out| {
+            with_bytes(address, |bytes| {
+                out.put(IFA_LOCAL, bytes);
+                out.put(IFA_ADDRESS, bytes);
+            });
+            out.put(IFA_FLAGS, &flags.to_ne_bytes());
+            out.put(IFA_CACHEINFO, &cache);
+            out.put(IFA_PROTO, &[mark]);
+        },
+    )
+}
+
+/// Deletes the address; one that is not there is a success.
+pub(super) fn delete(
+    netlink: &mut Netlink,
+    index: u32,
+    address: IpAddr,
+    prefix: u8,
+) -> io::Result<()> {
+    let mut head = head(index, address);
+    head[1] = prefix;
+    let outcome = netlink.request(RTM_DELADDR, 0, &head, |out| {
+        with_bytes(address, |bytes| {
+            out.put(IFA_LOCAL, bytes);
+            out.put(IFA_ADDRESS, bytes);
+        });
+    });
+    match outcome.as_ref().err().and_then(io::Error::raw_os_error) {
+        Some(libc::EADDRNOTAVAIL | libc::ENODEV) => Ok(()),
+        _ => outcome,
+    }
+}
+
+/// Reads an address message of a dump or of the multicast group.
+pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
+    if !matches!(message.kind, RTM_NEWADDR | RTM_DELADDR) {
+        return None;
+    }
+    let head: &[u8; HEAD] = message.payload.first_chunk()?;
+    let (mut local, mut peer, mut preferred, mut mark) = (None, None, FOREVER, None);
+    for (kind, value) in attributes(&message.payload[HEAD..]) {
+        match kind {
+            IFA_LOCAL => local = ip(value),
+            IFA_ADDRESS => peer = ip(value),
+            IFA_CACHEINFO => {
+                preferred = value
+                    .first_chunk()
+                    .map_or(FOREVER, |b| u32::from_ne_bytes(*b));
+            }
+            IFA_PROTO => mark = value.first().copied(),
+            _ => {}
+        }
+    }
+    Some(KernelAddress {
+        index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
+        address: local.or(peer)?,
+        prefix: head[1],
+        preferred,
+        mark,
+    })
+}
+
+/// 32 or 128.
+pub(super) fn full_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Calls `with` with the address in network order.
+pub(super) fn with_bytes<T>(address: IpAddr, with: impl FnOnce(&[u8]) -> T) -> T {
+    match address {
+        IpAddr::V4(v4) => with(&v4.octets()),
+        IpAddr::V6(v6) => with(&v6.octets()),
+    }
+}
+
+fn head(index: u32, address: IpAddr) -> [u8; HEAD] {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let mut head = [0; HEAD];
+    head[0] = family as u8;
+    head[1] = full_prefix(address);
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    head
+}
+
+fn ip(value: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(value) {
+        return Some(IpAddr::V4(Ipv4Addr::from(v4)));
+    }
+    let v6 = <[u8; 16]>::try_from(value).ok()?;
+    Some(IpAddr::V6(Ipv6Addr::from(v6)))
+}

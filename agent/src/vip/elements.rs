@@ -1,0 +1,144 @@
+//! The lease elements: "this node may answer for this address", each with a life of its own.
+//!
+//! One transaction covers all virtual IPs in all sets, so that they live and die together.
+//!
+//! - *claim*: add, delete, add. Works whether or not an element is there.
+//! - *renew*: delete, add. The kernel refuses the whole of it (`ENOENT`) when an element has died
+//!   already. That makes a renewal harmless that was held up between looking at the clock and
+//!   entering the kernel: after a pause longer than the lease it changes nothing.
+//!   (A plain re-add does not extend an element's life, hence the delete.)
+//! - *remove*: add, delete.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::addresses::with_bytes;
+use super::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, Netlink};
+use super::ruleset::{FENCE, Features};
+use super::wire::Messages;
+
+pub(super) const SUBSYSTEM: u16 = 10 << 8;
+pub(super) const NFPROTO_INET: u8 = 1;
+pub(super) const NFPROTO_NETDEV: u8 = 5;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NEWSETELEM: u16 = SUBSYSTEM | 12;
+const DELSETELEM: u16 = SUBSYSTEM | 14;
+const LIST_TABLE: u16 = 1;
+const LIST_SET: u16 = 2;
+const LIST_ELEMENTS: u16 = 3;
+const LIST_ELEM: u16 = 1;
+const ELEM_KEY: u16 = 1;
+const ELEM_TIMEOUT: u16 = 4;
+const DATA_VALUE: u16 = 1;
+
+/// Shortest life that is ever sent. The kernel rounds down to its tick (10 ms at most), and a life
+/// of no ticks at all means "for ever" to some kernels.
+pub(super) const SHORTEST: Duration = Duration::from_millis(20);
+
+/// The kernel answers inside the call; this only bounds what should not happen.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The open socket over which elements are renewed.
+pub(super) struct Elements {
+    netlink: Netlink,
+    features: Features,
+}
+
+impl Elements {
+    pub(super) fn open(features: Features) -> io::Result<Self> {
+        let netlink = Netlink::open(libc::NETLINK_NETFILTER as isize, PATIENCE)?;
+        Ok(Self { netlink, features })
+    }
+
+    /// Gives elements a life, whether or not they are there.
+    pub(super) fn claim(&mut self, members: &[IpAddr], life: Duration) -> io::Result<()> {
+        let steps = [Step::Add(life), Step::Delete, Step::Add(life)];
+        self.send(members, &steps)
+    }
+
+    /// Gives living elements a new life; `NotFound` when one of them (or its table) is gone.
+    pub(super) fn renew(&mut self, members: &[IpAddr], life: Duration) -> io::Result<()> {
+        self.send(members, &[Step::Delete, Step::Add(life)])
+    }
+
+    /// Ends the elements now; `NotFound` when the tables are gone.
+    pub(super) fn remove(&mut self, members: &[IpAddr]) -> io::Result<()> {
+        self.send(members, &[Step::Add(SHORTEST), Step::Delete])
+    }
+
+    fn send(&mut self, members: &[IpAddr], steps: &[Step]) -> io::Result<()> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        let sets = self.features.lease_sets();
+        self.netlink.transaction(|out, first| {
+            let mut sequence = first;
+            let mut next = || {
+                sequence = sequence.wrapping_add(1);
+                sequence.wrapping_sub(1)
+            };
+            let batch = [0, 0, 0, 10];
+            out.begin(BATCH_BEGIN, NLM_F_REQUEST, next(), &batch);
+            out.end();
+            for step in steps {
+                for set in &sets {
+                    let keys = || members.iter().filter(|m| m.is_ipv4() == set.ipv4);
+                    if keys().next().is_some() {
+                        step.write(out, next(), set.family, set.name, keys());
+                    }
+                }
+            }
+            out.begin(BATCH_END, NLM_F_REQUEST, next(), &batch);
+            out.end();
+            sequence.wrapping_sub(first)
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Add(Duration),
+    Delete,
+}
+
+impl Step {
+    fn write<'a>(
+        self,
+        out: &mut Messages,
+        sequence: u32,
+        family: u8,
+        set: &str,
+        keys: impl Iterator<Item = &'a IpAddr>,
+    ) {
+        let (kind, create) = match self {
+            Step::Add(_) => (NEWSETELEM, NLM_F_CREATE),
+            Step::Delete => (DELSETELEM, 0),
+        };
+        // Acknowledged each: an acknowledgement is sent only after the whole batch was decided.
+        out.begin(
+            kind,
+            NLM_F_REQUEST | NLM_F_ACK | create,
+            sequence,
+            &[family, 0, 0, 0],
+        );
+        out.put_str(LIST_TABLE, FENCE);
+        out.put_str(LIST_SET, set);
+        let elements = out.nest(LIST_ELEMENTS);
+        for key in keys {
+            let element = out.nest(LIST_ELEM);
+            let value = out.nest(ELEM_KEY);
+            with_bytes(*key, |bytes| out.put(DATA_VALUE, bytes));
+            out.close(value);
+            if let Step::Add(life) = self {
+                // Rounded down, but never to 0.
+                let life_ms = life.max(SHORTEST).as_millis() as u64;
+                out.put(ELEM_TIMEOUT, &life_ms.to_be_bytes());
+            }
+            out.close(element);
+        }
+        out.close(elements);
+        out.end();
+    }
+}

@@ -1,0 +1,53 @@
+//! The virtual IPs in the kernel of this node: addresses, fence, announcements, interception.
+//!
+//! This module owns everything that touches the kernel's network state. It decides nothing: the
+//! caller says until when the addresses may be held, and this module sees to it that the kernel
+//! answers for them until then and not after, whatever becomes of this process.
+//!
+//! ```text
+//!  hold / release ──> ha-fence ─────> ha-address ───> announcements
+//!                     nftables        addresses with
+//!                     elements        a lifetime
+//!                        │ lost table     ▲ plan, carrier, foreign claim
+//!                        ▼                │
+//!  configure ───────> ha-tables       ha-watch <── kernel's link, address, ARP and ND news
+//! ```
+//!
+//! | thread | owns | never waits for |
+//! |---|---|---|
+//! | `ha-fence` | the lease elements in the nftables sets | anything but one netlink transaction |
+//! | `ha-address` | the addresses and their announcements | the `nft` program |
+//! | `ha-tables` | the tables, their rules, which address goes on which interface | |
+//! | `ha-watch` | carrier, address events, other machines' claims | |
+//!
+//! One agent per network namespace: the tables have fixed names.
+#![cfg(target_os = "linux")]
+
+mod address_thread;
+mod addresses;
+mod announce;
+mod check;
+mod cleanup;
+mod clock;
+mod elements;
+mod fence_thread;
+mod frames;
+mod kernel;
+mod links;
+mod netlink;
+mod nft;
+mod packet;
+mod place;
+mod probe;
+mod ruleset;
+mod shared;
+mod tables_thread;
+mod trial;
+mod types;
+mod watch_thread;
+mod wire;
+
+pub use cleanup::cleanup;
+pub use clock::boot_now;
+pub use kernel::Kernel;
+pub use types::{ActiveFence, Done, FenceMode, Intercept, Vip, VipError, VipEvent, VipSettings};

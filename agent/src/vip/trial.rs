@@ -1,0 +1,72 @@
+//! Which fence works on this machine: tried for real, on the loopback interface.
+
+use std::net::IpAddr;
+
+use super::elements::{Elements, SHORTEST};
+use super::nft::Nft;
+use super::place::{Placed, Plan};
+use super::ruleset::{Features, fence_rules, fence_sets};
+use super::types::{ActiveFence, FenceMode, VipError, VipSettings};
+
+/// The fence that the settings ask for, as far as this machine has it. Makes the empty tables.
+pub(super) fn choose_fence(settings: &VipSettings) -> Result<(ActiveFence, Features), VipError> {
+    let least = Features {
+        egress: false,
+        targets: false,
+    };
+    if settings.fence == FenceMode::Lifetime {
+        return Ok((ActiveFence::Lifetime, least));
+    }
+    match try_nftables(settings) {
+        Ok(features) if settings.fence == FenceMode::Auto => {
+            Ok((ActiveFence::NftablesAndLifetime, features))
+        }
+        Ok(features) => Ok((ActiveFence::Nftables, features)),
+        Err(error) if settings.fence == FenceMode::Auto => {
+            tracing::warn!(%error, "no nftables fence: only the addresses' lifetime of 1 s");
+            Ok((ActiveFence::Lifetime, least))
+        }
+        Err(error) => Err(VipError::FenceUnavailable(error.to_string())),
+    }
+}
+
+fn try_nftables(settings: &VipSettings) -> Result<Features, VipError> {
+    let nft = Nft::new(&settings.nft);
+    let on_loopback = |address: &str| {
+        let address = address.parse().ok()?;
+        Some(Placed {
+            address,
+            index: 1,
+            interface: "lo".to_owned(),
+        })
+    };
+    // Addresses for documentation: never on a network.
+    let placed = ["192.0.2.1", "2001:db8::1"]
+        .into_iter()
+        .filter_map(on_loopback)
+        .collect();
+    let plan = Plan {
+        placed,
+        fallback: None,
+    };
+    let mut last = VipError::Nft("not tried".to_owned());
+    for features in Features::TRIES {
+        let script = format!("{}{}", fence_sets(features), fence_rules(&plan, features));
+        match nft.check(&script) {
+            Ok(()) => {
+                nft.run(&fence_sets(features))?;
+                let mut elements =
+                    Elements::open(features).map_err(VipError::kernel("open nfnetlink"))?;
+                let members: Vec<IpAddr> = plan.addresses().into_iter().collect();
+                elements
+                    .claim(&members, SHORTEST)
+                    .and_then(|()| elements.renew(&members, SHORTEST))
+                    .and_then(|()| elements.remove(&members))
+                    .map_err(VipError::kernel("try lease elements"))?;
+                return Ok(features);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,76 @@
+//! What `ha-cli --output json` prints, as far as tests read it. Fields that are
+//! not here may come and go.
+
+use serde::Deserialize;
+
+/// `ha-cli status`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    /// The cluster's name.
+    #[serde(default)]
+    pub cluster: String,
+    /// Raft's term.
+    pub term: u64,
+    /// Who leads, by name.
+    pub leader: Option<String>,
+    /// Who has the virtual IPs, by name.
+    pub holder: Option<String>,
+    /// All members.
+    pub nodes: Vec<Node>,
+    /// All servers of all backends.
+    pub servers: Vec<Server>,
+}
+
+/// One member.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Node {
+    /// A UUID.
+    pub id: String,
+    /// `node-1`, ...
+    pub name: String,
+    /// `server` or `witness`.
+    pub role: String,
+    /// `leader`, `follower`, `learner` or `unreachable`.
+    pub state: String,
+}
+
+/// One server of a backend.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Server {
+    /// Of which backend.
+    pub backend: String,
+    /// Its name there.
+    pub server: String,
+    /// HAProxy's state words: `UP`, `DOWN 1/2`, `DRAIN`, `MAINT`, ...
+    pub status: String,
+    /// `ready`, `drain` or `maintenance`.
+    #[serde(default)]
+    pub admin: String,
+    /// Open sessions on it.
+    #[serde(default)]
+    pub sessions: u64,
+}
+
+impl Status {
+    /// True when a node votes and can be reached.
+    pub fn votes(&self, name: &str) -> bool {
+        self.nodes
+            .iter()
+            .any(|node| node.name == name && ["leader", "follower"].contains(&node.state.as_str()))
+    }
+
+    /// The state word of a server.
+    pub fn server(&self, name: &str) -> &str {
+        self.servers
+            .iter()
+            .find(|server| server.server == name)
+            .map_or("unknown", |server| &server.status)
+    }
+
+    /// How many voters and learners there are.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+}

@@ -1,0 +1,39 @@
+//! The end-to-end harness: machines as network namespaces on one switch, the
+//! product and its peer on them, clients that measure and an observer that
+//! watches every packet.
+//!
+//! ```text
+//!   client-1      node-1   node-2   node-3        network namespaces
+//!      |            |        |        |           veth pairs
+//!   ---+------------+--------+--------+---        switch: a bridge in a namespace of its own
+//!                   ^ observer (AF_PACKET), cuts (nftables), cables, power
+//! ```
+//!
+//! * [`netns`] makes the machines and breaks them.
+//! * [`disk`] makes a disk slow; [`observer`] sees who answers for a virtual IP.
+//! * [`client`] measures what a client notices; [`servers`] are what it talks to.
+//! * [`cluster`] is the product, [`peer`] is keepalived + HAProxy; both are a [`system::System`].
+//! * [`scenario`] puts them together for tests, [`mod@bench`] for benchmarks.
+//!
+//! `cargo test -p ha-tests` (as root, or everything says that it was skipped; one theme
+//! with `--test failover`; `HA_FULL=1` for the long counts; `CI=true` forbids skipping).
+//! `cargo run --release -p ha-tests --bin bench-failover` and `bench-proxy` (`-- --help`).
+//! The product is taken from `HA_BIN_DIR`, or built.
+//!
+//! Only one topology exists on a machine at a time (a file lock), so tests need
+//! no `--test-threads 1` and timings are not disturbed by another test.
+
+pub mod bench;
+pub mod client;
+pub mod cluster;
+pub mod disk;
+pub mod guard;
+pub mod netns;
+pub mod observer;
+pub mod peer;
+pub mod process;
+pub mod scenario;
+pub mod servers;
+pub mod sys;
+pub mod system;
+pub mod wait;
