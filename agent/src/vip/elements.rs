@@ -3,14 +3,18 @@
 //! One transaction covers all virtual IPs in all sets, so that they live and die together.
 //!
 //! - *claim*: add, delete, add. Works whether or not an element is there.
-//! - *renew*: delete, add. The kernel refuses the whole of it (`ENOENT`) when an element has died
-//!   already. That makes a renewal harmless that was held up between looking at the clock and
-//!   entering the kernel: after a pause longer than the lease it changes nothing.
-//!   (A plain re-add does not extend an element's life, hence the delete.)
+//! - *renew*: the guard, an element that no rule looks at, is deleted and added; the others get a
+//!   new life. The kernel refuses the whole of it (`ENOENT`) when the guard has died already. That
+//!   makes a renewal harmless that was held up between looking at the clock and entering the
+//!   kernel: after a pause longer than the lease it changes nothing.
 //! - *remove*: add, delete.
+//!
+//! Since Linux 6.12 an element that is added again with an expiration gets a new life in place.
+//! Before, that was ignored, and elements are deleted and added in the one transaction; a packet
+//! that is looked up in that very microsecond may miss both and be dropped.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::addresses::with_bytes;
@@ -31,11 +35,15 @@ const LIST_ELEMENTS: u16 = 3;
 const LIST_ELEM: u16 = 1;
 const ELEM_KEY: u16 = 1;
 const ELEM_TIMEOUT: u16 = 4;
+const ELEM_EXPIRATION: u16 = 5;
 const DATA_VALUE: u16 = 1;
 
 /// Shortest life that is ever sent. The kernel rounds down to its tick (10 ms at most), and a life
 /// of no ticks at all means "for ever" to some kernels.
 pub(super) const SHORTEST: Duration = Duration::from_millis(20);
+
+/// The key of the guard.
+const GUARD: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 0));
 
 /// The kernel answers inside the call; this only bounds what should not happen.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -55,20 +63,39 @@ impl Elements {
     /// Gives elements a life, whether or not they are there.
     pub(super) fn claim(&mut self, members: &[IpAddr], life: Duration) -> io::Result<()> {
         let steps = [Step::Add(life), Step::Delete, Step::Add(life)];
-        self.send(members, &steps)
+        self.send(members, &steps, &steps)
     }
 
-    /// Gives living elements a new life; `NotFound` when one of them (or its table) is gone.
+    /// Gives living elements a new life; `NotFound` when they (or their table) are gone.
     pub(super) fn renew(&mut self, members: &[IpAddr], life: Duration) -> io::Result<()> {
-        self.send(members, &[Step::Delete, Step::Add(life)])
+        let anew = [Step::Delete, Step::Add(life)];
+        match self.features.in_place {
+            true => self.send(members, &anew, &[Step::Add(life)]),
+            false => self.send(members, &anew, &anew),
+        }
     }
 
     /// Ends the elements now; `NotFound` when the tables are gone.
     pub(super) fn remove(&mut self, members: &[IpAddr]) -> io::Result<()> {
-        self.send(members, &[Step::Add(SHORTEST), Step::Delete])
+        self.send(members, &[], &[Step::Add(SHORTEST), Step::Delete])
     }
 
-    fn send(&mut self, members: &[IpAddr], steps: &[Step]) -> io::Result<()> {
+    /// Adds again what is there; of use only to find out what that does.
+    pub(super) fn prolong(&mut self, members: &[IpAddr], life: Duration) -> io::Result<()> {
+        self.send(members, &[], &[Step::Add(life)])
+    }
+
+    /// Ends elements that are alive; `NotFound` when one is not.
+    pub(super) fn end_living(&mut self, members: &[IpAddr]) -> io::Result<()> {
+        self.send(members, &[], &[Step::Delete])
+    }
+
+    fn send(
+        &mut self,
+        members: &[IpAddr],
+        guard_steps: &[Step],
+        member_steps: &[Step],
+    ) -> io::Result<()> {
         if members.is_empty() {
             return Ok(());
         }
@@ -82,7 +109,16 @@ impl Elements {
             let batch = [0, 0, 0, 10];
             out.begin(BATCH_BEGIN, NLM_F_REQUEST, next(), &batch);
             out.end();
-            for step in steps {
+            for step in guard_steps {
+                step.write(
+                    out,
+                    next(),
+                    NFPROTO_NETDEV,
+                    "guard",
+                    std::iter::once(&GUARD),
+                );
+            }
+            for step in member_steps {
                 for set in &sets {
                     let keys = || members.iter().filter(|m| m.is_ipv4() == set.ipv4);
                     if keys().next().is_some() {
@@ -135,6 +171,7 @@ impl Step {
                 // Rounded down, but never to 0.
                 let life_ms = life.max(SHORTEST).as_millis() as u64;
                 out.put(ELEM_TIMEOUT, &life_ms.to_be_bytes());
+                out.put(ELEM_EXPIRATION, &life_ms.to_be_bytes());
             }
             out.close(element);
         }

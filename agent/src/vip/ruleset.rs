@@ -27,6 +27,8 @@ pub(super) struct Features {
     pub(super) egress: bool,
     /// Sets of raw payload, by which solicitations are matched to their target.
     pub(super) targets: bool,
+    /// An element gets a new life without being deleted (Linux 6.12).
+    pub(super) in_place: bool,
 }
 
 /// A set of lease elements.
@@ -39,23 +41,19 @@ pub(super) struct LeaseSet {
 impl Features {
     /// From everything to the least, to be tried in this order.
     pub(super) const TRIES: [Features; 4] = [
-        Features {
-            egress: true,
-            targets: true,
-        },
-        Features {
-            egress: true,
-            targets: false,
-        },
-        Features {
-            egress: false,
-            targets: true,
-        },
-        Features {
-            egress: false,
-            targets: false,
-        },
+        Features::of(true, true),
+        Features::of(true, false),
+        Features::of(false, true),
+        Features::of(false, false),
     ];
+
+    const fn of(egress: bool, targets: bool) -> Features {
+        Features {
+            egress,
+            targets,
+            in_place: false,
+        }
+    }
 
     /// The sets that a lease has elements in.
     pub(super) fn lease_sets(self) -> Vec<LeaseSet> {
@@ -103,7 +101,8 @@ pub(super) fn fence_sets(features: Features) -> String {
     } else {
         ""
     };
-    format!("table netdev {FENCE} {{\n{sets}{target6}}}\ntable inet {FENCE} {{\n{sets}}}\n")
+    let guard = "set guard { type ipv4_addr; flags timeout; timeout 1s; }\n";
+    format!("table netdev {FENCE} {{\n{sets}{target6}{guard}}}\ntable inet {FENCE} {{\n{sets}}}\n")
 }
 
 /// The fence's chains and rules, for tables that have their sets.

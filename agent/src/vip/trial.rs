@@ -1,5 +1,6 @@
 //! Which fence works on this machine: tried for real, on the loopback interface.
 
+use std::io;
 use std::net::IpAddr;
 
 use super::elements::{Elements, SHORTEST};
@@ -10,10 +11,7 @@ use super::types::{ActiveFence, FenceMode, VipError, VipSettings};
 
 /// The fence that the settings ask for, as far as this machine has it. Makes the empty tables.
 pub(super) fn choose_fence(settings: &VipSettings) -> Result<(ActiveFence, Features), VipError> {
-    let least = Features {
-        egress: false,
-        targets: false,
-    };
+    let least = Features::TRIES[Features::TRIES.len() - 1];
     if settings.fence == FenceMode::Lifetime {
         return Ok((ActiveFence::Lifetime, least));
     }
@@ -58,15 +56,29 @@ fn try_nftables(settings: &VipSettings) -> Result<Features, VipError> {
                 let mut elements =
                     Elements::open(features).map_err(VipError::kernel("open nfnetlink"))?;
                 let members: Vec<IpAddr> = plan.addresses().into_iter().collect();
-                elements
-                    .claim(&members, SHORTEST)
-                    .and_then(|()| elements.renew(&members, SHORTEST))
-                    .and_then(|()| elements.remove(&members))
+                let in_place = try_elements(&mut elements, &members)
                     .map_err(VipError::kernel("try lease elements"))?;
-                return Ok(features);
+                return Ok(Features {
+                    in_place,
+                    ..features
+                });
             }
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Goes through the life of an element; whether a renewal in place takes effect.
+fn try_elements(elements: &mut Elements, members: &[IpAddr]) -> io::Result<bool> {
+    elements.claim(members, SHORTEST)?;
+    elements.renew(members, SHORTEST)?;
+    // As `renew` does it in place.
+    elements.prolong(members, SHORTEST * 10)?;
+    std::thread::sleep(SHORTEST * 2);
+    match elements.end_living(members) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -1,0 +1,11 @@
+//! The virtual IP in real kernels: network namespaces on one bridge, made and removed here.
+//!
+//! Needs root; without it every test says that it is skipped, except where `CI=true`, which makes
+//! that a failure.
+
+mod net;
+mod tools;
+
+mod fence;
+mod intercept;
+mod life;

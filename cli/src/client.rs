@@ -1,0 +1,201 @@
+//! Reaching an agent: the addresses in turn, a bound on every call, and what gRPC's codes mean here.
+//!
+//! Any agent will do, a follower forwards. The one that answered last is asked first, so that a
+//! loop (`--wait`, `--watch`) stays with it until it is gone. This is the one place where channels
+//! are made: transport security goes in here.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+
+use crate::exit::{Exit, Failure};
+
+/// Whether a call may be made again at the next address when its outcome is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It only asks, or doing it twice is the same as once.
+    Yes,
+    /// Doing it twice would do more than once.
+    No,
+}
+
+/// The agents that can be asked.
+#[derive(Debug)]
+pub struct Cluster {
+    addresses: Vec<String>,
+    timeout: Duration,
+    connected: Option<Channel>,
+}
+
+impl Cluster {
+    /// Agents at these `HOST:PORT`s, each given `timeout` to answer.
+    pub fn new(addresses: Vec<String>, timeout: Duration) -> Self {
+        Cluster {
+            addresses,
+            timeout,
+            connected: None,
+        }
+    }
+
+    /// How long an agent may take to answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Gives slow calls more time than asked for on the command line.
+    pub fn at_least(&mut self, timeout: Duration) {
+        self.timeout = self.timeout.max(timeout);
+    }
+
+    /// Makes one call at the first address that answers.
+    ///
+    /// # Errors
+    /// What the cluster said, or that nobody is there.
+    pub async fn ask<Q: Clone, A>(
+        &mut self,
+        again: Again,
+        question: Q,
+        call: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Failure> {
+        let mut tried = Vec::new();
+        for _ in 0..self.addresses.len() {
+            let channel = match self.channel().await {
+                Ok(channel) => channel,
+                Err(why) => {
+                    tried.push(format!("{}: {why}", self.addresses[0]));
+                    self.next();
+                    continue;
+                }
+            };
+            let mut request = Request::new(question.clone());
+            request.set_timeout(self.timeout);
+            let answer = tokio::time::timeout(self.timeout, call(channel, request)).await;
+            let status = match answer {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded(format!("no answer within {:?}", self.timeout)),
+            };
+            // tonic turns our own limit into `Cancelled`.
+            let lost = matches!(
+                status.code(),
+                Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
+            );
+            if !lost {
+                return Err(refusal(&status));
+            }
+            if again == Again::No {
+                return Err(Failure::new(
+                    Exit::Unreachable,
+                    format!("{} did not finish: {}", self.addresses[0], status.message()),
+                )
+                .remedy("it may have been done all the same: look with `ha-cli status` before you repeat it"));
+            }
+            tried.push(format!("{}: {}", self.addresses[0], status.message()));
+            self.next();
+        }
+        Err(Failure::new(
+            Exit::Unreachable,
+            format!("no agent answered ({})", tried.join("; ")),
+        )
+        .remedy("is ha-agent running there? Name others with --address HOST:PORT or HA_ADDRESS"))
+    }
+
+    /// The connection to the first address, made when it is not there yet.
+    async fn channel(&mut self) -> Result<Channel, String> {
+        if let Some(channel) = &self.connected {
+            return Ok(channel.clone());
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.addresses[0]))
+            .map_err(|_| "not an address, write HOST:PORT".to_string())?
+            .connect_timeout(self.timeout)
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(self.timeout)
+            .tcp_nodelay(true);
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| innermost(&error))?;
+        self.connected = Some(channel.clone());
+        Ok(channel)
+    }
+
+    /// Turns to the next address.
+    fn next(&mut self) {
+        self.connected = None;
+        self.addresses.rotate_left(1);
+    }
+}
+
+/// "transport error" helps nobody: the cause at the bottom does.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// What a status of the cluster means for the operator.
+pub fn refusal(status: &Status) -> Failure {
+    let message = status.message();
+    match status.code() {
+        Code::NotFound => Failure::new(Exit::NotFound, message).remedy("`ha-cli status` lists the names"),
+        Code::FailedPrecondition | Code::AlreadyExists => Failure::new(Exit::Refused, message),
+        Code::Aborted => Failure::new(Exit::Refused, message).remedy("look again, then repeat it"),
+        Code::PermissionDenied | Code::Unauthenticated => Failure::new(Exit::Refused, message),
+        Code::InvalidArgument => Failure::new(Exit::Usage, message),
+        Code::Unimplemented => Failure::new(Exit::Unexpected, "the agent does not know this command")
+            .remedy("ha-cli and ha-agent should be of the same version: see `ha-cli --version` and `ha-cli status`"),
+        code => Failure::new(Exit::Unexpected, format!("{message} ({code:?})"))
+            .remedy("the agent's log and `ha-cli events` may say more"),
+    }
+}
+
+/// Who is asking, for the event log: `user@machine`.
+pub fn asked_by() -> String {
+    let user = ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    let user = user.unwrap_or_else(nameless);
+    match machine.trim() {
+        "" => user,
+        machine => format!("{user}@{machine}"),
+    }
+}
+
+/// Started without a login environment, as services are: the number of the user.
+fn nameless() -> String {
+    #[cfg(unix)]
+    // SAFETY: it takes nothing, cannot fail and touches no memory.
+    return format!("uid {}", unsafe { libc::geteuid() });
+    #[cfg(not(unix))]
+    "somebody".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_of_the_cluster_has_its_exit() {
+        for (status, exit) in [
+            (
+                Status::failed_precondition("the last usable server"),
+                Exit::Refused,
+            ),
+            (Status::already_exists("name taken"), Exit::Refused),
+            (Status::not_found("no such server"), Exit::NotFound),
+            (Status::invalid_argument("bad target"), Exit::Usage),
+            (Status::internal("oops"), Exit::Unexpected),
+        ] {
+            let failure = refusal(&status);
+            assert_eq!(failure.exit, exit);
+            assert!(failure.message.contains(status.message()));
+        }
+    }
+}

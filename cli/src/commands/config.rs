@@ -1,0 +1,226 @@
+//! `apply`, `diff`, `rollback` and `config`.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+
+use super::Context;
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::human::{ago, count, utc};
+use crate::paint::Tint;
+use crate::report::{Applied, ConfigVersion};
+use crate::signal::Stop;
+use crate::table::Table;
+
+/// `ha-cli apply`: shows the difference, asks, applies exactly what was shown.
+pub(super) async fn apply(
+    ctx: &mut Context,
+    file: &Path,
+    yes: bool,
+    expect: u64,
+) -> Result<Exit, Failure> {
+    let (text, name) = read(file)?;
+    if yes {
+        let applied = ctx.cluster.apply(text, name, false, expect).await?;
+        return report(ctx, &applied);
+    }
+    if !io::stdin().is_terminal() || ctx.out.is_json() {
+        return Err(
+            Failure::new(Exit::Usage, "nobody to ask whether to apply it")
+                .remedy("look with `ha-cli diff FILE`, then repeat with --yes"),
+        );
+    }
+    // What is shown must be what is applied: nobody may change the configuration in between.
+    let expect = if expect == 0 {
+        ctx.cluster.status().await?.config_version
+    } else {
+        expect
+    };
+    let planned = ctx
+        .cluster
+        .apply(text.clone(), name.clone(), true, expect)
+        .await?;
+    if !planned.problems.is_empty() || planned.changes.is_empty() {
+        return report(ctx, &planned);
+    }
+    print_changes(ctx, &planned)?;
+    if !agreed().await? {
+        return Err(Failure::new(Exit::Cancelled, "nothing was changed"));
+    }
+    let applied = ctx.cluster.apply(text, name, false, expect).await?;
+    if !applied.problems.is_empty() {
+        return report(ctx, &applied);
+    }
+    ctx.out
+        .line(&format!("version {} is in force", applied.version))?;
+    Ok(Exit::Done)
+}
+
+/// `ha-cli diff`.
+pub(super) async fn diff(ctx: &mut Context, file: &Path) -> Result<Exit, Failure> {
+    let (text, name) = read(file)?;
+    let planned = ctx.cluster.apply(text, name, true, 0).await?;
+    report(ctx, &planned)
+}
+
+/// `ha-cli rollback`.
+pub(super) async fn rollback(ctx: &mut Context, version: Option<u64>) -> Result<Exit, Failure> {
+    let applied =
+        ctx.cluster
+            .rollback(version.unwrap_or(0))
+            .await
+            .map_err(|failure| match failure.exit {
+                Exit::NotFound => {
+                    failure.remedy("`ha-cli config history` lists the versions that are kept")
+                }
+                _ => failure,
+            })?;
+    report(ctx, &applied)
+}
+
+/// `ha-cli config history`.
+pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
+    let mut versions = ctx.cluster.config_history(0).await?;
+    versions.sort_by_key(|version| std::cmp::Reverse(version.version));
+    if ctx.out.is_json() {
+        ctx.out.json(&serde_json::json!({ "versions": versions }))?;
+        return Ok(Exit::Done);
+    }
+    let now_ms = clock::unix_ms();
+    let mut table = Table::new(&[">VERSION", "WHEN", "AGE", "BY", "SUMMARY"]);
+    for v in versions {
+        table.row([
+            v.version.into(),
+            utc(v.at_ms).into(),
+            ago(v.at_ms, now_ms).into(),
+            v.by.into(),
+            v.summary.into(),
+        ]);
+    }
+    ctx.out.table(
+        &table,
+        "no configuration yet; `ha-cli apply cluster.toml` gives the first",
+    )?;
+    Ok(Exit::Done)
+}
+
+/// `ha-cli config show`: the text as it was written, ready to be edited and applied.
+pub(super) async fn show(ctx: &mut Context, version: Option<u64>) -> Result<Exit, Failure> {
+    let missing = |version: u64| {
+        Failure::new(Exit::NotFound, format!("there is no version {version}"))
+            .remedy("`ha-cli config history` lists the versions that are kept")
+    };
+    let wanted = match version {
+        Some(version) => version,
+        None => ctx
+            .cluster
+            .config_history(0)
+            .await?
+            .iter()
+            .map(|v| v.version)
+            .max()
+            .unwrap_or(0),
+    };
+    if wanted == 0 {
+        return Err(missing(wanted));
+    }
+    let found: Option<ConfigVersion> = ctx
+        .cluster
+        .config_history(wanted)
+        .await?
+        .into_iter()
+        .find(|v| v.version == wanted && !v.text.is_empty());
+    let found = found.ok_or_else(|| missing(wanted))?;
+    if ctx.out.is_json() {
+        ctx.out.json(&found)?;
+    } else {
+        let end = if found.text.ends_with('\n') { "" } else { "\n" };
+        ctx.out.text(&format!("{}{end}", found.text))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The text of a file and the name that messages use for it.
+fn read(file: &Path) -> Result<(String, String), Failure> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|why| unreadable("standard input", &why))?;
+        return Ok((text, "standard input".into()));
+    }
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|why| unreadable(&name, &why))?;
+    Ok((text, name))
+}
+
+fn unreadable(name: &str, why: &io::Error) -> Failure {
+    Failure::new(Exit::Usage, format!("cannot read {name}: {why}"))
+        .remedy("name a cluster.toml that you may read")
+}
+
+/// Prints what was, or would be, changed, or what is wrong.
+fn report(ctx: &Context, applied: &Applied) -> Result<Exit, Failure> {
+    if ctx.out.is_json() {
+        ctx.out.json(applied)?;
+    } else if !applied.problems.is_empty() {
+        for problem in &applied.problems {
+            ctx.out.line(&problem.to_string())?;
+        }
+    } else if applied.changes.is_empty() {
+        ctx.out
+            .line(&format!("no difference to version {}", applied.version))?;
+    } else {
+        print_changes(ctx, applied)?;
+        if applied.applied {
+            ctx.out
+                .line(&format!("version {} is in force", applied.version))?;
+        }
+    }
+    if applied.problems.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let problems = count(applied.problems.len() as u64, "problem");
+    Err(Failure::new(
+        Exit::Invalid,
+        format!("{problems} in the configuration; nothing was changed"),
+    ))
+}
+
+/// One change a line: what comes in green, what goes in red.
+fn print_changes(ctx: &Context, applied: &Applied) -> Result<(), Failure> {
+    for change in &applied.changes {
+        let tint = match change.chars().next() {
+            Some('+') => Tint::Good,
+            Some('-') => Tint::Bad,
+            _ => Tint::Plain,
+        };
+        ctx.out
+            .line(&format!("  {}", ctx.out.painter.paint(change, tint)))?;
+    }
+    Ok(())
+}
+
+/// Asks on the terminal; Ctrl-C is a no.
+async fn agreed() -> Result<bool, Failure> {
+    let mut stop = Stop::listen()?;
+    let mut err = io::stderr();
+    write!(err, "Apply? [y/N] ")?;
+    err.flush()?;
+    // A thread of its own, which the process may leave behind: reading a terminal cannot be given up.
+    let (say, said) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = io::stdin().read_line(&mut line);
+        let _ = say.send(read.map(|_| matches!(line.trim(), "y" | "Y" | "yes")));
+    });
+    let answer = tokio::select! {
+        biased;
+        () = stop.asked() => false,
+        answer = said => answer.unwrap_or(Ok(false))?,
+    };
+    if !answer {
+        let _ = writeln!(err);
+    }
+    Ok(answer)
+}

@@ -1,0 +1,240 @@
+//! `drain`, `ready` and `maintenance`, and waiting until they have taken effect.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Context;
+use super::drain::{Drain, End, Seen};
+use super::wait::wait;
+use crate::args::{DrainArgs, StateArgs, Sticky, Then};
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::human::{count, millis, span};
+use crate::output::Progress;
+use crate::report::{Server, StateChange};
+use crate::signal::Stop;
+
+/// `ha-cli drain`.
+pub(super) async fn drain(ctx: &mut Context, args: DrainArgs) -> Result<Exit, Failure> {
+    let mut stop = Stop::listen()?;
+    let started_ms = clock::unix_ms();
+    let change = change(&args);
+    let deadline_ms = match change.deadline_ms {
+        0 => 0,
+        from_now => started_ms.saturating_add(from_now),
+    };
+    let servers = ctx.cluster.set_state(change).await.map_err(with_force)?;
+    let Some(limit) = args.wait else {
+        return accepted(ctx, &args.target, "drain", &servers);
+    };
+    let ready_follows = args.then == Some(Then::Ready);
+    let drain = Drain::new(servers.clone(), started_ms, deadline_ms, ready_follows);
+    let end = follow(ctx, &mut stop, limit, &args.target, drain, deadline_ms).await?;
+    let took_ms = clock::unix_ms().saturating_sub(started_ms);
+    if ctx.out.is_json() {
+        let (result, sessions) = match &end {
+            End::Drained => ("drained", 0),
+            End::Cut(cut) => ("cut", *cut),
+            End::Overdue(left) => ("overdue", *left),
+            End::TakenBack(_) => ("taken_back", 0),
+        };
+        let what = json!({ "target": args.target, "state": "drain", "servers": servers,
+                           "result": result, "sessions": sessions, "took_ms": took_ms });
+        ctx.out.json(&what)?;
+    }
+    conclude(ctx, &args.target, end, took_ms)
+}
+
+/// The request that the arguments ask for.
+fn change(args: &DrainArgs) -> StateChange {
+    let sticky = match args.sticky {
+        Sticky::Honour => "honour",
+        Sticky::Move => "move",
+    };
+    let then = match args.then {
+        None => "",
+        Some(Then::Maintenance) => "maintenance",
+        Some(Then::Ready) => "ready",
+    };
+    StateChange {
+        target: args.target.clone(),
+        state: "drain".into(),
+        deadline_ms: args.deadline.map_or(0, millis),
+        sticky: sticky.into(),
+        then: then.into(),
+        reason: args.reason.clone(),
+        force: args.force,
+    }
+}
+
+/// Shows the sessions that are left until the drain has ended.
+async fn follow(
+    ctx: &mut Context,
+    stop: &mut Stop,
+    limit: Duration,
+    target: &str,
+    mut drain: Drain,
+    deadline_ms: u64,
+) -> Result<End, Failure> {
+    let mut progress = Progress::new(&ctx.out);
+    let look = |status: &_, now_ms: u64| match drain.see(status, now_ms) {
+        Seen::Ended(end) => Some(end),
+        Seen::Waiting { left, servers } => {
+            let on = if servers.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", servers.join(", "))
+            };
+            let line = format!("draining {target}: {} left{on}", count(left, "session"));
+            let until = match deadline_ms.saturating_sub(now_ms) {
+                0 => String::new(),
+                ms => format!(", cut in {}", span(ms)),
+            };
+            progress.show(&line, &format!("{line}{until}"));
+            None
+        }
+    };
+    let end = wait(ctx, stop, limit, look).await;
+    progress.clear();
+    end.map_err(|why| {
+        why.failure(
+            &format!("the drain of {target} goes on"),
+            &format!("`ha-cli ready {target}` takes it back"),
+        )
+    })
+}
+
+/// Says how a drain ended.
+fn conclude(ctx: &Context, target: &str, end: End, took_ms: u64) -> Result<Exit, Failure> {
+    match end {
+        End::Drained if ctx.out.is_json() => Ok(Exit::Done),
+        End::Drained => {
+            ctx.out.line(&format!(
+                "{target} is drained after {}; no session was cut",
+                span(took_ms)
+            ))?;
+            Ok(Exit::Done)
+        }
+        End::Cut(cut) => {
+            let message = format!(
+                "{target} is drained, but {} had to be cut at the deadline",
+                count(cut, "session")
+            );
+            Err(Failure::new(Exit::Deadline, message))
+        }
+        End::Overdue(left) => {
+            let message = format!(
+                "the deadline of {target} is past, with {} left",
+                count(left, "session")
+            );
+            Err(Failure::new(Exit::Deadline, message)
+                .remedy(format!("`ha-cli maintenance {target}` cuts them")))
+        }
+        End::TakenBack(server) => {
+            let message =
+                format!("the drain was taken back: {server} is ready again, or was removed");
+            Err(Failure::new(Exit::Cancelled, message)
+                .remedy("`ha-cli events --since 10m` says by whom"))
+        }
+    }
+}
+
+/// `ha-cli ready`.
+pub(super) async fn ready(ctx: &mut Context, args: StateArgs) -> Result<Exit, Failure> {
+    let serves = |server: &Server| server.status == "UP" || server.status == "no check";
+    set_and_wait(ctx, args, "ready", "is not UP yet", serves).await
+}
+
+/// `ha-cli maintenance`.
+pub(super) async fn maintenance(ctx: &mut Context, args: StateArgs) -> Result<Exit, Failure> {
+    let out = |server: &Server| server.status.starts_with("MAINT") && server.sessions == 0;
+    set_and_wait(ctx, args, "maint", "still has sessions", out).await
+}
+
+/// Sets a state, and with `--wait` waits until it holds for every server concerned.
+async fn set_and_wait(
+    ctx: &mut Context,
+    args: StateArgs,
+    state: &str,
+    not_yet: &str,
+    holds: impl Fn(&Server) -> bool,
+) -> Result<Exit, Failure> {
+    let mut stop = Stop::listen()?;
+    let StateArgs {
+        target,
+        reason,
+        force,
+        wait: limit,
+    } = args;
+    let change = StateChange {
+        target: target.clone(),
+        state: state.into(),
+        reason,
+        force,
+        ..StateChange::default()
+    };
+    let servers = ctx.cluster.set_state(change).await.map_err(with_force)?;
+    if let Some(limit) = limit {
+        let mut progress = Progress::new(&ctx.out);
+        let look = |status: &crate::report::Status, _: u64| {
+            let concerned = status
+                .servers
+                .iter()
+                .filter(|server| servers.contains(&server.path()));
+            let missing: Vec<String> = concerned.filter(|s| !holds(s)).map(Server::path).collect();
+            if missing.is_empty() {
+                return Some(());
+            }
+            let line = format!("waiting: {} {not_yet}", missing.join(", "));
+            progress.show(&line, &line);
+            None
+        };
+        let end = wait(ctx, &mut stop, limit, look).await;
+        progress.clear();
+        end.map_err(|why| {
+            why.failure(
+                &format!("{target} stays set to {state}"),
+                "`ha-cli status` shows why",
+            )
+        })?;
+    }
+    accepted(ctx, &target, state, &servers)
+}
+
+/// The request was accepted; says what it concerns.
+fn accepted(ctx: &Context, target: &str, state: &str, servers: &[String]) -> Result<Exit, Failure> {
+    if ctx.out.is_json() {
+        ctx.out.json(
+            &json!({ "target": target, "state": state, "servers": servers, "result": "accepted" }),
+        )?;
+        return Ok(Exit::Done);
+    }
+    let word = match state {
+        "maint" => "in maintenance",
+        "drain" => "draining",
+        _ => "ready",
+    };
+    let servers = match servers {
+        [] => "no server there".into(),
+        [one] if one == target => String::new(),
+        many => many.join(", "),
+    };
+    let servers = if servers.is_empty() {
+        String::new()
+    } else {
+        format!(" ({servers})")
+    };
+    ctx.out.line(&format!("{target} is {word}{servers}"))?;
+    Ok(Exit::Done)
+}
+
+/// A refusal can usually be insisted on.
+fn with_force(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::Refused if failure.remedy.is_empty() => {
+            failure.remedy("make another server ready first, or insist with --force")
+        }
+        _ => failure,
+    }
+}

@@ -1,0 +1,162 @@
+//! Where results go: standard output carries the result and nothing else, as a table or as JSON;
+//! progress, questions and errors go to standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::paint::Painter;
+use crate::table::Table;
+
+/// What `--output` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Writes results in the chosen format.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// The chosen format.
+    pub format: Format,
+    /// Colours, or none.
+    pub painter: Painter,
+}
+
+impl Output {
+    /// An output to this process's standard output.
+    pub fn new(format: Format) -> Self {
+        Output {
+            format,
+            painter: Painter::for_stdout(),
+        }
+    }
+
+    /// Whether programs read along.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// One JSON document, indented.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
+        self.text(&format!("{text}\n"))
+    }
+
+    /// One JSON document on one line, for streams.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).map_err(io::Error::from)?;
+        self.text(&format!("{text}\n"))
+    }
+
+    /// Text as it is.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        Ok(())
+    }
+
+    /// One line.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn line(&self, line: &str) -> Result<(), Failure> {
+        self.text(&format!("{line}\n"))
+    }
+
+    /// A table, or a sentence when it is empty.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn table(&self, table: &Table, when_empty: &str) -> Result<(), Failure> {
+        if table.is_empty() {
+            self.line(when_empty)
+        } else {
+            self.text(&table.render(self.painter))
+        }
+    }
+
+    /// Says on standard error why the command failed.
+    pub fn failure(&self, failure: &Failure) {
+        if failure.quiet {
+            return;
+        }
+        let text = if self.is_json() {
+            let error = serde_json::json!({
+                "error": { "exit": failure.exit as u8, "kind": failure.exit,
+                           "message": failure.message, "remedy": failure.remedy }
+            });
+            error.to_string()
+        } else if failure.remedy.is_empty() {
+            format!("ha-cli: {}", failure.message)
+        } else {
+            format!("ha-cli: {}\n  {}", failure.message, failure.remedy)
+        };
+        note(&text);
+    }
+}
+
+/// A line on standard error. That nobody reads it is no reason to stop.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Progress on standard error: one line that rewrites itself on a terminal, else a line per change.
+#[derive(Debug)]
+pub struct Progress {
+    live: bool,
+    json: bool,
+    last: String,
+}
+
+impl Progress {
+    /// Progress in the format of the output.
+    pub fn new(out: &Output) -> Self {
+        Progress {
+            live: io::stderr().is_terminal() && !out.is_json(),
+            json: out.is_json(),
+            last: String::new(),
+        }
+    }
+
+    /// Shows how far it is; `key` changes when a line of its own is worth it.
+    pub fn show(&mut self, key: &str, line: &str) {
+        let changed = self.last != key;
+        self.last = key.to_string();
+        if self.live {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K{line}");
+        } else if changed && self.json {
+            note(&serde_json::json!({ "progress": line }).to_string());
+        } else if changed {
+            note(line);
+        }
+    }
+
+    /// Takes the line away, so that the result stands alone.
+    pub fn clear(&mut self) {
+        if self.live && !self.last.is_empty() {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+            self.last.clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
