@@ -24,9 +24,9 @@ impl BoundAddresses {
 }
 
 impl Addresses for BoundAddresses {
-    fn configure(&self, _: &[VirtualIp], _: &[Intercepted], _: bool) {}
+    fn configure(&self, _: &[VirtualIp], _: &[Intercepted]) {}
 
-    fn hold(&self, until: Instant) {
+    fn hold(&self, until: Instant, _: bool) {
         self.gate.open(until);
     }
 
@@ -58,9 +58,9 @@ mod kernel {
 
     /// How long a foreign holder has to answer before the first claim ever.
     const PROBE: Duration = Duration::from_millis(250);
-    /// Between two looks whether a foreign holder is gone.
-    const PROBE_AGAIN: Duration = Duration::from_secs(3);
-    /// Configurations that may wait for the kernel; each replaces the one before.
+    /// Between two looks whether an obstacle is gone.
+    const AGAIN: Duration = Duration::from_secs(3);
+    /// Orders that may wait for the kernel; each configuration replaces the one before.
     const QUEUE_MAX: usize = 64;
 
     /// Addresses on an interface, enforced by the kernel.
@@ -68,35 +68,47 @@ mod kernel {
         gate: Arc<Gate>,
         kernel: Arc<Kernel>,
         state: Arc<Mutex<State>>,
-        plans: mpsc::SyncSender<Plan>,
+        orders: mpsc::SyncSender<Order>,
     }
 
     #[derive(Default)]
     struct State {
-        /// Whether the kernel knows the addresses, and nobody else has them.
-        ready: bool,
-        /// Why not.
+        /// The kernel knows the addresses.
+        configured: bool,
+        /// Whether anybody else has them.
+        vetted: Vetted,
+        /// Why this node cannot hold.
         obstacle: String,
     }
 
-    #[derive(Clone)]
-    struct Plan {
-        vips: Vec<Vip>,
-        intercepts: Vec<Intercept>,
-        never_held: bool,
+    /// Before the first claim ever, the network is asked whether the addresses are free.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    enum Vetted {
+        /// Nobody has asked to: a node of this cluster held before.
+        #[default]
+        NotNeeded,
+        /// It is being found out, or a foreign machine answers.
+        NotYet,
+        /// They are free.
+        Free,
+    }
+
+    enum Order {
+        Configure(Vec<Vip>, Vec<Intercept>),
+        Vet,
     }
 
     impl KernelAddresses {
-        /// Over a started kernel side. `intercept`: send traffic to the proxy's transparent listener.
+        /// Over a started kernel side.
         ///
         /// # Errors
         /// No thread could be started.
         pub fn new(gate: Arc<Gate>, kernel: Arc<Kernel>) -> std::io::Result<Self> {
-            let state = Arc::new(Mutex::new(State { ready: false, obstacle: "the virtual IPs are not configured yet".to_owned() }));
-            let (plans, inbox) = mpsc::sync_channel(QUEUE_MAX);
-            let (k, s) = (kernel.clone(), state.clone());
-            std::thread::Builder::new().name("ha-configure".to_owned()).spawn(move || configure_loop(&k, &s, &inbox))?;
-            Ok(KernelAddresses { gate, kernel, state, plans })
+            let state = Arc::new(Mutex::new(State { obstacle: "the virtual IPs are not configured yet".to_owned(), ..State::default() }));
+            let (orders, inbox) = mpsc::sync_channel(QUEUE_MAX);
+            let worker = Worker { kernel: kernel.clone(), state: state.clone(), vips: Vec::new(), intercepts: Vec::new() };
+            std::thread::Builder::new().name("ha-configure".to_owned()).spawn(move || worker.run(&inbox))?;
+            Ok(KernelAddresses { gate, kernel, state, orders })
         }
 
         /// Why this node cannot hold, if it cannot.
@@ -105,7 +117,13 @@ mod kernel {
                 return Some("the interface of the virtual IP has no carrier (cable, switch port, link down?)".to_owned());
             }
             let state = lock(&self.state);
-            (!state.ready).then(|| state.obstacle.clone())
+            (!state.obstacle.is_empty()).then(|| state.obstacle.clone())
+        }
+
+        fn order(&self, order: Order) {
+            if self.orders.try_send(order).is_err() {
+                tracing::error!("the kernel side does not take orders any more");
+            }
         }
     }
 
@@ -113,50 +131,61 @@ mod kernel {
         state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn configure_loop(kernel: &Kernel, state: &Mutex<State>, inbox: &mpsc::Receiver<Plan>) {
-        let mut plan: Option<Plan> = None;
-        loop {
-            let ready = lock(state).ready;
-            let next = match (&plan, ready) {
-                (Some(_), false) => inbox.recv_timeout(PROBE_AGAIN),
-                _ => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-            };
-            match next {
-                Ok(newest) => plan = Some(inbox.try_iter().last().unwrap_or(newest)),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-            let Some(plan) = &plan else { continue };
-            let obstacle = carry_out(kernel, plan);
-            if let Some(obstacle) = &obstacle {
-                tracing::warn!(%obstacle, "this node cannot hold the virtual IP");
-            }
-            *lock(state) = State { ready: obstacle.is_none(), obstacle: obstacle.unwrap_or_default() };
-        }
+    /// Does what takes time, in a thread of its own.
+    struct Worker {
+        kernel: Arc<Kernel>,
+        state: Arc<Mutex<State>>,
+        vips: Vec<Vip>,
+        intercepts: Vec<Intercept>,
     }
 
-    fn carry_out(kernel: &Kernel, plan: &Plan) -> Option<String> {
-        if let Err(e) = kernel.configure(plan.vips.clone(), plan.intercepts.clone()) {
-            return Some(format!("the kernel did not take the virtual IPs: {e}"));
-        }
-        if !plan.never_held {
-            return None;
-        }
-        for vip in &plan.vips {
-            match kernel.probe_duplicate(vip.address, PROBE) {
-                Ok(None) => {}
-                Ok(Some(mac)) => {
-                    let mac: Vec<String> = mac.iter().map(|b| format!("{b:02x}")).collect();
-                    return Some(format!("{} is used by another machine ({}): take it away there, or give virtual_ip {} another address", vip.address, mac.join(":"), vip.name));
+    impl Worker {
+        fn run(mut self, inbox: &mpsc::Receiver<Order>) {
+            loop {
+                let in_trouble = !lock(&self.state).obstacle.is_empty() && !self.vips.is_empty();
+                let next = if in_trouble { inbox.recv_timeout(AGAIN) } else { inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected) };
+                match next {
+                    Ok(Order::Configure(vips, intercepts)) => (self.vips, self.intercepts) = (vips, intercepts),
+                    Ok(Order::Vet) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 }
-                Err(e) => return Some(format!("whether {} is free could not be found out: {e}", vip.address)),
+                self.carry_out();
             }
         }
-        None
+
+        fn carry_out(&self) {
+            let configured = self.kernel.configure(self.vips.clone(), self.intercepts.clone()).map_err(|e| format!("the kernel did not take the virtual IPs: {e}"));
+            let must_vet = lock(&self.state).vetted == Vetted::NotYet;
+            let free = if configured.is_ok() && must_vet { self.find_foreign() } else { Ok(()) };
+            let mut state = lock(&self.state);
+            state.configured = configured.is_ok();
+            if must_vet && configured.is_ok() && free.is_ok() {
+                state.vetted = Vetted::Free;
+            }
+            let obstacle = configured.and(free).err().unwrap_or_default();
+            if !obstacle.is_empty() && obstacle != state.obstacle {
+                tracing::warn!(%obstacle, "this node cannot hold the virtual IP");
+            }
+            state.obstacle = obstacle;
+        }
+
+        fn find_foreign(&self) -> Result<(), String> {
+            for vip in &self.vips {
+                match self.kernel.probe_duplicate(vip.address, PROBE) {
+                    Ok(None) => {}
+                    Ok(Some(mac)) => {
+                        let mac: Vec<String> = mac.iter().map(|b| format!("{b:02x}")).collect();
+                        return Err(format!("{} is used by another machine ({}): take it away there, or give virtual_ip {} another address", vip.address, mac.join(":"), vip.name));
+                    }
+                    Err(e) => return Err(format!("whether {} is free could not be found out: {e}", vip.address)),
+                }
+            }
+            Ok(())
+        }
     }
 
     impl Addresses for KernelAddresses {
-        fn configure(&self, virtual_ips: &[VirtualIp], intercepted: &[Intercepted], never_held: bool) {
+        fn configure(&self, virtual_ips: &[VirtualIp], intercepted: &[Intercepted]) {
             let vips = virtual_ips.iter().map(|v| Vip { name: v.name.clone(), address: v.address, interface: None }).collect();
             // One entry per address, also when no frontend uses it: it is guarded all the same.
             let mut by_address: BTreeMap<IpAddr, Intercept> = BTreeMap::new();
@@ -164,17 +193,18 @@ mod kernel {
                 let entry = by_address.entry(i.address).or_insert_with(|| Intercept { address: i.address, ports: Vec::new(), to_port: i.to_port });
                 entry.ports.extend(i.ports.iter().map(|(first, last)| *first..=*last));
             }
-            let plan = Plan { vips, intercepts: by_address.into_values().collect(), never_held };
-            if never_held {
-                *lock(&self.state) = State { ready: false, obstacle: "whether the virtual IPs are free is being found out".to_owned() };
-            }
-            if self.plans.try_send(plan).is_err() {
-                tracing::error!("the kernel side does not take configurations any more");
-            }
+            self.order(Order::Configure(vips, by_address.into_values().collect()));
         }
 
-        fn hold(&self, until: Instant) {
-            if lock(&self.state).ready {
+        fn hold(&self, until: Instant, first_ever: bool) {
+            let mut state = lock(&self.state);
+            if first_ever && state.configured && state.vetted == Vetted::NotNeeded {
+                state.vetted = Vetted::NotYet;
+                drop(state);
+                return self.order(Order::Vet);
+            }
+            if state.configured && state.vetted != Vetted::NotYet {
+                drop(state);
                 self.gate.open(until);
                 self.kernel.hold(until.since_boot());
             }

@@ -118,7 +118,7 @@ impl<W: World> Driver<W> {
         let before = (self.controller.raft().role, self.controller.raft().term, self.controller.holding().map(|h| h.epoch));
         let actions = self.controller.step(self.world.now(), self.world.wall(), event);
         self.log_change(before);
-        let actor = Actor { world: &self.world, consensus: &self.consensus, handle: &self.handle };
+        let actor = Actor { world: &self.world, consensus: &self.consensus, handle: &self.handle, first_ever: self.controller.facts().holder.is_none() };
         let mut refresh = false;
         for action in actions {
             refresh |= actor.act(action);
@@ -152,7 +152,7 @@ impl<W: World> Driver<W> {
         if facts_changed {
             if self.configured != Some(snap.facts.config_version) {
                 self.configured = Some(snap.facts.config_version);
-                act::configure_addresses(&*self.world.addresses(), &snap.facts.config, snap.facts.holder.is_none());
+                act::configure_addresses(&*self.world.addresses(), &snap.facts.config);
             }
             self.step(Event::Applied(snap.facts));
             self.publish();

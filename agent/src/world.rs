@@ -82,10 +82,10 @@ pub trait World: Send + Sync + 'static {
 /// The virtual IPs as one node can hold them. No method blocks.
 pub trait Addresses: Send + Sync + 'static {
     /// Which addresses are managed, and which ports of them go to the proxy. Called at each change.
-    /// `never_held`: no node of this cluster has ever held, so a machine that answers is foreign.
-    fn configure(&self, virtual_ips: &[VirtualIp], intercepted: &[Intercepted], never_held: bool);
+    fn configure(&self, virtual_ips: &[VirtualIp], intercepted: &[Intercepted]);
     /// Hold until then: claims at the first call after a release, renews at further ones.
-    fn hold(&self, until: Instant);
+    /// `first_ever`: no node of this cluster has held before, so a machine that answers is foreign.
+    fn hold(&self, until: Instant, first_ever: bool);
     /// Drop now; `done` is called when this node no longer answers for them.
     fn release(&self, done: Box<dyn FnOnce() + Send>);
     /// Tell the neighbours again.

@@ -145,7 +145,7 @@ impl ServerView {
             (AdminState::Drain, Newcomer::Bound) => self.sticky == Sticky::Honour,
             (AdminState::Drain, Newcomer::New) | (AdminState::Maintenance, _) => false,
         };
-        by_admin && self.up && self.address.is_some()
+        by_admin && self.cut.is_none() && self.up && self.address.is_some()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::config::{AgentConfig, ClusterFile};
 use crate::consensus::sled_store::SledStore;
 use crate::consensus::{Consensus, Settings};
 use crate::identity::Identity;
-use crate::world::real::RealWorld;
+use crate::world::real::{RealWorld, boot_now};
 use crate::world::{Addresses, Intercepted, World, wire};
 use ha_core::command::{Command, Stamped};
 use ha_core::id::NodeId;
@@ -15,11 +15,14 @@ use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::Code;
 
 /// How long one node alone may take to found its cluster; disks included.
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
 /// How long a member may take to answer a join.
-const JOIN_WITHIN: Duration = Duration::from_secs(30);
+const JOIN_WITHIN: Duration = Duration::from_secs(15);
+/// Between two tries to join.
+const JOIN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Founds a cluster of this node alone.
 ///
@@ -70,8 +73,6 @@ pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id:
 pub async fn join(config: &AgentConfig, address: &str, id: Option<NodeId>) -> Result<(Identity, String), Failure> {
     Identity::claim(&config.data_dir)?;
     let me = id.unwrap_or_else(new_id);
-    let unreachable = |e: String| format!("no agent answers at {address}: {e}. Name the `listen` address of any member that is running");
-    let channel = wire::endpoint(address).map_err(|e| unreachable(e.to_string()))?.connect().await.map_err(|e| unreachable(source_of(&e)))?;
     let member = member(config, me);
     let request = pb::JoinRequest {
         id: me.to_string(),
@@ -81,13 +82,43 @@ pub async fn join(config: &AgentConfig, address: &str, id: Option<NodeId>) -> Re
         role: member.role.word().to_owned(),
         version: member.version,
     };
-    let reply = tokio::time::timeout(JOIN_WITHIN, ControlClient::new(channel).join(request)).await;
-    let reply = reply.map_err(|_| format!("{address} did not answer within {JOIN_WITHIN:?}"))?.map_err(|s| format!("{address} refused: {}", s.message()))?.into_inner();
+    let deadline = boot_now() + JOIN_WITHIN;
+    let reply = loop {
+        match ask_to_join(address, &request).await {
+            Ok(reply) => break reply,
+            Err(Refusal::Final(why)) => return Err(why.into()),
+            Err(Refusal::NotYet(why)) if boot_now() >= deadline => return Err(why.into()),
+            Err(Refusal::NotYet(why)) => {
+                eprintln!("waiting: {why}");
+                tokio::time::sleep(JOIN_AGAIN).await;
+            }
+        }
+    };
     let timing = Timing::from_word(&reply.timing).ok_or_else(|| format!("{address} names timing {:?}, which this version does not know", reply.timing))?;
     let cluster_id = reply.cluster_id.parse::<NodeId>()?;
     let identity = Identity::new(me, cluster_id, timing, Duration::from_millis(reply.promise_ms));
     identity.save(&config.data_dir)?;
     Ok((identity, reply.cluster))
+}
+
+enum Refusal {
+    /// It may be otherwise in a moment.
+    NotYet(String),
+    /// It will not.
+    Final(String),
+}
+
+async fn ask_to_join(address: &str, request: &pb::JoinRequest) -> Result<pb::JoinReply, Refusal> {
+    let unreachable = |e: String| Refusal::NotYet(format!("no agent answers at {address}: {e}. Name the `listen` address of any member that is running"));
+    let channel = wire::endpoint(address).map_err(|e| Refusal::Final(format!("{address} is no HOST:PORT: {}", source_of(&e))))?;
+    let channel = channel.connect().await.map_err(|e| unreachable(source_of(&e)))?;
+    let reply = tokio::time::timeout(JOIN_WITHIN, ControlClient::new(channel).join(request.clone())).await;
+    let reply = reply.map_err(|_| Refusal::NotYet(format!("{address} did not answer within {JOIN_WITHIN:?}")))?;
+    reply.map(tonic::Response::into_inner).map_err(|s| match s.code() {
+        // No leader at the moment, or another node is just being let in.
+        Code::Unavailable | Code::FailedPrecondition | Code::DeadlineExceeded => Refusal::NotYet(format!("{address} says: {}", s.message())),
+        _ => Refusal::Final(format!("{address} refused: {}", s.message())),
+    })
 }
 
 fn source_of(e: &tonic::transport::Error) -> String {
@@ -105,8 +136,8 @@ fn member(config: &AgentConfig, id: NodeId) -> Member {
 /// While a cluster is founded nobody holds anything.
 struct NoAddresses;
 impl Addresses for NoAddresses {
-    fn configure(&self, _: &[VirtualIp], _: &[Intercepted], _: bool) {}
-    fn hold(&self, _: Instant) {}
+    fn configure(&self, _: &[VirtualIp], _: &[Intercepted]) {}
+    fn hold(&self, _: Instant, _: bool) {}
     fn release(&self, done: Box<dyn FnOnce() + Send>) {
         done();
     }

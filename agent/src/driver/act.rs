@@ -21,6 +21,8 @@ pub struct Actor<'a, W: World> {
     pub world: &'a Arc<W>,
     pub consensus: &'a Consensus<W>,
     pub handle: &'a DriverHandle,
+    /// Nobody has held before, as far as the log says.
+    pub first_ever: bool,
 }
 
 impl<W: World> Actor<'_, W> {
@@ -30,7 +32,7 @@ impl<W: World> Actor<'_, W> {
             Action::Refresh => return true,
             Action::SendLease { lease, to } => self.send_lease(lease, &to),
             Action::SendRelease { release, to } => self.send_release(release, &to),
-            Action::Hold { until, .. } => self.world.addresses().hold(until),
+            Action::Hold { until, .. } => self.world.addresses().hold(until, self.first_ever),
             Action::Drop { why } => self.drop_addresses(why),
             Action::Announce => self.world.addresses().announce(),
             Action::Transfer { to } => {
@@ -114,7 +116,7 @@ impl<W: World> Actor<'_, W> {
 }
 
 /// Tells the kernel side which addresses there are and which of their ports go to the proxy.
-pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig, never_held: bool) {
+pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig) {
     let intercepted: Vec<Intercepted> = config
         .virtual_ips
         .iter()
@@ -124,5 +126,5 @@ pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig, ne
             to_port: config.proxy_port,
         })
         .collect();
-    addresses.configure(&config.virtual_ips, &intercepted, never_held);
+    addresses.configure(&config.virtual_ips, &intercepted);
 }

@@ -14,7 +14,7 @@
 use super::listen::Listeners;
 use super::pool::{Acquired, Slot};
 use super::session;
-use super::sys;
+use super::sys::{self, Spent};
 use super::worker::Worker;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -77,9 +77,18 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: Arc<TcpListener>, 
                     ready.clear_ready();
                     break;
                 }
-                Err(e) if sys::is_out_of_resources(&e) => shed_one(&worker, &listener).await,
-                // The connection broke off before it was accepted, or something as passing as that.
-                Err(e) => tracing::debug!(error = %e, "accept"),
+                Err(e) if sys::is_out_of_resources(&e) => {
+                    if shed_one(&worker, &listener).await.is_none() {
+                        ready.clear_ready();
+                        break;
+                    }
+                }
+                // It broke off before it was accepted.
+                Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+                Err(error) => {
+                    tracing::warn!(?arrival, %error, "accept");
+                    tokio::time::sleep(REST).await;
+                }
             }
         }
         tokio::task::yield_now().await;
@@ -165,10 +174,13 @@ fn greet(worker: &Worker, mut stream: TcpStream) {
     let _ = stream.write_all(format!("{BANNER}{}\n", worker.index).as_bytes());
 }
 
-async fn shed_one(worker: &Worker, listener: &TcpListener) {
-    worker.shared.report.note_shed(worker.shared.stats.sessions.load(Relaxed));
+/// Resets the next connection for lack of descriptors, or rests; `None` when no connection is waiting.
+async fn shed_one(worker: &Worker, listener: &TcpListener) -> Option<()> {
     let spent = worker.reserve.borrow_mut().spend(listener);
-    if !spent {
-        tokio::time::sleep(REST).await;
+    match spent {
+        Spent::Reset => worker.shared.report.note_shed(worker.shared.stats.sessions.load(Relaxed)),
+        Spent::NobodyThere => return None,
+        Spent::NoReserve => tokio::time::sleep(REST).await,
     }
+    Some(())
 }

@@ -10,16 +10,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Open until an instant of boot time. Reading it is one atomic load.
+///
+/// A lease that ran out and is got again is a new one: call [`Gate::close`] in between, so that no session
+/// of the old one can slip through.
 #[derive(Debug)]
 pub struct Gate {
     until: AtomicU64,
+    closings: AtomicU64,
     changed: watch::Sender<()>,
 }
 
 impl Gate {
     /// A closed gate.
     pub fn new() -> Arc<Gate> {
-        Arc::new(Gate { until: AtomicU64::new(0), changed: watch::Sender::new(()) })
+        Arc::new(Gate { until: AtomicU64::new(0), closings: AtomicU64::new(0), changed: watch::Sender::new(()) })
     }
 
     /// Serve until `until`.
@@ -30,7 +34,13 @@ impl Gate {
 
     /// Serve nobody from now on: no accept, and all sessions are reset.
     pub fn close(&self) {
+        self.closings.fetch_add(1, Ordering::SeqCst);
         self.open(Instant::ZERO);
+    }
+
+    /// How often it was closed by [`Gate::close`]: tells of a close that was followed by an open at once.
+    pub fn closings(&self) -> u64 {
+        self.closings.load(Ordering::SeqCst)
     }
 
     /// Whether connections may be served at `now`.

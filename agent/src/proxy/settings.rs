@@ -16,7 +16,7 @@ pub struct Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// The kernel (`tproxy`) hands connections for any configured port to one transparent listener per
-    /// worker on 127.0.0.1 and [::1]. The listeners stay open while the gate is closed and reset what comes.
+    /// worker on 127.0.0.1 and `::1`. The listeners stay open while the gate is closed and reset what comes.
     Transparent {
         /// The port of those listeners.
         port: u16,

@@ -96,6 +96,16 @@ pub(super) fn is_out_of_resources(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL))
 }
 
+/// What came of accepting on the reserve.
+pub(super) enum Spent {
+    /// A connection was accepted and reset.
+    Reset,
+    /// No connection was waiting: without a descriptor, the kernel says "none left" before it looks.
+    NobodyThere,
+    /// The reserve itself could not be had.
+    NoReserve,
+}
+
 /// A file descriptor kept back, so that one more connection can be accepted and reset when there is none left.
 #[derive(Debug, Default)]
 pub(super) struct Reserve(Option<File>);
@@ -108,19 +118,23 @@ impl Reserve {
         }
     }
 
-    /// Accepts one connection on the descriptor that was kept back, and resets it. Whether there was one.
-    pub(super) fn spend(&mut self, listener: &TcpListener) -> bool {
+    /// Accepts one connection on the descriptor that was kept back, and resets it.
+    pub(super) fn spend(&mut self, listener: &TcpListener) -> Spent {
         if self.0.take().is_none() {
             self.refill();
-            return false;
+            return Spent::NoReserve;
         }
         let accepted = accept(listener);
         if let Ok((stream, _)) = &accepted {
             reset_on_close(stream);
         }
-        let any = accepted.is_ok();
+        let spent = match &accepted {
+            Ok(_) => Spent::Reset,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Spent::NobodyThere,
+            Err(_) => Spent::NoReserve,
+        };
         drop(accepted);
         self.refill();
-        any
+        spent
     }
 }

@@ -21,6 +21,7 @@ use super::splice::Pipes;
 use super::stats::{RouteStats, Stats};
 use super::sys::Reserve;
 use super::table::Table;
+use futures_util::future::select_all;
 use ha_core::balance::{Turns, mix};
 use ha_core::view::{Cut, Routes, View};
 use std::cell::{Cell, RefCell};
@@ -101,16 +102,22 @@ pub(super) fn run(start: Start) -> std::io::Result<()> {
     let stop = start.shared.stop.clone();
     runtime.block_on(local.run_until(async {
         let worker = Worker::new(&start);
-        spawn_local(follow_view(worker.clone(), start.view.clone()));
-        spawn_local(tick(worker.clone()));
+        let mut essential = vec![spawn_local(accept::follow_listeners(worker.clone(), start.common))];
         for (listener, arrival) in start.own {
-            spawn_local(accept::accept_loop(worker.clone(), listener, arrival));
+            essential.push(spawn_local(accept::accept_loop(worker.clone(), listener, arrival)));
         }
         if let Some(publish) = start.keeps {
-            spawn_local(listen::keep_listening(worker.shared.clone(), start.view.clone(), publish));
+            essential.push(spawn_local(listen::keep_listening(worker.shared.clone(), start.view.clone(), publish)));
         }
-        spawn_local(accept::follow_listeners(worker.clone(), start.common));
-        stop.cancelled().await;
+        // These never end by themselves. Should one fail, the worker ends, and with it every session: without
+        // `tick` a session might outlive the lease.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = tick(&worker) => {}
+            () = follow_view(&worker, start.view.clone()) => {}
+            _ = select_all(essential) => {}
+        }
         worker.table.cut(|_| Some(CloseReason::Shutdown));
     }));
     // Dropping the tasks resets what is left of their sessions.
@@ -214,21 +221,24 @@ impl Worker {
     }
 }
 
-async fn follow_view(worker: Rc<Worker>, mut view: watch::Receiver<Arc<View>>) {
+async fn follow_view(worker: &Worker, mut view: watch::Receiver<Arc<View>>) {
     while view.changed().await.is_ok() {
         worker.snapshot();
     }
+    // Nobody publishes any more; the last view stays.
+    std::future::pending().await
 }
 
-async fn tick(worker: Rc<Worker>) {
-    let shared = worker.shared.clone();
+async fn tick(worker: &Worker) {
+    let shared = &worker.shared;
     let mut gate = shared.gate.subscribe();
-    let mut swept_at = 0;
+    let (mut swept_at, mut closings) = (0, shared.gate.closings());
     loop {
         worker.update_coarse();
         let busy = worker.table.len() > 0;
         let left = shared.gate.left((shared.clock.now)());
-        if left.is_zero() && busy {
+        let closed = std::mem::replace(&mut closings, shared.gate.closings()) != closings;
+        if (left.is_zero() && busy) || closed {
             worker.table.cut(|_| Some(CloseReason::LeaseEnded));
         }
         if worker.coarse().wrapping_sub(swept_at) >= SWEEP_MS {
