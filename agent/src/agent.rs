@@ -64,12 +64,19 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     let controller = ControllerSettings { me: identity.node_id, role: config.role, promise, lease, lease_every: lease / 6, log_stall_max: LOG_STALL_MAX };
     let (loop_, view) = Driver::new(world.clone(), consensus.clone(), controller, driver.clone(), inbox);
 
-    let binder = Arc::new(LogBinder::default());
+    let binder = Arc::new(LogBinder::new(boot_now));
     let (proxy_events, proxy_news) = mpsc::channel(1024);
     let clock = Clock { now: boot_now, wall: wall_now };
     let proxy = Arc::new(Proxy::start(proxy_settings(&config), view, gate, binder.clone(), clock, proxy_events)?);
 
-    let member = Member { id: identity.node_id, name: config.name.clone(), listen: config.listen, address: config.address, role: config.role, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let member = Member {
+        id: identity.node_id,
+        name: config.name.clone(),
+        listen: config.listen,
+        address: config.address,
+        role: config.role,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
     let reporter = Reporter { config: config.clone(), hands: hands.clone(), proxy: proxy.clone(), consensus: consensus.clone(), driver: driver.clone(), world: world.clone() };
     reporter.look().await;
 
@@ -92,7 +99,9 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     hands.listen(&world, driver.clone());
 
     let node = Node::new(member, consensus.clone(), driver.clone(), proxy, world.clone());
-    let listener = tokio::net::TcpListener::bind(config.listen).await.map_err(|e| format!("listen = {}: {e}: is another ha-agent running, or is this not an address of this machine?", config.listen))?;
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .map_err(|e| format!("listen = {}: {e}: is another ha-agent running, or is this not an address of this machine?", config.listen))?;
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let stop_server = stop_loops.clone();
     let server = wire::server().add_service(PeerService::server(consensus.clone(), driver.clone())).add_service(Api::server(node));
@@ -156,7 +165,8 @@ impl Hands {
             FenceMode::Lifetime => vip::FenceMode::Lifetime,
         };
         let (events, news) = mpsc::channel(256);
-        let kernel = vip::Kernel::start(settings, events).map_err(|e| format!("{e}: the virtual IP needs root or CAP_NET_ADMIN and CAP_NET_RAW; without them set vip = \"bind\""))?;
+        let kernel =
+            vip::Kernel::start(settings, events).map_err(|e| format!("{e}: the virtual IP needs root or CAP_NET_ADMIN and CAP_NET_RAW; without them set vip = \"bind\""))?;
         if !kernel.fence().nftables() && promise < LIFETIME_PROMISE_MIN {
             return Err(format!(
                 "the only fence here is the address's lifetime, which the kernel counts in seconds: the cluster's promise must be at least {LIFETIME_PROMISE_MIN:?}, it is {promise:?}. \

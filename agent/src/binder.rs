@@ -10,6 +10,7 @@ use crate::proxy::{Binder, Binding};
 use crate::world::World;
 use ha_core::command::{Command, Stamped};
 use ha_core::stick::{StickEntry, StickKey};
+use ha_core::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,28 +20,62 @@ use tokio::sync::{Notify, oneshot};
 const BATCH_MAX: usize = 1000;
 /// Bindings that may be on their way. Above it sessions are forwarded without waiting and counted.
 const PENDING_MAX: usize = 65_536;
+/// How long a committed binding is remembered here: until every worker's view shows it.
+const REMEMBERED: Duration = Duration::from_millis(250);
 /// Before a batch that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// See the module.
-#[derive(Default)]
 pub struct LogBinder {
     pending: Mutex<Pending>,
     wake: Notify,
+    now: fn() -> Instant,
 }
 
 #[derive(Default)]
 struct Pending {
     by_key: BTreeMap<StickKey, Waiting>,
     queue: VecDeque<StickKey>,
+    /// Committed ones in the order in which they are forgotten.
+    recent: VecDeque<(Instant, StickKey)>,
 }
 
 struct Waiting {
     entry: StickEntry,
     waiters: Vec<oneshot::Sender<()>>,
+    committed: bool,
+}
+
+impl Pending {
+    fn forget_old(&mut self, now: Instant) {
+        while let Some((at, _)) = self.recent.front()
+            && now.saturating_since(*at) > REMEMBERED
+        {
+            if let Some((_, key)) = self.recent.pop_front()
+                && self.by_key.get(&key).is_some_and(|w| w.committed)
+            {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+
+    /// Queues an entry; `false` at the bound.
+    fn queue(&mut self, key: StickKey, entry: StickEntry, waiters: Vec<oneshot::Sender<()>>) -> bool {
+        if self.by_key.len() >= PENDING_MAX {
+            return false;
+        }
+        self.by_key.insert(key.clone(), Waiting { entry, waiters, committed: false });
+        self.queue.push_back(key);
+        true
+    }
 }
 
 impl LogBinder {
+    /// Nothing pending. `now`: the boot-time clock.
+    pub fn new(now: fn() -> Instant) -> Self {
+        LogBinder { pending: Mutex::default(), wake: Notify::new(), now }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,13 +111,18 @@ impl LogBinder {
 
     fn answer(&self, batch: &[(StickKey, StickEntry)], committed: bool) {
         let mut pending = self.lock();
+        let now = (self.now)();
         for (key, _) in batch {
-            let Some(waiting) = pending.by_key.remove(key) else { continue };
-            if committed {
-                for waiter in waiting.waiters {
-                    waiter.send(()).ok();
-                }
+            if !committed {
+                pending.by_key.remove(key);
+                continue;
             }
+            let Some(waiting) = pending.by_key.get_mut(key) else { continue };
+            waiting.committed = true;
+            for waiter in waiting.waiters.drain(..) {
+                waiter.send(()).ok();
+            }
+            pending.recent.push_back((now, key.clone()));
         }
     }
 }
@@ -91,13 +131,16 @@ impl Binder for LogBinder {
     fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding {
         let (tell, committed) = oneshot::channel();
         let mut pending = self.lock();
+        pending.forget_old((self.now)());
         if let Some(waiting) = pending.by_key.get_mut(&key) {
-            waiting.waiters.push(tell);
+            if waiting.committed {
+                tell.send(()).ok();
+            } else {
+                waiting.waiters.push(tell);
+            }
             return Binding { entry: waiting.entry, committed };
         }
-        if pending.by_key.len() < PENDING_MAX {
-            pending.by_key.insert(key.clone(), Waiting { entry: proposal, waiters: vec![tell] });
-            pending.queue.push_back(key);
+        if pending.queue(key, proposal, vec![tell]) {
             drop(pending);
             self.wake.notify_one();
         }
@@ -106,9 +149,8 @@ impl Binder for LogBinder {
 
     fn refresh(&self, key: StickKey, entry: StickEntry) {
         let mut pending = self.lock();
-        if !pending.by_key.contains_key(&key) && pending.by_key.len() < PENDING_MAX {
-            pending.by_key.insert(key.clone(), Waiting { entry, waiters: Vec::new() });
-            pending.queue.push_back(key);
+        pending.forget_old((self.now)());
+        if !pending.by_key.contains_key(&key) && pending.queue(key, entry, Vec::new()) {
             drop(pending);
             self.wake.notify_one();
         }
@@ -131,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_first_session_of_a_client_decides_for_those_that_come_meanwhile() {
-        let binder = LogBinder::default();
+        let binder = LogBinder::new(|| Instant(0));
         let mut first = binder.bind(key(1), entry(1));
         let mut second = binder.bind(key(1), entry(2));
         assert_eq!(second.entry.server, ServerId(1));
@@ -144,12 +186,16 @@ mod tests {
         for binding in [&mut first, &mut second, &mut while_under_way] {
             assert_eq!(binding.committed.try_recv(), Ok(()));
         }
-        assert_eq!(binder.bind(key(1), entry(4)).entry.server, ServerId(4), "the log knows it now");
+        let mut right_after = binder.bind(key(1), entry(4));
+        assert_eq!(right_after.entry.server, ServerId(1), "the views may not show it yet");
+        assert_eq!(right_after.committed.try_recv(), Ok(()));
+        binder.lock().forget_old(Instant(10_000_000_000));
+        assert_eq!(binder.bind(key(1), entry(4)).entry.server, ServerId(4), "the views know it now");
     }
 
     #[test]
     fn what_is_not_committed_is_not_acknowledged() {
-        let binder = LogBinder::default();
+        let binder = LogBinder::new(|| Instant(0));
         let mut binding = binder.bind(key(1), entry(1));
         binder.answer(&binder.next_batch(), false);
         assert_eq!(binding.committed.try_recv(), Err(oneshot::error::TryRecvError::Closed));
@@ -157,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded() {
-        let binder = LogBinder::default();
+        let binder = LogBinder::new(|| Instant(0));
         for n in 0..5000u32 {
             let client = IpAddr::V4((0x0a00_0000 + n).into());
             binder.refresh(StickKey { group: "g".into(), client }, entry(1));

@@ -75,7 +75,13 @@ impl<'a> Checker<'a> {
     /// Notes a problem at a byte of the text.
     fn problem(&mut self, at: usize, key: &str, found: impl fmt::Display, remedy: impl fmt::Display) {
         let line = 1 + self.text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count();
-        self.problems.push(Problem { file: self.file.to_owned(), line: u32::try_from(line).unwrap_or(u32::MAX), key: key.to_owned(), found: found.to_string(), remedy: remedy.to_string() });
+        self.problems.push(Problem {
+            file: self.file.to_owned(),
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            key: key.to_owned(),
+            found: found.to_string(),
+            remedy: remedy.to_string(),
+        });
     }
 
     /// Notes what the TOML reader refused.

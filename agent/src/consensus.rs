@@ -54,7 +54,15 @@ pub struct Consensus<W: World> {
 
 impl<W: World> Clone for Consensus<W> {
     fn clone(&self) -> Self {
-        Consensus { raft: self.raft.clone(), machine: self.machine.clone(), promise: self.promise.clone(), world: self.world.clone(), me: self.me, report: self.report.clone(), promise_length: self.promise_length }
+        Consensus {
+            raft: self.raft.clone(),
+            machine: self.machine.clone(),
+            promise: self.promise.clone(),
+            world: self.world.clone(),
+            me: self.me,
+            report: self.report.clone(),
+            promise_length: self.promise_length,
+        }
     }
 }
 
@@ -109,11 +117,7 @@ impl<W: World> Consensus<W> {
     pub async fn start(world: Arc<W>, settings: Settings, listener: Listener) -> io::Result<Self> {
         let log = Log::<W::Runtime>::new(world.store());
         let machine = Machine::open(world.store(), listener)?;
-        let promise = if settings.founding {
-            Promise::fresh(settings.promise)
-        } else {
-            Promise::starting(world.now(), settings.promise, log.durable_term()?)
-        };
+        let promise = if settings.founding { Promise::fresh(settings.promise) } else { Promise::starting(world.now(), settings.promise, log.durable_term()?) };
         let promise = Arc::new(Mutex::new(promise));
         let peers = Peers { world: world.clone(), me: settings.me, promise: promise.clone() };
         let config = config(settings).map_err(io::Error::other)?;

@@ -4,11 +4,11 @@
 
 mod proxy_lab;
 
+use ha_agent::proxy::{ProxySettings, Reach};
 use ha_core::id::ServerId;
 use ha_core::model::{Balance, BindingMode};
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::time::Timestamp;
-use ha_agent::proxy::{ProxySettings, Reach};
 use proxy_lab::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -4,10 +4,10 @@
 
 mod proxy_lab;
 
+use ha_agent::proxy::{ProxyEvent, SessionFilter};
 use ha_core::id::ServerId;
 use ha_core::model::{AdminState, Balance};
 use ha_core::view::{BackendView, Cut};
-use ha_agent::proxy::{ProxyEvent, SessionFilter};
 use proxy_lab::*;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

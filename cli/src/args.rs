@@ -14,14 +14,7 @@ use crate::output::Format;
 #[command(name = "ha-cli", version, after_help = exit::HELP, after_long_help = exit::HELP)]
 pub struct Cli {
     /// An agent; several are tried in turn (again, or separated by commas)
-    #[arg(
-        long,
-        global = true,
-        env = "HA_ADDRESS",
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:7400"
-    )]
+    #[arg(long, global = true, env = "HA_ADDRESS", value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:7400")]
     pub address: Vec<String>,
     /// For people or for programs
     #[arg(long, global = true, value_enum, default_value = "table")]
@@ -57,12 +50,7 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
         /// Only when this version is in force
-        #[arg(
-            long,
-            value_name = "VERSION",
-            default_value_t = 0,
-            hide_default_value = true
-        )]
+        #[arg(long, value_name = "VERSION", default_value_t = 0, hide_default_value = true)]
         expect_version: u64,
     },
     /// Shows what `apply` would change
@@ -116,12 +104,7 @@ pub enum Command {
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         since: Option<Duration>,
         /// Only what contains this text
-        #[arg(
-            long,
-            value_name = "TEXT",
-            default_value = "",
-            hide_default_value = true
-        )]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         grep: String,
         /// At most so many of the past (0 = all that match)
         #[arg(long, default_value_t = 0, hide_default_value = true)]
@@ -145,12 +128,7 @@ pub struct StateArgs {
     /// NODE, BACKEND/SERVER or NODE/BACKEND
     pub target: String,
     /// Why, for those who look later
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
     /// Even if it is the last usable server
     #[arg(long)]
@@ -183,12 +161,7 @@ pub struct DrainArgs {
     #[arg(long)]
     pub force: bool,
     /// Why, for those who look later
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
 }
 
@@ -233,11 +206,7 @@ pub enum MemberCommand {
         #[arg(default_value = "node-N", hide_default_value = true)]
         name: String,
         /// Where the new node will listen for peers and operators
-        #[arg(
-            long,
-            value_name = "HOST:PORT",
-            default_value = "ADDRESS-OF-THE-NEW-NODE:7400"
-        )]
+        #[arg(long, value_name = "HOST:PORT", default_value = "ADDRESS-OF-THE-NEW-NODE:7400")]
         listen: String,
         /// `server`, or `witness`: votes only, carries no traffic
         #[arg(long, default_value = "server", value_parser = ["server", "witness"])]

@@ -31,11 +31,7 @@ pub struct Cluster {
 impl Cluster {
     /// Agents at these `HOST:PORT`s, each given `timeout` to answer.
     pub fn new(addresses: Vec<String>, timeout: Duration) -> Self {
-        Cluster {
-            addresses,
-            timeout,
-            connected: None,
-        }
+        Cluster { addresses, timeout, connected: None }
     }
 
     /// How long an agent may take to answer.
@@ -52,12 +48,7 @@ impl Cluster {
     ///
     /// # Errors
     /// What the cluster said, or that nobody is there.
-    pub async fn ask<Q: Clone, A>(
-        &mut self,
-        again: Again,
-        question: Q,
-        call: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Failure> {
+    pub async fn ask<Q: Clone, A>(&mut self, again: Again, question: Q, call: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>) -> Result<A, Failure> {
         let mut tried = Vec::new();
         for _ in 0..self.addresses.len() {
             let channel = match self.channel().await {
@@ -77,28 +68,19 @@ impl Cluster {
                 Err(_) => Status::deadline_exceeded(format!("no answer within {:?}", self.timeout)),
             };
             // tonic turns our own limit into `Cancelled`.
-            let lost = matches!(
-                status.code(),
-                Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
-            );
+            let lost = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled);
             if !lost {
                 return Err(refusal(&status));
             }
             if again == Again::No {
-                return Err(Failure::new(
-                    Exit::Unreachable,
-                    format!("{} did not finish: {}", self.addresses[0], status.message()),
-                )
-                .remedy("it may have been done all the same: look with `ha-cli status` before you repeat it"));
+                return Err(Failure::new(Exit::Unreachable, format!("{} did not finish: {}", self.addresses[0], status.message()))
+                    .remedy("it may have been done all the same: look with `ha-cli status` before you repeat it"));
             }
             tried.push(format!("{}: {}", self.addresses[0], status.message()));
             self.next();
         }
-        Err(Failure::new(
-            Exit::Unreachable,
-            format!("no agent answered ({})", tried.join("; ")),
-        )
-        .remedy("is ha-agent running there? Name others with --address HOST:PORT or HA_ADDRESS"))
+        Err(Failure::new(Exit::Unreachable, format!("no agent answered ({})", tried.join("; ")))
+            .remedy("is ha-agent running there? Name others with --address HOST:PORT or HA_ADDRESS"))
     }
 
     /// The connection to the first address, made when it is not there yet.
@@ -112,10 +94,7 @@ impl Cluster {
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(self.timeout)
             .tcp_nodelay(true);
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| innermost(&error))?;
+        let channel = endpoint.connect().await.map_err(|error| innermost(&error))?;
         self.connected = Some(channel.clone());
         Ok(channel)
     }
@@ -147,20 +126,14 @@ pub fn refusal(status: &Status) -> Failure {
         Code::InvalidArgument => Failure::new(Exit::Usage, message),
         Code::Unimplemented => Failure::new(Exit::Unexpected, "the agent does not know this command")
             .remedy("ha-cli and ha-agent should be of the same version: see `ha-cli --version` and `ha-cli status`"),
-        code => Failure::new(Exit::Unexpected, format!("{message} ({code:?})"))
-            .remedy("the agent's log and `ha-cli events` may say more"),
+        code => Failure::new(Exit::Unexpected, format!("{message} ({code:?})")).remedy("the agent's log and `ha-cli events` may say more"),
     }
 }
 
 /// Who is asking, for the event log: `user@machine`.
 pub fn asked_by() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .unwrap_or_default();
+    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
     let user = user.unwrap_or_else(nameless);
     match machine.trim() {
         "" => user,
@@ -184,10 +157,7 @@ mod tests {
     #[test]
     fn each_code_of_the_cluster_has_its_exit() {
         for (status, exit) in [
-            (
-                Status::failed_precondition("the last usable server"),
-                Exit::Refused,
-            ),
+            (Status::failed_precondition("the last usable server"), Exit::Refused),
             (Status::already_exists("name taken"), Exit::Refused),
             (Status::not_found("no such server"), Exit::NotFound),
             (Status::invalid_argument("bad target"), Exit::Usage),

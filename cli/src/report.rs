@@ -7,10 +7,7 @@ use serde::Serialize;
 
 /// The whole cluster, as the agent that answered sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct Status {
     pub cluster: String,
     pub version: String,
@@ -37,10 +34,7 @@ pub struct Status {
 
 /// One agent process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct Node {
     pub id: String,
     pub name: String,
@@ -55,10 +49,7 @@ pub struct Node {
 
 /// One server of a backend.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct Server {
     pub backend: String,
     pub server: String,
@@ -90,10 +81,7 @@ impl Server {
 
 /// An address that moves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct VirtualIp {
     pub name: String,
     pub address: String,
@@ -102,10 +90,7 @@ pub struct VirtualIp {
 
 /// Where clients arrive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct Frontend {
     pub name: String,
     pub virtual_ip: String,
@@ -174,12 +159,7 @@ impl std::fmt::Display for Problem {
             write!(f, ": found {}", self.found)?;
         }
         if !self.remedy.is_empty() {
-            write!(
-                f,
-                "{} {}",
-                if self.found.is_empty() { ":" } else { ";" },
-                self.remedy
-            )?;
+            write!(f, "{} {}", if self.found.is_empty() { ":" } else { ";" }, self.remedy)?;
         }
         Ok(())
     }
@@ -187,10 +167,7 @@ impl std::fmt::Display for Problem {
 
 /// One version of the cluster's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct ConfigVersion {
     pub version: u64,
     pub at_ms: u64,
@@ -219,10 +196,7 @@ pub struct Sessions {
 
 /// One proxied client connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct Session {
     pub id: u64,
     pub client: String,
@@ -238,10 +212,7 @@ pub struct Session {
 
 /// Which server a client comes back to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct Binding {
     pub group: String,
     pub client: String,
@@ -254,10 +225,7 @@ pub struct Binding {
 
 /// Something that happened.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of control.proto, which explains them"
-)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
 pub struct Event {
     pub seq: u64,
     pub at_ms: u64,
@@ -280,20 +248,12 @@ mod tests {
 
     #[test]
     fn a_problem_names_file_line_key_and_remedy() {
-        let mut problem = Problem {
-            file: "cluster.toml".into(),
-            line: 12,
-            key: "backend.app.check.fall".into(),
-            found: "\"three\"".into(),
-            remedy: "write a number from 1 to 100".into(),
-        };
+        let mut problem =
+            Problem { file: "cluster.toml".into(), line: 12, key: "backend.app.check.fall".into(), found: "\"three\"".into(), remedy: "write a number from 1 to 100".into() };
         let text = "cluster.toml:12: backend.app.check.fall: found \"three\"; write a number from 1 to 100";
         assert_eq!(problem.to_string(), text);
         problem.line = 0;
         problem.found.clear();
-        assert_eq!(
-            problem.to_string(),
-            "cluster.toml: backend.app.check.fall: write a number from 1 to 100"
-        );
+        assert_eq!(problem.to_string(), "cluster.toml: backend.app.check.fall: write a number from 1 to 100");
     }
 }

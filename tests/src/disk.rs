@@ -49,20 +49,14 @@ pub fn library(dir: &Path) -> Option<PathBuf> {
     let (source, library) = (dir.join("slow-disk.c"), dir.join("slow-disk.so"));
     fs::write(&source, SOURCE).expect("source file");
     let (from, to) = (source.to_string_lossy(), library.to_string_lossy());
-    must(
-        &["cc", "-shared", "-fPIC", "-O1", "-o", &to, &from, "-ldl"],
-        "",
-    );
+    must(&["cc", "-shared", "-fPIC", "-O1", "-o", &to, &from, "-ldl"], "");
     Some(library)
 }
 
 /// The environment that makes a program's disk slow on demand, for [`crate::cluster::Plan::agent_env`].
 pub fn environment(library: &Path) -> Vec<(String, String)> {
     let preload = library.to_string_lossy().into_owned();
-    vec![
-        ("LD_PRELOAD".into(), preload),
-        ("HA_SLOW_DISK".into(), "{dir}/slow-disk".into()),
-    ]
+    vec![("LD_PRELOAD".into(), preload), ("HA_SLOW_DISK".into(), "{dir}/slow-disk".into())]
 }
 
 /// From now each flush on this machine takes so much longer; zero is normal.

@@ -129,13 +129,8 @@ impl StickIndex {
     /// Entries with different lives may leave a dead one behind a live one for a while; readers
     /// look at [`StickEntry::is_alive`] in any case.
     pub fn purge_expired(&mut self, now: Timestamp, budget: usize) {
-        let dead: Vec<StickKey> = self
-            .by_use
-            .iter()
-            .take(budget)
-            .filter(|(_, k)| self.table.shards[shard_of(k)].get(k).is_none_or(|e| !e.is_alive(now)))
-            .map(|(_, k)| k.clone())
-            .collect();
+        let dead: Vec<StickKey> =
+            self.by_use.iter().take(budget).filter(|(_, k)| self.table.shards[shard_of(k)].get(k).is_none_or(|e| !e.is_alive(now))).map(|(_, k)| k.clone()).collect();
         for key in dead {
             self.remove(&key);
         }

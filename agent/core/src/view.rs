@@ -158,13 +158,7 @@ impl Routes {
             .config
             .frontends
             .iter()
-            .filter_map(|f| {
-                Some(FrontendView {
-                    spec: f.clone(),
-                    address: *address.get(f.virtual_ip.as_str())?,
-                    backend: backends.iter().position(|b| b.name == f.backend)?,
-                })
-            })
+            .filter_map(|f| Some(FrontendView { spec: f.clone(), address: *address.get(f.virtual_ip.as_str())?, backend: backends.iter().position(|b| b.name == f.backend)? }))
             .collect();
         Routes { frontends, backends }
     }

@@ -41,11 +41,8 @@ pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id:
     let settings = Settings { me, role: config.role, timing, promise: identity.promise(), founding: true };
     let consensus = Consensus::start(world.clone(), settings, Arc::new(|| {})).await?;
     consensus.found(config.listen.to_string()).await?;
-    let commands = [
-        Command::Found { cluster_id: identity.cluster_id, timing },
-        Command::AddMember(member(config, me)),
-        Command::Configure { config: cluster.config, text, expect: None },
-    ];
+    let commands =
+        [Command::Found { cluster_id: identity.cluster_id, timing }, Command::AddMember(member(config, me)), Command::Configure { config: cluster.config, text, expect: None }];
     let write = async {
         for command in commands {
             loop {
@@ -60,7 +57,9 @@ pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id:
         }
         Ok(())
     };
-    tokio::time::timeout(FOUND_WITHIN, write).await.map_err(|_| format!("the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}", config.data_dir.display()))??;
+    tokio::time::timeout(FOUND_WITHIN, write)
+        .await
+        .map_err(|_| format!("the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}", config.data_dir.display()))??;
     consensus.shutdown().await;
     identity.save(&config.data_dir)?;
     Ok(identity)

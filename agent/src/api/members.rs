@@ -120,7 +120,10 @@ impl<W: World> Node<W> {
         let rest: Vec<NodeId> = voters.iter().copied().filter(|v| *v != gone).collect();
         let alive = rest.iter().filter(|v| **v == self.member.id || news.matched.get(v).is_some_and(|m| m + 1000 >= news.last_log)).count();
         if rest.is_empty() || alive * 2 <= rest.len() {
-            return Err(Status::failed_precondition(format!("without it {alive} of {} voters would be up to date: no majority. Bring the others back first, or say --force", rest.len())));
+            return Err(Status::failed_precondition(format!(
+                "without it {alive} of {} voters would be up to date: no majority. Bring the others back first, or say --force",
+                rest.len()
+            )));
         }
         Ok(())
     }

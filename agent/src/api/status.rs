@@ -60,7 +60,12 @@ impl<W: World> Node<W> {
             config_version: facts.config_version,
             nodes: by_name(facts).into_iter().map(|m| node_status(facts, &seen, m)).collect(),
             servers: placed(facts).map(|(b, s, id)| server_status(facts, &seen, &counters, b, s, id)).collect(),
-            virtual_ips: facts.config.virtual_ips.iter().map(|v| pb::VirtualIpStatus { name: v.name.clone(), address: format!("{}/{}", v.address, v.prefix), holder: name(holder.map(|h| h.node)) }).collect(),
+            virtual_ips: facts
+                .config
+                .virtual_ips
+                .iter()
+                .map(|v| pb::VirtualIpStatus { name: v.name.clone(), address: format!("{}/{}", v.address, v.prefix), holder: name(holder.map(|h| h.node)) })
+                .collect(),
             frontends: facts.config.frontends.iter().map(|f| frontend_status(f, &counters, holder.is_some())).collect(),
             sessions: counters.sessions,
             sessions_total: counters.total,
@@ -85,7 +90,12 @@ impl<W: World> Node<W> {
         match (&facts.holder, left) {
             (Some(h), Some(left)) if h.node == self.member.id => {
                 lines.push(format!("is held by {me} since {}, epoch {}: {}", h.since, h.epoch, h.reason));
-                lines.push(format!("its lease runs for another {} ms and is renewed by {} of {} voters", left.as_millis(), self.voters(&seen) - seen.unreachable.len(), self.voters(&seen)));
+                lines.push(format!(
+                    "its lease runs for another {} ms and is renewed by {} of {} voters",
+                    left.as_millis(),
+                    self.voters(&seen) - seen.unreachable.len(),
+                    self.voters(&seen)
+                ));
                 lines.push(format!("enforced by: {}", self.world.addresses().fence()));
             }
             _ => lines.push(format!("is held by nobody: {me} leads, but {}", why_not_held(&facts, &seen, self.member.id))),
@@ -228,7 +238,14 @@ fn frontend_status(f: &ha_core::model::Frontend, counters: &ProxyCounters, held:
         virtual_ip: f.virtual_ip.clone(),
         listeners: listeners.join(","),
         backend: f.backend.clone(),
-        status: if !held { "STOP" } else if full { "FULL" } else { "OPEN" }.to_owned(),
+        status: if !held {
+            "STOP"
+        } else if full {
+            "FULL"
+        } else {
+            "OPEN"
+        }
+        .to_owned(),
         sessions: u64::from(count.now),
         sessions_total: count.total,
         maxconn: u64::from(f.maxconn),

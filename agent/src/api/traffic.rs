@@ -90,7 +90,8 @@ pub(super) fn events<W: World>(node: Arc<Node<W>>, r: pb::EventsRequest) -> Even
         let (mut seq, mut first) = (0, true);
         loop {
             let log = node.consensus.read().facts.events.clone();
-            let matching = log.after(seq).filter(|e| e.at.0 >= r.since_ms).filter(|e| r.grep.is_empty() || e.text.contains(&r.grep) || e.kind.contains(&r.grep) || e.by.contains(&r.grep));
+            let matching =
+                log.after(seq).filter(|e| e.at.0 >= r.since_ms).filter(|e| r.grep.is_empty() || e.text.contains(&r.grep) || e.kind.contains(&r.grep) || e.by.contains(&r.grep));
             let mut found: Vec<_> = matching.cloned().collect();
             if first && r.limit > 0 && found.len() > r.limit as usize {
                 found.drain(..found.len() - r.limit as usize);

@@ -80,7 +80,12 @@ impl AgentConfig {
         }
         let listen = raw.listen.get_ref().parse::<SocketAddr>().ok().filter(|l| !l.ip().is_unspecified() && l.port() != 0);
         if listen.is_none() {
-            c.problem(raw.listen.span().start, "listen", format!("{:?}", raw.listen.get_ref()), "write the address and port that peers reach, e.g. \"10.0.0.1:7400\" (not 0.0.0.0: it is told to the other nodes)");
+            c.problem(
+                raw.listen.span().start,
+                "listen",
+                format!("{:?}", raw.listen.get_ref()),
+                "write the address and port that peers reach, e.g. \"10.0.0.1:7400\" (not 0.0.0.0: it is told to the other nodes)",
+            );
         }
         let address = match &raw.address {
             None => listen.map(|l| l.ip()),

@@ -55,7 +55,8 @@ pub fn parse_cluster(file: &str, text: &str) -> Result<ClusterFile, Problems> {
 
 impl Checker<'_> {
     fn global(&mut self, raw: RawGlobal) -> (ClusterConfig, Option<Timing>, Option<Duration>) {
-        let timing = raw.timing.as_ref().map(|_| self.choice("cluster.timing", raw.timing.as_ref(), &[("lan", Timing::Lan), ("fast", Timing::Fast), ("wan", Timing::Wan)], Timing::Lan));
+        let timing =
+            raw.timing.as_ref().map(|_| self.choice("cluster.timing", raw.timing.as_ref(), &[("lan", Timing::Lan), ("fast", Timing::Fast), ("wan", Timing::Wan)], Timing::Lan));
         let promise = raw.promise.map(|p| (p.span().start, p.into_inner().0));
         if let Some((at, p)) = promise
             && (p < timing.unwrap_or_default().promise() || p > Duration::from_secs(10))
@@ -214,8 +215,15 @@ impl Checker<'_> {
             parsed
         });
         match (&s.node, &s.address) {
-            (None, None) => self.problem(at, "backend.server", format!("{} without `node` and `address`", s.name.get_ref()), "add `node = \"NODE\"` for a server on a node, or `address = \"IP\"`"),
-            (Some(n), Some(_)) => self.problem(n.span().start, "backend.server.node", "`node` and `address` together", "keep `node` (its address is taken from the node), or keep `address`"),
+            (None, None) => self.problem(
+                at,
+                "backend.server",
+                format!("{} without `node` and `address`", s.name.get_ref()),
+                "add `node = \"NODE\"` for a server on a node, or `address = \"IP\"`",
+            ),
+            (Some(n), Some(_)) => {
+                self.problem(n.span().start, "backend.server.node", "`node` and `address` together", "keep `node` (its address is taken from the node), or keep `address`")
+            }
             _ => {}
         }
         if let Some(p) = &s.port
@@ -229,7 +237,15 @@ impl Checker<'_> {
             }
             (*w.get_ref()).min(256) as u16
         });
-        Server { name: s.name.get_ref().clone(), node: s.node.as_ref().map(|n| n.get_ref().clone()), address, port: s.port.as_ref().map(|p| *p.get_ref()), weight, backup: s.backup, maxconn: s.maxconn }
+        Server {
+            name: s.name.get_ref().clone(),
+            node: s.node.as_ref().map(|n| n.get_ref().clone()),
+            address,
+            port: s.port.as_ref().map(|p| *p.get_ref()),
+            weight,
+            backup: s.backup,
+            maxconn: s.maxconn,
+        }
     }
 
     fn check(&mut self, spanned: &Spanned<RawCheck>, b: &RawBackend) -> Check {

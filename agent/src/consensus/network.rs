@@ -70,7 +70,11 @@ where
 {
     type SnapshotData = Vec<u8>;
 
-    async fn append_entries(&mut self, rpc: AppendEntriesRequest<Types<W::Runtime>>, option: RPCOption) -> Result<AppendEntriesResponse<Types<W::Runtime>>, RPCError<Types<W::Runtime>>> {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types<W::Runtime>>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types<W::Runtime>>, RPCError<Types<W::Runtime>>> {
         self.ask(Call::AppendEntries, &rpc, option.soft_ttl()).await
     }
 
@@ -96,7 +100,11 @@ where
         })
     }
 
-    async fn transfer_leader(&mut self, rpc: TransferLeaderRequest<Types<W::Runtime>>, option: RPCOption) -> Result<TransferLeaderResponse<Types<W::Runtime>>, RPCError<Types<W::Runtime>>> {
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<Types<W::Runtime>>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types<W::Runtime>>, RPCError<Types<W::Runtime>>> {
         self.ask(Call::TransferLeader, &rpc, option.soft_ttl()).await
     }
 }

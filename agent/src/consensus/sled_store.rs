@@ -216,7 +216,10 @@ impl LogStore for SledStore {
         match fs::read(self.dir.join("snapshot")) {
             Ok(bytes) => read_snapshot(&bytes).map(Some).ok_or_else(|| {
                 let path = self.dir.join("snapshot");
-                io::Error::new(io::ErrorKind::InvalidData, format!("the snapshot {} is damaged: remove this node from the cluster, move its data_dir away and join again", path.display()))
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("the snapshot {} is damaged: remove this node from the cluster, move its data_dir away and join again", path.display()),
+                )
             }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),

@@ -70,8 +70,7 @@ pub(super) async fn carry(worker: &Worker, entry: &Entry, client: &mut TcpStream
             return Poll::Ready((CloseReason::LeaseEnded, Ending::Reset));
         }
         for inwards in [true, false] {
-            let (this, other, from, to) =
-                if inwards { (&mut inward, &outward, &mut *client, &mut *server) } else { (&mut outward, &inward, &mut *server, &mut *client) };
+            let (this, other, from, to) = if inwards { (&mut inward, &outward, &mut *client, &mut *server) } else { (&mut outward, &inward, &mut *server, &mut *client) };
             if this.done {
                 continue;
             }

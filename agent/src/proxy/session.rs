@@ -44,14 +44,7 @@ pub(super) struct Session {
 }
 
 /// Starts a session, or closes the connection when that is not possible. Whether it was.
-pub(super) fn start(
-    worker: &Rc<Worker>,
-    stream: std::net::TcpStream,
-    client: SocketAddr,
-    local: SocketAddr,
-    frontend: Arc<FrontendStats>,
-    place: Option<Slot>,
-) -> bool {
+pub(super) fn start(worker: &Rc<Worker>, stream: std::net::TcpStream, client: SocketAddr, local: SocketAddr, frontend: Arc<FrontendStats>, place: Option<Slot>) -> bool {
     // A socket that the runtime refuses (no memory to watch it) is closed by it.
     let Ok(stream) = TcpStream::from_std(stream) else { return false };
     let shared = &worker.shared;

@@ -49,9 +49,7 @@ fn finish_listener(socket: Socket, address: SocketAddr) -> io::Result<TcpListene
 fn set_ip_transparent_v6(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the option takes an int, whose address and size are given; the socket is open.
-    let rc = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT, (&raw const on).cast(), size_of_val(&on) as libc::socklen_t)
-    };
+    let rc = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT, (&raw const on).cast(), size_of_val(&on) as libc::socklen_t) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

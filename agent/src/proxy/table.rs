@@ -77,16 +77,7 @@ struct End {
 
 impl Entry {
     pub(super) fn new(client: SocketAddr, local: SocketAddr, frontend: Arc<FrontendStats>, started: Timestamp) -> Entry {
-        Entry {
-            client,
-            local,
-            frontend,
-            started,
-            server: AtomicU64::new(NO_SERVER),
-            cut: AtomicU8::new(0),
-            ends: Default::default(),
-            carried_by: OnceLock::new(),
-        }
+        Entry { client, local, frontend, started, server: AtomicU64::new(NO_SERVER), cut: AtomicU8::new(0), ends: Default::default(), carried_by: OnceLock::new() }
     }
 
     pub(super) fn server(&self) -> Option<ServerId> {

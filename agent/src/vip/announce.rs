@@ -23,10 +23,7 @@ pub(super) struct Timetable {
 impl Timetable {
     /// A hold that begins now; the first announcement is due now.
     pub(super) fn claimed(now: Duration) -> Self {
-        Self {
-            claimed: now,
-            due: now,
-        }
+        Self { claimed: now, due: now }
     }
 
     /// When the next announcement is due.

@@ -14,8 +14,7 @@ use super::types::{VipError, VipSettings};
 /// tables, without a running `Kernel`. Returns what was removed. Takes at most about 3 s. A machine
 /// without `nft` has no tables; that is no error.
 pub fn cleanup(settings: &VipSettings, also: &[IpAddr]) -> Result<Vec<IpAddr>, VipError> {
-    let mut route = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(500))
-        .map_err(VipError::kernel("open rtnetlink"))?;
+    let mut route = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(500)).map_err(VipError::kernel("open rtnetlink"))?;
     let removed = remove_addresses(&mut route, settings.mark, &also.iter().copied().collect())?;
     if let Err(error) = Nft::new(&settings.nft).run(&delete_all()) {
         tracing::debug!(%error, "no tables removed");
@@ -23,16 +22,11 @@ pub fn cleanup(settings: &VipSettings, also: &[IpAddr]) -> Result<Vec<IpAddr>, V
     Ok(removed)
 }
 
-fn remove_addresses(
-    route: &mut Netlink,
-    mark: u8,
-    known: &BTreeSet<IpAddr>,
-) -> Result<Vec<IpAddr>, VipError> {
+fn remove_addresses(route: &mut Netlink, mark: u8, known: &BTreeSet<IpAddr>) -> Result<Vec<IpAddr>, VipError> {
     let listed = addresses::list(route).map_err(VipError::kernel("list addresses"))?;
     let mut removed = Vec::new();
     for a in listed.iter().filter(|a| a.is_managed(mark, known)) {
-        addresses::delete(route, a.index, a.address, a.prefix)
-            .map_err(VipError::kernel("remove a leftover address"))?;
+        addresses::delete(route, a.index, a.address, a.prefix).map_err(VipError::kernel("remove a leftover address"))?;
         tracing::info!(address = %a.address, "leftover address removed");
         removed.push(a.address);
     }

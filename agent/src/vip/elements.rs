@@ -90,12 +90,7 @@ impl Elements {
         self.send(members, &[], &[Step::Delete])
     }
 
-    fn send(
-        &mut self,
-        members: &[IpAddr],
-        guard_steps: &[Step],
-        member_steps: &[Step],
-    ) -> io::Result<()> {
+    fn send(&mut self, members: &[IpAddr], guard_steps: &[Step], member_steps: &[Step]) -> io::Result<()> {
         if members.is_empty() {
             return Ok(());
         }
@@ -110,13 +105,7 @@ impl Elements {
             out.begin(BATCH_BEGIN, NLM_F_REQUEST, next(), &batch);
             out.end();
             for step in guard_steps {
-                step.write(
-                    out,
-                    next(),
-                    NFPROTO_NETDEV,
-                    "guard",
-                    std::iter::once(&GUARD),
-                );
+                step.write(out, next(), NFPROTO_NETDEV, "guard", std::iter::once(&GUARD));
             }
             for step in member_steps {
                 for set in &sets {
@@ -140,25 +129,13 @@ enum Step {
 }
 
 impl Step {
-    fn write<'a>(
-        self,
-        out: &mut Messages,
-        sequence: u32,
-        family: u8,
-        set: &str,
-        keys: impl Iterator<Item = &'a IpAddr>,
-    ) {
+    fn write<'a>(self, out: &mut Messages, sequence: u32, family: u8, set: &str, keys: impl Iterator<Item = &'a IpAddr>) {
         let (kind, create) = match self {
             Step::Add(_) => (NEWSETELEM, NLM_F_CREATE),
             Step::Delete => (DELSETELEM, 0),
         };
         // Acknowledged each: an acknowledgement is sent only after the whole batch was decided.
-        out.begin(
-            kind,
-            NLM_F_REQUEST | NLM_F_ACK | create,
-            sequence,
-            &[family, 0, 0, 0],
-        );
+        out.begin(kind, NLM_F_REQUEST | NLM_F_ACK | create, sequence, &[family, 0, 0, 0]);
         out.put_str(LIST_TABLE, FENCE);
         out.put_str(LIST_SET, set);
         let elements = out.nest(LIST_ELEMENTS);

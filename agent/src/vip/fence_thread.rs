@@ -42,20 +42,9 @@ pub(super) struct Orders {
 
 /// Runs until the shared `stopping`; without `elements` it only passes the orders on.
 pub(super) fn run(shared: &Arc<Shared>, elements: Option<Elements>) {
-    let mut fence = Fence {
-        shared: shared.clone(),
-        elements,
-        alive: BTreeSet::new(),
-        seen: None,
-    };
+    let mut fence = Fence { shared: shared.clone(), elements, alive: BTreeSet::new(), seen: None };
     while !shared.is_stopping() {
-        let order = shared.lease.wait(IDLE, |o| {
-            (o.asked != o.done).then(|| Orders {
-                releases: std::mem::take(&mut o.releases),
-                members: o.members.clone(),
-                ..*o
-            })
-        });
+        let order = shared.lease.wait(IDLE, |o| (o.asked != o.done).then(|| Orders { releases: std::mem::take(&mut o.releases), members: o.members.clone(), ..*o }));
         if let Some(order) = order {
             let asked = order.asked;
             fence.carry_out(order);
@@ -114,17 +103,13 @@ impl Fence {
                 self.shared.tables.change(|o| o.check = true);
                 // An address that is held stays: the table is back in milliseconds. One that is
                 // not held yet waits for it.
-                let held = self
-                    .shared
-                    .address
-                    .change(|o| o.held.is_some_and(|h| h > boot_now()));
+                let held = self.shared.address.change(|o| o.held.is_some_and(|h| h > boot_now()));
                 if held {
                     self.pass_on(Some(until), Vec::new());
                 }
             }
             Renewal::Failed(error) => {
-                self.shared
-                    .fail(format!("renewing the lease in the kernel: {error}"));
+                self.shared.fail(format!("renewing the lease in the kernel: {error}"));
             }
         }
     }
@@ -182,8 +167,7 @@ impl Fence {
         };
         match elements.remove(members) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.shared
-                    .fail(format!("ending the lease in the kernel: {error}"));
+                self.shared.fail(format!("ending the lease in the kernel: {error}"));
             }
             _ => self.alive.retain(|m| !members.contains(m)),
         }

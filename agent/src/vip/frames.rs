@@ -48,10 +48,7 @@ pub(super) fn read_arp(frame: &[u8]) -> Option<Claim> {
     }
     let sender = Ipv4Addr::new(arp[14], arp[15], arp[16], arp[17]);
     // A probe has no sender address and claims nothing.
-    (!sender.is_unspecified()).then_some(Claim {
-        address: IpAddr::V4(sender),
-        mac: [arp[8], arp[9], arp[10], arp[11], arp[12], arp[13]],
-    })
+    (!sender.is_unspecified()).then_some(Claim { address: IpAddr::V4(sender), mac: [arp[8], arp[9], arp[10], arp[11], arp[12], arp[13]] })
 }
 
 /// Reads a neighbour advertisement.
@@ -59,19 +56,13 @@ pub(super) fn read_advertisement(frame: &[u8]) -> Option<Claim> {
     let ip: &[u8; 40] = frame.get(14..)?.first_chunk()?;
     let icmp: &[u8; 24] = frame.get(54..)?.first_chunk()?;
     // Hop limit 255: it came from this link and was not routed here.
-    if frame[12..14] != [0x86, 0xdd] || ip[6] != ICMPV6 || ip[7] != 255 || icmp[0] != ADVERTISEMENT
-    {
+    if frame[12..14] != [0x86, 0xdd] || ip[6] != ICMPV6 || ip[7] != 255 || icmp[0] != ADVERTISEMENT {
         return None;
     }
     let target: &[u8; 16] = icmp[8..].first_chunk()?;
-    let option = frame
-        .get(78..86)
-        .filter(|o| o[0] == TARGET_LINK_ADDRESS && o[1] == 1);
+    let option = frame.get(78..86).filter(|o| o[0] == TARGET_LINK_ADDRESS && o[1] == 1);
     let mac = option.map_or(&frame[6..12], |o| &o[2..8]);
-    Some(Claim {
-        address: IpAddr::V6(Ipv6Addr::from(*target)),
-        mac: *mac.first_chunk()?,
-    })
+    Some(Claim { address: IpAddr::V6(Ipv6Addr::from(*target)), mac: *mac.first_chunk()? })
 }
 
 fn arp(operation: u8, mac: Mac, sender: Ipv4Addr, target_mac: Mac, target: Ipv4Addr) -> [u8; 42] {
@@ -100,38 +91,15 @@ fn solicitation(target: Ipv6Addr, mac: Mac) -> Vec<u8> {
     let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]);
     let mut body = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
     body.extend_from_slice(&target.octets());
-    icmpv6(
-        [0x33, 0x33, 0xff, a, b, c],
-        mac,
-        Ipv6Addr::UNSPECIFIED,
-        group,
-        body,
-    )
+    icmpv6([0x33, 0x33, 0xff, a, b, c], mac, Ipv6Addr::UNSPECIFIED, group, body)
 }
 
 fn icmpv6(to_mac: Mac, from_mac: Mac, from: Ipv6Addr, to: Ipv6Addr, mut body: Vec<u8>) -> Vec<u8> {
     let length = [0, body.len() as u8];
-    let pseudo = [
-        &from.octets()[..],
-        &to.octets(),
-        &[0, 0],
-        &length,
-        &[0, 0, 0, ICMPV6],
-    ]
-    .concat();
+    let pseudo = [&from.octets()[..], &to.octets(), &[0, 0], &length, &[0, 0, 0, ICMPV6]].concat();
     let sum = checksum(pseudo.iter().chain(&body));
     body[2..4].copy_from_slice(&sum.to_be_bytes());
-    [
-        &to_mac[..],
-        &from_mac,
-        &[0x86, 0xdd, 0x60, 0, 0, 0],
-        &length,
-        &[ICMPV6, 255],
-        &from.octets(),
-        &to.octets(),
-        &body,
-    ]
-    .concat()
+    [&to_mac[..], &from_mac, &[0x86, 0xdd, 0x60, 0, 0, 0], &length, &[ICMPV6, 255], &from.octets(), &to.octets(), &body].concat()
 }
 
 fn checksum<'a>(bytes: impl Iterator<Item = &'a u8>) -> u16 {

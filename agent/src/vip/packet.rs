@@ -37,11 +37,7 @@ impl PacketSocket {
     /// Opens a socket; receiving never blocks longer than `patience` (none: not at all).
     pub(super) fn open(hears: Hears, patience: Option<Duration>) -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        let kind = if patience.is_none() {
-            kind | libc::SOCK_NONBLOCK
-        } else {
-            kind
-        };
+        let kind = if patience.is_none() { kind | libc::SOCK_NONBLOCK } else { kind };
         // With protocol 0 it hears nothing until it is bound, so no frame slips past the filter.
         // SAFETY: plain values; the result is checked.
         let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
@@ -59,8 +55,7 @@ impl PacketSocket {
         if hears != Hears::Nothing {
             let address = link_address(0, hears.protocol());
             // SAFETY: the pointer and the length describe `address`, which outlives the call.
-            let outcome =
-                unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), LENGTH) };
+            let outcome = unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), LENGTH) };
             if outcome < 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -74,27 +69,12 @@ impl PacketSocket {
 
     /// Sends a whole frame; never waits.
     pub(super) fn send(&self, index: u32, frame: &[u8]) -> io::Result<()> {
-        let protocol = frame
-            .get(12..14)
-            .map_or(0, |p| u16::from_be_bytes([p[0], p[1]]));
+        let protocol = frame.get(12..14).map_or(0, |p| u16::from_be_bytes([p[0], p[1]]));
         let address = link_address(index, protocol);
         // SAFETY: both pointers come with the length of what they point to, which outlives the
         // call.
-        let sent = unsafe {
-            libc::sendto(
-                self.fd.as_raw_fd(),
-                frame.as_ptr().cast(),
-                frame.len(),
-                libc::MSG_DONTWAIT,
-                std::ptr::from_ref(&address).cast(),
-                LENGTH,
-            )
-        };
-        if sent < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        let sent = unsafe { libc::sendto(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), libc::MSG_DONTWAIT, std::ptr::from_ref(&address).cast(), LENGTH) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// The next frame's beginning and the interface it came in on. Frames that this machine sent
@@ -104,16 +84,7 @@ impl PacketSocket {
             let mut from = link_address(0, 0);
             let mut length = LENGTH;
             // SAFETY: as in `send`; the kernel writes at most the lengths given.
-            let received = unsafe {
-                libc::recvfrom(
-                    self.fd.as_raw_fd(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                    0,
-                    std::ptr::from_mut(&mut from).cast(),
-                    &mut length,
-                )
-            };
+            let received = unsafe { libc::recvfrom(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0, std::ptr::from_mut(&mut from).cast(), &mut length) };
             let Ok(received) = usize::try_from(received) else {
                 let error = io::Error::last_os_error();
                 if error.kind() == io::ErrorKind::Interrupted {
@@ -145,12 +116,7 @@ fn link_address(index: u32, protocol: u16) -> libc::sockaddr_ll {
 
 /// Lets through what is ICMPv6 of type 136, so that this thread does not see all IPv6 traffic.
 fn only_advertisements(fd: RawFd) -> io::Result<()> {
-    let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
+    let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
     let load = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
     let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let mut program = [
@@ -161,9 +127,6 @@ fn only_advertisements(fd: RawFd) -> io::Result<()> {
         op(libc::BPF_RET | libc::BPF_K, 0, 0, 256),
         op(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
     ];
-    let filter = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_mut_ptr(),
-    };
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
 }

@@ -40,52 +40,23 @@ pub(super) struct LeaseSet {
 
 impl Features {
     /// From everything to the least, to be tried in this order.
-    pub(super) const TRIES: [Features; 4] = [
-        Features::of(true, true),
-        Features::of(true, false),
-        Features::of(false, true),
-        Features::of(false, false),
-    ];
+    pub(super) const TRIES: [Features; 4] = [Features::of(true, true), Features::of(true, false), Features::of(false, true), Features::of(false, false)];
 
     const fn of(egress: bool, targets: bool) -> Features {
-        Features {
-            egress,
-            targets,
-            in_place: false,
-        }
+        Features { egress, targets, in_place: false }
     }
 
     /// The sets that a lease has elements in.
     pub(super) fn lease_sets(self) -> Vec<LeaseSet> {
         use super::elements::{NFPROTO_INET as INET, NFPROTO_NETDEV as NETDEV};
         let mut sets = vec![
-            LeaseSet {
-                family: NETDEV,
-                name: "lease4",
-                ipv4: true,
-            },
-            LeaseSet {
-                family: NETDEV,
-                name: "lease6",
-                ipv4: false,
-            },
-            LeaseSet {
-                family: INET,
-                name: "lease4",
-                ipv4: true,
-            },
-            LeaseSet {
-                family: INET,
-                name: "lease6",
-                ipv4: false,
-            },
+            LeaseSet { family: NETDEV, name: "lease4", ipv4: true },
+            LeaseSet { family: NETDEV, name: "lease6", ipv4: false },
+            LeaseSet { family: INET, name: "lease4", ipv4: true },
+            LeaseSet { family: INET, name: "lease6", ipv4: false },
         ];
         if self.targets {
-            sets.push(LeaseSet {
-                family: NETDEV,
-                name: "target6",
-                ipv4: false,
-            });
+            sets.push(LeaseSet { family: NETDEV, name: "target6", ipv4: false });
         }
         sets
     }
@@ -96,11 +67,7 @@ pub(super) fn fence_sets(features: Features) -> String {
     // The sets' own timeout is for elements that somebody adds by hand.
     let sets = "set lease4 { type ipv4_addr; flags timeout; timeout 1s; }\n\
                 set lease6 { type ipv6_addr; flags timeout; timeout 1s; }\n";
-    let target6 = if features.targets {
-        "set target6 { typeof @th,64,128; flags timeout; timeout 1s; }\n"
-    } else {
-        ""
-    };
+    let target6 = if features.targets { "set target6 { typeof @th,64,128; flags timeout; timeout 1s; }\n" } else { "" };
     let guard = "set guard { type ipv4_addr; flags timeout; timeout 1s; }\n";
     format!("table netdev {FENCE} {{\n{sets}{target6}{guard}}}\ntable inet {FENCE} {{\n{sets}}}\n")
 }
@@ -109,36 +76,21 @@ pub(super) fn fence_sets(features: Features) -> String {
 pub(super) fn fence_rules(plan: &Plan, features: Features) -> String {
     let (v4, v6) = (plan.set_of(IpAddr::is_ipv4), plan.set_of(IpAddr::is_ipv6));
     let mut text = String::new();
-    let interfaces = if plan.placed.is_empty() {
-        BTreeMap::new()
-    } else {
-        plan.interfaces()
-    };
+    let interfaces = if plan.placed.is_empty() { BTreeMap::new() } else { plan.interfaces() };
     for (index, name) in &interfaces {
         for (chain, hook) in fence_chains(*index, features) {
             let base = format!("type filter hook {hook} device \"{name}\" priority -500");
             let mut rules = Chain::open(&mut text, "netdev", FENCE, &chain, &base);
-            let (side, operation) = if hook == "ingress" {
-                ("daddr", "arp operation request ")
-            } else {
-                ("saddr", "")
-            };
+            let (side, operation) = if hook == "ingress" { ("daddr", "arp operation request ") } else { ("saddr", "") };
             if let Some(v4) = &v4 {
                 rules.add(&format!("ip {side} {v4} ip {side} != @lease4 drop"));
-                rules.add(&format!(
-                    "{operation}arp {side} ip {v4} arp {side} ip != @lease4 drop"
-                ));
+                rules.add(&format!("{operation}arp {side} ip {v4} arp {side} ip != @lease4 drop"));
             }
             if let Some(v6) = &v6 {
                 rules.add(&format!("ip6 {side} {v6} ip6 {side} != @lease6 drop"));
             }
-            if let Some(raw) = plan
-                .raw_v6_set()
-                .filter(|_| features.targets && hook == "ingress")
-            {
-                rules.add(&format!(
-                    "icmpv6 type nd-neighbor-solicit @th,64,128 {raw} @th,64,128 != @target6 drop"
-                ));
+            if let Some(raw) = plan.raw_v6_set().filter(|_| features.targets && hook == "ingress") {
+                rules.add(&format!("icmpv6 type nd-neighbor-solicit @th,64,128 {raw} @th,64,128 != @target6 drop"));
             }
         }
     }
@@ -177,10 +129,7 @@ pub(super) fn intercept(intercepts: &[Intercept]) -> String {
             IpAddr::V6(_) => ("ip6", "[::1]"),
         };
         if let Some(ports) = port_set(intercept) {
-            rules.add(&format!(
-                "{ip} daddr {} tcp dport {ports} tproxy {ip} to {loopback}:{} accept",
-                intercept.address, intercept.to_port
-            ));
+            rules.add(&format!("{ip} daddr {} tcp dport {ports} tproxy {ip} to {loopback}:{} accept", intercept.address, intercept.to_port));
         }
     }
     let base = "type filter hook input priority filter";
@@ -190,27 +139,16 @@ pub(super) fn intercept(intercepts: &[Intercept]) -> String {
         let to = format!("{ip} daddr {address}");
         // The proxy's own sockets are transparent; no other application's are, so a packet that
         // found one of those by its port (0.0.0.0:5022) is refused even when the proxy is gone.
-        rules.add(&format!(
-            "{to} meta l4proto tcp socket transparent 1 accept"
-        ));
-        rules.add(&format!(
-            "{to} tcp flags syn / fin,syn,rst,ack reject with tcp reset"
-        ));
-        rules.add(&format!(
-            "{to} meta l4proto != {{ tcp, icmp, icmpv6 }} reject with icmpx type port-unreachable"
-        ));
+        rules.add(&format!("{to} meta l4proto tcp socket transparent 1 accept"));
+        rules.add(&format!("{to} tcp flags syn / fin,syn,rst,ack reject with tcp reset"));
+        rules.add(&format!("{to} meta l4proto != {{ tcp, icmp, icmpv6 }} reject with icmpx type port-unreachable"));
     }
     text
 }
 
 /// Ports as an nftables set, overlapping and adjoining ranges merged; `None` without ports.
 fn port_set(intercept: &Intercept) -> Option<String> {
-    let mut ranges: Vec<(u16, u16)> = intercept
-        .ports
-        .iter()
-        .map(|r| (*r.start(), *r.end()))
-        .filter(|(a, b)| a <= b)
-        .collect();
+    let mut ranges: Vec<(u16, u16)> = intercept.ports.iter().map(|r| (*r.start(), *r.end())).filter(|(a, b)| a <= b).collect();
     ranges.sort_unstable();
     let mut merged: Vec<(u16, u16)> = Vec::new();
     for (start, end) in ranges {
@@ -219,16 +157,7 @@ fn port_set(intercept: &Intercept) -> Option<String> {
             _ => merged.push((start, end)),
         }
     }
-    let words: Vec<String> = merged
-        .iter()
-        .map(|(a, b)| {
-            if a == b {
-                a.to_string()
-            } else {
-                format!("{a}-{b}")
-            }
-        })
-        .collect();
+    let words: Vec<String> = merged.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }).collect();
     (!words.is_empty()).then(|| format!("{{ {} }}", words.join(", ")))
 }
 
@@ -259,31 +188,14 @@ mod tests {
 
     #[test]
     fn overlapping_ports_are_merged() {
-        let intercept = Intercept {
-            address: IpAddr::from([10, 0, 0, 100]),
-            ports: vec![
-                5014..=5019,
-                5012..=5012,
-                5016..=5021,
-                5022..=5022,
-                65535..=65535,
-            ],
-            to_port: 15000,
-        };
-        assert_eq!(
-            port_set(&intercept).as_deref(),
-            Some("{ 5012, 5014-5022, 65535 }")
-        );
+        let intercept = Intercept { address: IpAddr::from([10, 0, 0, 100]), ports: vec![5014..=5019, 5012..=5012, 5016..=5021, 5022..=5022, 65535..=65535], to_port: 15000 };
+        assert_eq!(port_set(&intercept).as_deref(), Some("{ 5012, 5014-5022, 65535 }"));
     }
 
     #[test]
     fn an_address_without_ports_is_guarded_all_the_same() {
         let address = IpAddr::from([10, 0, 0, 100]);
-        let text = intercept(&[Intercept {
-            address,
-            ports: vec![],
-            to_port: 1,
-        }]);
+        let text = intercept(&[Intercept { address, ports: vec![], to_port: 1 }]);
         assert!(!text.contains("tproxy"));
         assert!(text.contains("ip daddr 10.0.0.100 tcp flags syn"));
     }

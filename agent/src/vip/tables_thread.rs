@@ -54,15 +54,7 @@ pub(super) struct Orders {
 
 /// Runs until it is told to delete the tables.
 pub(super) fn run(shared: &Arc<Shared>, netfilter: Netlink, route: Netlink, features: Features) {
-    let mut tables = Tables {
-        shared: shared.clone(),
-        nft: Nft::new(&shared.settings.nft),
-        netfilter,
-        route,
-        features,
-        wanted: Wanted::default(),
-        written: Written::default(),
-    };
+    let mut tables = Tables { shared: shared.clone(), nft: Nft::new(&shared.settings.nft), netfilter, route, features, wanted: Wanted::default(), written: Written::default() };
     loop {
         if let Some(within) = shared.tables.change(|o| o.stop) {
             if let Err(error) = tables.nft.run_within(&delete_all(), within) {
@@ -148,9 +140,7 @@ impl Tables {
             o.asked += 1;
             o.asked
         });
-        self.shared
-            .address
-            .wait(PATIENCE, |o| (o.done >= asked).then_some(()));
+        self.shared.address.wait(PATIENCE, |o| (o.done >= asked).then_some(()));
         super::watch_thread::judge_carrier(&self.shared, &plan.interfaces());
     }
 
@@ -161,9 +151,7 @@ impl Tables {
             o.asked += 1;
             o.asked
         });
-        self.shared
-            .lease
-            .wait(PATIENCE, |o| (o.done >= asked).then_some(()));
+        self.shared.lease.wait(PATIENCE, |o| (o.done >= asked).then_some(()));
     }
 
     /// Whether somebody else changed our tables since they were last written whole.
@@ -188,11 +176,7 @@ impl Tables {
         if let Err(error) = self.nft.run(&script) {
             // Something of another shape is in the way, such as a chain for a renamed device.
             tracing::warn!(%error, "fence tables are made anew");
-            self.nft.run(&format!(
-                "{}{}",
-                delete(),
-                ruleset::fence_sets(self.features)
-            ))?;
+            self.nft.run(&format!("{}{}", delete(), ruleset::fence_sets(self.features)))?;
             self.fence_follows(plan);
             self.nft.run(&text)?;
         }
@@ -222,12 +206,7 @@ impl Tables {
 
     /// Deletes chains of interfaces that carry no virtual IP any more.
     fn stale_chains(&self, plan: &Plan) -> String {
-        let wanted: BTreeSet<String> = plan
-            .interfaces()
-            .keys()
-            .flat_map(|index| ruleset::fence_chains(*index, self.features))
-            .map(|(chain, _)| chain)
-            .collect();
+        let wanted: BTreeSet<String> = plan.interfaces().keys().flat_map(|index| ruleset::fence_chains(*index, self.features)).map(|(chain, _)| chain).collect();
         let mut text = String::new();
         for part in &self.written.parts {
             let ours = part.family == NFPROTO_NETDEV && !part.is_rule;
@@ -252,8 +231,6 @@ pub(super) fn delete_all() -> String {
 }
 
 fn delete_tables(tables: &[(&str, &str)]) -> String {
-    let line = |(family, name): &(&str, &str)| {
-        format!("add table {family} {name}\ndelete table {family} {name}\n")
-    };
+    let line = |(family, name): &(&str, &str)| format!("add table {family} {name}\ndelete table {family} {name}\n");
     tables.iter().map(line).collect()
 }

@@ -16,9 +16,7 @@ pub(super) fn choose_fence(settings: &VipSettings) -> Result<(ActiveFence, Featu
         return Ok((ActiveFence::Lifetime, least));
     }
     match try_nftables(settings) {
-        Ok(features) if settings.fence == FenceMode::Auto => {
-            Ok((ActiveFence::NftablesAndLifetime, features))
-        }
+        Ok(features) if settings.fence == FenceMode::Auto => Ok((ActiveFence::NftablesAndLifetime, features)),
         Ok(features) => Ok((ActiveFence::Nftables, features)),
         Err(error) if settings.fence == FenceMode::Auto => {
             tracing::warn!(%error, "no nftables fence: only the addresses' lifetime of 1 s");
@@ -32,36 +30,21 @@ fn try_nftables(settings: &VipSettings) -> Result<Features, VipError> {
     let nft = Nft::new(&settings.nft);
     let on_loopback = |address: &str| {
         let address = address.parse().ok()?;
-        Some(Placed {
-            address,
-            index: 1,
-            interface: "lo".to_owned(),
-        })
+        Some(Placed { address, index: 1, interface: "lo".to_owned() })
     };
     // Addresses for documentation: never on a network.
-    let placed = ["192.0.2.1", "2001:db8::1"]
-        .into_iter()
-        .filter_map(on_loopback)
-        .collect();
-    let plan = Plan {
-        placed,
-        fallback: None,
-    };
+    let placed = ["192.0.2.1", "2001:db8::1"].into_iter().filter_map(on_loopback).collect();
+    let plan = Plan { placed, fallback: None };
     let mut last = VipError::Nft("not tried".to_owned());
     for features in Features::TRIES {
         let script = format!("{}{}", fence_sets(features), fence_rules(&plan, features));
         match nft.check(&script) {
             Ok(()) => {
                 nft.run(&fence_sets(features))?;
-                let mut elements =
-                    Elements::open(features).map_err(VipError::kernel("open nfnetlink"))?;
+                let mut elements = Elements::open(features).map_err(VipError::kernel("open nfnetlink"))?;
                 let members: Vec<IpAddr> = plan.addresses().into_iter().collect();
-                let in_place = try_elements(&mut elements, &members)
-                    .map_err(VipError::kernel("try lease elements"))?;
-                return Ok(Features {
-                    in_place,
-                    ..features
-                });
+                let in_place = try_elements(&mut elements, &members).map_err(VipError::kernel("try lease elements"))?;
+                return Ok(Features { in_place, ..features });
             }
             Err(error) => last = error,
         }

@@ -63,14 +63,7 @@ pub struct VipSettings {
 impl VipSettings {
     /// Settings with the usual defaults: interface by subnet, fence `Auto`, mark 0x48.
     pub fn new(node_address: IpAddr) -> Self {
-        Self {
-            interface: None,
-            node_address,
-            fence: FenceMode::Auto,
-            overrun: Duration::ZERO,
-            mark: 0x48,
-            nft: PathBuf::from("nft"),
-        }
+        Self { interface: None, node_address, fence: FenceMode::Auto, overrun: Duration::ZERO, mark: 0x48, nft: PathBuf::from("nft") }
     }
 }
 

@@ -33,11 +33,7 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
 
 /// A server for peers and operators.
 pub fn server() -> Server {
-    Server::builder()
-        .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(Duration::from_secs(2)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
-        .max_concurrent_streams(1024)
+    Server::builder().tcp_nodelay(true).http2_keepalive_interval(Some(Duration::from_secs(2))).http2_keepalive_timeout(Some(Duration::from_secs(2))).max_concurrent_streams(1024)
 }
 
 /// Connections to peers, made when first used and kept.

@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails; its tasks belong to its runtime")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use ha_agent::proxy::{Binder, Binding, Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use ha_core::balance::Ring;
 use ha_core::id::ServerId;
 use ha_core::model::{AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky};
 use ha_core::stick::{StickEntry, StickIndex, StickKey, StickTable};
 use ha_core::time::{Instant, Timestamp};
 use ha_core::view::{BackendView, FrontendView, Routes, ServerView, View};
-use ha_agent::proxy::{Binder, Binding, Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

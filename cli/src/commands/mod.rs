@@ -35,39 +35,23 @@ pub struct Context {
 /// # Errors
 /// Why it was not done; carries the exit code.
 pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
-    let mut ctx = Context {
-        cluster: Cluster::new(cli.address, cli.timeout),
-        out,
-    };
+    let mut ctx = Context { cluster: Cluster::new(cli.address, cli.timeout), out };
     match cli.command {
         Command::Status { watch: false } => status::once(&mut ctx).await,
         Command::Status { watch: true } => status::watch(&mut ctx).await,
         Command::Drain(args) => state::drain(&mut ctx, args).await,
         Command::Ready(args) => state::ready(&mut ctx, args).await,
         Command::Maintenance(args) => state::maintenance(&mut ctx, args).await,
-        Command::Apply {
-            file,
-            yes,
-            expect_version,
-        } => config::apply(&mut ctx, &file, yes, expect_version).await,
+        Command::Apply { file, yes, expect_version } => config::apply(&mut ctx, &file, yes, expect_version).await,
         Command::Diff { file } => config::diff(&mut ctx, &file).await,
         Command::Rollback { version } => config::rollback(&mut ctx, version).await,
         Command::Config(ConfigCommand::History) => config::history(&mut ctx).await,
         Command::Config(ConfigCommand::Show { version }) => config::show(&mut ctx, version).await,
         Command::Member(command) => member::run(&mut ctx, command).await,
         Command::MoveLeader { node, wait } => leader::hand_over(&mut ctx, node, wait).await,
-        Command::Sessions {
-            client,
-            server,
-            limit,
-        } => sessions::list(&mut ctx, client, server, limit).await,
+        Command::Sessions { client, server, limit } => sessions::list(&mut ctx, client, server, limit).await,
         Command::Whereis { client } => sessions::whereis(&mut ctx, client).await,
-        Command::Events {
-            follow,
-            since,
-            grep,
-            limit,
-        } => {
+        Command::Events { follow, since, grep, limit } => {
             let filter = events::Filter { since, grep, limit };
             events::run(&mut ctx, filter, follow).await
         }

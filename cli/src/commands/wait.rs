@@ -30,16 +30,10 @@ impl Why {
     /// The failure that this is, given what goes on all the same and what to do then.
     pub(super) fn failure(self, goes_on: &str, remedy: &str) -> Failure {
         match self {
-            Why::Interrupted => Failure::new(
-                Exit::Cancelled,
-                format!("not waiting any longer; {goes_on}"),
-            ),
+            Why::Interrupted => Failure::new(Exit::Cancelled, format!("not waiting any longer; {goes_on}")),
             Why::RanOut(limit) => {
                 let ms = crate::human::millis(limit);
-                Failure::new(
-                    Exit::Deadline,
-                    format!("not there after {}; {goes_on}", span(ms)),
-                )
+                Failure::new(Exit::Deadline, format!("not there after {}; {goes_on}", span(ms)))
             }
             Why::Lost(failure) => return failure,
         }
@@ -48,12 +42,7 @@ impl Why {
 }
 
 /// Looks again and again until `look` finds what it waits for.
-pub(super) async fn wait<T>(
-    ctx: &mut Context,
-    stop: &mut Stop,
-    limit: Duration,
-    mut look: impl FnMut(&Status, u64) -> Option<T>,
-) -> Result<T, Why> {
+pub(super) async fn wait<T>(ctx: &mut Context, stop: &mut Stop, limit: Duration, mut look: impl FnMut(&Status, u64) -> Option<T>) -> Result<T, Why> {
     let start = clock::now();
     let mut answered = start;
     let looking = async {

@@ -49,26 +49,15 @@ impl Mock {
     /// Serves on this listener.
     pub fn serve(listener: std::net::TcpListener, scene: Scene) -> Mock {
         let scene = Arc::new(Mutex::new(scene));
-        let address = listener
-            .local_addr()
-            .expect("a bound listener has an address");
-        listener
-            .set_nonblocking(true)
-            .expect("sockets can be non-blocking");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        listener.set_nonblocking(true).expect("sockets can be non-blocking");
         let service = ControlServer::new(Service(scene.clone()));
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let listener =
-                    tokio::net::TcpListener::from_std(listener).expect("within a runtime");
+                let listener = tokio::net::TcpListener::from_std(listener).expect("within a runtime");
                 let incoming = TcpListenerStream::new(listener);
-                tonic::transport::Server::builder()
-                    .add_service(service)
-                    .serve_with_incoming(incoming)
-                    .await
+                tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await
             })
         });
         Mock { address, scene }
@@ -88,13 +77,7 @@ impl Mock {
 
     /// The last request, as its debug form.
     pub fn last_asked(&self) -> String {
-        self.scene
-            .lock()
-            .unwrap()
-            .asked
-            .last()
-            .cloned()
-            .unwrap_or_default()
+        self.scene.lock().unwrap().asked.last().cloned().unwrap_or_default()
     }
 }
 
@@ -109,22 +92,14 @@ pub struct Ran {
 /// The binary, with nothing of this environment that changes what it does.
 pub fn command(address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ha-cli"));
-    command
-        .env("HA_ADDRESS", address)
-        .env_remove("NO_COLOR")
-        .stdin(Stdio::null());
+    command.env("HA_ADDRESS", address).env_remove("NO_COLOR").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// Runs the binary to its end.
 pub fn run(address: &str, args: &[&str]) -> Ran {
-    read(
-        command(address)
-            .args(args)
-            .output()
-            .expect("the binary runs"),
-    )
+    read(command(address).args(args).output().expect("the binary runs"))
 }
 
 /// Ctrl-C for a child that was not yet waited for.
@@ -137,11 +112,7 @@ pub fn interrupt(pid: u32) {
 
 /// The text of an output.
 pub fn read(output: Output) -> Ran {
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Ran { code: output.status.code().unwrap_or(-1), out: String::from_utf8_lossy(&output.stdout).into_owned(), err: String::from_utf8_lossy(&output.stderr).into_owned() }
 }
 
 /// A cluster of three with two servers.
@@ -177,17 +148,9 @@ pub fn a_status() -> StatusReply {
         epoch: 3,
         holder_reason: "elected".into(),
         config_version: 7,
-        nodes: vec![
-            node("node-1", "leader"),
-            node("node-2", "follower"),
-            node("node-3", "learner"),
-        ],
+        nodes: vec![node("node-1", "leader"), node("node-2", "follower"), node("node-3", "learner")],
         servers: vec![server("alpha", "UP", 2), server("beta", "DOWN", 0)],
-        virtual_ips: vec![VirtualIpStatus {
-            name: "print".into(),
-            address: "10.0.0.100/24".into(),
-            holder: "node-1".into(),
-        }],
+        virtual_ips: vec![VirtualIpStatus { name: "print".into(), address: "10.0.0.100/24".into(), holder: "node-1".into() }],
         frontends: vec![FrontendStatus {
             name: "web".into(),
             virtual_ip: "print".into(),
@@ -213,11 +176,7 @@ pub fn with_alpha(admin: &str, sessions: u64) -> StatusReply {
 struct Service(Arc<Mutex<Scene>>);
 
 impl Service {
-    fn answer<Q: std::fmt::Debug, A>(
-        &self,
-        request: Request<Q>,
-        answer: impl FnOnce(&mut Scene) -> A,
-    ) -> Result<Response<A>, Status> {
+    fn answer<Q: std::fmt::Debug, A>(&self, request: Request<Q>, answer: impl FnOnce(&mut Scene) -> A) -> Result<Response<A>, Status> {
         let mut scene = self.0.lock().unwrap();
         scene.asked.push(format!("{:?}", request.into_inner()));
         match scene.refuse.clone() {
@@ -238,10 +197,7 @@ impl Control for Service {
         })
     }
 
-    async fn set_state(
-        &self,
-        q: Request<SetStateRequest>,
-    ) -> Result<Response<SetStateReply>, Status> {
+    async fn set_state(&self, q: Request<SetStateRequest>) -> Result<Response<SetStateReply>, Status> {
         self.answer(q, |scene| scene.set_state.clone())
     }
 
@@ -253,10 +209,7 @@ impl Control for Service {
         self.answer(q, |scene| scene.apply.clone())
     }
 
-    async fn config_history(
-        &self,
-        q: Request<ConfigHistoryRequest>,
-    ) -> Result<Response<ConfigHistoryReply>, Status> {
+    async fn config_history(&self, q: Request<ConfigHistoryRequest>) -> Result<Response<ConfigHistoryReply>, Status> {
         let version = q.get_ref().version;
         self.answer(q, |scene| {
             let mut versions = scene.history.clone();
@@ -272,58 +225,36 @@ impl Control for Service {
         Err(Status::unimplemented("the CLI never joins"))
     }
 
-    async fn remove_member(
-        &self,
-        q: Request<RemoveMemberRequest>,
-    ) -> Result<Response<MemberReply>, Status> {
-        self.answer(q, |_| MemberReply {
-            message: "node-3 has left".into(),
-        })
+    async fn remove_member(&self, q: Request<RemoveMemberRequest>) -> Result<Response<MemberReply>, Status> {
+        self.answer(q, |_| MemberReply { message: "node-3 has left".into() })
     }
 
-    async fn promote_member(
-        &self,
-        q: Request<PromoteMemberRequest>,
-    ) -> Result<Response<MemberReply>, Status> {
+    async fn promote_member(&self, q: Request<PromoteMemberRequest>) -> Result<Response<MemberReply>, Status> {
         self.answer(q, |_| MemberReply::default())
     }
 
-    async fn move_leader(
-        &self,
-        q: Request<MoveLeaderRequest>,
-    ) -> Result<Response<MoveLeaderReply>, Status> {
+    async fn move_leader(&self, q: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderReply>, Status> {
         self.answer(q, |scene| scene.moved.clone())
     }
 
-    async fn sessions(
-        &self,
-        q: Request<SessionsRequest>,
-    ) -> Result<Response<SessionsReply>, Status> {
+    async fn sessions(&self, q: Request<SessionsRequest>) -> Result<Response<SessionsReply>, Status> {
         self.answer(q, |scene| scene.sessions.clone())
     }
 
     async fn whereis(&self, q: Request<WhereisRequest>) -> Result<Response<WhereisReply>, Status> {
-        self.answer(q, |scene| WhereisReply {
-            bindings: scene.bindings.clone(),
-        })
+        self.answer(q, |scene| WhereisReply { bindings: scene.bindings.clone() })
     }
 
     type EventsStream = tokio_stream::Iter<std::vec::IntoIter<Result<EventRecord, Status>>>;
 
-    async fn events(
-        &self,
-        q: Request<EventsRequest>,
-    ) -> Result<Response<Self::EventsStream>, Status> {
+    async fn events(&self, q: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
         self.answer(q, |scene| {
             let events: Vec<_> = scene.events.iter().cloned().map(Ok).collect();
             tokio_stream::iter(events)
         })
     }
 
-    async fn explain_vip(
-        &self,
-        q: Request<ExplainVipRequest>,
-    ) -> Result<Response<ExplainVipReply>, Status> {
+    async fn explain_vip(&self, q: Request<ExplainVipRequest>) -> Result<Response<ExplainVipReply>, Status> {
         self.answer(q, |scene| scene.explain.clone())
     }
 }

@@ -28,11 +28,7 @@ pub enum Fault {
 
 impl Fault {
     /// All, in the order of the table.
-    pub const ALL: [Fault; 3] = [
-        Fault::MachineLost,
-        Fault::ProcessKilled,
-        Fault::GracefulMove,
-    ];
+    pub const ALL: [Fault; 3] = [Fault::MachineLost, Fault::ProcessKilled, Fault::GracefulMove];
 
     /// Its name in tables and arguments.
     pub fn name(self) -> &'static str {
@@ -93,12 +89,7 @@ pub fn series(system: &mut dyn System, fault: Fault, runs: usize) -> Series {
             run
         })
         .collect();
-    let figures = |value: fn(&Run) -> f64| {
-        Figures::of(
-            done.iter()
-                .map(|run| Duration::from_secs_f64(value(run) / 1000.0)),
-        )
-    };
+    let figures = |value: fn(&Run) -> f64| Figures::of(done.iter().map(|run| Duration::from_secs_f64(value(run) / 1000.0)));
     Series {
         gap: figures(|run| run.gap_ms),
         stall: figures(|run| run.stall_ms),
@@ -114,12 +105,7 @@ fn once(system: &mut dyn System, fault: Fault) -> Run {
     let observer = Observer::start(system.topology(), &[system.address().ip()]);
     let client = GapClient::start(system.topology().client(1), system.address());
     client.wait_for_service(STEADY, BOUND);
-    let server = client
-        .history()
-        .servers()
-        .into_iter()
-        .max_by_key(|entry| entry.1)
-        .map(|entry| entry.0);
+    let server = client.history().servers().into_iter().max_by_key(|entry| entry.1).map(|entry| entry.0);
     match fault {
         Fault::MachineLost => system.kill_machine(old),
         Fault::ProcessKilled => system.kill_process(old),

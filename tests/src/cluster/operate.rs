@@ -27,11 +27,8 @@ impl Cluster {
 
     /// The status in the eyes of one node.
     pub fn status_at(&self, node: u8) -> Result<Status, String> {
-        let printed = self
-            .cli_at(node, &["status"], Duration::from_secs(3))
-            .ok()?;
-        serde_json::from_str(&printed)
-            .map_err(|error| format!("status of node-{node} is not understood: {error}: {printed}"))
+        let printed = self.cli_at(node, &["status"], Duration::from_secs(3)).ok()?;
+        serde_json::from_str(&printed).map_err(|error| format!("status of node-{node} is not understood: {error}: {printed}"))
     }
 
     /// The status with the highest term that any running node gives.
@@ -40,9 +37,7 @@ impl Cluster {
         let mut best: Option<Status> = None;
         for &node in self.agents.keys() {
             match self.status_at(node) {
-                Ok(status) if best.as_ref().is_none_or(|known| known.term < status.term) => {
-                    best = Some(status)
-                }
+                Ok(status) if best.as_ref().is_none_or(|known| known.term < status.term) => best = Some(status),
                 Ok(_) => {}
                 Err(error) => why = error,
             }
@@ -53,10 +48,7 @@ impl Cluster {
     /// `move-leader [NODE]`.
     pub fn move_leader(&self, to: Option<u8>) -> Result<String, String> {
         let target = to.map(|number| format!("node-{number}"));
-        let words: Vec<_> = ["move-leader"]
-            .into_iter()
-            .chain(target.as_deref())
-            .collect();
+        let words: Vec<_> = ["move-leader"].into_iter().chain(target.as_deref()).collect();
         self.cli(&words)
     }
 
@@ -71,28 +63,18 @@ impl Cluster {
         wait::until(&format!("{server} to be {state}"), BOUND, || {
             let status = self.status()?;
             let seen = status.server(server);
-            if seen.starts_with(state) {
-                Ok(())
-            } else {
-                Err(format!("{seen}: {:?}", status.servers))
-            }
+            if seen.starts_with(state) { Ok(()) } else { Err(format!("{seen}: {:?}", status.servers)) }
         });
     }
 
     /// The number of a node by its name.
     pub fn number(name: &str) -> u8 {
-        name.strip_prefix("node-")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| panic!("{name} is not node-N"))
+        name.strip_prefix("node-").and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{name} is not node-N"))
     }
 
     /// Any node but this one, and with a running agent.
     pub fn other_than(&self, node: u8) -> u8 {
-        *self
-            .agents
-            .keys()
-            .find(|&&number| number != node)
-            .expect("another node runs")
+        *self.agents.keys().find(|&&number| number != node).expect("another node runs")
     }
 
     /// Waits until status and kernel agree on who has the address.

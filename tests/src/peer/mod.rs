@@ -34,15 +34,8 @@ pub struct Peer {
 
 /// Says what is missing, if anything.
 pub fn available() -> Result<(), String> {
-    let missing: Vec<_> = ["keepalived", "haproxy"]
-        .into_iter()
-        .filter(|name| find_program(name).is_none())
-        .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("{} not installed", missing.join(" and ")))
-    }
+    let missing: Vec<_> = ["keepalived", "haproxy"].into_iter().filter(|name| find_program(name).is_none()).collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("{} not installed", missing.join(" and "))) }
 }
 
 impl Peer {
@@ -51,14 +44,7 @@ impl Peer {
         let name = format!("keepalived ({adverts}) + HAProxy");
         let (keepalived, haproxy, servers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let topology = Topology::new(nodes, 1);
-        let mut peer = Peer {
-            topology,
-            adverts,
-            keepalived,
-            haproxy,
-            servers,
-            name,
-        };
+        let mut peer = Peer { topology, adverts, keepalived, haproxy, servers, name };
         for node in 1..=nodes {
             peer.start_node(node);
         }
@@ -66,11 +52,7 @@ impl Peer {
         for node in 1..=nodes {
             peer.wait_for_checks(node);
         }
-        assert_eq!(
-            peer.holder(),
-            Some(holder),
-            "the address stays where it is while nothing happens"
-        );
+        assert_eq!(peer.holder(), Some(holder), "the address stays where it is while nothing happens");
         peer
     }
 
@@ -84,10 +66,7 @@ impl Peer {
         let machine = self.topology.node(number);
         machine.sysctl("net/ipv4/ip_nonlocal_bind", "1");
         let own = machine.ip4().to_string();
-        self.servers.insert(
-            number,
-            servers::sample(machine, &format!("server-{number}"), &own, &[PORT]),
-        );
+        self.servers.insert(number, servers::sample(machine, &format!("server-{number}"), &own, &[PORT]));
         self.start_haproxy(number);
         self.start_keepalived(number);
     }
@@ -106,73 +85,36 @@ impl Peer {
         let machine = self.topology.node(number);
         let dir = machine.dir().display();
         let file = machine.dir().join("keepalived.conf");
-        std::fs::write(
-            &file,
-            config::keepalived(&self.topology, number, self.adverts),
-        )
-        .expect("keepalived.conf");
+        std::fs::write(&file, config::keepalived(&self.topology, number, self.adverts)).expect("keepalived.conf");
         let program = find_program("keepalived").expect("available() was asked");
         // As a boot would: a pid of before may be another process now, and keepalived then refuses to start.
         for name in ["keepalived.pid", "vrrp.pid"] {
             let _ = std::fs::remove_file(machine.dir().join(name));
         }
-        let (pid, vrrp) = (
-            format!("--pid={dir}/keepalived.pid"),
-            format!("--vrrp_pid={dir}/vrrp.pid"),
-        );
+        let (pid, vrrp) = (format!("--pid={dir}/keepalived.pid"), format!("--vrrp_pid={dir}/vrrp.pid"));
         let config = format!("--use-file={}", file.display());
-        let args = [
-            "--dont-fork",
-            "--log-console",
-            "--vrrp",
-            &pid,
-            &vrrp,
-            &config,
-        ];
-        self.keepalived
-            .insert(number, machine.spawn("keepalived", program, &args));
+        let args = ["--dont-fork", "--log-console", "--vrrp", &pid, &vrrp, &config];
+        self.keepalived.insert(number, machine.spawn("keepalived", program, &args));
     }
 
     /// Waits until a node's HAProxy sees all servers of running machines up and keepalived has a state.
     fn wait_for_checks(&mut self, number: u8) {
-        let running = self
-            .topology
-            .nodes()
-            .iter()
-            .filter(|node| node.is_on())
-            .count();
+        let running = self.topology.nodes().iter().filter(|node| node.is_on()).count();
         let machine = self.topology.node(number);
         let socket = machine.dir().join("haproxy.sock");
-        wait::until(
-            &format!("HAProxy of node-{number} to see {running} servers up"),
-            Duration::from_secs(20),
-            || {
-                let stat = ask(&socket, "show stat\n").map_err(|error| error.to_string())?;
-                let up = stat
-                    .lines()
-                    .filter(|line| {
-                        line.starts_with("terminal-servers,server-") && line.contains(",UP,")
-                    })
-                    .count();
-                if up == running {
-                    Ok(())
-                } else {
-                    Err(format!("{up} up"))
-                }
-            },
-        );
+        wait::until(&format!("HAProxy of node-{number} to see {running} servers up"), Duration::from_secs(20), || {
+            let stat = ask(&socket, "show stat\n").map_err(|error| error.to_string())?;
+            let up = stat.lines().filter(|line| line.starts_with("terminal-servers,server-") && line.contains(",UP,")).count();
+            if up == running { Ok(()) } else { Err(format!("{up} up")) }
+        });
         let keepalived = &self.keepalived[&number];
-        wait::until(
-            &format!("keepalived of node-{number} to have a state"),
-            Duration::from_secs(20),
-            || {
-                let log = std::fs::read_to_string(&keepalived.log).unwrap_or_default();
-                // Its lines come in no fixed order, but each start has one of each.
-                let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
-                let ready = count("Starting Keepalived") == count("STATE (init)");
-                ready.then_some(()).ok_or_else(|| keepalived.tail())
-            },
-        );
+        wait::until(&format!("keepalived of node-{number} to have a state"), Duration::from_secs(20), || {
+            let log = std::fs::read_to_string(&keepalived.log).unwrap_or_default();
+            // Its lines come in no fixed order, but each start has one of each.
+            let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+            let ready = count("Starting Keepalived") == count("STATE (init)");
+            ready.then_some(()).ok_or_else(|| keepalived.tail())
+        });
     }
 }
 
@@ -211,10 +153,7 @@ impl System for Peer {
 
     fn graceful_move(&mut self, from: u8) -> Instant {
         let at = Instant::now();
-        let mut keepalived = self
-            .keepalived
-            .remove(&from)
-            .expect("keepalived runs on the node");
+        let mut keepalived = self.keepalived.remove(&from).expect("keepalived runs on the node");
         keepalived.terminate(Duration::from_secs(10));
         at
     }
@@ -247,14 +186,10 @@ impl System for Peer {
 fn kill_with_children(process: Option<Process>) {
     let Some(mut process) = process else { return };
     let pid = process.pid();
-    let children =
-        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     // Stopped first, so that it does not start a new child when the old one is killed.
     let _ = crate::sys::signal(pid, libc::SIGSTOP);
-    for child in children
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-    {
+    for child in children.split_whitespace().filter_map(|word| word.parse().ok()) {
         let _ = crate::sys::signal(child, libc::SIGKILL);
     }
     process.kill();

@@ -41,8 +41,19 @@ fn backend(balance: Balance, servers: Vec<ServerView>) -> BackendView {
     let s = Duration::from_secs;
     let persistence = Some(Persistence { expire: s(1800), group: "b".into(), mask_v4: 32, mask_v6: 128, mode: BindingMode::Commit });
     BackendView {
-        name: "b".into(), balance, persistence, group: "b".into(), on_down: OnDown::Purge, connect_timeout: s(5), server_timeout: s(0),
-        queue_timeout: s(5), maxqueue: 0, retries: 3, redispatch: true, ring: Ring::of(&servers), servers,
+        name: "b".into(),
+        balance,
+        persistence,
+        group: "b".into(),
+        on_down: OnDown::Purge,
+        connect_timeout: s(5),
+        server_timeout: s(0),
+        queue_timeout: s(5),
+        maxqueue: 0,
+        retries: 3,
+        redispatch: true,
+        ring: Ring::of(&servers),
+        servers,
     }
 }
 
@@ -138,7 +149,13 @@ fn a_bound_client_comes_back_while_its_server_is_usable() {
     for (change, then) in [
         ((|s: &mut ServerView| s.admin = AdminState::Drain) as fn(&mut ServerView), Pick::Sticky(1)),
         (|s| s.weight = 0, Pick::Sticky(1)),
-        (|s| { s.admin = AdminState::Drain; s.sticky = Sticky::Move }, Pick::Balanced(0)),
+        (
+            |s| {
+                s.admin = AdminState::Drain;
+                s.sticky = Sticky::Move
+            },
+            Pick::Balanced(0),
+        ),
         (|s| s.admin = AdminState::Maintenance, Pick::Balanced(0)),
         (|s| s.up = false, Pick::Balanced(0)),
         (|s| s.address = None, Pick::Balanced(0)),

@@ -80,10 +80,7 @@ impl Facts {
                 let name = &self.members.get(n).ok_or_else(|| Rejection::NodeUnknown(n.to_string()))?.name;
                 Ok(self.placed().filter(|(_, s, _)| s.node.as_ref() == Some(name)).map(|(b, s, _)| format!("{b}/{}", s.name)).collect())
             }
-            AdminTarget::Servers(ids) => ids
-                .iter()
-                .map(|id| self.server_name(*id).map(|(b, s)| format!("{b}/{s}")).ok_or(Rejection::ServerUnknown(*id)))
-                .collect(),
+            AdminTarget::Servers(ids) => ids.iter().map(|id| self.server_name(*id).map(|(b, s)| format!("{b}/{s}")).ok_or(Rejection::ServerUnknown(*id))).collect(),
         }
     }
 
@@ -103,9 +100,7 @@ impl Facts {
 
     /// Every server with its backend and the id of its node.
     fn placed(&self) -> impl Iterator<Item = (&str, &Server, Option<NodeId>)> {
-        self.config.backends.iter().flat_map(move |b| {
-            b.servers.iter().map(move |s| (b.name.as_str(), s, s.node.as_deref().and_then(|n| self.member_named(n)).map(|m| m.id)))
-        })
+        self.config.backends.iter().flat_map(move |b| b.servers.iter().map(move |s| (b.name.as_str(), s, s.node.as_deref().and_then(|n| self.member_named(n)).map(|m| m.id))))
     }
 
     fn describe(&self, target: &AdminTarget) -> String {

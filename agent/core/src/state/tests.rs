@@ -22,8 +22,19 @@ fn config(servers: u8) -> ClusterConfig {
         name: "test".into(),
         bindings_max: 100,
         backends: vec![Backend {
-            name: "b".into(), balance: Balance::RoundRobin, persistence: None, check: None, on_down: OnDown::Purge, connect_timeout: s(5), server_timeout: s(0),
-            queue_timeout: s(5), maxqueue: 0, retries: 3, redispatch: true, observe: None, servers: (1..=servers).map(server).collect(),
+            name: "b".into(),
+            balance: Balance::RoundRobin,
+            persistence: None,
+            check: None,
+            on_down: OnDown::Purge,
+            connect_timeout: s(5),
+            server_timeout: s(0),
+            queue_timeout: s(5),
+            maxqueue: 0,
+            retries: 3,
+            redispatch: true,
+            observe: None,
+            servers: (1..=servers).map(server).collect(),
         }],
         ..ClusterConfig::default()
     }
