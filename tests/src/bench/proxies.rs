@@ -56,6 +56,7 @@ impl Proxy {
         let server = Server { name: "one".into(), settings: format!("address = \"{}\"\nport = {SERVER_PORT}\nweight = 1\n", server.ip()) };
         let settings = format!("balance = \"roundrobin\"\ncheck = {{ tcp = {SERVER_PORT}, inter = \"1s\" }}\n");
         let config = Config {
+            promise: None,
             timing: Timing::Lan,
             virtual_ips: vec![format!("{OURS}/8")],
             frontends: vec![Frontend { name: "front".into(), listeners: FRONT_PORT.to_string(), backend: "back".into() }],

@@ -1,1 +1,203 @@
-//! tests
+//! When a node holds, when it gives up, and in which order it hands over.
+use super::*;
+use crate::command::Stamped;
+use crate::model::Member;
+use crate::state::ClusterState;
+use std::net::IpAddr;
+
+const LEASE: Duration = Duration::from_millis(240);
+const PROMISE: Duration = Duration::from_millis(300);
+
+fn n(i: u8) -> NodeId {
+    NodeId::from_random(u128::from(i))
+}
+fn at(ms: u64) -> Instant {
+    Instant(ms * 1_000_000)
+}
+
+struct Node {
+    c: Controller,
+    now: u64,
+}
+
+impl Node {
+    fn new(role: Role) -> Self {
+        let settings = Settings { me: n(1), role, promise: PROMISE, lease: LEASE, lease_every: Duration::from_millis(40), log_stall_max: LOG_STALL_MAX };
+        let mut node = Node { c: Controller::new(settings, at(0)), now: 0 };
+        let mut state = ClusterState::default();
+        for i in 1..=3 {
+            let ip = IpAddr::from([10, 0, 0, i]);
+            let member = Member { id: n(i), name: format!("node-{i}"), listen: (ip, 7400).into(), address: ip, role: Role::Server, version: String::new() };
+            state.apply(&Stamped { at: Timestamp(1), by: String::new(), command: Command::AddMember(member) }).unwrap();
+        }
+        node.tell(Event::Applied(state.facts));
+        node.tell(Event::Own(NodeReport { eligible: true, ..NodeReport::default() }));
+        node
+    }
+    fn tell(&mut self, event: Event) -> Vec<Action> {
+        self.c.step(at(self.now), Timestamp(self.now), event)
+    }
+    fn wait(&mut self, ms: u64) -> Vec<Action> {
+        self.now += ms;
+        self.tell(Event::Tick)
+    }
+    fn news(role: RaftRole, term: u64, applied_term: u64) -> RaftNews {
+        RaftNews { role, term, applied_term, leader: (role == RaftRole::Leader).then_some(n(1)), voters: vec![[n(1), n(2), n(3)].into()], ..RaftNews::default() }
+    }
+    fn lead(&mut self, term: u64) -> Vec<Action> {
+        self.tell(Event::Raft(Self::news(RaftRole::Leader, term, term)))
+    }
+    fn answer(&mut self, from: u8, lease: Lease) -> Vec<Action> {
+        self.tell(Event::LeaseAnswered { from: n(from), lease, result: Ok(()), report: NodeReport { eligible: true, ..NodeReport::default() } })
+    }
+    /// Leads and holds.
+    fn holding() -> Self {
+        let mut node = Node::new(Role::Server);
+        let lease = sent(&node.lead(5)).unwrap();
+        node.answer(1, lease);
+        node.answer(2, lease);
+        assert!(node.c.holding().is_some());
+        node
+    }
+}
+
+fn sent(actions: &[Action]) -> Option<Lease> {
+    actions.iter().find_map(|a| if let Action::SendLease { lease, .. } = a { Some(*lease) } else { None })
+}
+fn held(actions: &[Action]) -> Option<Instant> {
+    actions.iter().find_map(|a| if let Action::Hold { until, .. } = a { Some(*until) } else { None })
+}
+fn dropped(actions: &[Action]) -> Option<DropReason> {
+    actions.iter().find_map(|a| if let Action::Drop { why } = a { Some(*why) } else { None })
+}
+fn transferred(actions: &[Action]) -> Option<NodeId> {
+    actions.iter().find_map(|a| if let Action::Transfer { to } = a { Some(*to) } else { None })
+}
+
+#[test]
+fn a_leader_holds_only_after_a_quorum_has_promised_itself() {
+    let mut node = Node::new(Role::Server);
+    let lease = sent(&node.lead(5)).expect("a new leader asks at once");
+    assert_eq!(held(&node.answer(1, lease)), None, "one of three is no quorum");
+    node.now = 30;
+    assert_eq!(held(&node.answer(3, lease)), Some(lease.sent + LEASE), "counted from when it was sent");
+}
+
+#[test]
+fn a_leader_that_has_not_applied_its_own_term_does_not_hold() {
+    let mut node = Node::new(Role::Server);
+    let lease = sent(&node.tell(Event::Raft(Node::news(RaftRole::Leader, 5, 4)))).unwrap();
+    node.answer(1, lease);
+    assert_eq!(held(&node.answer(2, lease)), None);
+    let applied = node.tell(Event::Raft(Node::news(RaftRole::Leader, 5, 5)));
+    assert!(held(&applied).is_some());
+}
+
+#[test]
+fn an_answer_to_a_lease_of_an_older_term_does_not_count() {
+    let mut node = Node::holding();
+    let old = sent(&node.wait(40)).unwrap();
+    let new = sent(&node.lead(7)).unwrap();
+    assert_eq!(node.c.holding(), None);
+    node.answer(2, old);
+    node.answer(3, old);
+    assert_eq!(node.c.holding(), None);
+    node.answer(1, new);
+    assert!(held(&node.answer(3, new)).is_some());
+}
+
+#[test]
+fn the_address_is_dropped_when_the_lease_runs_out() {
+    let mut node = Node::holding();
+    assert_eq!(dropped(&node.wait(239)), None);
+    assert_eq!(dropped(&node.wait(1)), Some(DropReason::LeaseRanOut));
+    assert_eq!(node.c.holding(), None);
+}
+
+#[test]
+fn the_address_is_dropped_when_another_leads() {
+    let mut node = Node::holding();
+    assert_eq!(dropped(&node.tell(Event::Raft(Node::news(RaftRole::Follower, 6, 5)))), Some(DropReason::NotLeader));
+}
+
+#[test]
+fn a_handover_drops_then_releases_then_transfers() {
+    let mut node = Node::holding();
+    let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
+    assert_eq!((dropped(&actions), transferred(&actions)), (Some(DropReason::Handover), None));
+    assert!(!actions.iter().any(|a| matches!(a, Action::SendRelease { .. })), "not before the address is away");
+    assert_eq!(sent(&node.wait(60)), None, "no lease any more");
+    let actions = node.tell(Event::Dropped);
+    let release = actions.iter().find_map(|a| if let Action::SendRelease { release, .. } = a { Some(*release) } else { None }).expect("released");
+    assert_eq!(transferred(&actions), None, "not before the others know");
+    assert_eq!(transferred(&node.tell(Event::ReleaseAnswered { from: n(3), release })), None, "the target must know");
+    assert_eq!(transferred(&node.tell(Event::ReleaseAnswered { from: n(2), release })), Some(n(2)));
+    assert_eq!(transferred(&node.wait(199)), None);
+    assert_eq!(transferred(&node.wait(1)), Some(n(2)), "asked again while still leader of the term");
+    assert_eq!(node.c.holding(), None);
+}
+
+#[test]
+fn a_handover_does_not_wait_for_the_dead() {
+    let mut node = Node::holding();
+    node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Shutdown });
+    node.tell(Event::Dropped);
+    assert_eq!(transferred(&node.wait(49)), None);
+    assert_eq!(transferred(&node.wait(1)), Some(n(2)));
+}
+
+#[test]
+fn a_witness_never_holds_and_hands_over_to_a_server_that_may() {
+    let mut node = Node::new(Role::Witness);
+    let lease = sent(&node.lead(5)).unwrap();
+    node.answer(1, lease);
+    let actions = node.answer(2, lease);
+    assert_eq!(held(&actions), None);
+    assert_eq!(node.c.handing_over_to(), Some(n(2)));
+}
+
+#[test]
+fn a_node_whose_data_plane_fails_hands_over_if_somebody_else_can() {
+    let mut node = Node::holding();
+    for _ in 0..20 {
+        let lease = sent(&node.wait(40)).unwrap();
+        node.answer(1, lease);
+        node.answer(2, lease);
+    }
+    node.tell(Event::Own(NodeReport { eligible: false, why_not: "its proxy does not work".into(), ..NodeReport::default() }));
+    assert_eq!(node.c.handing_over_to(), Some(n(2)));
+}
+
+#[test]
+fn a_learner_becomes_a_voter_once_it_has_caught_up_and_promises_itself() {
+    let mut node = Node::holding();
+    let mut news = Node::news(RaftRole::Leader, 5, 5);
+    news.voters = vec![[n(1), n(2)].into()];
+    news.learners = [n(3)].into();
+    (news.last_log, news.committed) = (1000, 1000);
+    let promoted = |actions: &[Action]| actions.contains(&Action::Promote(n(3)));
+    news.matched = [(n(3), 10)].into();
+    assert!(!promoted(&node.tell(Event::Raft(news.clone()))), "far behind");
+    news.matched = [(n(3), 1000)].into();
+    assert!(!promoted(&node.tell(Event::Raft(news))), "it does not promise itself yet");
+    let lease = sent(&node.wait(40)).unwrap();
+    assert!(promoted(&node.answer(3, lease)));
+    assert!(!promoted(&node.answer(3, lease)), "asked once, not at each answer");
+}
+
+#[test]
+fn a_log_that_stands_still_for_long_costs_the_lead() {
+    let mut node = Node::holding();
+    let mut news = Node::news(RaftRole::Leader, 5, 5);
+    (news.last_log, news.committed) = (10, 9);
+    node.tell(Event::Raft(news));
+    let mut held_for = 0;
+    while node.c.handing_over_to().is_none() {
+        let Some(lease) = sent(&node.wait(40)) else { break };
+        node.answer(1, lease);
+        node.answer(2, lease);
+        held_for += 40;
+        assert!(held_for < 60_000, "never gave up");
+    }
+    assert!(held_for >= 29_000, "a stall of seconds must not move the address: {held_for} ms");
+}

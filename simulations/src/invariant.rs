@@ -1,0 +1,41 @@
+//! What must hold at every instant.
+//!
+//! | property | where it comes from |
+//! |---|---|
+//! | at most one node answers for the address | DESIGN.md 2, promise 1 |
+//! | the epoch grows with each change of holder | DESIGN.md 5 |
+
+use ha_core::id::{Epoch, NodeId};
+
+/// Watches who answers on the segment, as the kernel's timers would have it, not as nodes believe.
+#[derive(Debug, Default)]
+pub struct OneHolder {
+    last: Option<(NodeId, Epoch)>,
+    /// Changes of hand so far.
+    pub changes: u64,
+}
+
+impl OneHolder {
+    /// Takes the nodes that answer at this instant.
+    ///
+    /// # Errors
+    /// What was violated.
+    pub fn look(&mut self, answering: &[(NodeId, Epoch)]) -> Result<(), String> {
+        match answering {
+            [] => Ok(()),
+            [one] => {
+                if let Some((node, epoch)) = self.last
+                    && node != one.0
+                {
+                    if one.1 <= epoch {
+                        return Err(format!("epoch {} of {} does not follow {epoch} of {node}", one.1, one.0));
+                    }
+                    self.changes += 1;
+                }
+                self.last = Some(*one);
+                Ok(())
+            }
+            more => Err(format!("{} nodes answer at once: {more:?}", more.len())),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! One node: the product's controller and promise, a clock of its own, and what its kernel would enforce.
+
+use ha_core::controller::{Action, Controller, Event, LOG_STALL_MAX, NodeReport, Settings};
+use ha_core::id::{Epoch, NodeId};
+use ha_core::lease::Promise;
+use ha_core::model::Role;
+use ha_core::time::{Instant, Timestamp};
+use std::time::Duration;
+
+/// How long a voter stays promised.
+pub const PROMISE: Duration = Duration::from_millis(300);
+
+/// A node that runs.
+pub struct Running {
+    /// Its decisions.
+    pub controller: Controller,
+    /// Whom it has promised itself to.
+    pub promise: Promise,
+    /// Its events are not looked at until then (global microseconds).
+    pub paused_until: u64,
+}
+
+/// A node, running or not.
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Local microseconds per million global ones.
+    pub rate: u64,
+    /// Its process; `None` while it is down.
+    pub running: Option<Running>,
+    /// Until when its kernel answers, in global microseconds, and in which epoch.
+    pub kernel: Option<(u64, Epoch)>,
+    /// The term of its vote on disk.
+    pub durable_term: u64,
+    /// What its lease length is planted to be; the product's is four fifths of the promise.
+    pub lease: Duration,
+}
+
+impl Node {
+    /// What the node's clock shows at a global time.
+    pub const fn local(&self, global_us: u64) -> Instant {
+        Instant((global_us as u128 * self.rate as u128 / 1000) as u64)
+    }
+
+    /// How long a local duration takes in global microseconds.
+    pub const fn global(&self, local: Duration) -> u64 {
+        (local.as_nanos() * 1000 / self.rate as u128) as u64
+    }
+
+    /// Starts its process; `quiet`: it waits out what it may have promised.
+    pub fn start(&mut self, now: u64, quiet: bool) {
+        let local = self.local(now);
+        let settings = Settings { me: self.id, role: Role::Server, promise: PROMISE, lease: self.lease, lease_every: Duration::from_millis(40), log_stall_max: LOG_STALL_MAX };
+        let mut controller = Controller::new(settings, local);
+        controller.step(local, Timestamp(0), Event::Own(NodeReport { eligible: true, ..NodeReport::default() }));
+        let promise = if quiet { Promise::starting(local, PROMISE, self.durable_term) } else { Promise::starting(Instant::ZERO, PROMISE, self.durable_term) };
+        self.running = Some(Running { controller, promise, paused_until: 0 });
+    }
+
+    /// Whether its process runs and is not paused.
+    pub fn is_awake(&self, now: u64) -> bool {
+        self.running.as_ref().is_some_and(|r| r.paused_until <= now)
+    }
+
+    /// Tells its controller something.
+    pub fn tell(&mut self, now: u64, event: Event) -> Vec<Action> {
+        let local = self.local(now);
+        self.running.as_mut().map_or_else(Vec::new, |r| r.controller.step(local, Timestamp(now / 1000), event))
+    }
+
+    /// Whether its kernel answers for the address.
+    pub fn answers(&self, now: u64) -> Option<Epoch> {
+        self.kernel.filter(|(until, _)| *until > now).map(|(_, epoch)| epoch)
+    }
+}
