@@ -142,7 +142,7 @@ fn write_loop(db: &sled::Db, file: &File, inbox: &mpsc::Receiver<Durable>) {
         waiting.extend(inbox.try_iter());
         let flushed = db.flush().map_err(io::Error::other).and_then(|_| file.sync_data());
         for done in waiting {
-            done(flushed.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string())));
+            done(flushed.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())));
         }
     }
 }

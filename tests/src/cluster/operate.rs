@@ -54,7 +54,7 @@ impl Cluster {
 
     /// `apply FILE` of a configuration.
     pub fn apply(&self, config: &Config) -> Result<String, String> {
-        self.cli(&["apply", &self.write_config(config)])
+        self.cli(&["apply", "--yes", &self.write_config(config)])
     }
 
     /// Waits until a server has this state word (its beginning is enough: `DOWN` for `DOWN 1/2`).
