@@ -6,15 +6,19 @@
 //!     +--callback--> writer thread: drain queue, db.flush(), sync_data(file `db`), call all back
 //! ```
 //!
+//! sled mends a damaged file by cutting it off where the damage begins, and says nothing. So the index
+//! of the last durable entry also stands in a file of its own, `mark`: a log that ends before it has
+//! lost what was acknowledged, and is refused.
+//!
 //! sled's `flush` alone is not durable on Linux: it calls `sync_file_range`, never `fsync`.
 //! Records are kept small enough to stay in that one file; snapshots are plain files beside it.
 
 use super::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use thiserror::Error;
 
 /// sled writes values beyond half a segment (512 KiB) to files of their own, which our `sync_data` would miss.
@@ -55,6 +59,7 @@ pub struct SledStore {
     tree: sled::Tree,
     queue: mpsc::SyncSender<Durable>,
     dir: PathBuf,
+    mark: Arc<Mutex<Mark>>,
     _writer: Writer,
 }
 
@@ -78,13 +83,21 @@ impl SledStore {
         });
         let db = db.map_err(|e| refusal(&sled_dir, e))?;
         let tree = db.open_tree("raft").map_err(|e| refusal(&sled_dir, e))?;
-        check_records(&tree).map_err(|found| OpenError::Damaged { path: sled_dir.clone(), found })?;
+        let last = check_records(&tree).map_err(|found| OpenError::Damaged { path: sled_dir.clone(), found })?;
+        let mark = Mark::open(dir).map_err(io_error)?;
+        if last.map_or(0, |l| l + 1) < mark.end {
+            let found = format!("the log ends at entry {}, but entry {} was acknowledged", last.map_or_else(|| "none".to_owned(), |l| l.to_string()), mark.end - 1);
+            return Err(OpenError::Damaged { path: sled_dir, found });
+        }
         let file = File::open(sled_dir.join("db")).map_err(io_error)?;
         file.sync_all().map_err(io_error)?;
         sync_dir(&sled_dir).and_then(|()| sync_dir(dir)).map_err(io_error)?;
         let (queue, inbox) = mpsc::sync_channel(QUEUE_MAX);
-        let writer = std::thread::Builder::new().name("ha-log".to_owned()).spawn(move || write_loop(&db, &file, &inbox)).map_err(io_error)?;
-        Ok(SledStore { tree, queue, dir: dir.to_owned(), _writer: Writer(Some(writer)) })
+        let mark = Arc::new(Mutex::new(mark));
+        let (log, marked) = (tree.clone(), mark.clone());
+        let write = move || write_loop(&db, &file, &log, &marked, &inbox);
+        let writer = std::thread::Builder::new().name("ha-log".to_owned()).spawn(write).map_err(io_error)?;
+        Ok(SledStore { tree, queue, dir: dir.to_owned(), mark, _writer: Writer(Some(writer)) })
     }
 }
 
@@ -120,31 +133,89 @@ fn refusal(dir: &Path, e: sled::Error) -> OpenError {
 }
 
 /// Reads everything once: an index that is missing between first and last, or a key that is none of ours, is damage.
-fn check_records(tree: &sled::Tree) -> Result<(), String> {
-    let mut expected: Option<u64> = None;
+/// The index of the last entry.
+fn check_records(tree: &sled::Tree) -> Result<Option<u64>, String> {
+    let mut last: Option<u64> = None;
     for item in tree.scan_prefix(b"l") {
         let (key, _) = item.map_err(|e| e.to_string())?;
         let index = index_of(&key).ok_or_else(|| format!("key {key:?} is not a log index"))?;
-        if let Some(e) = expected
-            && e != index
+        if let Some(before) = last
+            && before + 1 != index
         {
-            return Err(format!("log entries {e} to {} are missing", index - 1));
+            return Err(format!("log entries {} to {} are missing", before + 1, index - 1));
         }
-        expected = Some(index + 1);
+        last = Some(index);
     }
-    Ok(())
+    Ok(last)
+}
+
+fn last_index(tree: &sled::Tree) -> io::Result<Option<u64>> {
+    let last = tree.scan_prefix(b"l").next_back().transpose().map_err(io::Error::other)?;
+    Ok(last.and_then(|(key, _)| index_of(&key)))
 }
 
 /// Group commit: everything that was applied before a flush is durable after it.
-fn write_loop(db: &sled::Db, file: &File, inbox: &mpsc::Receiver<Durable>) {
+fn write_loop(db: &sled::Db, file: &File, tree: &sled::Tree, mark: &Mutex<Mark>, inbox: &mpsc::Receiver<Durable>) {
     while let Ok(first) = inbox.recv() {
         let mut waiting = vec![first];
         waiting.extend(inbox.try_iter());
+        let end = last_index(tree);
         let flushed = db.flush().map_err(io::Error::other).and_then(|_| file.sync_data());
+        // The mark follows what is durable; a crash of the machine may leave an older one, which asks for less.
+        let flushed = flushed.and_then(|()| lock(mark).raise(end?.map_or(0, |l| l + 1)));
         for done in waiting {
             done(flushed.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())));
         }
     }
+}
+
+/// One past the last entry that was durable, in a file of 12 bytes with a checksum.
+struct Mark {
+    file: File,
+    end: u64,
+}
+
+impl Mark {
+    fn open(dir: &Path) -> io::Result<Mark> {
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("mark"))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let end = match bytes.split_at_checked(8) {
+            Some((end, crc)) if crc == crc32fast::hash(end).to_be_bytes() => end.try_into().map_or(0, u64::from_be_bytes),
+            _ if bytes.is_empty() => 0,
+            // Torn by a crash of the machine while it was written: it asks for nothing.
+            _ => {
+                tracing::warn!("the mark of the log is unreadable; what the log holds is taken as it is");
+                0
+            }
+        };
+        Ok(Mark { file, end })
+    }
+
+    fn raise(&mut self, end: u64) -> io::Result<()> {
+        if end > self.end { self.write(end) } else { Ok(()) }
+    }
+
+    /// Before entries are taken away: durably, so that a crash in between asks for less and not for more.
+    fn lower(&mut self, end: u64) -> io::Result<()> {
+        if end < self.end {
+            self.write(end)?;
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, end: u64) -> io::Result<()> {
+        let bytes = end.to_be_bytes();
+        self.file.seek(io::SeekFrom::Start(0))?;
+        self.file.write_all(&[bytes.as_slice(), &crc32fast::hash(&bytes).to_be_bytes()].concat())?;
+        self.end = end;
+        Ok(())
+    }
+}
+
+fn lock(mark: &Mutex<Mark>) -> MutexGuard<'_, Mark> {
+    mark.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn log_key(index: u64) -> [u8; 9] {
@@ -183,6 +254,11 @@ impl LogStore for SledStore {
     fn write(&self, batch: Batch, durable: Option<Durable>) -> io::Result<()> {
         let mut changes = sled::Batch::default();
         if let Some(range) = batch.remove {
+            // What is truncated at the end, or purged altogether, is no longer asked for.
+            let last = last_index(&self.tree)?;
+            if last.is_some_and(|l| range.contains(&l)) {
+                lock(&self.mark).lower(if range.start == 0 { 0 } else { range.start })?;
+            }
             for key in self.tree.range(log_key(range.start)..log_key(range.end)).keys() {
                 changes.remove(key.map_err(io::Error::other)?);
             }
@@ -309,6 +385,75 @@ mod tests {
         }
         fs::write(dir.path().join("snapshot"), good).unwrap();
         assert_eq!(store.load_snapshot().unwrap(), Some(snapshot));
+    }
+
+    /// Damage anywhere in the log's file is refused, or has hurt nothing that was acknowledged.
+    #[test]
+    fn no_damage_loses_what_was_acknowledged_in_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        for i in 0..40u64 {
+            let (tx, rx) = mpsc::channel();
+            let batch = Batch { put: vec![(i, format!("entry {i}").repeat(20).into_bytes())], ..Batch::default() };
+            store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
+            rx.recv().unwrap().unwrap();
+        }
+        drop(store);
+        let file = dir.path().join("log/db");
+        let good = fs::read(&file).unwrap();
+        let used = good.iter().rposition(|b| *b != 0).unwrap();
+        let (mut refused, mut unhurt) = (0, 0);
+        for at in (0..=used).step_by((used / 60).max(1)) {
+            let copy = tempfile::tempdir().unwrap();
+            copy_dir(dir.path(), copy.path());
+            let mut bad = good.clone();
+            bad[at] ^= 0xff;
+            fs::write(copy.path().join("log/db"), bad).unwrap();
+            match SledStore::open(copy.path()) {
+                Err(e) => {
+                    assert!(e.to_string().contains("join` again"), "{e}");
+                    refused += 1;
+                }
+                Ok(store) => {
+                    assert_eq!(store.read(0..u64::MAX).unwrap().len(), 40, "byte {at} of {used}");
+                    unhurt += 1;
+                }
+            }
+        }
+        assert!(refused > 10, "{refused} refused, {unhurt} unhurt");
+    }
+
+    fn copy_dir(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                fs::create_dir_all(&target).unwrap();
+                copy_dir(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_truncated_and_a_purged_log_open_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |store: &SledStore, batch: Batch| {
+            let (tx, rx) = mpsc::channel();
+            store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
+            rx.recv().unwrap().unwrap();
+        };
+        let entries = |r: Range<u64>| r.map(|i| (i, vec![1])).collect();
+        let store = SledStore::open(dir.path()).unwrap();
+        put(&store, Batch { put: entries(0..20), ..Batch::default() });
+        put(&store, Batch { remove: Some(12..u64::MAX), ..Batch::default() });
+        drop(store);
+        let store = SledStore::open(dir.path()).unwrap();
+        assert_eq!(store.read(0..u64::MAX).unwrap().len(), 12);
+        put(&store, Batch { remove: Some(0..12), ..Batch::default() });
+        drop(store);
+        assert_eq!(SledStore::open(dir.path()).unwrap().last().unwrap(), None);
     }
 
     #[test]
