@@ -6,7 +6,7 @@
 //! ```
 
 use crate::proxy::Gate;
-use crate::world::{Addresses, Intercepted};
+use crate::world::{Addresses, Intercepted, Release};
 use ha_core::model::VirtualIp;
 use ha_core::time::Instant;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Addresses for BoundAddresses {
         self.gate.open(until);
     }
 
-    fn release(&self, done: Box<dyn FnOnce() + Send>) {
+    fn release(&self, _: Release, done: Box<dyn FnOnce() + Send>) {
         // The kernel lets one process at a time bind an address and port: that is the fence here.
         self.gate.close();
         done();
@@ -48,7 +48,7 @@ pub use kernel::KernelAddresses;
 
 #[cfg(target_os = "linux")]
 mod kernel {
-    use super::{Addresses, Arc, Gate, Instant, Intercepted, VirtualIp};
+    use super::{Addresses, Arc, Gate, Instant, Intercepted, Release, VirtualIp};
     use crate::vip::{Intercept, Kernel, Vip};
     use std::collections::BTreeMap;
     use std::net::IpAddr;
@@ -210,14 +210,18 @@ mod kernel {
             }
         }
 
-        fn release(&self, done: Box<dyn FnOnce() + Send>) {
+        fn release(&self, why: Release, done: Box<dyn FnOnce() + Send>) {
             self.gate.close();
-            self.kernel.release(Box::new(move |result| {
+            let done: crate::vip::Done = Box::new(move |result| {
                 if let Err(error) = result {
                     tracing::warn!(%error, "the virtual IP could not be dropped cleanly; its lease runs out in the kernel");
                 }
                 done();
-            }));
+            });
+            match why {
+                Release::Handover => self.kernel.release_for_handover(done),
+                Release::Ended => self.kernel.release(done),
+            }
         }
 
         fn announce(&self) {

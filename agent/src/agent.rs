@@ -22,7 +22,7 @@ use crate::identity::Identity;
 use crate::peers::PeerService;
 use crate::proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use crate::world::real::{RealWorld, boot_now, wall_now};
-use crate::world::{Addresses, World, wire};
+use crate::world::{Addresses, Release, World, wire};
 use ha_core::controller::{Event, HandoverReason, LOG_STALL_MAX, Settings as ControllerSettings};
 use ha_core::model::{Member, PROXY_PORT};
 use report::Reporter;
@@ -36,6 +36,8 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long leadership may take to move when the agent stops.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(3);
+/// How long a holder that stops passes clients' first packets on to the next.
+const PASS_ON: Duration = Duration::from_millis(300);
 /// What is left for everything else when the agent stops.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 /// What is left between lease and promise for drift, in parts of their difference: nine tenths may be used.
@@ -230,7 +232,7 @@ impl Hands {
     /// Drops the addresses and waits until they are away, within the bound.
     async fn drop_now(&self) {
         let (done, away) = tokio::sync::oneshot::channel();
-        self.addresses.release(Box::new(move || done.send(()).unwrap_or(())));
+        self.addresses.release(Release::Ended, Box::new(move || done.send(()).unwrap_or(())));
         tokio::time::timeout(STOP_WITHIN, away).await.ok();
     }
 }
@@ -271,4 +273,6 @@ async fn hand_over<W: World>(driver: &DriverHandle, consensus: &Consensus<W>, wo
     while world.now() < deadline && consensus.news().leader == Some(consensus.me()) {
         world.sleep(Duration::from_millis(5)).await;
     }
+    // Neighbours learn of the new holder in a moment; until then their first packets are passed on.
+    world.sleep(PASS_ON).await;
 }

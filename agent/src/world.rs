@@ -87,11 +87,20 @@ pub trait Addresses: Send + Sync + 'static {
     /// `first_ever`: no node of this cluster has held before, so a machine that answers is foreign.
     fn hold(&self, until: Instant, first_ever: bool);
     /// Drop now; `done` is called when this node no longer answers for them.
-    fn release(&self, done: Box<dyn FnOnce() + Send>);
+    fn release(&self, why: Release, done: Box<dyn FnOnce() + Send>);
     /// Tell the neighbours again.
     fn announce(&self);
     /// What enforces the lease beside the agent, in words.
     fn fence(&self) -> String;
+}
+
+/// Why the addresses are released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Another node takes over at once: clients' first packets that still come here are passed on to it.
+    Handover,
+    /// The right to hold has ended.
+    Ended,
 }
 
 /// Ports of one virtual IP that the proxy accepts on.

@@ -148,7 +148,13 @@ impl StickIndex {
 
 impl Serialize for StickIndex {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(self.table.iter())
+        use serde::ser::SerializeSeq;
+        // Compact formats ask for the length first.
+        let mut entries = s.serialize_seq(Some(self.table.len()))?;
+        for entry in self.table.iter() {
+            entries.serialize_element(&entry)?;
+        }
+        entries.end()
     }
 }
 

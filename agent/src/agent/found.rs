@@ -6,7 +6,7 @@ use crate::consensus::sled_store::SledStore;
 use crate::consensus::{Consensus, Settings};
 use crate::identity::Identity;
 use crate::world::real::{RealWorld, boot_now};
-use crate::world::{Addresses, Intercepted, World, wire};
+use crate::world::{Addresses, Intercepted, Release, World, wire};
 use ha_core::command::{Command, Stamped};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing, VirtualIp};
@@ -137,7 +137,7 @@ struct NoAddresses;
 impl Addresses for NoAddresses {
     fn configure(&self, _: &[VirtualIp], _: &[Intercepted]) {}
     fn hold(&self, _: Instant, _: bool) {}
-    fn release(&self, done: Box<dyn FnOnce() + Send>) {
+    fn release(&self, _: Release, done: Box<dyn FnOnce() + Send>) {
         done();
     }
     fn announce(&self) {}

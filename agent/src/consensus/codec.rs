@@ -39,6 +39,29 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 mod tests {
     use super::*;
 
+    /// The whole state, bindings included, as a snapshot carries it.
+    #[test]
+    fn a_state_with_bindings_survives() {
+        use ha_core::command::{Command, Stamped};
+        use ha_core::id::ServerId;
+        use ha_core::state::ClusterState;
+        use ha_core::stick::{StickEntry, StickKey};
+        use ha_core::time::Timestamp;
+        let mut state = ClusterState::default();
+        let config = ha_core::model::ClusterConfig { bindings_max: 1000, ..Default::default() };
+        let at = Timestamp(1);
+        let mut apply = |command| state.apply(&Stamped { at, by: "me".into(), command }).unwrap();
+        apply(Command::Configure { config, text: "x = 1".into(), expect: None });
+        let expire = std::time::Duration::from_secs(60);
+        let bind = |n: u32| {
+            let entry = StickEntry { server: ServerId(n), host: [10, 0, 0, 1].into(), bound_at: at, used_at: at, expire };
+            (StickKey { group: "g".into(), client: std::net::IpAddr::V4((0x0a00_0000 + n).into()) }, entry)
+        };
+        apply(Command::Bind((0..500).map(bind).collect()));
+        assert_eq!(state.stick.table().len(), 500);
+        assert_eq!(decode::<ClusterState>(&encode(&state).unwrap()).unwrap(), state);
+    }
+
     #[test]
     fn a_record_survives_and_any_other_bytes_are_an_error() {
         let bytes = encode(&(7u64, "seven".to_owned())).unwrap();

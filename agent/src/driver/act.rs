@@ -3,7 +3,7 @@
 use super::DriverHandle;
 use crate::consensus::codec::{decode, encode};
 use crate::consensus::{Consensus, LeaseReply};
-use crate::world::{Addresses, Call, Intercepted, World};
+use crate::world::{Addresses, Call, Intercepted, Release, World};
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, DropReason, Event, NodeReport};
 use ha_core::id::NodeId;
@@ -99,7 +99,8 @@ impl<W: World> Actor<'_, W> {
             tracing::info!(?why, "the virtual IP is dropped");
         }
         let handle = self.handle.clone();
-        self.world.addresses().release(Box::new(move || handle.tell(Event::Dropped)));
+        let release = if why == DropReason::Handover { Release::Handover } else { Release::Ended };
+        self.world.addresses().release(release, Box::new(move || handle.tell(Event::Dropped)));
     }
 
     fn propose(&self, command: Command) {

@@ -22,6 +22,8 @@ use super::types::{ActiveFence, Done, VipError, VipEvent};
 
 /// Several refreshes fit into the second that an address lives.
 const TICK: Duration = Duration::from_millis(200);
+/// The longest that announcing waits for the kernel to take packets in; measured: below 1 ms.
+const SETTLE: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(1);
 /// The longest that the kernel keeps an address of one second: it lets the timer be late by up to
 /// a quarter of a second to share a wake-up with others (`ADDRCONF_TIMER_FUZZ`).
@@ -92,7 +94,7 @@ impl Keeper {
             self.shared.fail(format!("looking at the kernel's addresses: {error}"));
         }
         let due = self.timetable.is_some_and(|t| t.due() <= boot_now());
-        if due || (announce_now && self.timetable.is_some()) {
+        if (due || (announce_now && self.timetable.is_some())) && self.is_settled(&plan) {
             self.announce(&plan);
         }
     }
@@ -126,6 +128,15 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Whether what would be announced now is answered for, too: who hears it asks at once.
+    fn is_settled(&mut self, plan: &Plan) -> bool {
+        if self.timetable.is_none_or(|t| t.age(boot_now()) >= SETTLE) {
+            return true;
+        }
+        let mut added = plan.placed.iter().filter(|p| p.address.is_ipv6() && self.present.contains(&(p.index, p.address)));
+        added.all(|p| addresses::is_local(&mut self.netlink, p.address).unwrap_or(false))
     }
 
     /// Whether an address that is given its second now is gone in time.

@@ -14,6 +14,9 @@ use super::wire::{Message, attributes};
 pub(super) const RTM_NEWADDR: u16 = 20;
 pub(super) const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
+const RTM_GETROUTE: u16 = 26;
+const RTA_DST: u16 = 1;
+const RTN_LOCAL: u8 = 2;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_CACHEINFO: u16 = 6;
@@ -74,6 +77,15 @@ pub(super) fn put(netlink: &mut Netlink, index: u32, address: IpAddr, life: Life
         out.put(IFA_CACHEINFO, &cache);
         out.put(IFA_PROTO, &[mark]);
     })
+}
+
+/// Whether the kernel takes packets for the address in. IPv6 addresses are added in two steps, of
+/// which the second, their route, comes a little after the acknowledgement.
+pub(super) fn is_local(netlink: &mut Netlink, address: IpAddr) -> io::Result<bool> {
+    let mut route = [0; 12];
+    route[..2].copy_from_slice(&head(0, address)[..2]);
+    let found = netlink.get(RTM_GETROUTE, &route, |out| with_bytes(address, |bytes| out.put(RTA_DST, bytes)), |m| m.payload.get(7).copied())?;
+    Ok(found == Some(RTN_LOCAL))
 }
 
 /// Deletes the address; one that is not there is a success.

@@ -26,6 +26,11 @@ impl Timetable {
         Self { claimed: now, due: now }
     }
 
+    /// How long the hold has lasted.
+    pub(super) fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.claimed)
+    }
+
     /// When the next announcement is due.
     pub(super) fn due(&self) -> Duration {
         self.due

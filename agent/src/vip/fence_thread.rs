@@ -5,6 +5,7 @@
 //!                  in time ─> claim what is not alive (20 ms), renew all until `until`
 //!                             └─ took long? shorter again, or removed
 //!  release ──────> remove, then the address thread
+//!                  └─ for a handover: parking begins right before; a hold ends it
 //! ```
 //!
 //! Why an element never outlives its lease:
@@ -34,6 +35,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Orders {
     pub(super) until: Option<Duration>,
     pub(super) releases: Vec<Done>,
+    /// The first of the releases is for a handover.
+    pub(super) handover: bool,
     pub(super) members: BTreeSet<IpAddr>,
     /// Counts changes; `done` follows.
     pub(super) asked: u64,
@@ -44,7 +47,9 @@ pub(super) struct Orders {
 pub(super) fn run(shared: &Arc<Shared>, elements: Option<Elements>) {
     let mut fence = Fence { shared: shared.clone(), elements, alive: BTreeSet::new(), seen: None };
     while !shared.is_stopping() {
-        let order = shared.lease.wait(IDLE, |o| (o.asked != o.done).then(|| Orders { releases: std::mem::take(&mut o.releases), members: o.members.clone(), ..*o }));
+        let order = shared.lease.wait(IDLE, |o| {
+            (o.asked != o.done).then(|| Orders { releases: std::mem::take(&mut o.releases), handover: std::mem::take(&mut o.handover), members: o.members.clone(), ..*o })
+        });
         if let Some(order) = order {
             let asked = order.asked;
             fence.carry_out(order);
@@ -75,6 +80,9 @@ struct Fence {
 impl Fence {
     fn carry_out(&mut self, order: Orders) {
         if !order.releases.is_empty() {
+            if order.handover && order.until.is_none() {
+                self.park();
+            }
             self.remove();
             self.pass_on(None, order.releases);
         }
@@ -87,6 +95,17 @@ impl Fence {
         }
     }
 
+    /// Keeps connection attempts for the next holder, unless the lease has run out already.
+    fn park(&self) {
+        let held = self.shared.address.change(|o| o.held.is_some_and(|until| until > boot_now()));
+        if !held {
+            return;
+        }
+        if let Err(error) = self.shared.parking.begin(self.shared.plan()) {
+            self.shared.fail(format!("listening for connection attempts: {error}"));
+        }
+    }
+
     fn hold(&mut self, until: Duration, members: &BTreeSet<IpAddr>) {
         let is_new = self.seen.replace(until) != Some(until);
         let late = boot_now().checked_sub(until);
@@ -96,6 +115,7 @@ impl Fence {
             }
             return;
         }
+        self.shared.parking.end();
         match self.renew(until, members) {
             Renewal::Sent => self.pass_on(Some(until), Vec::new()),
             Renewal::NotSent => {}

@@ -1,12 +1,14 @@
-//! Ethernet frames of ARP and neighbour discovery: built, and read without trust. Pure.
+//! Ethernet frames of ARP, neighbour discovery and TCP's opening: built, and read without trust. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 pub(super) type Mac = [u8; 6];
 
 const BROADCAST: Mac = [0xff; 6];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
+const TCP: u8 = 6;
 const ICMPV6: u8 = 58;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
@@ -18,6 +20,14 @@ const TARGET_LINK_ADDRESS: u8 = 2;
 pub(super) struct Claim {
     pub(super) address: IpAddr,
     pub(super) mac: Mac,
+}
+
+/// Somebody's wish to connect: a TCP SYN without ACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Syn {
+    pub(super) from: IpAddr,
+    pub(super) to: IpAddr,
+    pub(super) from_mac: Mac,
 }
 
 /// The frames that tell all neighbours that `address` is at `mac`.
@@ -63,6 +73,62 @@ pub(super) fn read_advertisement(frame: &[u8]) -> Option<Claim> {
     let option = frame.get(78..86).filter(|o| o[0] == TARGET_LINK_ADDRESS && o[1] == 1);
     let mac = option.map_or(&frame[6..12], |o| &o[2..8]);
     Some(Claim { address: IpAddr::V6(Ipv6Addr::from(*target)), mac: *mac.first_chunk()? })
+}
+
+/// Reads a SYN. One that is in fragments, or behind IPv6 extension headers, is none.
+pub(super) fn read_syn(frame: &[u8]) -> Option<Syn> {
+    let segment = find_segment(frame)?;
+    let (from, to) = match *frame.get(segment.addresses)? {
+        [a, b, c, d, e, f, g, h] => (IpAddr::from([a, b, c, d]), IpAddr::from([e, f, g, h])),
+        ref both => (IpAddr::from(*both.first_chunk::<16>()?), IpAddr::from(*both.last_chunk::<16>()?)),
+    };
+    let flags = *frame.get(segment.tcp)?.get(13)?;
+    // SYN, and neither FIN, RST nor ACK; ECN's two flags may be there.
+    (flags & 0x17 == 0x02).then_some(Syn { from, to, from_mac: *frame.get(6..12)?.first_chunk()? })
+}
+
+/// The same packet in a frame to `mac`, from the hardware address that it came to.
+///
+/// A sender on the same machine leaves the TCP checksum to the network card, so that only the
+/// addresses are in the sum; then it is completed. A wrong sum stays wrong.
+pub(super) fn forwarded(frame: &[u8], mac: Mac) -> Option<Vec<u8>> {
+    let Segment { addresses, tcp } = find_segment(frame)?;
+    let mut frame = frame.to_vec();
+    frame.copy_within(..6, 6);
+    frame[..6].copy_from_slice(&mac);
+    let length = u16::try_from(tcp.len()).ok()?.to_be_bytes();
+    let pseudo = [frame.get(addresses)?, &length, &[0, TCP]].concat();
+    let segment = frame.get_mut(tcp)?;
+    if segment.get(16..18)? == (!checksum(pseudo.iter())).to_be_bytes() {
+        segment[16..18].fill(0);
+        let sum = checksum(pseudo.iter().chain(&*segment));
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    }
+    Some(frame)
+}
+
+/// Where things are in a frame with a whole TCP segment.
+struct Segment {
+    /// Source and destination of the packet, next to each other.
+    addresses: Range<usize>,
+    tcp: Range<usize>,
+}
+
+fn find_segment(frame: &[u8]) -> Option<Segment> {
+    let number = |at: usize| frame.get(at..at + 2).map(|n| usize::from(u16::from_be_bytes([n[0], n[1]])));
+    let byte = |at: usize| frame.get(at).copied();
+    let found = match (number(12)?, byte(14)? >> 4) {
+        (0x0800, 4) => {
+            let head = usize::from(byte(14)? & 15) * 4;
+            let is_fragment = number(20)? & 0x3fff != 0;
+            let fits = byte(23)? == TCP && !is_fragment && head >= 20;
+            fits.then_some(Segment { addresses: 26..34, tcp: 14 + head..14 + number(16)? })
+        }
+        (0x86dd, 6) => (byte(20)? == TCP).then_some(Segment { addresses: 22..54, tcp: 54..54 + number(18)? }),
+        _ => None,
+    };
+    // A TCP header without options has 20 bytes.
+    found.filter(|s| frame.get(s.tcp.clone()).is_some_and(|tcp| tcp.len() >= 20))
 }
 
 fn arp(operation: u8, mac: Mac, sender: Ipv4Addr, target_mac: Mac, target: Ipv4Addr) -> [u8; 42] {
@@ -138,8 +204,66 @@ mod tests {
         }
     }
 
+    /// A SYN as a sender on the same machine leaves it: only the addresses are summed.
+    fn syn(from: &str, to: &str, flags: u8) -> Vec<u8> {
+        let (from, to): (IpAddr, IpAddr) = (from.parse().expect("a literal"), to.parse().expect("a literal"));
+        let mut tcp = [0x9c, 0x40, 0x13, 0x9e, 1, 2, 3, 4, 0, 0, 0, 0, 0x50, flags, 0xfa, 0xf0, 0, 0, 0, 0];
+        let (mut packet, addresses) = match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => (vec![8, 0, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, TCP, 0, 0], [from.octets(), to.octets()].concat()),
+            (IpAddr::V6(from), IpAddr::V6(to)) => (vec![0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, TCP, 64], [from.octets(), to.octets()].concat()),
+            _ => panic!("one family"),
+        };
+        let sum = !checksum(addresses.iter().chain(&[0, 20, 0, TCP]));
+        tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+        packet.extend([addresses, tcp.to_vec()].concat());
+        [&MAC[..], &[2, 0, 0, 0, 0, 7], &packet].concat()
+    }
+
+    const SYNS: [(&str, &str); 2] = [("10.0.0.3", "10.0.0.100"), ("fd00::3", "fd00::64")];
+
+    #[test]
+    fn only_a_syn_is_a_syn() {
+        for (from, to) in SYNS {
+            let read = Syn { from: from.parse().expect("a literal"), to: to.parse().expect("a literal"), from_mac: [2, 0, 0, 0, 0, 7] };
+            for (flags, is_syn) in [(0x02, true), (0xc2, true), (0x12, false), (0x10, false), (0x03, false), (0x06, false), (0, false)] {
+                assert_eq!(read_syn(&syn(from, to, flags)), is_syn.then_some(read), "{flags:#x}");
+            }
+        }
+        let whole = syn("10.0.0.3", "10.0.0.100", 2);
+        for (at, value, why) in [(20, 0x20, "more fragments"), (21, 1, "a later fragment"), (23, 17, "UDP"), (14, 0x44, "no header"), (14, 0x65, "version"), (17, 200, "too short")]
+        {
+            let mut frame = whole.clone();
+            frame[at] = value;
+            assert_eq!(read_syn(&frame), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_forwarded_frame_is_the_same_packet_with_a_right_checksum() {
+        let to_mac = [2, 0, 0, 0, 0, 5];
+        for (from, to) in SYNS {
+            let frame = syn(from, to, 2);
+            let sent = forwarded(&frame, to_mac).expect("a SYN");
+            assert_eq!((&sent[..6], &sent[6..12]), (&to_mac[..], &MAC[..]));
+            let field = frame.len() - 4..frame.len() - 2;
+            assert_eq!((&sent[12..field.start], &sent[field.end..]), (&frame[12..field.start], &frame[field.end..]));
+            let addresses = frame.len() - 20 - if from.contains(':') { 32 } else { 8 };
+            assert_eq!(checksum(sent[addresses..].iter().chain(&[0, 20, 0, TCP])), 0, "right");
+            assert_eq!(forwarded(&sent, to_mac).expect("a SYN")[12..], sent[12..], "a right sum stays");
+            let mut wrong = frame.clone();
+            wrong[field.start] ^= 1;
+            assert_eq!(forwarded(&wrong, to_mac).expect("a SYN")[12..], wrong[12..], "a wrong sum stays");
+        }
+    }
+
     #[test]
     fn torn_frames_are_nothing() {
+        for (from, to) in SYNS {
+            let frame = syn(from, to, 2);
+            for cut in 0..frame.len() {
+                assert_eq!((read_syn(&frame[..cut]), forwarded(&frame[..cut], MAC)), (None, None));
+            }
+        }
         for address in ["10.0.0.100", "fd00::64"] {
             for frame in announcements(address.parse().expect("a literal"), MAC) {
                 for cut in 0..frame.len() {

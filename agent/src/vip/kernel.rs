@@ -15,13 +15,14 @@ use super::clock::boot_now;
 use super::elements::Elements;
 use super::netlink::Netlink;
 use super::packet::{Hears, PacketSocket};
+use super::parking::Parking;
 use super::place::{Plan, place};
 use super::shared::Shared;
 use super::tables_thread::{Request, Wanted};
 use super::trial::choose_fence;
 use super::types::{ActiveFence, Done, Intercept, Vip, VipError, VipEvent, VipSettings};
 use super::watch_thread::{Ears, judge_carrier, news_socket};
-use super::{address_thread, cleanup, fence_thread, links, probe, tables_thread, watch_thread};
+use super::{address_thread, cleanup, fence_thread, links, parking, probe, tables_thread, watch_thread};
 
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Two runs of `nft` at their bound, and a little.
@@ -62,14 +63,16 @@ impl Kernel {
             advertisements: packet(Hears::Advertisements).ok(),
             stop: stopped,
         };
+        let (desk, bell) = Parking::new().map_err(VipError::kernel("open a socket pair"))?;
         let (for_addresses, for_tables, sender) = (route()?, route()?, packet(Hears::Nothing)?);
-        let shared = Arc::new(Shared::new(settings, fence, events));
+        let shared = Arc::new(Shared::new(settings, fence, events, desk));
         shared.set_plan(first_plan(&shared.settings, &mut route()?)?);
         judge_carrier(&shared, &shared.plan().interfaces());
         let mut kernel = Kernel { shared, threads: Vec::new(), stop: Some(stop) };
         kernel.spawn("ha-fence", move |s| fence_thread::run(s, elements))?;
         kernel.spawn("ha-address", move |s| address_thread::run(s, for_addresses, sender))?;
         kernel.spawn(TABLES, move |s| tables_thread::run(s, netfilter, for_tables, features))?;
+        kernel.spawn("ha-parking", move |s| parking::run(s, bell))?;
         kernel.spawn("ha-watch", move |s| watch_thread::run(s, ears))?;
         Ok(kernel)
     }
@@ -119,8 +122,23 @@ impl Kernel {
     /// Drop the addresses now: fence first, then the addresses. Never waits; `done` is called
     /// from a thread of this module when the kernel no longer answers (typically within 1 ms).
     pub fn release(&self, done: Done) {
+        self.give_up(false, done);
+    }
+
+    /// As `release`, for another node that will hold the addresses next: connection attempts that
+    /// still come to this one are kept for up to 500 ms, and until 1 s after the release sent on
+    /// to the node that announces the address. Once this node holds again, at `shutdown`, and
+    /// where nothing was held any more, nothing is sent on. A plain `release` afterwards changes
+    /// nothing. To be of use, keep this handle for as long.
+    pub fn release_for_handover(&self, done: Done) {
+        self.give_up(true, done);
+    }
+
+    fn give_up(&self, for_handover: bool, done: Done) {
         self.shared.lease.change(|o| {
             o.until = None;
+            // Of two the first one drops the addresses.
+            o.handover |= for_handover && o.releases.is_empty();
             o.releases.push(done);
             o.asked += 1;
         });
@@ -171,6 +189,8 @@ impl Drop for Kernel {
         // addresses however it is ended, so the order among them does not matter.
         self.shared.lease.change(|o| o.asked += 1);
         self.shared.address.change(|o| o.asked += 1);
+        self.shared.parking.end();
+        self.shared.parking.ring();
         self.stop = None;
         let end = boot_now() + SHUTDOWN;
         let tables = self.threads.iter().position(|t| t.thread().name() == Some(TABLES));

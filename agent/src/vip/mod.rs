@@ -11,6 +11,8 @@
 //!                        │ lost table     ▲ plan, carrier, foreign claim
 //!                        ▼                │
 //!  configure ───────> ha-tables       ha-watch <── kernel's link, address, ARP and ND news
+//!                                        │ foreign claim
+//!  release for a handover ──────────> ha-parking ──> clients' SYNs to the next holder
 //! ```
 //!
 //! | thread | owns | never waits for |
@@ -19,6 +21,7 @@
 //! | `ha-address` | the addresses and their announcements | the `nft` program |
 //! | `ha-tables` | the tables, their rules, which address goes on which interface | |
 //! | `ha-watch` | carrier, address events, other machines' claims | |
+//! | `ha-parking` | connection attempts while an address is handed over | anybody |
 //!
 //! One agent per network namespace: the tables have fixed names.
 #![cfg(target_os = "linux")]
@@ -37,6 +40,7 @@ mod links;
 mod netlink;
 mod nft;
 mod packet;
+mod parking;
 mod place;
 mod probe;
 mod ruleset;

@@ -91,19 +91,25 @@ impl Netlink {
     /// what the caller keeps.
     pub(super) fn dump<T>(&mut self, kind: u16, head: &[u8], fill: impl Fn(&mut Messages), read: impl Fn(Message<'_>) -> Option<T>) -> io::Result<Vec<T>> {
         for _ in 0..DUMP_TRIES {
-            if let Some(found) = self.dump_once(kind, head, &fill, &read)? {
+            if let Some(found) = self.ask(NLM_F_DUMP, kind, head, &fill, &read)? {
                 return Ok(found);
             }
         }
         Err(io::ErrorKind::Interrupted.into())
     }
 
-    fn dump_once<T>(&mut self, kind: u16, head: &[u8], fill: &impl Fn(&mut Messages), read: &impl Fn(Message<'_>) -> Option<T>) -> io::Result<Option<Vec<T>>> {
+    /// Asks for one thing.
+    pub(super) fn get<T>(&mut self, kind: u16, head: &[u8], fill: impl Fn(&mut Messages), read: impl Fn(Message<'_>) -> Option<T>) -> io::Result<Option<T>> {
+        let found = self.ask(NLM_F_ACK, kind, head, &fill, &read)?;
+        Ok(found.into_iter().flatten().next())
+    }
+
+    fn ask<T>(&mut self, flags: u16, kind: u16, head: &[u8], fill: &impl Fn(&mut Messages), read: &impl Fn(Message<'_>) -> Option<T>) -> io::Result<Option<Vec<T>>> {
         self.drain();
         self.out.clear();
         let sequence = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);
-        self.out.begin(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, head);
+        self.out.begin(kind, NLM_F_REQUEST | flags, sequence, head);
         fill(&mut self.out);
         self.out.end();
         self.socket.send(self.out.bytes(), 0)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
 use super::clock::boot_now;
+use super::parking::Parking;
 use super::place::Plan;
 use super::types::{ActiveFence, VipEvent, VipSettings};
 
@@ -59,6 +60,7 @@ pub(super) struct Shared {
     pub(super) lease: Desk<super::fence_thread::Orders>,
     pub(super) address: Desk<super::address_thread::Orders>,
     pub(super) tables: Desk<super::tables_thread::Orders>,
+    pub(super) parking: Parking,
     pub(super) plan: Mutex<Arc<Plan>>,
     pub(super) carrier: AtomicBool,
     pub(super) stopping: AtomicBool,
@@ -67,13 +69,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(settings: VipSettings, fence: ActiveFence, events: Sender<VipEvent>) -> Self {
+    pub(super) fn new(settings: VipSettings, fence: ActiveFence, events: Sender<VipEvent>, parking: Parking) -> Self {
         Self {
             settings,
             fence,
             lease: Desk::default(),
             address: Desk::default(),
             tables: Desk::default(),
+            parking,
             plan: Mutex::default(),
             carrier: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

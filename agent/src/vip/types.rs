@@ -97,17 +97,41 @@ pub struct Intercept {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VipEvent {
     /// An interface of ours got or lost its carrier.
-    Carrier { interface: String, up: bool },
+    Carrier {
+        /// Its name.
+        interface: String,
+        /// Whether the carrier is there now.
+        up: bool,
+    },
     /// Another machine claimed an address that is held here; at most once a second per address.
-    ForeignClaim { address: IpAddr, mac: [u8; 6] },
+    ForeignClaim {
+        /// The virtual IP.
+        address: IpAddr,
+        /// Hardware address that the other machine gave.
+        mac: [u8; 6],
+    },
     /// A held address had vanished from its interface.
-    AddressGone { address: IpAddr, interface: String },
+    AddressGone {
+        /// The virtual IP.
+        address: IpAddr,
+        /// Where it was missed.
+        interface: String,
+    },
     /// Something that was lost is back.
-    Mended { what: String },
+    Mended {
+        /// What it was, for a log.
+        what: String,
+    },
     /// A renewal was not sent (or was taken back) because its instant had passed by this much.
-    FenceLate { by: Duration },
+    FenceLate {
+        /// How late it was, or how long it took.
+        by: Duration,
+    },
     /// Something could not be done; it is tried again. The same words at most every 5 s.
-    Failed { what: String },
+    Failed {
+        /// What was tried and why it failed, for a log.
+        what: String,
+    },
 }
 
 /// Called once, from a thread of this module; must not block.
@@ -119,7 +143,9 @@ pub enum VipError {
     /// A call to the kernel failed.
     #[error("{what}: {source}")]
     Kernel {
+        /// What was being done.
         what: &'static str,
+        /// The kernel's answer.
         #[source]
         source: io::Error,
     },
@@ -131,7 +157,12 @@ pub enum VipError {
     FenceUnavailable(String),
     /// No interface for this address (yet); it is looked for again every second.
     #[error("no interface for the virtual IP {address}: {reason}")]
-    NoInterface { address: IpAddr, reason: String },
+    NoInterface {
+        /// The virtual IP.
+        address: IpAddr,
+        /// What was looked for.
+        reason: String,
+    },
     /// The configuration contradicts itself.
     #[error("{0}")]
     Invalid(String),

@@ -82,7 +82,7 @@ pub(super) fn run(shared: &Arc<Shared>, ears: Ears) {
     }
 }
 
-fn poll_in(fd: libc::c_int) -> libc::pollfd {
+pub(super) fn poll_in(fd: libc::c_int) -> libc::pollfd {
     libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
 }
 
@@ -177,7 +177,11 @@ impl Watch {
         let now = boot_now();
         let ours = self.shared.plan().find(address).is_some_and(|p| p.index == index);
         let foreign = !self.links.iter().any(|l| l.mac == Some(mac));
-        if !ours || !foreign || !self.is_held(now) {
+        if !ours || !foreign {
+            return;
+        }
+        self.shared.parking.claimed(address, mac);
+        if !self.is_held(now) {
             return;
         }
         if self.claims.get(&address).is_some_and(|at| now < *at + CLAIM_EVERY) {

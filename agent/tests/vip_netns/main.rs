@@ -9,3 +9,4 @@ mod tools;
 mod fence;
 mod intercept;
 mod life;
+mod parking;

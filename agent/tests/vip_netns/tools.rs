@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ha_agent::vip::{FenceMode, Intercept, Kernel, Vip, VipEvent, VipSettings, boot_now};
+use ha_agent::vip::{Done, FenceMode, Intercept, Kernel, Vip, VipEvent, VipSettings, boot_now};
 use tokio::sync::mpsc::Receiver;
 
 use crate::net::{Net, ip};
@@ -108,11 +108,20 @@ impl Holder {
 
     /// Stops renewing, releases, waits; how long the release took.
     pub fn release(&self) -> Duration {
+        self.release_by(Kernel::release)
+    }
+
+    /// As `release`, for the next holder.
+    pub fn hand_over(&self) -> Duration {
+        self.release_by(Kernel::release_for_handover)
+    }
+
+    fn release_by(&self, release: fn(&Kernel, Done)) -> Duration {
         self.renew(false);
         sleep(60);
         let (sender, receiver) = std::sync::mpsc::channel();
         let start = boot_now();
-        self.kernel.release(Box::new(move |r| sender.send((r.is_ok(), boot_now())).expect("heard")));
+        release(&self.kernel, Box::new(move |r| sender.send((r.is_ok(), boot_now())).expect("heard")));
         let (ok, end) = receiver.recv_timeout(ms(1000)).expect("released");
         assert!(ok);
         end - start
@@ -282,7 +291,7 @@ fn note(came: Duration, last: &AtomicU64, gap: &AtomicU64) {
     }
 }
 
-fn socket(family: i32, kind: i32, protocol: i32) -> OwnedFd {
+pub fn socket(family: i32, kind: i32, protocol: i32) -> OwnedFd {
     // SAFETY: plain values; checked; nobody else has the descriptor.
     unsafe {
         let fd = libc::socket(family, kind | libc::SOCK_NONBLOCK, protocol);
