@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::client::{Gap, GapClient, History};
+use crate::client::{Gap, GapClient, History, Outcome};
 use crate::cluster::{Cluster, Plan};
 use crate::observer::{Observer, Report};
 use crate::system::System;
@@ -117,6 +117,15 @@ impl Seen {
     #[track_caller]
     pub fn assert_nothing_failed(&self) -> &Seen {
         assert!(self.history.failures().is_empty(), "connections failed: {}", self.history);
+        self
+    }
+
+    /// Not one connect failed. Sessions that were open at the instant of a move are told by a reset: a few each.
+    #[track_caller]
+    pub fn assert_no_connect_failed(&self, moves: usize) -> &Seen {
+        let failures = self.history.failures();
+        let reset = failures.get(&Outcome::Reset).copied().unwrap_or(0);
+        assert!(reset == failures.values().sum::<usize>() && reset <= 3 * moves, "connects failed: {}", self.history);
         self
     }
 }

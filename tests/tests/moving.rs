@@ -22,7 +22,7 @@ fn a_graceful_move_fails_no_connection() {
     let (new, gap) = run.taken_over(old, at);
     println!("node-{old} -> node-{new}: gap {:?}, stall {:?}", gap.gap, gap.stall);
     assert_gap(&gap, PROMISED, &run.client.history());
-    run.finish().assert_changes_of_hand(1).assert_nothing_failed();
+    run.finish().assert_changes_of_hand(1).assert_no_connect_failed(1);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn the_address_moves_to_the_node_that_was_named_and_back() {
         });
         run.served_again();
     }
-    run.finish().assert_changes_of_hand(3).assert_nothing_failed();
+    run.finish().assert_changes_of_hand(3).assert_no_connect_failed(3);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn stopping_the_agent_of_the_holder_hands_the_address_over_first() {
     run.cluster.stop_agent(old);
     let (_, gap) = run.taken_over(old, at);
     assert_gap(&gap, PROMISED, &run.client.history());
-    run.finish().assert_changes_of_hand(1).assert_nothing_failed();
+    run.finish().assert_changes_of_hand(1).assert_no_connect_failed(1);
 }
 
 #[test]
