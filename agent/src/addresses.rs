@@ -69,6 +69,7 @@ mod kernel {
         kernel: Arc<Kernel>,
         state: Arc<Mutex<State>>,
         orders: mpsc::SyncSender<Order>,
+        proxy_port: u16,
     }
 
     #[derive(Default)]
@@ -99,16 +100,16 @@ mod kernel {
     }
 
     impl KernelAddresses {
-        /// Over a started kernel side.
+        /// Over a started kernel side; traffic goes to the proxy's transparent listener on `proxy_port`.
         ///
         /// # Errors
         /// No thread could be started.
-        pub fn new(gate: Arc<Gate>, kernel: Arc<Kernel>) -> std::io::Result<Self> {
+        pub fn new(gate: Arc<Gate>, kernel: Arc<Kernel>, proxy_port: u16) -> std::io::Result<Self> {
             let state = Arc::new(Mutex::new(State { obstacle: "the virtual IPs are not configured yet".to_owned(), ..State::default() }));
             let (orders, inbox) = mpsc::sync_channel(QUEUE_MAX);
             let worker = Worker { kernel: kernel.clone(), state: state.clone(), vips: Vec::new(), intercepts: Vec::new() };
             std::thread::Builder::new().name("ha-configure".to_owned()).spawn(move || worker.run(&inbox))?;
-            Ok(KernelAddresses { gate, kernel, state, orders })
+            Ok(KernelAddresses { gate, kernel, state, orders, proxy_port })
         }
 
         /// Why this node cannot hold, if it cannot.
@@ -190,7 +191,7 @@ mod kernel {
             // One entry per address, also when no frontend uses it: it is guarded all the same.
             let mut by_address: BTreeMap<IpAddr, Intercept> = BTreeMap::new();
             for i in intercepted {
-                let entry = by_address.entry(i.address).or_insert_with(|| Intercept { address: i.address, ports: Vec::new(), to_port: i.to_port });
+                let entry = by_address.entry(i.address).or_insert_with(|| Intercept { address: i.address, ports: Vec::new(), to_port: self.proxy_port });
                 entry.ports.extend(i.ports.iter().map(|(first, last)| *first..=*last));
             }
             self.order(Order::Configure(vips, by_address.into_values().collect()));

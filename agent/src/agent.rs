@@ -24,7 +24,7 @@ use crate::proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
 use ha_core::controller::{Event, HandoverReason, LOG_STALL_MAX, Settings as ControllerSettings};
-use ha_core::model::{Member, PROXY_PORT};
+use ha_core::model::Member;
 use report::Reporter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,7 +176,7 @@ impl Hands {
             )
             .into());
         }
-        let addresses = Arc::new(crate::addresses::KernelAddresses::new(gate, Arc::new(kernel))?);
+        let addresses = Arc::new(crate::addresses::KernelAddresses::new(gate, Arc::new(kernel), config.proxy_port)?);
         Ok(Hands { addresses: addresses.clone(), kernel: Some(KernelHands { addresses, news: Arc::new(std::sync::Mutex::new(Some(news))) }) })
     }
 
@@ -246,7 +246,7 @@ fn proxy_settings(config: &AgentConfig) -> ProxySettings {
     ProxySettings {
         workers: if config.workers == 0 { cores } else { config.workers },
         reach: match config.vip {
-            VipMode::Kernel if config.role == ha_core::model::Role::Server => Reach::Transparent { port: PROXY_PORT },
+            VipMode::Kernel if config.role == ha_core::model::Role::Server => Reach::Transparent { port: config.proxy_port },
             _ => Reach::Bind,
         },
         sessions_max: config.sessions_max,

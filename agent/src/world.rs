@@ -110,6 +110,4 @@ pub struct Intercepted {
     pub address: IpAddr,
     /// Inclusive ranges.
     pub ports: Vec<(u16, u16)>,
-    /// The proxy's port on loopback.
-    pub to_port: u16,
 }

@@ -267,6 +267,10 @@ pub struct Controller {
     checks: Checks,
     drains: Drains,
     suspicion: Suspicion,
+    /// As the last view had them.
+    suspects: BTreeSet<ServerId>,
+    /// Voters that were silent at the last look.
+    silent: BTreeSet<NodeId>,
     previous_leader: Option<NodeId>,
     promote_asked: Option<(NodeId, Instant)>,
     preferred_since: Option<Instant>,
@@ -302,6 +306,8 @@ impl Controller {
             checks: Checks::default(),
             drains: Drains::default(),
             suspicion: Suspicion::default(),
+            suspects: BTreeSet::new(),
+            silent: BTreeSet::new(),
             previous_leader: None,
             promote_asked: None,
             preferred_since: None,
@@ -352,6 +358,7 @@ impl Controller {
             Event::MoveLeader { to, reason } => self.start_handover(now, to, reason, &mut actions),
         }
         self.regulate(now, wall, &mut actions);
+        self.note_silence(&mut actions);
         actions
     }
 

@@ -23,14 +23,10 @@ pub struct ClusterConfig {
     pub failback: Failback,
     /// How many client bindings are kept in all; the least recently used go first.
     pub bindings_max: u32,
-    /// The port where the TCP proxy of a node listens for intercepted traffic.
-    pub proxy_port: u16,
 }
 
 /// [`ClusterConfig::bindings_max`] when the file does not say.
 pub const BINDINGS_MAX: u32 = 100_000;
-/// [`ClusterConfig::proxy_port`] when the file does not say.
-pub const PROXY_PORT: u16 = 15_000;
 
 /// An address that moves between nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

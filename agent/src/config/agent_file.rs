@@ -49,7 +49,12 @@ pub struct AgentConfig {
     pub workers: usize,
     /// Sessions at once; 0: as many as file descriptors allow.
     pub sessions_max: usize,
+    /// Where the proxy listens on loopback for what the kernel sends it.
+    pub proxy_port: u16,
 }
+
+/// [`AgentConfig::proxy_port`] when the file does not say.
+const PROXY_PORT: u16 = 15_000;
 
 const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
 
@@ -104,6 +109,10 @@ impl AgentConfig {
         if workers > 256 {
             c.problem(raw.workers.as_ref().map_or(0, |w| w.span().start), "workers", workers, "use 0 (one per core) to 256");
         }
+        let proxy_port = raw.proxy_port.as_ref().map_or(PROXY_PORT, |p| *p.get_ref());
+        if proxy_port == 0 {
+            c.problem(raw.proxy_port.as_ref().map_or(0, |p| p.span().start), "proxy_port", 0, "use a free port, 1 to 65535");
+        }
         let config = listen.zip(address).map(|(listen, address)| AgentConfig {
             name: raw.name.into_inner(),
             data_dir: raw.data_dir.into_inner(),
@@ -114,6 +123,7 @@ impl AgentConfig {
             fence,
             role,
             workers,
+            proxy_port,
             sessions_max: raw.sessions_max.map_or(0, |s| s.into_inner() as usize),
         });
         c.finish(config)

@@ -5,7 +5,7 @@ use super::raw::{RawBackend, RawCheck, RawCluster, RawFrontend, RawGlobal, RawPe
 use super::units::Span;
 use super::{Checker, Problems};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, BindingMode, Check, CheckClose, ClusterConfig, Failback, Frontend, OnDown, PROXY_PORT, Persistence, PortRange, Server, Timing, VirtualIp,
+    BINDINGS_MAX, Backend, Balance, BindingMode, Check, CheckClose, ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing, VirtualIp,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -80,13 +80,7 @@ impl Checker<'_> {
             }
             n
         });
-        let proxy_port = raw.proxy_port.map_or(PROXY_PORT, |p| {
-            if *p.get_ref() == 0 {
-                self.problem(p.span().start, "cluster.proxy_port", 0, "use a free port, 1 to 65535");
-            }
-            *p.get_ref()
-        });
-        let config = ClusterConfig { name: raw.name.unwrap_or_else(|| "cluster".to_owned()), failback, bindings_max, proxy_port, ..ClusterConfig::default() };
+        let config = ClusterConfig { name: raw.name.unwrap_or_else(|| "cluster".to_owned()), failback, bindings_max, ..ClusterConfig::default() };
         (config, timing, promise.map(|(_, p)| p))
     }
 

@@ -26,7 +26,6 @@ pub struct RawGlobal {
     pub prefer: Option<Spanned<String>>,
     pub failback_after: Option<Span>,
     pub bindings_max: Option<Spanned<u32>>,
-    pub proxy_port: Option<Spanned<u16>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,4 +131,5 @@ pub struct RawAgent {
     pub role: Option<Spanned<String>>,
     pub workers: Option<Spanned<u16>>,
     pub sessions_max: Option<Spanned<u32>>,
+    pub proxy_port: Option<Spanned<u16>>,
 }

@@ -124,7 +124,6 @@ pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig) {
         .map(|v| Intercepted {
             address: v.address,
             ports: config.frontends.iter().filter(|f| f.virtual_ip == v.name).flat_map(|f| f.listeners.iter().map(|r| (r.first, r.last))).collect(),
-            to_port: config.proxy_port,
         })
         .collect();
     addresses.configure(&config.virtual_ips, &intercepted);

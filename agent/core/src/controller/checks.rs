@@ -26,6 +26,7 @@ struct Run {
     check: Check,
     due: Instant,
     under_way: bool,
+    checked_at: Instant,
     last: Option<CheckResult>,
     failed_connects: u32,
 }
@@ -50,7 +51,7 @@ impl Checks {
                     None => ServerHealth::starting(&check),
                 };
                 let due = now + SPREAD * (i % 32) as u32;
-                self.runs.insert(id, Run { health, check, due, under_way: false, last: None, failed_connects: 0 });
+                self.runs.insert(id, Run { health, check, due, under_way: false, checked_at: Instant::ZERO, last: None, failed_connects: 0 });
             }
         }
         self.runs.retain(|id, _| wanted.contains(id));
@@ -80,6 +81,7 @@ impl Checks {
     pub fn on_checked(&mut self, now: Instant, server: ServerId, result: CheckResult) -> Option<HealthChange> {
         let run = self.runs.get_mut(&server)?;
         run.under_way = false;
+        run.checked_at = now;
         run.last = Some(result);
         let transition = run.health.record(result);
         run.due = now + run.health.interval(&run.check);
@@ -93,7 +95,7 @@ impl Checks {
     /// The agent on a server's own node finds it down: that is checked at once.
     pub fn on_report(&mut self, now: Instant, down: &BTreeSet<ServerId>) {
         for id in down {
-            if let Some(run) = self.runs.get_mut(id).filter(|r| r.health.is_up() && !r.under_way && r.due > now + r.check.fastinter) {
+            if let Some(run) = self.runs.get_mut(id).filter(|r| r.health.is_up() && !r.under_way && now.saturating_since(r.checked_at) >= r.check.fastinter) {
                 run.due = now;
             }
         }

@@ -139,6 +139,20 @@ impl Controller {
         }
     }
 
+    /// Who fell silent or is heard again changes where clients go, and whom to tell of the address.
+    pub(super) fn note_silence(&mut self, actions: &mut Vec<Action>) {
+        let silent = self.unreachable();
+        let suspects = self.suspicion.suspects(&self.facts, &silent);
+        if suspects != self.suspects {
+            self.suspects = suspects;
+            actions.push(Action::Refresh);
+        }
+        if self.holding.is_some() && self.silent.iter().any(|n| !silent.contains(n)) {
+            actions.push(Action::Announce);
+        }
+        self.silent = silent;
+    }
+
     pub(super) fn start_handover(&mut self, now: Instant, to: Option<NodeId>, reason: HandoverReason, actions: &mut Vec<Action>) {
         let Some(to) = to.or_else(|| self.best_successor()) else { return };
         if !self.leads() || self.handover.is_some() || to == self.settings.me {

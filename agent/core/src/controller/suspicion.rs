@@ -70,6 +70,9 @@ impl Suspicion {
 
     /// Servers on unreachable nodes that have not answered a probe lately.
     pub fn suspects(&self, facts: &Facts, unreachable: &BTreeSet<NodeId>) -> BTreeSet<ServerId> {
+        if unreachable.is_empty() {
+            return BTreeSet::new();
+        }
         let cleared = |id: &ServerId| self.answered.get(id).is_some_and(|at| self.now.saturating_since(*at) <= CLEARED_FOR);
         servers_on(facts, unreachable).filter(|id| !cleared(id)).collect()
     }
