@@ -134,8 +134,10 @@ fn a_server_that_dies_costs_its_clients_no_failed_connection_and_gets_new_ones_w
     });
     let seen = run.finish();
     seen.assert_changes_of_hand(0);
-    let failed: usize = seen.history.failures().values().sum();
-    assert!(failed <= 2, "only what was in flight in the instant of death may fail: {}", seen.history);
+    let failures = seen.history.failures();
+    let told = failures.get(&Outcome::Reset).copied().unwrap_or(0);
+    // A new connection each 5 ms, each open for a few: on a busy machine several are in flight.
+    assert!(told == failures.values().sum::<usize>() && told <= 8, "only what was in flight in the instant of death may fail: {}", seen.history);
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: SocketAddr, arrival: Ar
     let frontend = snapshot.view.routes.frontend_at(local.ip(), local.port()).and_then(|f| snapshot.stats.frontends.get(&f.spec.name));
     let Some(frontend) = frontend.filter(|_| worker.may_serve()) else {
         shared.stats.refused.fetch_add(1, Relaxed);
-        return sys::reset_on_close(&stream);
+        return worker.turn_away(&stream);
     };
     let sessions = shared.stats.sessions.fetch_add(1, Relaxed);
     let started = if sessions < shared.sessions_max {

@@ -17,18 +17,23 @@ use tokio::sync::watch;
 pub struct Gate {
     until: AtomicU64,
     closings: AtomicU64,
+    /// The end of the newest lease, also after a close.
+    lease_end: AtomicU64,
     changed: watch::Sender<()>,
 }
 
 impl Gate {
     /// A closed gate.
     pub fn new() -> Arc<Gate> {
-        Arc::new(Gate { until: AtomicU64::new(0), closings: AtomicU64::new(0), changed: watch::Sender::new(()) })
+        Arc::new(Gate { until: AtomicU64::new(0), closings: AtomicU64::new(0), lease_end: AtomicU64::new(0), changed: watch::Sender::new(()) })
     }
 
     /// Serve until `until`.
     pub fn open(&self, until: Instant) {
         self.until.store(until.0, Ordering::SeqCst);
+        if until > Instant::ZERO {
+            self.lease_end.store(until.0, Ordering::SeqCst);
+        }
         self.changed.send_replace(());
     }
 
@@ -36,6 +41,11 @@ impl Gate {
     pub fn close(&self) {
         self.closings.fetch_add(1, Ordering::SeqCst);
         self.open(Instant::ZERO);
+    }
+
+    /// Whether the newest lease has run out, closed in time or not: from then on another node may answer.
+    pub fn has_lapsed(&self, now: Instant) -> bool {
+        now.0 >= self.lease_end.load(Ordering::SeqCst)
     }
 
     /// How often it was closed by [`Gate::close`]: tells of a close that was followed by an open at once.

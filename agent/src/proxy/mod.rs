@@ -90,6 +90,7 @@ impl Proxy {
         let workers = settings.workers.clamp(1, WORKERS_MAX);
         let limits = Limits::of_open_files(sys::raise_open_files()?);
         let shared = Arc::new(Shared {
+            intercepts: settings.reach != Reach::Bind,
             clock,
             gate,
             binder,

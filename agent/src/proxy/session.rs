@@ -116,7 +116,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         let (reason, ending) = self.entry.cut().map_or(self.outcome, |reason| (reason, Ending::Reset));
         if ending == Ending::Reset {
-            sys::reset_on_close(&self.client);
+            self.worker.turn_away(&self.client);
             if let Some(server) = &self.server {
                 sys::reset_on_close(server);
             }

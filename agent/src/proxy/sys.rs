@@ -73,6 +73,20 @@ pub(super) fn reset_on_close(socket: &impl AsFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
+/// Makes closing the socket say nothing at all, where the kernel lets us (`TCP_REPAIR`, with `CAP_NET_ADMIN`).
+///
+/// For a lease that ran out unnoticed, as in a process that was stopped: another node may answer for
+/// the address by now, and even a reset from here would be a second answer.
+pub(super) fn vanish_on_close(socket: &impl AsFd) {
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is a c_int that lives for the length of the call.
+    let done = unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, (&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t) };
+    if done != 0 {
+        // Without the privilege there is no virtual IP of the kernel's either: the address is bound by one process at a time.
+        reset_on_close(socket);
+    }
+}
+
 /// Raises the limit on open files to its hard limit and says what it is.
 pub(super) fn raise_open_files() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -19,7 +19,7 @@ use super::report::Reporter;
 use super::settings::Clock;
 use super::splice::Pipes;
 use super::stats::{RouteStats, Stats};
-use super::sys::Reserve;
+use super::sys::{self, Reserve};
 use super::table::Table;
 use futures_util::future::select_all;
 use ha_core::balance::{Turns, mix};
@@ -27,6 +27,7 @@ use ha_core::view::{Cut, Routes, View};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -44,6 +45,8 @@ const SWEEP_MS: u32 = 100;
 
 /// What all workers share.
 pub(super) struct Shared {
+    /// Clients come through the kernel's interception: the address is not bound by this process alone.
+    pub(super) intercepts: bool,
     pub(super) clock: Clock,
     pub(super) gate: Arc<Gate>,
     pub(super) binder: Arc<dyn Binder>,
@@ -216,6 +219,11 @@ impl Worker {
     }
 
     /// Whether this node may serve right now.
+    /// Makes closing this client's connection a reset; or nothing at all once the lease has run out.
+    pub(super) fn turn_away(&self, client: &impl AsFd) {
+        if self.shared.intercepts && self.shared.gate.has_lapsed((self.shared.clock.now)()) { sys::vanish_on_close(client) } else { sys::reset_on_close(client) }
+    }
+
     pub(super) fn may_serve(&self) -> bool {
         self.shared.gate.is_open((self.shared.clock.now)())
     }
