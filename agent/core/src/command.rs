@@ -177,16 +177,6 @@ pub enum Rejection {
     /// The cluster exists already.
     #[error("this cluster was founded already")]
     AlreadyFounded,
-    /// A server names a node that is not there.
-    #[error("backend {backend}, server {server}: there is no node {node}")]
-    NodeOfServerUnknown {
-        /// Backend.
-        backend: String,
-        /// Server.
-        server: String,
-        /// Node.
-        node: String,
-    },
     /// An old leader tried to say that it holds.
     #[error("epoch {0} is over, the holder is of epoch {1}")]
     EpochOver(Epoch, Epoch),

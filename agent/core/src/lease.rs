@@ -213,15 +213,10 @@ impl Hold {
         self.acknowledged.get(&node).copied()
     }
 
-    /// It gives the address up for the rest of its term, or until [`Hold::resume`].
+    /// It gives the address up for the rest of its term.
     pub fn release(&mut self) {
         self.released = true;
         self.acknowledged.clear();
-    }
-
-    /// A handover failed and this node is still leader: it may ask for promises again, sent later than its Release.
-    pub fn resume(&mut self) {
-        self.released = false;
     }
 
     /// Whether it gave up.

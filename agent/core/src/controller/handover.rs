@@ -73,7 +73,7 @@ enum Stage {
 }
 
 impl Handover {
-    pub(super) const fn start(now: Instant, to: NodeId, reason: HandoverReason, _was_holding: bool) -> Self {
+    pub(super) const fn start(now: Instant, to: NodeId, reason: HandoverReason) -> Self {
         Handover { to, reason, stage: Stage::Dropping { dropped: false, since: now } }
     }
 

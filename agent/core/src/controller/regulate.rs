@@ -158,14 +158,11 @@ impl Controller {
         if !self.leads() || self.handover.is_some() || to == self.settings.me {
             return;
         }
-        let was_holding = self.holding.is_some();
-        self.stop_holding(DropReason::Handover, actions);
+        // Also when nothing is held: the order stays drop, release, transfer.
+        self.holding = None;
+        actions.push(Action::Drop { why: DropReason::Handover });
         self.hold.release();
-        self.handover = Some(Handover::start(now, to, reason, was_holding));
-        if !was_holding {
-            // Nothing to wait for, but the order stays: drop, release, transfer.
-            actions.push(Action::Drop { why: DropReason::Handover });
-        }
+        self.handover = Some(Handover::start(now, to, reason));
     }
 
     fn regulate_handover(&mut self, now: Instant, actions: &mut Vec<Action>) {
