@@ -18,9 +18,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::addresses::with_bytes;
+use super::contents::{Change, Element, SetName};
 use super::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, Netlink};
 use super::ruleset::{FENCE, Features};
-use super::wire::Messages;
+use super::wire::{Message, Messages, Nest, attributes};
 
 pub(super) const SUBSYSTEM: u16 = 10 << 8;
 pub(super) const NFPROTO_INET: u8 = 1;
@@ -28,6 +29,7 @@ pub(super) const NFPROTO_NETDEV: u8 = 5;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEWSETELEM: u16 = SUBSYSTEM | 12;
+const GETSETELEM: u16 = SUBSYSTEM | 13;
 const DELSETELEM: u16 = SUBSYSTEM | 14;
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;
@@ -36,6 +38,7 @@ const LIST_ELEM: u16 = 1;
 const ELEM_KEY: u16 = 1;
 const ELEM_TIMEOUT: u16 = 4;
 const ELEM_EXPIRATION: u16 = 5;
+const ELEM_KEY_END: u16 = 10;
 const DATA_VALUE: u16 = 1;
 
 /// Shortest life that is ever sent. The kernel rounds down to its tick (10 ms at most), and a life
@@ -47,6 +50,11 @@ const GUARD: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 0));
 
 /// The kernel answers inside the call; this only bounds what should not happen.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Elements in one message, and in one transaction: attributes have 16-bit lengths, and a socket's
+/// send buffer has 200 KiB.
+const IN_MESSAGE: usize = 256;
+const IN_TRANSACTION: usize = 2048;
 
 /// The open socket over which elements are renewed.
 pub(super) struct Elements {
@@ -95,15 +103,7 @@ impl Elements {
             return Ok(());
         }
         let sets = self.features.lease_sets();
-        self.netlink.transaction(|out, first| {
-            let mut sequence = first;
-            let mut next = || {
-                sequence = sequence.wrapping_add(1);
-                sequence.wrapping_sub(1)
-            };
-            let batch = [0, 0, 0, 10];
-            out.begin(BATCH_BEGIN, NLM_F_REQUEST, next(), &batch);
-            out.end();
+        batch(&mut self.netlink, |out, next| {
             for step in guard_steps {
                 step.write(out, next(), NFPROTO_NETDEV, "guard", std::iter::once(&GUARD));
             }
@@ -115,11 +115,77 @@ impl Elements {
                     }
                 }
             }
-            out.begin(BATCH_END, NLM_F_REQUEST, next(), &batch);
-            out.end();
-            sequence.wrapping_sub(first)
         })
     }
+}
+
+/// One transaction of what `fill` writes with the numbers that it is given.
+fn batch(netlink: &mut Netlink, fill: impl FnOnce(&mut Messages, &mut dyn FnMut() -> u32)) -> io::Result<()> {
+    netlink.transaction(|out, first| {
+        let mut sequence = first;
+        let mut next = || {
+            sequence = sequence.wrapping_add(1);
+            sequence.wrapping_sub(1)
+        };
+        let head = [0, 0, 0, 10];
+        out.begin(BATCH_BEGIN, NLM_F_REQUEST, next(), &head);
+        out.end();
+        fill(out, &mut next);
+        out.begin(BATCH_END, NLM_F_REQUEST, next(), &head);
+        out.end();
+        sequence.wrapping_sub(first)
+    })
+}
+
+/// Carries out changes of sets without lives. In one transaction, unless there are more than 2048
+/// elements; `NotFound` when a table, a set or what should go is not there.
+pub(super) fn change(netlink: &mut Netlink, changes: &[Change]) -> io::Result<()> {
+    let pieces: Vec<(&Change, &[Element])> = changes.iter().flat_map(|c| c.elements.chunks(IN_MESSAGE).map(move |piece| (c, piece))).collect();
+    for some in pieces.chunks(IN_TRANSACTION / IN_MESSAGE) {
+        batch(netlink, |out, next| {
+            for (change, piece) in some {
+                let (kind, create) = if change.is_new { (NEWSETELEM, NLM_F_CREATE) } else { (DELSETELEM, 0) };
+                out.begin(kind, NLM_F_REQUEST | NLM_F_ACK | create, next(), &[change.set.family, 0, 0, 0]);
+                out.put_str(LIST_TABLE, change.set.table);
+                out.put_str(LIST_SET, &change.set.set);
+                let elements = out.nest(LIST_ELEMENTS);
+                for element in *piece {
+                    let nest = out.nest(LIST_ELEM);
+                    key(out, ELEM_KEY, &element.key);
+                    if let Some(last) = &element.last {
+                        key(out, ELEM_KEY_END, last);
+                    }
+                    out.close(nest);
+                }
+                out.close(elements);
+                out.end();
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// The elements of a set; `NotFound` without the set.
+pub(super) fn list(netlink: &mut Netlink, set: &SetName) -> io::Result<Vec<Element>> {
+    let fill = |out: &mut Messages| {
+        out.put_str(LIST_TABLE, set.table);
+        out.put_str(LIST_SET, &set.set);
+    };
+    let found = netlink.dump(GETSETELEM, &[set.family, 0, 0, 0], fill, |message| (message.kind == NEWSETELEM).then(|| read(message)))?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn read(message: Message<'_>) -> Vec<Element> {
+    let within = |value, wanted: u16| attributes(value).filter(move |(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let key = |element, kind| within(element, kind).flat_map(|key| within(key, DATA_VALUE)).next().map(<[u8]>::to_vec);
+    let elements = within(message.payload.get(4..).unwrap_or_default(), LIST_ELEMENTS).flat_map(|list| within(list, LIST_ELEM));
+    elements.filter_map(|element| Some(Element { key: key(element, ELEM_KEY)?, last: key(element, ELEM_KEY_END) })).collect()
+}
+
+fn key(out: &mut Messages, kind: u16, bytes: &[u8]) {
+    let value: Nest = out.nest(kind);
+    out.put(DATA_VALUE, bytes);
+    out.close(value);
 }
 
 #[derive(Clone, Copy)]
@@ -139,11 +205,9 @@ impl Step {
         out.put_str(LIST_TABLE, FENCE);
         out.put_str(LIST_SET, set);
         let elements = out.nest(LIST_ELEMENTS);
-        for key in keys {
+        for address in keys {
             let element = out.nest(LIST_ELEM);
-            let value = out.nest(ELEM_KEY);
-            with_bytes(*key, |bytes| out.put(DATA_VALUE, bytes));
-            out.close(value);
+            with_bytes(*address, |bytes| key(out, ELEM_KEY, bytes));
             if let Step::Add(life) = self {
                 // Rounded down, but never to 0.
                 let life_ms = life.max(SHORTEST).as_millis() as u64;

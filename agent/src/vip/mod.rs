@@ -32,6 +32,7 @@ mod announce;
 mod check;
 mod cleanup;
 mod clock;
+mod contents;
 mod elements;
 mod fence_thread;
 mod frames;

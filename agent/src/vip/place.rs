@@ -46,25 +46,6 @@ impl Plan {
         let placed = self.placed.iter().filter(|p| other.placed.contains(p)).cloned().collect();
         Plan { placed, fallback: self.fallback.clone() }
     }
-
-    /// The chosen addresses as an nftables set.
-    pub(super) fn set_of(&self, choose: impl Fn(&IpAddr) -> bool) -> Option<String> {
-        let words: Vec<String> = self.addresses().iter().filter(|a| choose(a)).map(IpAddr::to_string).collect();
-        (!words.is_empty()).then(|| format!("{{ {} }}", words.join(", ")))
-    }
-
-    /// The IPv6 addresses as an nftables set of plain numbers.
-    pub(super) fn raw_v6_set(&self) -> Option<String> {
-        let words: Vec<String> = self
-            .addresses()
-            .iter()
-            .filter_map(|a| match a {
-                IpAddr::V4(_) => None,
-                IpAddr::V6(v6) => Some(format!("{:#034x}", v6.to_bits())),
-            })
-            .collect();
-        (!words.is_empty()).then(|| format!("{{ {} }}", words.join(", ")))
-    }
 }
 
 /// Places what can be placed; the errors say which virtual IPs cannot, and why.

@@ -6,23 +6,24 @@
 //! lease element:
 //!
 //! ```text
-//!  sets -> lease elements (ha-fence) -> rules -> interception -> addresses (ha-address)
+//!  tables, rules -> lease elements (ha-fence) -> elements -> addresses (ha-address)
 //!  and backwards for what is no longer wanted
 //! ```
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::addresses;
-use super::elements::NFPROTO_NETDEV;
+use super::contents::{self, Contents};
+use super::elements::{self, NFPROTO_NETDEV};
 use super::links;
 use super::netlink::Netlink;
 use super::nft::{self, Nft, Part};
 use super::place::{Plan, place};
-use super::ruleset::{self, FENCE, Features, INTERCEPT};
+use super::ruleset::{self, FENCE, Features, INTERCEPT, Targets};
 use super::shared::Shared;
 use super::types::{Intercept, Vip, VipError, VipEvent};
 
@@ -89,8 +90,10 @@ pub(super) fn run(shared: &Arc<Shared>, netfilter: Netlink, route: Netlink, feat
 #[derive(Default)]
 struct Written {
     fence: String,
-    intercept: String,
+    /// What the interception table was written for; `None` before it was needed.
+    intercept: Option<Targets>,
     parts: Vec<Part>,
+    contents: Contents,
     /// Somebody else changed the tables, and they are not written again yet.
     is_damaged: bool,
 }
@@ -121,6 +124,7 @@ impl Tables {
             self.write_fence(&plan, lost)?;
         }
         self.write_intercept(lost)?;
+        self.fill(&plan)?;
         if lost {
             self.written.is_damaged = false;
             let what = "nftables tables".to_owned();
@@ -158,13 +162,15 @@ impl Tables {
     fn look_for_losses(&mut self) -> bool {
         // Without netfilter in the kernel there is nothing that could be lost.
         let parts = nft::parts(&mut self.netfilter).unwrap_or_default();
-        self.written.is_damaged |= parts != self.written.parts;
+        let contents = contents::read(&mut self.netfilter, &self.written.contents).unwrap_or_default();
+        self.written.is_damaged |= parts != self.written.parts || !contents::agree(&contents, &self.written.contents);
         self.written.parts = parts;
         self.written.is_damaged
     }
 
     fn write_fence(&mut self, plan: &Plan, lost: bool) -> Result<(), VipError> {
-        let text = ruleset::fence_rules(plan, self.features);
+        let interfaces = if plan.placed.is_empty() { BTreeMap::new() } else { plan.interfaces() };
+        let text = ruleset::fence_rules(&interfaces, self.features);
         if text == self.written.fence && !lost {
             return Ok(());
         }
@@ -172,7 +178,7 @@ impl Tables {
             self.nft.run(&ruleset::fence_sets(self.features))?;
         }
         self.fence_follows(plan);
-        let script = format!("{text}{}", self.stale_chains(plan));
+        let script = format!("{text}{}", self.stale_chains(&interfaces));
         if let Err(error) = self.nft.run(&script) {
             // Something of another shape is in the way, such as a chain for a renamed device.
             tracing::warn!(%error, "fence tables are made anew");
@@ -186,14 +192,41 @@ impl Tables {
     }
 
     fn write_intercept(&mut self, lost: bool) -> Result<(), VipError> {
-        let text = ruleset::intercept(&self.wanted.intercepts);
-        let never_needed = self.written.intercept.is_empty() && self.wanted.intercepts.is_empty();
-        if never_needed || (text == self.written.intercept && !lost) {
+        let targets = ruleset::targets(&self.wanted.intercepts);
+        let never_needed = self.written.intercept.is_none() && targets.is_empty();
+        if never_needed || (self.written.intercept.as_ref() == Some(&targets) && !lost) {
             return Ok(());
         }
-        self.nft.run(&text)?;
-        self.written.intercept = text;
+        let before = if lost { Targets::new() } else { self.written.intercept.clone().unwrap_or_default() };
+        if let Err(error) = self.nft.run(&ruleset::intercept(&before, &targets)) {
+            tracing::warn!(%error, "the interception table is made anew");
+            self.nft.run(&format!("{}{}", delete_tables(&[("inet", INTERCEPT)]), ruleset::intercept(&Targets::new(), &targets)))?;
+        }
+        self.written.intercept = Some(targets);
         self.remember_parts();
+        Ok(())
+    }
+
+    /// Brings the elements of the sets to what is wanted.
+    fn fill(&mut self, plan: &Plan) -> Result<(), VipError> {
+        let mut wanted = Contents::new();
+        if self.shared.fence.nftables() {
+            wanted.extend(contents::of_fence(plan, self.features));
+        }
+        if self.written.intercept.is_some() {
+            wanted.extend(contents::of_intercepts(&self.wanted.intercepts));
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let have = contents::read(&mut self.netfilter, &wanted).map_err(VipError::kernel("list the tables' sets"))?;
+        let changes = contents::changes(&have, &wanted);
+        if !changes.is_empty() {
+            // A lease element before the fence looks for it.
+            self.fence_follows(plan);
+            elements::change(&mut self.netfilter, &changes).map_err(VipError::kernel("change the tables' sets"))?;
+        }
+        self.written.contents = wanted;
         Ok(())
     }
 
@@ -205,8 +238,8 @@ impl Tables {
     }
 
     /// Deletes chains of interfaces that carry no virtual IP any more.
-    fn stale_chains(&self, plan: &Plan) -> String {
-        let wanted: BTreeSet<String> = plan.interfaces().keys().flat_map(|index| ruleset::fence_chains(*index, self.features)).map(|(chain, _)| chain).collect();
+    fn stale_chains(&self, interfaces: &BTreeMap<u32, String>) -> String {
+        let wanted: BTreeSet<String> = interfaces.keys().flat_map(|index| ruleset::fence_chains(*index, self.features)).map(|(chain, _)| chain).collect();
         let mut text = String::new();
         for part in &self.written.parts {
             let ours = part.family == NFPROTO_NETDEV && !part.is_rule;

@@ -1,11 +1,11 @@
 //! Which fence works on this machine: tried for real, on the loopback interface.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
 use super::elements::{Elements, SHORTEST};
 use super::nft::Nft;
-use super::place::{Placed, Plan};
 use super::ruleset::{Features, fence_rules, fence_sets};
 use super::types::{ActiveFence, FenceMode, VipError, VipSettings};
 
@@ -28,21 +28,16 @@ pub(super) fn choose_fence(settings: &VipSettings) -> Result<(ActiveFence, Featu
 
 fn try_nftables(settings: &VipSettings) -> Result<Features, VipError> {
     let nft = Nft::new(&settings.nft);
-    let on_loopback = |address: &str| {
-        let address = address.parse().ok()?;
-        Some(Placed { address, index: 1, interface: "lo".to_owned() })
-    };
     // Addresses for documentation: never on a network.
-    let placed = ["192.0.2.1", "2001:db8::1"].into_iter().filter_map(on_loopback).collect();
-    let plan = Plan { placed, fallback: None };
+    let members: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1"].into_iter().filter_map(|a| a.parse().ok()).collect();
+    let loopback = BTreeMap::from([(1, "lo".to_owned())]);
     let mut last = VipError::Nft("not tried".to_owned());
     for features in Features::TRIES {
-        let script = format!("{}{}", fence_sets(features), fence_rules(&plan, features));
+        let script = format!("{}{}", fence_sets(features), fence_rules(&loopback, features));
         match nft.check(&script) {
             Ok(()) => {
                 nft.run(&fence_sets(features))?;
                 let mut elements = Elements::open(features).map_err(VipError::kernel("open nfnetlink"))?;
-                let members: Vec<IpAddr> = plan.addresses().into_iter().collect();
                 let in_place = try_elements(&mut elements, &members).map_err(VipError::kernel("try lease elements"))?;
                 return Ok(Features { in_place, ..features });
             }

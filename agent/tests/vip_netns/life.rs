@@ -95,6 +95,11 @@ fn what_is_deleted_by_hand_is_back_within_a_second() {
         println!("nft {what}: tables are back after {took:?}");
         sleep(100);
     }
+    for (table, set, element) in [("netdev ha_fence", "vip4", V4), ("inet ha_fence", "vip6", V6)] {
+        net.sh("a", &format!("nft flush set {table} {set}"));
+        let took = wait_for("the element is back", ms(2000), || net.sh("a", &format!("nft list set {table} {set}")).contains(element));
+        println!("nft flush set {table} {set}: {element} is back after {took:?}");
+    }
     for probe in &probes {
         println!("longest gap {:?}, {} questions lost", probe.longest_gap(), probe.lost());
         assert!(probe.longest_gap() < ms(60));

@@ -142,6 +142,7 @@ impl Vipd {
     pub fn start(net: &Net, node: &str, fence: &str, lease_ms: u64, vips: &[&str]) -> Vipd {
         let exe = std::env::current_exe().expect("own path");
         let program = exe.parent().and_then(|p| p.parent()).expect("target").join("examples/vipd");
+        assert!(program.exists(), "{} is missing: cargo build -p ha-agent --examples", program.display());
         let state = std::env::temp_dir().join(net.name("state"));
         let _ = std::fs::remove_file(&state);
         let child = Command::new("ip")
