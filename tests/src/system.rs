@@ -27,10 +27,13 @@ pub trait System {
     /// `kill -9` of every process of the system on a node (not of its servers).
     fn kill_process(&mut self, node: u8) -> Instant;
 
+    /// `SIGSTOP` of every process of the system on a node (not of its servers): they are there and do nothing.
+    fn stop_process(&mut self, node: u8) -> Instant;
+
     /// Moves the address away from a node by intention, in the way that the system's manual says.
     fn graceful_move(&mut self, from: u8) -> Instant;
 
-    /// Brings a node back after any of the three, and waits until it could take over.
+    /// Brings a node back after any of these, and waits until it could take over.
     fn restore(&mut self, node: u8);
 
     /// Waits until one node has the address and gives it.

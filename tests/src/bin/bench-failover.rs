@@ -12,7 +12,7 @@ use ha_tests::peer::{self, Adverts, Peer};
 use ha_tests::system::System;
 
 const USAGE: &str = "usage: bench-failover [--runs N] [--timing lan|fast] [--only ours|theirs] \
-[--fault machine-lost|process-killed|graceful-move] [--output table|json]
+[--fault machine-lost|process-killed|process-stopped|graceful-move] [--output table|json]
 
 Needs root (network namespaces). The gap is the longest time between the starts of
 two consecutive successful connections of a client that makes one every 5 ms.
@@ -61,8 +61,8 @@ fn measure(system: &mut dyn System, faults: &[Fault], runs: usize) -> Results {
 }
 
 fn print_table(results: &BTreeMap<&str, Results>, faults: &[Fault]) {
-    let head = ["fault", "system", "runs", "gap median", "p99", "max", "trouble", "failed", "two holders"];
-    let row = |cells: [String; 9]| {
+    let head = ["fault", "system", "runs", "gap median", "p99", "max", "trouble", "gone max", "failed", "two holders"];
+    let row = |cells: [String; 10]| {
         let [fault, system, runs, rest @ ..] = cells;
         println!("{fault:<15} {system:<7} {runs:>5} {}", rest.map(|cell| format!("{cell:>12}")).concat());
     };
@@ -75,14 +75,17 @@ fn print_table(results: &BTreeMap<&str, Results>, faults: &[Fault]) {
             let (gap, count) = (found.gap, found.runs.len().to_string());
             let counts = [found.failed.to_string(), found.two_holders.to_string()];
             let [failed, two] = counts;
-            row([name(), system.into(), count, ms(gap.median), ms(gap.p99), ms(gap.max), ms(found.trouble.median), failed, two]);
+            let gone = if found.kept > 0 { format!("kept {}x", found.kept) } else { ms(found.gone.max) };
+            row([name(), system.into(), count, ms(gap.median), ms(gap.p99), ms(gap.max), ms(found.trouble.median), gone, failed, two]);
         }
         if let (Some(ours), Some(theirs)) = (of("ours"), of("theirs")) {
             let ratio = |value: fn(&Series) -> f64| format!("{:.1}x", value(theirs) / value(ours));
             let (median, p99, max) = (ratio(|s| s.gap.median), ratio(|s| s.gap.p99), ratio(|s| s.gap.max));
             let trouble = ratio(|s| s.trouble.median);
-            row([name(), "ratio".into(), String::new(), median, p99, max, trouble, String::new(), String::new()]);
+            row([name(), "ratio".into(), String::new(), median, p99, max, trouble, String::new(), String::new(), String::new()]);
         }
     }
-    println!("gap: longest time between the starts of two successful connections; trouble: median time from the first failed one to the last");
+    println!(
+        "gap: longest time between the starts of two successful connections; trouble: median time from the first failed one to the last; gone: from the fault until the old holder's kernel dropped the address"
+    );
 }

@@ -224,6 +224,10 @@ impl System for Cluster {
         at
     }
 
+    fn stop_process(&mut self, node: u8) -> Instant {
+        self.freeze(node)
+    }
+
     fn graceful_move(&mut self, from: u8) -> Instant {
         let at = Instant::now();
         self.move_leader(None).unwrap_or_else(|why| panic!("move-leader away from node-{from}: {why}"));
@@ -237,8 +241,10 @@ impl System for Cluster {
         if !self.servers.contains_key(&node) {
             self.start_server(node);
         }
-        if !self.agents.contains_key(&node) {
-            self.start_agent(node);
+        match self.agents.contains_key(&node) {
+            // It may have been stopped.
+            true => self.thaw(node),
+            false => self.start_agent(node),
         }
         self.wait_for_all_serving();
     }

@@ -97,6 +97,14 @@ impl Peer {
         self.keepalived.insert(number, machine.spawn("keepalived", program, &args));
     }
 
+    /// A signal to keepalived, its child, and HAProxy of a node, as far as they run.
+    fn signal(&self, node: u8, signal: i32) {
+        let (keepalived, haproxy) = (self.keepalived.get(&node).map(Process::pid), self.haproxy.get(&node).map(Process::pid));
+        for pid in keepalived.into_iter().flat_map(|pid| [vec![pid], children(pid)].concat()).chain(haproxy) {
+            let _ = crate::sys::signal(pid, signal);
+        }
+    }
+
     /// Waits until a node's HAProxy sees all servers of running machines up and keepalived has a state.
     fn wait_for_checks(&mut self, number: u8) {
         let running = self.topology.nodes().iter().filter(|node| node.is_on()).count();
@@ -151,6 +159,12 @@ impl System for Peer {
         at
     }
 
+    fn stop_process(&mut self, node: u8) -> Instant {
+        let at = Instant::now();
+        self.signal(node, libc::SIGSTOP);
+        at
+    }
+
     fn graceful_move(&mut self, from: u8) -> Instant {
         let at = Instant::now();
         let mut keepalived = self.keepalived.remove(&from).expect("keepalived runs on the node");
@@ -163,8 +177,10 @@ impl System for Peer {
             self.topology.node(node).power_on();
             self.start_node(node);
         } else {
+            // They may have been stopped.
+            self.signal(node, libc::SIGCONT);
             // What keepalived left when it was killed; its next start takes it over, so remove it as an operator would.
-            if self.topology.node(node).has_address(self.address().ip()) {
+            if !self.keepalived.contains_key(&node) && self.topology.node(node).has_address(self.address().ip()) {
                 let words = ["ip", "addr", "del", &format!("{VIP4}/24"), "dev", "eth0"];
                 let _ = self.topology.node(node).run(&words, Duration::from_secs(5));
             }
@@ -186,13 +202,17 @@ impl System for Peer {
 fn kill_with_children(process: Option<Process>) {
     let Some(mut process) = process else { return };
     let pid = process.pid();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     // Stopped first, so that it does not start a new child when the old one is killed.
     let _ = crate::sys::signal(pid, libc::SIGSTOP);
-    for child in children.split_whitespace().filter_map(|word| word.parse().ok()) {
+    for child in children(pid) {
         let _ = crate::sys::signal(child, libc::SIGKILL);
     }
     process.kill();
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let words = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    words.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 fn ask(socket: &std::path::Path, question: &str) -> std::io::Result<String> {
