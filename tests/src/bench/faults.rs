@@ -61,6 +61,10 @@ pub struct Run {
     pub gone_ms: Option<f64>,
     /// Connections that failed.
     pub failed: usize,
+    /// How they failed, and how many.
+    pub failures: BTreeMap<String, usize>,
+    /// Those of them that never were connected.
+    pub never_connected: usize,
     /// The client's own longest pause: noise of the machine, in milliseconds.
     pub own_pause_ms: f64,
     /// Who had the address before and after.
@@ -86,6 +90,8 @@ pub struct Series {
     pub kept: usize,
     /// Failed connections over all runs.
     pub failed: usize,
+    /// Those of them that never were connected.
+    pub never_connected: usize,
     /// Runs in which two nodes answered at once.
     pub two_holders: usize,
     /// Each run.
@@ -97,9 +103,9 @@ pub fn series(system: &mut dyn System, fault: Fault, runs: usize) -> Series {
     let done: Vec<_> = (1..=runs)
         .map(|number| {
             let run = once(system, fault);
-            let (Run { gap_ms, failed, trouble_ms, .. }, (from, to)) = (&run, run.moved);
+            let (Run { gap_ms, failed, failures, trouble_ms, .. }, (from, to)) = (&run, run.moved);
             let name = fault.name();
-            eprintln!("  {name:<15} {number:>3}/{runs}  node-{from} -> node-{to}  gap {gap_ms:7.1} ms, {failed} failed within {trouble_ms:.0} ms");
+            eprintln!("  {name:<15} {number:>3}/{runs}  node-{from} -> node-{to}  gap {gap_ms:7.1} ms, {failed} failed within {trouble_ms:.0} ms {failures:?}");
             run
         })
         .collect();
@@ -111,6 +117,7 @@ pub fn series(system: &mut dyn System, fault: Fault, runs: usize) -> Series {
         gone: Figures::of(done.iter().filter_map(|run| run.gone_ms).map(|ms| Duration::from_secs_f64(ms / 1000.0))),
         kept: done.iter().filter(|run| run.gone_ms.is_none()).count(),
         failed: done.iter().map(|run| run.failed).sum(),
+        never_connected: done.iter().map(|run| run.never_connected).sum(),
         two_holders: done.iter().filter(|run| run.two_holders > 0).count(),
         runs: done,
     }
@@ -150,6 +157,8 @@ fn once(system: &mut dyn System, fault: Fault) -> Run {
         gone_ms: gone.map(|after| after.as_secs_f64() * 1000.0),
         trouble_ms: history.trouble().as_secs_f64() * 1000.0,
         failed: gap.failed,
+        failures: history.failures().into_iter().map(|(outcome, count)| (format!("{outcome:?}"), count)).collect(),
+        never_connected: history.failures().iter().filter(|(outcome, _)| outcome.never_connected()).map(|(_, count)| count).sum(),
         own_pause_ms: history.own_pause.as_secs_f64() * 1000.0,
         moved: (old, new),
         server_was_hit: server == Some(format!("server-{old}")),

@@ -61,8 +61,8 @@ fn measure(system: &mut dyn System, faults: &[Fault], runs: usize) -> Results {
 }
 
 fn print_table(results: &BTreeMap<&str, Results>, faults: &[Fault]) {
-    let head = ["fault", "system", "runs", "gap median", "p99", "max", "trouble", "gone max", "failed", "two holders"];
-    let row = |cells: [String; 10]| {
+    let head = ["fault", "system", "runs", "gap median", "p99", "max", "trouble", "gone max", "failed", "no connect", "two holders"];
+    let row = |cells: [String; 11]| {
         let [fault, system, runs, rest @ ..] = cells;
         println!("{fault:<15} {system:<7} {runs:>5} {}", rest.map(|cell| format!("{cell:>12}")).concat());
     };
@@ -73,19 +73,19 @@ fn print_table(results: &BTreeMap<&str, Results>, faults: &[Fault]) {
         let name = || fault.name().to_owned();
         for (system, found) in ["ours", "theirs"].into_iter().filter_map(|system| Some((system, of(system)?))) {
             let (gap, count) = (found.gap, found.runs.len().to_string());
-            let counts = [found.failed.to_string(), found.two_holders.to_string()];
-            let [failed, two] = counts;
+            let counts = [found.failed, found.never_connected, found.two_holders].map(|count| count.to_string());
+            let [failed, never, two] = counts;
             let gone = if found.kept > 0 { format!("kept {}x", found.kept) } else { ms(found.gone.max) };
-            row([name(), system.into(), count, ms(gap.median), ms(gap.p99), ms(gap.max), ms(found.trouble.median), gone, failed, two]);
+            row([name(), system.into(), count, ms(gap.median), ms(gap.p99), ms(gap.max), ms(found.trouble.median), gone, failed, never, two]);
         }
         if let (Some(ours), Some(theirs)) = (of("ours"), of("theirs")) {
             let ratio = |value: fn(&Series) -> f64| format!("{:.1}x", value(theirs) / value(ours));
             let (median, p99, max) = (ratio(|s| s.gap.median), ratio(|s| s.gap.p99), ratio(|s| s.gap.max));
             let trouble = ratio(|s| s.trouble.median);
-            row([name(), "ratio".into(), String::new(), median, p99, max, trouble, String::new(), String::new(), String::new()]);
+            row([name(), "ratio".into(), String::new(), median, p99, max, trouble, String::new(), String::new(), String::new(), String::new()]);
         }
     }
     println!(
-        "gap: longest time between the starts of two successful connections; trouble: median time from the first failed one to the last; gone: from the fault until the old holder's kernel dropped the address"
+        "gap: longest time between the starts of two successful connections; trouble: median time from the first failed one to the last; gone: from the fault until the old holder's kernel dropped the address; no connect: failed connections that never were connected"
     );
 }

@@ -22,10 +22,19 @@ pub enum Outcome {
     Reset,
     /// Closed before the answer was complete.
     Closed,
-    /// No answer within the bound.
+    /// Not connected within the bound.
     TimedOut,
+    /// Connected, and no answer within the bound.
+    Unanswered,
     /// Anything else, in the words of the system.
     Failed(String),
+}
+
+impl Outcome {
+    /// Whether there never was a connection: that is the fault of who forwards, and of no session.
+    pub fn never_connected(&self) -> bool {
+        matches!(self, Outcome::Refused | Outcome::TimedOut | Outcome::Failed(_))
+    }
 }
 
 /// One finished attempt.
@@ -69,6 +78,11 @@ impl Pending {
             }
         };
         Ok(Pending { started: now, socket, connected: false, heard: vec![] })
+    }
+
+    /// How it ends when its time is over.
+    pub(super) fn late(&self) -> Outcome {
+        if self.connected { Outcome::Unanswered } else { Outcome::TimedOut }
     }
 
     /// What to poll for.

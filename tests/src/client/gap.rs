@@ -210,7 +210,7 @@ fn ask(source: Option<IpAddr>, to: SocketAddr, pace: Pace, stop: &AtomicBool, hi
             let outcome = ready[at].then(|| attempt.advance()).flatten();
             let late = ran - attempt.started >= pace.bound;
             at += 1;
-            let outcome = outcome.or(late.then_some(Outcome::TimedOut));
+            let outcome = outcome.or(late.then(|| attempt.late()));
             ended.extend(outcome.clone().map(|outcome| Attempt { started: attempt.started, ended: ran, outcome }));
             outcome.is_none()
         });
