@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   driver --hold(until)--> gate opens until then   +   kernel: fence, address, announce
-//!          --release------> gate closes, sessions end; then the kernel drops; then `done`
+//!          --release------> gate closes, sessions end; the kernel drops; then `done`
+//!                           for a handover first: nobody new, a moment to finish, resets
 //! ```
 
 use crate::proxy::Gate;
@@ -49,7 +50,7 @@ pub use kernel::KernelAddresses;
 #[cfg(target_os = "linux")]
 mod kernel {
     use super::{Addresses, Arc, Gate, Instant, Intercepted, Release, VirtualIp};
-    use crate::vip::{Intercept, Kernel, Vip};
+    use crate::vip::{Intercept, Kernel, Vip, boot_now};
     use std::collections::BTreeMap;
     use std::net::IpAddr;
     use std::sync::mpsc;
@@ -60,6 +61,14 @@ mod kernel {
     const PROBE: Duration = Duration::from_millis(250);
     /// Between two looks whether an obstacle is gone.
     const AGAIN: Duration = Duration::from_secs(3);
+    /// What has begun before a handover may go on for this long: a round trip and a short answer.
+    const FINISH: Duration = Duration::from_millis(10);
+    /// At least so long, for connections that are half made.
+    const FINISH_AT_LEAST: Duration = Duration::from_millis(2);
+    /// How long sessions may take to be told of their end.
+    const TELL: Duration = Duration::from_millis(20);
+    /// Between two looks.
+    const LOOK: Duration = Duration::from_micros(500);
     /// Orders that may wait for the kernel; each configuration replaces the one before.
     const QUEUE_MAX: usize = 64;
 
@@ -80,6 +89,8 @@ mod kernel {
         vetted: Vetted,
         /// Why this node cannot hold.
         obstacle: String,
+        /// Counts holds and releases.
+        turn: u64,
     }
 
     /// Before the first claim ever, the network is asked whether the addresses are free.
@@ -185,6 +196,51 @@ mod kernel {
         }
     }
 
+    /// Ends what goes on before the addresses leave for another node.
+    ///
+    /// ```text
+    ///   no new connection --> sessions finish (2 to 10 ms) --> the others are reset --> fence, addresses
+    /// ```
+    ///
+    /// A session that the fence cut off in silence would wait for an answer that never comes.
+    struct Farewell {
+        gate: Arc<Gate>,
+        kernel: Arc<Kernel>,
+        state: Arc<Mutex<State>>,
+        turn: u64,
+    }
+
+    impl Farewell {
+        fn say(self, done: crate::vip::Done) {
+            std::thread::sleep(FINISH_AT_LEAST);
+            self.wait_for_no_session(FINISH - FINISH_AT_LEAST);
+            if self.with_turn(|| self.gate.close()).is_some() {
+                self.wait_for_no_session(TELL);
+                // The last socket closes right after it was counted.
+                std::thread::sleep(LOOK);
+            }
+            let mut done = Some(done);
+            let released = self.with_turn(|| done.take().into_iter().for_each(|done| self.kernel.release_for_handover(done)));
+            if released.is_none() {
+                // Held or released again meanwhile: whoever did that says how it is now.
+                tracing::info!("a handover was overtaken");
+            }
+        }
+
+        /// Does it unless this was overtaken by another hold or release.
+        fn with_turn<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+            let state = lock(&self.state);
+            (state.turn == self.turn).then(act)
+        }
+
+        fn wait_for_no_session(&self, bound: Duration) {
+            let end = boot_now() + bound;
+            while self.gate.sessions() > 0 && boot_now() < end {
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+
     impl Addresses for KernelAddresses {
         fn configure(&self, virtual_ips: &[VirtualIp], intercepted: &[Intercepted]) {
             let vips = virtual_ips.iter().map(|v| Vip { name: v.name.clone(), address: v.address, interface: None }).collect();
@@ -205,23 +261,33 @@ mod kernel {
                 return self.order(Order::Vet);
             }
             if state.configured && state.vetted != Vetted::NotYet {
-                drop(state);
+                state.turn += 1;
                 self.gate.open(until);
                 self.kernel.hold(until.since_boot());
             }
         }
 
         fn release(&self, why: Release, done: Box<dyn FnOnce() + Send>) {
-            self.gate.close();
+            let mut state = lock(&self.state);
+            state.turn += 1;
+            let turn = state.turn;
             let done: crate::vip::Done = Box::new(move |result| {
                 if let Err(error) = result {
                     tracing::warn!(%error, "the virtual IP could not be dropped cleanly; its lease runs out in the kernel");
                 }
                 done();
             });
-            match why {
-                Release::Handover => self.kernel.release_for_handover(done),
-                Release::Ended => self.kernel.release(done),
+            if why == Release::Ended {
+                self.gate.close();
+                return self.kernel.release(done);
+            }
+            self.kernel.prepare_handover();
+            let farewell = Farewell { gate: self.gate.clone(), kernel: self.kernel.clone(), state: self.state.clone(), turn };
+            let started = std::thread::Builder::new().name("ha-handover".to_owned()).spawn(move || farewell.say(done));
+            if let Err(error) = started {
+                tracing::warn!(%error, "no thread for an orderly handover; the lease runs out instead");
+                self.gate.close();
+                self.kernel.release(Box::new(|_| {}));
             }
         }
 

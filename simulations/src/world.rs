@@ -201,10 +201,10 @@ impl World {
                 }
                 self.nodes[i].kernel = Some((until, epoch));
             }
-            Action::Drop { why } => {
+            Action::Drop { why, number } => {
                 self.note(&format!("node-{} drops: {why:?}", i + 1), story);
                 self.nodes[i].kernel = None;
-                self.tell(i, Event::Dropped, story);
+                self.tell(i, Event::Dropped { number }, story);
             }
             Action::Transfer { to } => {
                 self.note(&format!("node-{} asks {to} to lead", i + 1), story);

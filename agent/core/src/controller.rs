@@ -137,8 +137,11 @@ pub enum Event {
         /// What it answers to.
         release: Lease,
     },
-    /// The address is away from this node.
-    Dropped,
+    /// The address is away from this node, as that [`Action::Drop`] wanted.
+    Dropped {
+        /// The action's number.
+        number: u64,
+    },
     /// This node acknowledged a `Lease` of another.
     Promised {
         /// The leader.
@@ -207,6 +210,8 @@ pub enum Action {
     Drop {
         /// Why, for people.
         why: DropReason,
+        /// Counts these actions: what is said of an earlier one says nothing of this one.
+        number: u64,
     },
     /// Hand leadership over.
     Transfer {
@@ -259,6 +264,7 @@ pub struct Controller {
     hold: Hold,
     holding: Option<Holding>,
     handover: Option<Handover>,
+    drops: u64,
     next_lease: Instant,
     led_since: Instant,
     quorum_seen: Instant,
@@ -298,6 +304,7 @@ impl Controller {
             hold: Hold::default(),
             holding: None,
             handover: None,
+            drops: 0,
             next_lease: now,
             led_since: now,
             quorum_seen: now,
@@ -335,9 +342,9 @@ impl Controller {
                     h.on_release_answered(from, release);
                 }
             }
-            Event::Dropped => {
+            Event::Dropped { number } => {
                 if let Some(h) = &mut self.handover {
-                    h.on_dropped();
+                    h.on_dropped(number);
                 }
             }
             Event::Promised { to } => self.suspicion.on_promised(now, to),

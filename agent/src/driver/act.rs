@@ -33,7 +33,7 @@ impl<W: World> Actor<'_, W> {
             Action::SendLease { lease, to } => self.send_lease(lease, &to),
             Action::SendRelease { release, to } => self.send_release(release, &to),
             Action::Hold { until, .. } => self.world.addresses().hold(until, self.first_ever),
-            Action::Drop { why } => self.drop_addresses(why),
+            Action::Drop { why, number } => self.drop_addresses(why, number),
             Action::Announce => self.world.addresses().announce(),
             Action::Transfer { to } => {
                 let consensus = self.consensus.clone();
@@ -94,13 +94,13 @@ impl<W: World> Actor<'_, W> {
         }
     }
 
-    fn drop_addresses(&self, why: DropReason) {
+    fn drop_addresses(&self, why: DropReason, number: u64) {
         if why != DropReason::Handover {
             tracing::info!(?why, "the virtual IP is dropped");
         }
         let handle = self.handle.clone();
         let release = if why == DropReason::Handover { Release::Handover } else { Release::Ended };
-        self.world.addresses().release(release, Box::new(move || handle.tell(Event::Dropped)));
+        self.world.addresses().release(release, Box::new(move || handle.tell(Event::Dropped { number })));
     }
 
     fn propose(&self, command: Command) {

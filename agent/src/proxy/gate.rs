@@ -20,12 +20,13 @@ pub struct Gate {
     /// The end of the newest lease, also after a close.
     lease_end: AtomicU64,
     changed: watch::Sender<()>,
+    sessions: Arc<AtomicU64>,
 }
 
 impl Gate {
     /// A closed gate.
     pub fn new() -> Arc<Gate> {
-        Arc::new(Gate { until: AtomicU64::new(0), closings: AtomicU64::new(0), lease_end: AtomicU64::new(0), changed: watch::Sender::new(()) })
+        Arc::new(Gate { until: AtomicU64::new(0), closings: AtomicU64::new(0), lease_end: AtomicU64::new(0), changed: watch::Sender::new(()), sessions: Arc::default() })
     }
 
     /// Serve until `until`.
@@ -51,6 +52,16 @@ impl Gate {
     /// How often it was closed by [`Gate::close`]: tells of a close that was followed by an open at once.
     pub fn closings(&self) -> u64 {
         self.closings.load(Ordering::SeqCst)
+    }
+
+    /// Sessions inside. One that ends is not counted any more right before its sockets close.
+    pub fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::SeqCst)
+    }
+
+    /// Where sessions are counted.
+    pub(super) fn counter(&self) -> Arc<AtomicU64> {
+        self.sessions.clone()
     }
 
     /// Whether connections may be served at `now`.

@@ -92,9 +92,9 @@ impl Proxy {
         let shared = Arc::new(Shared {
             intercepts: settings.reach != Reach::Bind,
             clock,
+            stats: stats::Stats::new(gate.counter()),
             gate,
             binder,
-            stats: stats::Stats::default(),
             report: Reporter::new(events, clock),
             stop: CancellationToken::new(),
             sessions_max: if settings.sessions_max > 0 { settings.sessions_max as u64 } else { limits.sessions },

@@ -76,7 +76,8 @@ pub(super) struct FrontendStats {
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     known: Mutex<Known>,
-    pub(super) sessions: AtomicU64,
+    /// The gate counts with us.
+    pub(super) sessions: Arc<AtomicU64>,
     pub(super) total: AtomicU64,
     pub(super) bindings_uncommitted: AtomicU64,
     pub(super) refused: AtomicU64,
@@ -96,6 +97,11 @@ pub(super) struct RouteStats {
 }
 
 impl Stats {
+    /// Of nothing yet, with sessions counted there.
+    pub(super) fn new(sessions: Arc<AtomicU64>) -> Self {
+        Stats { sessions, ..Stats::default() }
+    }
+
     /// Finds or makes the stats of all that is in `routes`, and tells the pools their sizes.
     pub(super) fn of_routes(&self, routes: &Routes) -> RouteStats {
         let mut known = self.known();

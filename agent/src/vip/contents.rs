@@ -68,6 +68,16 @@ pub(super) fn of_fence(plan: &Plan, features: Features) -> Contents {
     contents
 }
 
+/// What parks addresses, or ends that.
+pub(super) fn parked(members: &[IpAddr], is_parked: bool) -> Vec<Change> {
+    let change = |set: &str, ipv4: bool| {
+        let elements: Vec<Element> = members.iter().filter(|a| a.is_ipv4() == ipv4).map(|a| of_address(*a)).collect();
+        let set = SetName { family: NFPROTO_INET, table: FENCE, set: set.to_owned() };
+        (!elements.is_empty()).then_some(Change { set, is_new: is_parked, elements })
+    };
+    [change("parked4", true), change("parked6", false)].into_iter().flatten().collect()
+}
+
 /// The sets of the interception table.
 pub(super) fn of_intercepts(intercepts: &[Intercept]) -> Contents {
     let mut contents = Contents::new();

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::addresses::with_bytes;
-use super::contents::{Change, Element, SetName};
+use super::contents::{self, Change, Element, SetName};
 use super::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, Netlink};
 use super::ruleset::{FENCE, Features};
 use super::wire::{Message, Messages, Nest, attributes};
@@ -96,6 +96,11 @@ impl Elements {
     /// Ends elements that are alive; `NotFound` when one is not.
     pub(super) fn end_living(&mut self, members: &[IpAddr]) -> io::Result<()> {
         self.send(members, &[], &[Step::Delete])
+    }
+
+    /// Lets nobody begin a connection with these addresses for the next 200 ms, or again from now on.
+    pub(super) fn park(&mut self, members: &[IpAddr], is_parked: bool) -> io::Result<()> {
+        contents::parked(members, is_parked).iter().try_for_each(|c| change(&mut self.netlink, std::slice::from_ref(c)))
     }
 
     fn send(&mut self, members: &[IpAddr], guard_steps: &[Step], member_steps: &[Step]) -> io::Result<()> {

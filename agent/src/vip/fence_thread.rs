@@ -5,7 +5,7 @@
 //!                  in time ─> claim what is not alive (20 ms), renew all until `until`
 //!                             └─ took long? shorter again, or removed
 //!  release ──────> remove, then the address thread
-//!                  └─ for a handover: parking begins right before; a hold ends it
+//!  parking ───────> connection attempts are kept, not answered; a hold ends it
 //! ```
 //!
 //! Why an element never outlives its lease:
@@ -35,6 +35,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Orders {
     pub(super) until: Option<Duration>,
     pub(super) releases: Vec<Done>,
+    /// A handover is coming: nobody begins a connection here any more.
+    pub(super) parking: bool,
     /// The first of the releases is for a handover.
     pub(super) handover: bool,
     pub(super) members: BTreeSet<IpAddr>,
@@ -45,7 +47,7 @@ pub(super) struct Orders {
 
 /// Runs until the shared `stopping`; without `elements` it only passes the orders on.
 pub(super) fn run(shared: &Arc<Shared>, elements: Option<Elements>) {
-    let mut fence = Fence { shared: shared.clone(), elements, alive: BTreeSet::new(), seen: None };
+    let mut fence = Fence { shared: shared.clone(), elements, alive: BTreeSet::new(), seen: None, parked: false, silenced: false };
     while !shared.is_stopping() {
         let order = shared.lease.wait(IDLE, |o| {
             (o.asked != o.done).then(|| Orders { releases: std::mem::take(&mut o.releases), handover: std::mem::take(&mut o.handover), members: o.members.clone(), ..*o })
@@ -75,14 +77,19 @@ struct Fence {
     /// Members that have had an element since the last removal.
     alive: BTreeSet<IpAddr>,
     seen: Option<Duration>,
+    /// Connection attempts are kept for the next holder.
+    parked: bool,
+    /// The kernel was told not to answer them.
+    silenced: bool,
 }
 
 impl Fence {
     fn carry_out(&mut self, order: Orders) {
         if !order.releases.is_empty() {
             if order.handover && order.until.is_none() {
-                self.park();
+                self.park(&order.members);
             }
+            self.parked = false;
             self.remove();
             self.pass_on(None, order.releases);
         }
@@ -91,18 +98,46 @@ impl Fence {
             self.remove_these(&gone);
         }
         if let Some(until) = order.until {
+            match order.parking {
+                true => self.park(&order.members),
+                false => self.unpark(&order.members),
+            }
             self.hold(until, &order.members);
         }
     }
 
-    /// Keeps connection attempts for the next holder, unless the lease has run out already.
-    fn park(&self) {
+    /// Keeps connection attempts for the next holder, unless the lease has run out already. The
+    /// kernel here answers them no more: half a connection would be lost in the handover.
+    fn park(&mut self, members: &BTreeSet<IpAddr>) {
+        if self.parked {
+            return;
+        }
         let held = self.shared.address.change(|o| o.held.is_some_and(|until| until > boot_now()));
         if !held {
             return;
         }
         if let Err(error) = self.shared.parking.begin(self.shared.plan()) {
-            self.shared.fail(format!("listening for connection attempts: {error}"));
+            return self.shared.fail(format!("listening for connection attempts: {error}"));
+        }
+        (self.parked, self.silenced) = (true, true);
+        self.stop_attempts(members, true);
+    }
+
+    /// This node holds (again).
+    fn unpark(&mut self, members: &BTreeSet<IpAddr>) {
+        self.shared.parking.end();
+        self.parked = false;
+        if std::mem::take(&mut self.silenced) {
+            self.stop_attempts(members, false);
+        }
+    }
+
+    fn stop_attempts(&mut self, members: &BTreeSet<IpAddr>, stop: bool) {
+        let members: Vec<IpAddr> = members.iter().copied().collect();
+        match self.elements.as_mut().map(|e| e.park(&members, stop)) {
+            // The elements end by themselves, and with their table.
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => self.shared.fail(format!("parking connection attempts: {error}")),
+            _ => {}
         }
     }
 
@@ -115,7 +150,6 @@ impl Fence {
             }
             return;
         }
-        self.shared.parking.end();
         match self.renew(until, members) {
             Renewal::Sent => self.pass_on(Some(until), Vec::new()),
             Renewal::NotSent => {}

@@ -115,6 +115,18 @@ impl Kernel {
         self.shared.lease.change(|o| {
             if o.until.is_none_or(|before| before < until) {
                 o.until = Some(until);
+                o.parking = false;
+                o.asked += 1;
+            }
+        });
+    }
+
+    /// Before `release_for_handover`: from now on connection attempts are kept for the next holder
+    /// and not answered, for at most 200 ms; what is open goes on. Ends with the next `hold`. Never waits.
+    pub fn prepare_handover(&self) {
+        self.shared.lease.change(|o| {
+            if o.until.is_some() {
+                o.parking = true;
                 o.asked += 1;
             }
         });
@@ -138,6 +150,7 @@ impl Kernel {
     fn give_up(&self, for_handover: bool, done: Done) {
         self.shared.lease.change(|o| {
             o.until = None;
+            o.parking = false;
             // Of two the first one drops the addresses.
             o.handover |= for_handover && o.releases.is_empty();
             o.releases.push(done);

@@ -4,6 +4,7 @@
 //!   virtual IP without a lease element are dropped; on the way out what comes *from* one.
 //! - `inet ha_fence`: the same for packets on every interface, loopback included, and for kernels
 //!   before 5.16, which have no egress hook.
+//!   Before a handover also what would begin a connection (`parking` keeps it for the next holder).
 //! - `inet ha_intercept`: configured ports to the proxy, the rest refused.
 //!
 //! Each text is one transaction. The rules depend on interfaces and on the proxy's ports only; which
@@ -76,7 +77,9 @@ pub(super) fn fence_sets(features: Features) -> String {
         ""
     };
     let guard = "set guard { type ipv4_addr; flags timeout; timeout 1s; }\n";
-    format!("table netdev {FENCE} {{\n{sets}{targets}{guard}}}\ntable inet {FENCE} {{\n{sets}}}\n")
+    let parked = "set parked4 { type ipv4_addr; flags timeout; timeout 200ms; }\n\
+                  set parked6 { type ipv6_addr; flags timeout; timeout 200ms; }\n";
+    format!("table netdev {FENCE} {{\n{sets}{targets}{guard}}}\ntable inet {FENCE} {{\n{sets}{parked}}}\n")
 }
 
 /// The fence's chains and rules on these interfaces, for tables that have their sets.
@@ -98,6 +101,11 @@ pub(super) fn fence_rules(interfaces: &BTreeMap<u32, String>, features: Features
     for (chain, hook, side) in [("in", "prerouting", "daddr"), ("out", "output", "saddr")] {
         let base = format!("type filter hook {hook} priority -500");
         let mut rules = Chain::open(&mut text, "inet", FENCE, chain, &base);
+        if chain == "in" {
+            for (ip, set) in [("ip", "parked4"), ("ip6", "parked6")] {
+                rules.add(&format!("{ip} daddr @{set} tcp flags syn / fin,syn,rst,ack drop"));
+            }
+        }
         rules.add(&format!("ip {side} @vip4 ip {side} != @lease4 drop"));
         rules.add(&format!("ip6 {side} @vip6 ip6 {side} != @lease6 drop"));
     }

@@ -67,22 +67,34 @@ pub struct Handover {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    Dropping { dropped: bool, since: Instant },
-    Releasing { release: Lease, answered: BTreeSet<NodeId> },
-    Transferring { again: Instant },
+    /// The numbered drop is carried out.
+    Dropping {
+        number: u64,
+        dropped: bool,
+        since: Instant,
+    },
+    Releasing {
+        release: Lease,
+        answered: BTreeSet<NodeId>,
+    },
+    Transferring {
+        again: Instant,
+    },
 }
 
 impl Handover {
-    pub(super) const fn start(now: Instant, to: NodeId, reason: HandoverReason) -> Self {
-        Handover { to, reason, stage: Stage::Dropping { dropped: false, since: now } }
+    pub(super) const fn start(now: Instant, to: NodeId, reason: HandoverReason, number: u64) -> Self {
+        Handover { to, reason, stage: Stage::Dropping { number, dropped: false, since: now } }
     }
 
     pub(super) const fn target(&self) -> NodeId {
         self.to
     }
 
-    pub(super) fn on_dropped(&mut self) {
-        if let Stage::Dropping { dropped, .. } = &mut self.stage {
+    pub(super) fn on_dropped(&mut self, drop: u64) {
+        if let Stage::Dropping { number, dropped, .. } = &mut self.stage
+            && *number == drop
+        {
             *dropped = true;
         }
     }
@@ -96,7 +108,7 @@ impl Handover {
     }
 
     pub(super) fn regulate(&mut self, now: Instant, term: u64, me: NodeId, others: &BTreeSet<NodeId>, voters: &VoterSets, actions: &mut Vec<Action>) {
-        if let Stage::Dropping { dropped, since } = &self.stage
+        if let Stage::Dropping { dropped, since, .. } = &self.stage
             && (*dropped || now.saturating_since(*since) >= DROP_WITHIN)
         {
             let release = Lease { term, sent: now };

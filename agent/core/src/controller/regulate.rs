@@ -135,8 +135,13 @@ impl Controller {
 
     pub(super) fn stop_holding(&mut self, why: DropReason, actions: &mut Vec<Action>) {
         if self.holding.take().is_some() {
-            actions.push(Action::Drop { why });
+            self.drop_addresses(why, actions);
         }
+    }
+
+    fn drop_addresses(&mut self, why: DropReason, actions: &mut Vec<Action>) {
+        self.drops += 1;
+        actions.push(Action::Drop { why, number: self.drops });
     }
 
     /// Who fell silent or is heard again changes where clients go, and whom to tell of the address.
@@ -160,9 +165,9 @@ impl Controller {
         }
         // Also when nothing is held: the order stays drop, release, transfer.
         self.holding = None;
-        actions.push(Action::Drop { why: DropReason::Handover });
+        self.drop_addresses(DropReason::Handover, actions);
         self.hold.release();
-        self.handover = Some(Handover::start(now, to, reason));
+        self.handover = Some(Handover::start(now, to, reason, self.drops));
     }
 
     fn regulate_handover(&mut self, now: Instant, actions: &mut Vec<Action>) {

@@ -68,7 +68,11 @@ fn held(actions: &[Action]) -> Option<Instant> {
     actions.iter().find_map(|a| if let Action::Hold { until, .. } = a { Some(*until) } else { None })
 }
 fn dropped(actions: &[Action]) -> Option<DropReason> {
-    actions.iter().find_map(|a| if let Action::Drop { why } = a { Some(*why) } else { None })
+    actions.iter().find_map(|a| if let Action::Drop { why, .. } = a { Some(*why) } else { None })
+}
+
+fn drop_number(actions: &[Action]) -> u64 {
+    actions.iter().find_map(|a| if let Action::Drop { number, .. } = a { Some(*number) } else { None }).expect("dropped")
 }
 fn transferred(actions: &[Action]) -> Option<NodeId> {
     actions.iter().find_map(|a| if let Action::Transfer { to } = a { Some(*to) } else { None })
@@ -125,9 +129,11 @@ fn a_handover_drops_then_releases_then_transfers() {
     let mut node = Node::holding();
     let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
     assert_eq!((dropped(&actions), transferred(&actions)), (Some(DropReason::Handover), None));
+    let number = drop_number(&actions);
     assert!(!actions.iter().any(|a| matches!(a, Action::SendRelease { .. })), "not before the address is away");
     assert_eq!(sent(&node.wait(60)), None, "no lease any more");
-    let actions = node.tell(Event::Dropped);
+    assert!(node.tell(Event::Dropped { number: number - 1 }).is_empty(), "of another drop");
+    let actions = node.tell(Event::Dropped { number });
     let release = actions.iter().find_map(|a| if let Action::SendRelease { release, .. } = a { Some(*release) } else { None }).expect("released");
     assert_eq!(transferred(&actions), None, "not before the others know");
     assert_eq!(transferred(&node.tell(Event::ReleaseAnswered { from: n(3), release })), None, "the target must know");
@@ -140,8 +146,8 @@ fn a_handover_drops_then_releases_then_transfers() {
 #[test]
 fn a_handover_does_not_wait_for_the_dead() {
     let mut node = Node::holding();
-    node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Shutdown });
-    node.tell(Event::Dropped);
+    let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Shutdown });
+    node.tell(Event::Dropped { number: drop_number(&actions) });
     assert_eq!(transferred(&node.wait(49)), None);
     assert_eq!(transferred(&node.wait(1)), Some(n(2)));
 }
