@@ -5,7 +5,7 @@
 //!   stop:  leadership handed over > server > driver > addresses > proxy > consensus
 //! ```
 
-mod found;
+pub mod found;
 mod report;
 
 pub use found::{found, join};
@@ -16,14 +16,14 @@ use crate::binder::LogBinder;
 use crate::config::{AgentConfig, VipMode};
 use crate::consensus::log_store::LogStore;
 use crate::consensus::sled_store::SledStore;
-use crate::consensus::{Consensus, Settings};
+use crate::consensus::{Consensus, SNAPSHOT_EVERY, Settings};
 use crate::driver::{Driver, DriverHandle};
 use crate::identity::Identity;
 use crate::peers::PeerService;
 use crate::proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
-use ha_core::controller::{Event, HandoverReason, LOG_STALL_MAX, Settings as ControllerSettings};
+use ha_core::controller::{Event, HandoverReason, Settings as ControllerSettings};
 use ha_core::model::Member;
 use report::Reporter;
 use std::sync::Arc;
@@ -50,20 +50,19 @@ const OVERRUN_PARTS: (u32, u32) = (9, 10);
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Failure> {
     let identity = Identity::load(&config.data_dir)?;
     let (timing, promise) = (identity.timing(), identity.promise());
-    let lease = promise * 4 / 5;
+    let controller = ControllerSettings::of(identity.node_id, config.role, promise);
     let gate = Gate::new();
-    let hands = Hands::start(&config, gate.clone(), promise, lease)?;
+    let hands = Hands::start(&config, gate.clone(), promise, controller.lease)?;
     let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&config.data_dir)?);
     let world = Arc::new(RealWorld::new(identity.node_id, store, hands.addresses.clone()));
     let (driver, inbox) = DriverHandle::channel();
     let listener = driver.clone();
-    let settings = Settings { me: identity.node_id, role: config.role, timing, promise, founding: false };
+    let settings = Settings { me: identity.node_id, role: config.role, timing, promise, founding: false, snapshot_every: SNAPSHOT_EVERY };
     let consensus = Consensus::start(world.clone(), settings, Arc::new(move || listener.applied())).await?;
     let snap = consensus.read();
     if snap.applied_index > 0 && snap.facts.cluster_id != identity.cluster_id {
         return Err(format!("{} holds the log of another cluster ({}) than its identity ({})", config.data_dir.display(), snap.facts.cluster_id, identity.cluster_id).into());
     }
-    let controller = ControllerSettings { me: identity.node_id, role: config.role, promise, lease, lease_every: lease / 6, log_stall_max: LOG_STALL_MAX };
     let (loop_, view) = Driver::new(world.clone(), consensus.clone(), controller, driver.clone(), inbox);
 
     let binder = Arc::new(LogBinder::new(boot_now));

@@ -79,7 +79,12 @@ pub struct Settings {
     pub promise: Duration,
     /// Whether this node cannot have promised anything before: it makes the cluster.
     pub founding: bool,
+    /// Entries between two snapshots; a fifth of them stays in the log for who is a little behind.
+    pub snapshot_every: u64,
 }
+
+/// [`Settings::snapshot_every`] of the product.
+pub const SNAPSHOT_EVERY: u64 = 5000;
 
 /// Why a proposal did not come to an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -306,8 +311,8 @@ fn config(settings: Settings) -> Result<Config, String> {
         enable_leader_restore: Some(false),
         removed_leader_step_down: StepDownPolicy::Never,
         quorum_loss_probe_interval: Some(2 * ms(max)),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(5000),
-        max_in_snapshot_log_to_keep: 1000,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_every),
+        max_in_snapshot_log_to_keep: settings.snapshot_every / 5,
         backoff: "20ms 40ms ...200ms".into(),
         ..Config::default()
     }

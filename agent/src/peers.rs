@@ -27,16 +27,25 @@ impl<W: World> PeerService<W> {
     async fn answer(&self, call: Call, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         let Envelope { from, body } = request.into_inner();
         let from = self.known(&from)?;
-        let body = self.consensus.handle(from, call, &body).await.map_err(status)?;
-        if call == Call::Lease && self.consensus.promised_to() == Some(from) {
-            self.driver.tell(Event::Promised { to: from });
-        }
+        let body = hear(&self.consensus, &self.driver, from, call, &body).await.map_err(status)?;
         Ok(Response::new(Envelope { from: self.consensus.me().0.as_bytes().to_vec(), body }))
     }
 
     fn known(&self, from: &[u8]) -> Result<NodeId, Status> {
         NodeId::from_slice(from).ok_or_else(|| Status::invalid_argument("`from` is not a node id of 16 bytes"))
     }
+}
+
+/// Answers what peer `from` asks, however it came here. `Err` closes that call and nothing else.
+///
+/// # Errors
+/// Bytes that mean nothing, a vote that this node may not give, consensus that has ended.
+pub async fn hear<W: World>(consensus: &Consensus<W>, driver: &DriverHandle, from: NodeId, call: Call, body: &[u8]) -> io::Result<Vec<u8>> {
+    let answer = consensus.handle(from, call, body).await?;
+    if call == Call::Lease && consensus.promised_to() == Some(from) {
+        driver.tell(Event::Promised { to: from });
+    }
+    Ok(answer)
 }
 
 fn status(e: io::Error) -> Status {

@@ -1,80 +1,82 @@
 //! Sweeps seeds, or tells the story of one.
 
 use clap::Parser;
-use ha_simulations::world::{FAULTS, Planted};
-use ha_simulations::{Summary, run};
+use ha_simulations::cluster::Run;
+use ha_simulations::cluster::planted::Planted;
+use ha_simulations::sweep::{self, Sweep};
+use ha_simulations::{controllers, shrink};
 use std::process::ExitCode;
+use std::time::Duration;
 
 #[derive(Parser)]
-#[command(name = "ha-simulations", version, about = "Controllers over an ideal log, under faults. Exit codes: 0 nothing found, 1 a violation, 2 wrong usage.")]
+#[command(
+    name = "ha-simulations",
+    version,
+    about = "Whole clusters under faults: one seed, one run, every time the same.\nExit codes: 0 nothing found, 1 a violation (or a planted bug that escaped), 2 wrong usage, 3 a sweep in which some fault never happened."
+)]
 struct Args {
     /// One seed only.
     #[arg(long)]
     seed: Option<u64>,
     /// How many seeds.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 100)]
     seeds: u64,
     /// The first seed of a sweep.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Nodes; a sweep without it takes 1, 2, 3, 5 and 7 in turn.
+    /// End the sweep after so many minutes.
     #[arg(long)]
-    nodes: Option<u8>,
-    /// Simulated seconds of each run.
+    minutes: Option<u64>,
+    /// Nodes; without it a sweep takes 3, 2 and a witness, 1, 5 and 7 in turn.
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Runs at once.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Simulated seconds of faults in each run.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Tell what happens.
+    /// Tell the story.
     #[arg(long)]
     trace: bool,
-    /// Plant this bug: no-wait-after-restart, promises-to-two, lease-too-long, counted-from-arrival.
-    #[arg(long, value_parser = planted)]
-    planted: Option<Planted>,
-}
-
-fn planted(word: &str) -> Result<Planted, String> {
-    let known = Planted::ALL.iter().find(|(name, _)| *name == word);
-    known.map(|(_, p)| *p).ok_or_else(|| format!("use one of {}", Planted::ALL.map(|(name, _)| name).join(", ")))
+    /// Plant this bug; without a word: all of them in turn, and a table of what found them.
+    #[arg(long, num_args = 0..=1, default_missing_value = "all")]
+    planted: Option<String>,
+    /// Make the faults of a failing --seed fewer, as long as it fails.
+    #[arg(long, requires = "seed")]
+    shrink: bool,
+    /// Controllers over an ideal log instead: faster, and without the consensus library.
+    #[arg(long)]
+    controllers: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let (from, seeds) = args.seed.map_or((args.from, args.seeds), |s| (s, 1));
-    let mut sum = Summary::default();
-    for seed in from..from + seeds {
-        let nodes = args.nodes.unwrap_or([3, 1, 2, 5, 7][(seed % 5) as usize]);
-        let nodes = if args.seed.is_some() && args.nodes.is_none() { [3, 1, 2, 5, 7][(seed % 5) as usize] } else { nodes };
-        let trace = args.trace;
-        let s = run(seed, nodes, args.seconds, args.planted.unwrap_or_default(), &mut |at, what| {
-            if trace {
-                println!("{:>9.3} s  {what}", at as f64 / 1e6);
-            }
-        });
-        if let Some(what) = &s.violation {
-            println!("seed {seed}, {nodes} nodes: {what}\nreplay: cargo run --release -p ha-simulations -- --seed {seed} --nodes {nodes} --trace");
-            return ExitCode::from(1);
-        }
-        if args.seed.is_some() {
-            println!("seed {seed}, {nodes} nodes: trace {:016x}", s.trace);
-        }
-        sum.held_ms += s.held_ms;
-        sum.total_ms += s.total_ms;
-        sum.changes += s.changes;
-        sum.elections += s.elections;
-        for (a, b) in sum.faults.iter_mut().zip(s.faults) {
-            *a += b;
-        }
-        if (seed - from + 1).is_multiple_of(100) {
-            eprintln!("{} of {seeds} seeds", seed - from + 1);
-        }
+    if args.controllers {
+        return controllers::main(args.seed, args.from, args.seeds, args.nodes, args.seconds, args.trace, args.planted.as_deref());
     }
-    let faults: Vec<String> = FAULTS.iter().zip(sum.faults).map(|(name, n)| format!("{name} {n}")).collect();
-    println!(
-        "{seeds} seeds from {from}, {} simulated seconds: no violation; held {:.1} %, {} changes of holder, {} elections; faults: {}",
-        sum.total_ms / 1000,
-        100.0 * sum.held_ms as f64 / sum.total_ms.max(1) as f64,
-        sum.changes,
-        sum.elections,
-        faults.join(", ")
-    );
-    ExitCode::SUCCESS
+    let planted = match args.planted.as_deref() {
+        None => Planted::Nothing,
+        Some("all") => return sweep::table_of_planted(args.seconds * 1000, args.jobs),
+        Some(word) => match Planted::ALL.iter().find(|(name, ..)| *name == word) {
+            Some((_, planted, _)) => *planted,
+            None => {
+                eprintln!("--planted: found {word:?}; use one of {}", Planted::ALL.map(|(name, ..)| name).join(", "));
+                return ExitCode::from(2);
+            }
+        },
+    };
+    let run = |seed: u64| {
+        let mut run = Run { planted, ..Run::of(seed, args.seconds * 1000) };
+        if let Some(nodes) = args.nodes {
+            (run.nodes, run.witness) = (nodes, false);
+        }
+        run
+    };
+    if let Some(seed) = args.seed {
+        let run = Run { aloud: args.trace, ..run(seed) };
+        return if args.shrink { shrink::main(&run) } else { sweep::one(&run) };
+    }
+    let sweep = Sweep { from: args.from, seeds: args.seeds, jobs: args.jobs, within: args.minutes.map(|m| Duration::from_secs(60 * m)) };
+    sweep.main(run)
 }

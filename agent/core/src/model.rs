@@ -269,18 +269,6 @@ impl Timing {
         self.election().1
     }
 
-    /// How long after sending a `Lease` the leader may hold on the strength of it.
-    ///
-    /// `LEASE * (1 + rho) + stop <= PROMISE * (1 - rho)`: four fifths leave 20 % for drift and for stopping.
-    pub const fn lease(self) -> Duration {
-        Duration::from_millis(self.promise().as_millis() as u64 * 4 / 5)
-    }
-
-    /// Between two `Lease` messages.
-    pub const fn lease_every(self) -> Duration {
-        Duration::from_millis(self.lease().as_millis() as u64 / 6)
-    }
-
     /// The word in the file.
     pub const fn word(self) -> &'static str {
         match self {
@@ -369,16 +357,6 @@ pub enum Sticky {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lease_ends_before_the_promise_with_drift_and_a_stop_to_spare() {
-        for timing in [Timing::Lan, Timing::Fast, Timing::Wan] {
-            let (lease, promise) = (timing.lease().as_secs_f64(), timing.promise().as_secs_f64());
-            let (rho, stop) = (0.01, 0.020);
-            assert!(lease * (1.0 + rho) + stop <= promise * (1.0 - rho), "{timing:?}");
-            assert!(timing.lease_every() * 4 < timing.lease(), "several per LEASE: {timing:?}");
-        }
-    }
 
     #[test]
     fn port_ranges_overlap_when_they_share_a_port() {

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::config::{AgentConfig, ClusterFile};
 use crate::consensus::sled_store::SledStore;
-use crate::consensus::{Consensus, Settings};
+use crate::consensus::{Consensus, SNAPSHOT_EVERY, Settings};
 use crate::identity::Identity;
 use crate::world::real::{RealWorld, boot_now};
 use crate::world::{Addresses, Intercepted, Release, World, wire};
@@ -38,31 +38,36 @@ pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id:
     let identity = Identity::new(me, new_id(), timing, cluster.promise.unwrap_or_else(|| timing.promise()));
     let store = Arc::new(SledStore::open(&config.data_dir)?);
     let world = Arc::new(RealWorld::new(me, store, Arc::new(NoAddresses)));
-    let settings = Settings { me, role: config.role, timing, promise: identity.promise(), founding: true };
+    let settings = Settings { me, role: config.role, timing, promise: identity.promise(), founding: true, snapshot_every: SNAPSHOT_EVERY };
     let consensus = Consensus::start(world.clone(), settings, Arc::new(|| {})).await?;
-    consensus.found(config.listen.to_string()).await?;
     let commands =
         [Command::Found { cluster_id: identity.cluster_id, timing }, Command::AddMember(member(config, me)), Command::Configure { config: cluster.config, text, expect: None }];
-    let write = async {
-        for command in commands {
-            loop {
-                let stamped = Stamped { at: world.wall(), by: "init".to_owned(), command: command.clone() };
-                match consensus.propose(stamped).await {
-                    Ok(Ok(_)) => break,
-                    Ok(Err(rejection)) => return Err(Failure::from(rejection)),
-                    // It has not elected itself yet.
-                    Err(_) => world.sleep(Duration::from_millis(10)).await,
-                }
-            }
-        }
-        Ok(())
-    };
-    tokio::time::timeout(FOUND_WITHIN, write)
+    tokio::time::timeout(FOUND_WITHIN, write_first(&*world, &consensus, config.listen.to_string(), commands))
         .await
         .map_err(|_| format!("the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}", config.data_dir.display()))??;
     consensus.shutdown().await;
     identity.save(&config.data_dir)?;
     Ok(identity)
+}
+
+/// Makes the cluster and writes its first entries, in this order.
+///
+/// # Errors
+/// A disk that refuses, or a command that contradicts those before it.
+pub async fn write_first<W: World>(world: &W, consensus: &Consensus<W>, listen: String, commands: impl IntoIterator<Item = Command>) -> Result<(), Failure> {
+    consensus.found(listen).await?;
+    for command in commands {
+        loop {
+            let stamped = Stamped { at: world.wall(), by: "init".to_owned(), command: command.clone() };
+            match consensus.propose(stamped).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(rejection)) => return Err(Failure::from(rejection)),
+                // It has not elected itself yet.
+                Err(_) => world.sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Asks any member to be let in.

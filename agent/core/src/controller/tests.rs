@@ -1,7 +1,7 @@
 //! When a node holds, when it gives up, and in which order it hands over.
 use super::*;
 use crate::command::Stamped;
-use crate::model::Member;
+use crate::model::{Member, Timing};
 use crate::state::ClusterState;
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ struct Node {
 
 impl Node {
     fn new(role: Role) -> Self {
-        let settings = Settings { me: n(1), role, promise: PROMISE, lease: LEASE, lease_every: Duration::from_millis(40), log_stall_max: LOG_STALL_MAX };
+        let settings = Settings::of(n(1), role, PROMISE);
         let mut node = Node { c: Controller::new(settings, at(0)), now: 0 };
         let mut state = ClusterState::default();
         for i in 1..=3 {
@@ -206,4 +206,15 @@ fn a_log_that_stands_still_for_long_costs_the_lead() {
         assert!(held_for < 60_000, "never gave up");
     }
     assert!(held_for >= 29_000, "a stall of seconds must not move the address: {held_for} ms");
+}
+
+#[test]
+fn the_lease_ends_before_the_promise_with_drift_and_a_stop_to_spare() {
+    for timing in [Timing::Lan, Timing::Fast, Timing::Wan] {
+        let settings = Settings::of(n(1), Role::Server, timing.promise());
+        let (lease, promise) = (settings.lease.as_secs_f64(), settings.promise.as_secs_f64());
+        let (rho, stop) = (0.01, 0.020);
+        assert!(lease * (1.0 + rho) + stop <= promise * (1.0 - rho), "{timing:?}");
+        assert!(settings.lease_every * 4 < settings.lease, "several per lease: {timing:?}");
+    }
 }

@@ -10,7 +10,7 @@ fn no_seed_of_the_fixed_sweep_has_two_holders_or_ends_without_one() {
     for nodes in [1, 2, 3, 5] {
         for seed in 0..40 {
             let s = quiet(seed, nodes, Planted::Nothing);
-            assert_eq!(s.violation, None, "replay: cargo run -p ha-simulations -- --seed {seed} --nodes {nodes} --trace");
+            assert_eq!(s.violation, None, "replay: cargo run -p ha-simulations -- --controllers --seed {seed} --nodes {nodes} --trace");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The simulated world: a network that delays, loses and cuts, an ideal log, and a plan of faults.
 
-use crate::Summary;
-use crate::invariant::OneHolder;
-use crate::node::{Node, PROMISE};
-use crate::rng::Rng;
+use super::Summary;
+use super::invariant::OneHolder;
+use super::node::{Node, PROMISE};
+use super::rng::Rng;
 use ha_core::balance::mix;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, Event, HandoverReason, NodeReport, RaftNews, RaftRole};

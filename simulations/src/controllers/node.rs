@@ -1,6 +1,6 @@
 //! One node: the product's controller and promise, a clock of its own, and what its kernel would enforce.
 
-use ha_core::controller::{Action, Controller, Event, LOG_STALL_MAX, NodeReport, Settings};
+use ha_core::controller::{Action, Controller, Event, NodeReport, Settings};
 use ha_core::id::{Epoch, NodeId};
 use ha_core::lease::Promise;
 use ha_core::model::Role;
@@ -50,7 +50,7 @@ impl Node {
     /// Starts its process; `quiet`: it waits out what it may have promised.
     pub fn start(&mut self, now: u64, quiet: bool) {
         let local = self.local(now);
-        let settings = Settings { me: self.id, role: Role::Server, promise: PROMISE, lease: self.lease, lease_every: Duration::from_millis(40), log_stall_max: LOG_STALL_MAX };
+        let settings = Settings { lease: self.lease, ..Settings::of(self.id, Role::Server, PROMISE) };
         let mut controller = Controller::new(settings, local);
         controller.step(local, Timestamp(0), Event::Own(NodeReport { eligible: true, ..NodeReport::default() }));
         let promise = if quiet { Promise::starting(local, PROMISE, self.durable_term) } else { Promise::starting(Instant::ZERO, PROMISE, self.durable_term) };

@@ -1,0 +1,174 @@
+//! The process of one node, put together as `ha-agent run` does it, from the product's parts.
+
+use super::planted::Planted;
+use super::scheduler;
+use super::segment::Hands;
+use super::story;
+use super::universe::{Running, Service, Universe};
+use super::world::{NodeWorld, node_now};
+use ha_agent::agent::found::write_first;
+use ha_agent::binder::LogBinder;
+use ha_agent::config::parse_cluster;
+use ha_agent::consensus::{Consensus, Settings};
+use ha_agent::driver::{Driver, DriverHandle};
+use ha_agent::world::{Addresses as _, World as _};
+use ha_core::command::{Command, Stamped};
+use ha_core::controller::{Event, NodeReport, RaftRole, Settings as ControllerSettings};
+use ha_core::id::NodeId;
+use ha_core::model::{Member, Role, Timing};
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Often, so that snapshots happen in a short run.
+const SNAPSHOT_EVERY: u64 = 300;
+const REPORT_EVERY: Duration = Duration::from_millis(250);
+
+/// Starts the process of a node. `founding`: it cannot have promised anything yet.
+pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
+    universe.with(|s| s.nodes[node].powered = true);
+    let universe = universe.clone();
+    scheduler::spawn_on(node, async move {
+        if let Err(error) = run(universe, node, founding).await {
+            story::note(&format!("node-{node} cannot start: {error}"));
+        }
+    });
+}
+
+async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Result<()> {
+    let planted = universe.planted;
+    let (disk, real_role) = universe.with(|s| (s.nodes[me].disk.clone(), s.nodes[me].role));
+    let role = if planted == Planted::WitnessHolds { Role::Server } else { real_role };
+    let hands = Hands::new(me, &universe, planted);
+    let world = Arc::new(NodeWorld { me, universe: universe.clone(), disk, hands: hands.clone() });
+    let (driver, inbox) = DriverHandle::channel();
+    let founding = founding || planted == Planted::NoWaitAfterRestart;
+    let settings = Settings { me: universe.id_of(me), role, timing: Timing::Lan, promise: universe.promise, founding, snapshot_every: SNAPSHOT_EVERY };
+    let started: Arc<OnceLock<Consensus<NodeWorld>>> = Arc::default();
+    let (teller, watched, known) = (driver.clone(), universe.clone(), started.clone());
+    let applied = move || {
+        teller.applied();
+        if let Some(consensus) = known.get() {
+            watched.on_applied(me, consensus);
+        }
+    };
+    let consensus = Consensus::start(world.clone(), settings, Arc::new(applied)).await?;
+    started.set(consensus.clone()).ok();
+    let mut controller = ControllerSettings::of(universe.id_of(me), role, universe.promise);
+    if planted == Planted::LeaseTooLong {
+        controller.lease = Duration::from_millis(450);
+    }
+    let (driver_loop, view) = Driver::new(world.clone(), consensus.clone(), controller, driver.clone(), inbox);
+    let binder = Arc::new(LogBinder::new(node_now));
+    world.spawn("driver", Box::pin(driver_loop.run(Box::pin(std::future::pending()))));
+    world.spawn("binder", Box::pin(binder.clone().run(consensus.clone(), world.clone())));
+    universe.with(|s| s.nodes[me].running = Some(Running { consensus: consensus.clone(), driver: driver.clone(), view, binder, hands: hands.clone() }));
+    story::note(&format!("node-{me} runs"));
+    report(&universe, me, role, &consensus, &driver, &world).await;
+    Ok(())
+}
+
+/// As the product's reporter: how this node is, and whether consensus still works.
+async fn report(universe: &Universe, me: usize, role: Role, consensus: &Consensus<NodeWorld>, driver: &DriverHandle, world: &NodeWorld) {
+    loop {
+        let why_not = if role == Role::Witness { "it is a witness" } else { "" };
+        let facts = consensus.read().facts;
+        let is_down = universe.with(|s| s.nodes[me].service != Service::Up);
+        let down = facts.server_id("ts", &format!("server-{me}")).filter(|_| is_down).into_iter().collect();
+        let report = NodeReport { eligible: why_not.is_empty(), why_not: why_not.to_owned(), fence: world.hands.fence(), down };
+        consensus.set_report(report.clone());
+        driver.tell(Event::Own(report));
+        if let Some(why) = consensus.failure() {
+            story::note(&format!("node-{me}: consensus has failed: {why}"));
+            return;
+        }
+        world.sleep(REPORT_EVERY).await;
+    }
+}
+
+/// The configuration of every run. `weight`: of the first server.
+pub fn cluster_file(universe: &Universe, weight: u64) -> String {
+    let mut text = String::from(
+        "[cluster]\nname = \"simulated\"\n[[virtual_ip]]\nname = \"print\"\naddress = \"10.0.0.100/24\"\n\
+         [[frontend]]\nname = \"paragon\"\nvirtual_ip = \"print\"\nlisteners = [5012, \"5014-5019\", 5022]\nbackend = \"ts\"\n\
+         [[backend]]\nname = \"ts\"\nbalance = \"roundrobin\"\npersistence = { by = \"client-ip\", expire = \"30m\", group = \"mfp\" }\n\
+         check = { tcp = 5022, inter = \"1s\", fall = 3, rise = 2 }\n",
+    );
+    for node in 1..=universe.size() {
+        if universe.with(|s| s.nodes[node].role == Role::Server) {
+            let weight = if node == 1 { weight } else { 1 };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "[[backend.server]]\nname = \"server-{node}\"\nnode = \"node-{node}\"\nweight = {weight}");
+        }
+    }
+    text
+}
+
+fn member(universe: &Universe, node: usize) -> Member {
+    let address = Universe::address_of(node);
+    let role = universe.with(|s| s.nodes[node].role);
+    Member { id: universe.id_of(node), name: format!("node-{node}"), listen: (address, 7400).into(), address, role, version: String::new() }
+}
+
+/// A command as an operator gives it.
+pub fn stamped(running: &Running, command: Command) -> Stamped {
+    Stamped { at: running.consensus.read().clock, by: "operator".to_owned(), command }
+}
+
+/// Founds the cluster on the first node and lets the others join, one after the other, as operators do.
+pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
+    start(universe, 1, true);
+    let first = until_running(universe, 1).await;
+    let file = cluster_file(universe, 1);
+    let config = parse_cluster("cluster.toml", &file).map_err(|e| format!("{e:?}"))?.config;
+    let commands = vec![
+        Command::Found { cluster_id: NodeId::from_random(7), timing: Timing::Lan },
+        Command::AddMember(member(universe, 1)),
+        Command::Configure { config, text: file, expect: None },
+    ];
+    let (hands, disk, whole) = (first.hands.clone(), universe.with(|s| s.nodes[1].disk.clone()), universe.clone());
+    let consensus = first.consensus.clone();
+    let written = scheduler::spawn_on(1, async move {
+        let world = NodeWorld { me: 1, universe: whole, disk, hands };
+        write_first(&world, &consensus, Universe::listen_of(1), commands).await.map_err(|e| e.to_string())
+    });
+    written.await.map_err(|e| e.to_string())??;
+    for node in 2..=universe.size() {
+        start(universe, node, false);
+        until_running(universe, node).await;
+        join(universe, node).await;
+    }
+    Ok(())
+}
+
+async fn until_running(universe: &Universe, node: usize) -> Running {
+    loop {
+        if let Some(running) = universe.running(node) {
+            return running;
+        }
+        scheduler::world_ms(5).await;
+    }
+}
+
+/// Lets a running node into the cluster and waits until it votes.
+async fn join(universe: &Arc<Universe>, node: usize) {
+    let (id, member) = (universe.id_of(node), member(universe, node));
+    loop {
+        scheduler::world_ms(20).await;
+        let Some((at, leader)) = universe.leader() else { continue };
+        let news = leader.consensus.news();
+        if news.role == RaftRole::Leader && news.voters.len() == 1 && news.voters[0].contains(&id) {
+            return;
+        }
+        if news.learners.contains(&id) {
+            continue;
+        }
+        let member = member.clone();
+        let asked = scheduler::spawn_on(at, async move {
+            let command = stamped(&leader, Command::AddMember(member));
+            leader.consensus.propose(command).await.ok();
+            leader.consensus.add_learner(id, Universe::listen_of(node)).await.ok();
+        });
+        asked.await.ok();
+    }
+}

@@ -1,0 +1,204 @@
+//! Whole clusters of the real `Driver`, `Controller` and `consensus` in a world of our own making.
+//!
+//! ```text
+//!   seed --> plan of faults --+                    +--> invariants (one file each)
+//!                             v                    |
+//!   clients, operators --> Universe: network, disks, clocks, segment, servers
+//!                             ^ World
+//!              Driver + Controller + consensus + binder of each node (the product's own)
+//! ```
+//!
+//! One run, one thread, tokio's paused clock; every task belongs to a node (`scheduler`). First the
+//! cluster is founded and the others join, then faults, then a time without, in which all must be well
+//! again. The same seed gives the same story, word for word.
+
+pub mod agent;
+pub mod disk;
+pub mod invariants;
+pub mod network;
+pub mod operator;
+pub mod plan;
+pub mod planted;
+pub mod runtime;
+pub mod scheduler;
+pub mod segment;
+pub mod story;
+pub mod traffic;
+pub mod universe;
+pub mod watch;
+pub mod world;
+
+use ha_core::balance::mix;
+use plan::Fault;
+use planted::Planted;
+use std::sync::{Arc, PoisonError};
+use universe::{Counts, Universe};
+
+/// The sizes that a sweep takes in turn; the second is two servers and a witness.
+pub const SIZES: [(usize, bool); 5] = [(3, false), (3, true), (1, false), (5, false), (7, false)];
+/// Within this time after the faults one node holds and every client is served, in milliseconds.
+const WELL_WITHIN: u64 = 15_000;
+/// Joining takes much longer than it should.
+const JOINED_WITHIN: u64 = 60_000;
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Machines.
+    pub nodes: usize,
+    /// The last of them is a witness.
+    pub witness: bool,
+    /// Milliseconds of faults.
+    pub length: u64,
+    /// A bug that is put in.
+    pub planted: Planted,
+    /// These faults instead of drawn ones.
+    pub faults: Option<Vec<Fault>>,
+    /// Tell the story.
+    pub aloud: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was violated first.
+    pub violation: Option<String>,
+    /// Hash and length of the story.
+    pub story: (u64, u64),
+    /// What happened how often.
+    pub counts: Counts,
+    /// Simulated milliseconds in all.
+    pub simulated: u64,
+    /// The faults of the run.
+    pub faults: Vec<Fault>,
+}
+
+impl Run {
+    /// Of a seed, with the size that a sweep gives it.
+    pub fn of(seed: u64, length: u64) -> Run {
+        let (nodes, witness) = SIZES[(seed % SIZES.len() as u64) as usize];
+        Run { seed, nodes, witness, length, planted: Planted::Nothing, faults: None, aloud: false }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.faults.clone().unwrap_or_else(|| plan::draw(self.seed, self.nodes, self.length))
+    }
+}
+
+/// Runs it, on a thread of its own: nothing of another run is there.
+pub fn run(run: Run) -> Outcome {
+    let name = format!("seed {}", run.seed);
+    let panicked = |run: &Run| Outcome { violation: Some("it panicked; see above".to_owned()), faults: run.faults(), ..Outcome::default() };
+    let (for_thread, again) = (run.clone(), run);
+    match std::thread::Builder::new().name(name).spawn(move || on_this_thread(&for_thread)) {
+        Ok(thread) => thread.join().unwrap_or_else(|_| panicked(&again)),
+        Err(error) => Outcome { violation: Some(format!("no thread: {error}")), ..Outcome::default() },
+    }
+}
+
+fn on_this_thread(run: &Run) -> Outcome {
+    story::begin(run.aloud);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Outcome { violation: Some(format!("no runtime: {error}")), ..Outcome::default() },
+    };
+    let faults = run.faults();
+    tracing::subscriber::with_default(story::Log, || {
+        runtime.block_on(async {
+            let margin: i64 = if run.planted == Planted::DriftBeyondMargin { 300_000 } else { 10_000 };
+            let drift = |node: usize| (mix(run.seed ^ mix(node as u64 + 77)) % (2 * margin as u64 + 1)) as i64 - margin;
+            scheduler::begin(run.seed, &(1..=run.nodes).map(drift).collect::<Vec<_>>());
+            let universe = Universe::new(run.nodes, run.witness, run.planted);
+            let found = tokio::time::timeout(std::time::Duration::from_millis(JOINED_WITHIN), agent::found(&universe)).await;
+            match found {
+                Ok(Ok(())) => live(&universe, &faults).await,
+                Ok(Err(why)) => universe.with(|s| s.check(Err(format!("liveness: not founded: {why}")))),
+                Err(_) => universe.with(|s| s.check(Err(format!("liveness: the nodes have not joined within {JOINED_WITHIN} ms")))),
+            }
+            let (violation, counts) = universe.with(|s| (s.violation.clone(), s.counts.clone()));
+            Outcome { violation, story: story::hash(), counts, simulated: scheduler::world_now() / 1_000_000, faults: faults.clone() }
+        })
+    })
+}
+
+async fn live(universe: &Arc<Universe>, faults: &[Fault]) {
+    story::note("the cluster is complete");
+    let served = traffic::start(universe);
+    operator::start(universe);
+    let watching = watch_for_errors(universe.clone());
+    let acting = async {
+        plan::carry_out(universe, faults).await;
+        recover(universe, &served).await;
+    };
+    tokio::select! {
+        biased;
+        () = watching => {}
+        () = acting => {}
+    }
+}
+
+/// Returns at the first violation.
+async fn watch_for_errors(universe: Arc<Universe>) {
+    let mut term = 0;
+    loop {
+        scheduler::world_ms(20).await;
+        if let Some(error) = story::errors().into_iter().next() {
+            universe.with(|s| s.check(Err(format!("ERROR was logged: {error}"))));
+        }
+        if let Some((_, leader)) = universe.leader() {
+            let now = leader.consensus.news().term;
+            if now > term {
+                term = now;
+                universe.with(|s| s.counts.add("elections"));
+            }
+        }
+        if universe.with(|s| s.violation.is_some()) {
+            return;
+        }
+    }
+}
+
+/// Without faults all must be well within a bound.
+async fn recover(universe: &Arc<Universe>, served: &traffic::Served) {
+    let began = scheduler::world_now();
+    let mut ready = false;
+    loop {
+        scheduler::world_ms(250).await;
+        let holder = universe.holder();
+        if holder.is_some() && !ready {
+            operator::make_ready(universe).await;
+            ready = true;
+        }
+        let since = began + 1_000_000;
+        let missing = {
+            let served = served.lock().unwrap_or_else(PoisonError::into_inner);
+            served.iter().position(|at| *at < since)
+        };
+        let trouble = match (holder, missing) {
+            (None, _) => "nobody holds".to_owned(),
+            (_, Some(client)) => format!("client {client} was not served"),
+            (Some(_), None) => match behind(universe) {
+                Some(node) => format!("node-{node} is behind or does not vote"),
+                None => {
+                    universe.with(|s| s.counts.add("recoveries"));
+                    return story::note("all is well");
+                }
+            },
+        };
+        if scheduler::world_now() > began + WELL_WITHIN * 1_000_000 {
+            return universe.with(|s| s.check(Err(format!("liveness: {trouble} {WELL_WITHIN} ms after the last fault"))));
+        }
+    }
+}
+
+/// A node that has not caught up with the leader.
+fn behind(universe: &Universe) -> Option<usize> {
+    let Some((_, leader)) = universe.leader() else { return Some(0) };
+    let (news, applied) = (leader.consensus.news(), leader.consensus.read().applied_index);
+    (1..=universe.size()).find(|n| {
+        let votes = news.voters.iter().all(|set| set.contains(&universe.id_of(*n)));
+        !votes || universe.running(*n).is_none_or(|r| r.consensus.read().applied_index + 200 < applied)
+    })
+}

@@ -1,0 +1,81 @@
+//! The network between the nodes: every packet takes its time, some are lost, some come twice, and links are
+//! cut in one or both directions. Calls are answered by the product's own code.
+
+use super::scheduler::{self, WORLD};
+use super::universe::Universe;
+use ha_agent::peers::hear;
+use ha_agent::world::{Call, CallError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What is wrong with the network at the moment.
+#[derive(Debug, Default)]
+pub struct Network {
+    /// Directions in which nothing passes.
+    pub cut: BTreeSet<(usize, usize)>,
+    /// Additional time per packet.
+    pub slow: BTreeMap<(usize, usize), Duration>,
+    /// Packets lost in a thousand.
+    pub loss: u64,
+}
+
+/// Packets that come twice, in a thousand.
+const TWICE: u64 = 5;
+
+impl Network {
+    /// How long the next packet takes; `None`: it does not arrive.
+    pub fn hop(&self, from: usize, to: usize) -> Option<Duration> {
+        let lost = scheduler::happens(self.loss);
+        let takes = Duration::from_micros(scheduler::between(200, 3000)) + self.slow.get(&(from, to)).copied().unwrap_or_default();
+        (!lost && !self.cut.contains(&(from, to))).then_some(takes)
+    }
+}
+
+/// Asks node `to` on behalf of node `from`, for at most `within` on its clock.
+pub async fn call(universe: Arc<Universe>, from: usize, to: String, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
+    let Some(target) = universe.node_at(&to) else { return Err(CallError::Unreachable(format!("nobody at {to}"))) };
+    let (tell, answer) = oneshot::channel();
+    // The wire goes on when the caller gives up.
+    scheduler::spawn_on(WORLD, deliver(universe, from, target, call, body, tell));
+    match tokio::time::timeout(scheduler::in_world(within), answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => std::future::pending().await,
+        Err(_) => Err(CallError::NoAnswer("in time".to_owned())),
+    }
+}
+
+async fn deliver(universe: Arc<Universe>, from: usize, to: usize, call: Call, body: Vec<u8>, tell: oneshot::Sender<Result<Vec<u8>, CallError>>) {
+    let hop = |from, to| universe.with(|s| s.network.hop(from, to));
+    // Kept until the end: an answer that does not come is no closed connection.
+    let mut tell = Some(tell);
+    let times = 1 + usize::from(scheduler::happens(TWICE));
+    for _ in 0..times {
+        let Some(takes) = hop(from, to) else { continue };
+        tokio::time::sleep(takes).await;
+        let (alive, known) = universe.with(|s| (s.nodes[to].powered, s.nodes[to].running.as_ref().map(|r| (r.consensus.clone(), r.driver.clone()))));
+        let answered = match known {
+            None if !alive => continue,
+            None => Err(CallError::Unreachable("nobody listens".to_owned())),
+            Some((consensus, driver)) => {
+                let (sender, body) = (universe.id_of(from), body.clone());
+                let heard = scheduler::spawn_on(to, async move { hear(&consensus, &driver, sender, call, &body).await });
+                // Its process died.
+                let Ok(heard) = heard.await else { continue };
+                universe.with(|s| s.note_call(call));
+                heard.map_err(|e| CallError::NoAnswer(e.to_string()))
+            }
+        };
+        let Some(takes) = hop(to, from) else { continue };
+        tokio::time::sleep(takes).await;
+        if let Some(tell) = tell.take() {
+            tell.send(answered).ok();
+        }
+    }
+    if let Some(tell) = tell {
+        // Nobody will answer; who asked waits until its patience ends.
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        drop(tell);
+    }
+}

@@ -1,0 +1,69 @@
+//! An operator who drains, maintains and configures while all that goes on.
+
+use super::agent::{cluster_file, stamped};
+use super::scheduler::{self, WORLD};
+use super::story;
+use super::universe::Universe;
+use ha_agent::config::parse_cluster;
+use ha_core::command::{AdminOrder, AdminTarget, Command};
+use ha_core::model::{AdminState, Sticky};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Gives orders from time to time, for ever.
+pub fn start(universe: &Arc<Universe>) {
+    let universe = universe.clone();
+    scheduler::spawn_on(WORLD, async move {
+        loop {
+            scheduler::world_ms(scheduler::between(800, 4000)).await;
+            give_order(&universe).await;
+        }
+    });
+}
+
+/// Takes back what was ordered, when the run ends: everything is ready again.
+pub async fn make_ready(universe: &Arc<Universe>) {
+    for node in 1..=universe.size() {
+        order(universe, set_admin(universe, node, AdminState::Ready)).await;
+    }
+}
+
+async fn give_order(universe: &Arc<Universe>) {
+    let node = 1 + scheduler::below(universe.size() as u64) as usize;
+    let command = match scheduler::below(8) {
+        0 => set_admin(universe, node, AdminState::Drain),
+        1 => set_admin(universe, node, AdminState::Maintenance),
+        2..=5 => set_admin(universe, node, AdminState::Ready),
+        _ => {
+            let text = cluster_file(universe, 1 + scheduler::below(20));
+            let Ok(file) = parse_cluster("cluster.toml", &text) else { return };
+            Command::Configure { config: file.config, text, expect: None }
+        }
+    };
+    order(universe, command).await;
+}
+
+fn set_admin(universe: &Universe, node: usize, state: AdminState) -> Command {
+    let sticky = if scheduler::happens(500) { Sticky::Honour } else { Sticky::Move };
+    let order = AdminOrder { state, sticky, deadline: None, then: None, reason: String::new() };
+    Command::SetAdmin { target: AdminTarget::Node(universe.id_of(node)), order, force: false }
+}
+
+/// Gives it to whoever leads.
+async fn order(universe: &Arc<Universe>, command: Command) {
+    let Some((leader, running)) = universe.leader() else { return };
+    let what = match &command {
+        Command::SetAdmin { order, .. } => format!("{:?}", order.state),
+        _ => "a new configuration".to_owned(),
+    };
+    let asked = scheduler::spawn_on(leader, async move {
+        let stamped = stamped(&running, command);
+        running.consensus.propose(stamped).await
+    });
+    let answer = tokio::time::timeout(Duration::from_secs(2), asked).await;
+    let done = matches!(&answer, Ok(Ok(Ok(Ok(_)))));
+    story::note(&format!("operator: {what} at node-{leader}: {}", if done { "done" } else { "refused or no answer" }));
+    if done {
+        universe.with(|s| s.counts.add("operator's orders done"));
+    }
+}

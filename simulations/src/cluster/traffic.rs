@@ -1,0 +1,171 @@
+//! Clients that come, come back and find the address by their neighbour cache; what the holder's proxy
+//! decides for them, with the product's own choosing and binding.
+
+use super::planted::Planted;
+use super::scheduler::{self, WORLD, world_now};
+use super::story;
+use super::universe::{CLIENTS, EPOCH_MS, Running, Service, Universe};
+use ha_agent::proxy::Binder as _;
+use ha_core::balance::{Loads, Pick, Turns, pick};
+use ha_core::controller::Event;
+use ha_core::id::ServerId;
+use ha_core::stick::{StickEntry, StickKey};
+use ha_core::time::{Instant, Timestamp};
+use ha_core::view::{Newcomer, ServerView};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As the product's proxy: above it a session is forwarded without an acknowledged binding.
+const COMMIT_WAIT: Duration = Duration::from_millis(200);
+const PORTS: [u16; 4] = [5012, 5014, 5019, 5022];
+const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 100));
+
+struct NoLoad;
+impl Loads for NoLoad {
+    fn sessions(&self, _: &ServerView) -> u32 {
+        0
+    }
+    fn random(&mut self) -> u64 {
+        scheduler::draw()
+    }
+}
+
+/// When each client was last served, in world time.
+pub type Served = Arc<std::sync::Mutex<Vec<u64>>>;
+
+/// Starts all clients, for ever.
+pub fn start(universe: &Arc<Universe>) -> Served {
+    let served: Served = Arc::new(std::sync::Mutex::new(vec![0; CLIENTS]));
+    for client in 0..CLIENTS {
+        let (universe, served) = (universe.clone(), served.clone());
+        scheduler::spawn_on(WORLD, async move {
+            loop {
+                scheduler::world_ms(scheduler::between(50, 500)).await;
+                if come(&universe, client).await {
+                    served.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[client] = world_now();
+                }
+            }
+        });
+    }
+    served
+}
+
+/// One connection; whether a server answered.
+async fn come(universe: &Arc<Universe>, client: usize) -> bool {
+    let Some(node) = universe.with(|s| s.segment.neighbour[client]) else {
+        return resolve(universe, client).await;
+    };
+    scheduler::world_ms(1).await;
+    let running = universe.running(node).filter(|_| universe.with(|s| s.segment.holders().contains(&node) || universe.planted == Planted::ProxyIgnoresLease));
+    let Some(running) = running else { return resolve(universe, client).await };
+    let (at, port) = (universe.clone(), PORTS[scheduler::below(PORTS.len() as u64) as usize]);
+    let session = scheduler::spawn_on(node, async move { serve(&at, node, &running, client, port).await });
+    matches!(tokio::time::timeout(Duration::from_secs(2), session).await, Ok(Ok(true)))
+}
+
+/// Nobody answered: the client asks the segment again, and tries later.
+async fn resolve(universe: &Arc<Universe>, client: usize) -> bool {
+    scheduler::world_ms(scheduler::between(200, 1000)).await;
+    universe.with(|s| s.segment.neighbour[client] = s.segment.holders().first().copied());
+    false
+}
+
+/// As the proxy does it: gate, choice, binding, connection.
+async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: usize, port: u16) -> bool {
+    let now = || Instant(scheduler::clock_of(me));
+    let ignores = universe.planted == Planted::ProxyIgnoresLease;
+    let may_serve = || ignores || running.hands.gate.is_open(now());
+    if !may_serve() {
+        return false;
+    }
+    let closings = running.hands.gate.closings();
+    let view = running.view.borrow().clone();
+    let Some(frontend) = view.routes.frontend_at(VIP, port) else { return false };
+    let Some(backend) = view.routes.backends.get(frontend.backend) else { return false };
+    let address = IpAddr::from([10, 0, 2, client as u8]);
+    let wall = Timestamp(EPOCH_MS + world_now() / 1_000_000 + 7 * me as u64);
+    let mut tried = Vec::new();
+    for _ in 0..3 {
+        let chosen = match pick(backend, &view.stick, address, wall, &mut Turns::default(), &mut NoLoad, &tried) {
+            Pick::Sticky(i) => (i, true),
+            Pick::Balanced(i) | Pick::Wait(i) => (i, false),
+            Pick::Nothing => return false,
+        };
+        let Some(key) = backend.stick_key(address) else { return false };
+        let (i, acknowledged) = match chosen {
+            (i, true) => (i, true),
+            (i, false) => bind(universe, running, &key, backend.servers.iter().map(|s| (s.id, s.address)).collect(), i, wall).await,
+        };
+        let server = &backend.servers[i];
+        if !may_serve() || (!ignores && running.hands.gate.closings() != closings) {
+            // Cut with the lease.
+            return false;
+        }
+        if !reach(universe, me, server).await {
+            running.driver.tell(Event::ConnectFailed(server.id));
+            tried.push(i);
+            continue;
+        }
+        if !may_serve() || (!ignores && running.hands.gate.closings() != closings) {
+            return false;
+        }
+        forwarded(universe, me, client, running, (key, server, acknowledged), &tried.iter().map(|i| backend.servers[*i].id).collect::<Vec<_>>(), wall);
+        return true;
+    }
+    false
+}
+
+/// Binds the client; which server it gets, and whether the log has it.
+async fn bind(universe: &Universe, running: &Running, key: &StickKey, servers: Vec<(ServerId, Option<IpAddr>)>, choice: usize, wall: Timestamp) -> (usize, bool) {
+    let (server, Some(host)) = servers[choice] else { return (choice, false) };
+    let entry = StickEntry { server, host, bound_at: wall, used_at: wall, expire: Duration::from_secs(1800) };
+    let binding = running.binder.bind(key.clone(), entry);
+    let bound = servers.iter().position(|(id, _)| *id == binding.entry.server).unwrap_or(choice);
+    if universe.planted == Planted::ForwardsBeforeCommit {
+        return (bound, true);
+    }
+    let committed = tokio::time::timeout(scheduler::in_world(COMMIT_WAIT), binding.committed).await;
+    (bound, matches!(committed, Ok(Ok(()))))
+}
+
+async fn reach(universe: &Universe, me: usize, server: &ServerView) -> bool {
+    let Some(node) = server.address.and_then(|a| universe.node_with(a)) else { return false };
+    let hops = universe.with(|s| if node == me { Some((Duration::ZERO, Duration::ZERO)) } else { s.network.hop(me, node).zip(s.network.hop(node, me)) });
+    let (powered, service) = universe.with(|s| (s.nodes[node].powered, s.nodes[node].service));
+    match hops.filter(|_| powered && service != Service::Hanging) {
+        Some((there, back)) => {
+            tokio::time::sleep(there + back).await;
+            service == Service::Up
+        }
+        None => {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            false
+        }
+    }
+}
+
+/// The first byte goes to the server: what must be true of it.
+fn forwarded(universe: &Universe, me: usize, client: usize, running: &Running, (key, server, acknowledged): (StickKey, &ServerView, bool), failed: &[ServerId], wall: Timestamp) {
+    let now_view = running.view.borrow().clone();
+    universe.with(|s| {
+        s.counts.add("sessions");
+        let holders = s.segment.holders();
+        let outcome = s.invariants.service.on_session(me, world_now(), &holders, server.id);
+        s.check(outcome);
+        let last = s.invariants.affinity.server_of(client);
+        let usable = last.is_some_and(|l| !failed.contains(&l) && now_view.routes.server(l).is_some_and(|(_, v)| v.accepts(Newcomer::Bound) && !v.suspect));
+        if last != Some(server.id) {
+            story::note(&format!("client {client} is sent to server {} by node-{me}{}", server.id.0, if acknowledged { "" } else { ", not acknowledged" }));
+        }
+        let outcome = s.invariants.affinity.on_session(client, server.id, acknowledged, usable);
+        s.check(outcome);
+        if acknowledged && let Some(host) = server.address {
+            let before = s.invariants.bindings.len();
+            s.invariants.bindings.on_acknowledged(key, StickEntry { server: server.id, host, bound_at: wall, used_at: wall, expire: Duration::from_secs(1800) });
+            if s.invariants.bindings.len() > before {
+                s.counts.add("clients bound");
+            }
+        }
+    });
+}

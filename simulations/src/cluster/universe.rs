@@ -1,0 +1,305 @@
+//! Everything there is: nodes, their disks and servers, the network, the segment, what is checked and counted.
+
+use super::disk::Disk;
+use super::invariants::{Invariants, one_holder, same_state};
+use super::network::Network;
+use super::planted::Planted;
+use super::scheduler::{self, WORLD, world_now};
+use super::segment::{Hands, Segment};
+use super::story;
+use super::world::NodeWorld;
+use ha_agent::binder::LogBinder;
+use ha_agent::consensus::Consensus;
+use ha_agent::driver::DriverHandle;
+use ha_agent::world::Call;
+use ha_core::balance::mix;
+use ha_core::id::NodeId;
+use ha_core::model::{AdminState, Role};
+use ha_core::view::View;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Unix time at which every run begins, in milliseconds.
+pub const EPOCH_MS: u64 = 1_800_000_000_000;
+/// Clients on the segment.
+pub const CLIENTS: usize = 12;
+const PORT: u16 = 7400;
+
+/// How a node's server behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// It serves.
+    #[default]
+    Up,
+    /// It refuses.
+    Refusing,
+    /// It does not answer.
+    Hanging,
+}
+
+/// The process of a node.
+#[derive(Clone)]
+pub struct Running {
+    /// Its part in the agreement.
+    pub consensus: Consensus<NodeWorld>,
+    /// Its loop.
+    pub driver: DriverHandle,
+    /// What its proxy would decide from.
+    pub view: watch::Receiver<Arc<View>>,
+    /// Its way to bind clients.
+    pub binder: Arc<LogBinder>,
+    /// Its hands on the address.
+    pub hands: Arc<Hands>,
+}
+
+/// A machine.
+pub struct Node {
+    /// What it is for.
+    pub role: Role,
+    /// Whether it has power.
+    pub powered: bool,
+    /// How its server behaves.
+    pub service: Service,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its process, if one runs.
+    pub running: Option<Running>,
+}
+
+/// What a run was like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// How often each thing happened: faults by name, elections, claims, sessions, ...
+    pub of: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    /// One more.
+    pub fn add(&mut self, what: &'static str) {
+        *self.of.entry(what).or_default() += 1;
+    }
+}
+
+/// What changes.
+pub struct State {
+    /// See [`Network`].
+    pub network: Network,
+    /// See [`Segment`].
+    pub segment: Segment,
+    /// From 1 on; number 0 is the world and has nothing.
+    pub nodes: Vec<Node>,
+    /// See [`Invariants`].
+    pub invariants: Invariants,
+    /// See [`Counts`].
+    pub counts: Counts,
+    /// What was violated first.
+    pub violation: Option<String>,
+}
+
+impl State {
+    /// A peer was heard.
+    pub fn note_call(&mut self, call: Call) {
+        match call {
+            Call::InstallSnapshot => self.counts.add("snapshots installed"),
+            Call::TransferLeader => self.counts.add("transfers heard"),
+            _ => {}
+        }
+    }
+
+    /// Keeps the first violation.
+    pub fn check(&mut self, outcome: Result<(), String>) {
+        if let Err(what) = outcome
+            && self.violation.is_none()
+        {
+            story::note(&format!("VIOLATION {what}"));
+            self.violation = Some(what);
+        }
+    }
+}
+
+/// See the module.
+pub struct Universe {
+    state: Mutex<State>,
+    ids: Vec<NodeId>,
+    /// Which bug is planted.
+    pub planted: Planted,
+    /// The cluster's promise.
+    pub promise: Duration,
+}
+
+impl Universe {
+    /// So many machines, none running. `witness`: the last one is a witness.
+    pub fn new(nodes: usize, witness: bool, planted: Planted) -> Arc<Self> {
+        let node = |i: usize| Node {
+            role: if witness && i == nodes { Role::Witness } else { Role::Server },
+            powered: true,
+            service: Service::Up,
+            disk: Disk::new(planted),
+            running: None,
+        };
+        let state = State {
+            network: Network { loss: 10, ..Network::default() },
+            segment: Segment { neighbour: vec![None; CLIENTS], ..Segment::default() },
+            nodes: (0..=nodes).map(node).collect(),
+            invariants: Invariants::default(),
+            counts: Counts::default(),
+            violation: None,
+        };
+        let ids = (0..=nodes).map(|i| NodeId::from_random(u128::from(mix(i as u64)) << 64 | i as u128)).collect();
+        Arc::new(Universe { state: Mutex::new(state), ids, planted, promise: Duration::from_millis(300) })
+    }
+
+    /// Looks at it or changes it. Never across an await.
+    pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many machines there are.
+    pub fn size(&self) -> usize {
+        self.ids.len() - 1
+    }
+
+    /// The id of a node.
+    pub fn id_of(&self, node: usize) -> NodeId {
+        self.ids[node]
+    }
+
+    /// The node with an id.
+    pub fn node_of(&self, id: NodeId) -> Option<usize> {
+        self.ids.iter().position(|i| *i == id)
+    }
+
+    /// The address of a node.
+    pub fn address_of(node: usize) -> IpAddr {
+        IpAddr::from([10, 0, 1, node as u8])
+    }
+
+    /// Where a node listens.
+    pub fn listen_of(node: usize) -> String {
+        format!("{}:{PORT}", Universe::address_of(node))
+    }
+
+    /// Who listens there.
+    pub fn node_at(&self, listen: &str) -> Option<usize> {
+        (1..=self.size()).find(|n| Universe::listen_of(*n) == listen)
+    }
+
+    /// Who has that address.
+    pub fn node_with(&self, address: IpAddr) -> Option<usize> {
+        (1..=self.size()).find(|n| Universe::address_of(*n) == address)
+    }
+
+    /// The process of a node.
+    pub fn running(&self, node: usize) -> Option<Running> {
+        self.with(|s| s.nodes[node].running.clone())
+    }
+
+    /// A running node that leads and believes in it, the one of the highest term.
+    pub fn leader(&self) -> Option<(usize, Running)> {
+        let all: Vec<(usize, Running)> = (1..=self.size()).filter_map(|n| Some((n, self.running(n)?))).collect();
+        let leading = all.into_iter().filter(|(n, r)| !scheduler::is_paused(*n) && r.consensus.news().role == ha_core::controller::RaftRole::Leader);
+        leading.max_by_key(|(_, r)| r.consensus.news().term)
+    }
+
+    /// The node that answers for the address.
+    pub fn holder(&self) -> Option<usize> {
+        self.with(|s| s.segment.holders().first().copied())
+    }
+
+    /// A kernel answers for the address until then.
+    pub fn claim(self: &Arc<Self>, me: usize, until: u64) {
+        let Some(running) = self.running(me) else { return };
+        let is_new = self.with(|s| {
+            let holders = s.segment.holders();
+            s.check(one_holder::on_claim(me, &holders));
+            s.segment.answers_until.insert(me, until);
+            !holders.contains(&me)
+        });
+        if !is_new {
+            return;
+        }
+        let (term, snap) = (running.consensus.news().term, running.consensus.read());
+        story::note(&format!("node-{me} answers, epoch {term}, applied {}", snap.applied_index));
+        self.with(|s| {
+            s.counts.add("claims");
+            let is_witness = s.nodes[me].role == Role::Witness;
+            let outcome = s.invariants.epochs.on_claim(me, term, is_witness);
+            s.check(outcome);
+            let outcome = s.invariants.knowledge.on_claim(me, snap.applied_index);
+            s.check(outcome);
+            let outcome = s.invariants.bindings.on_claim(me, &snap.stick, snap.clock);
+            s.check(outcome);
+        });
+        self.announce(me);
+    }
+
+    /// A kernel answers no more.
+    pub fn give_up(&self, me: usize) {
+        if self.with(|s| s.segment.answers_until.remove(&me)).is_some() {
+            story::note(&format!("node-{me} answers no more"));
+        }
+    }
+
+    /// Clients hear where the address is.
+    pub fn announce(self: &Arc<Self>, me: usize) {
+        for client in 0..CLIENTS {
+            let universe = self.clone();
+            scheduler::spawn_on(WORLD, async move {
+                scheduler::world_ms(scheduler::between(1, 5)).await;
+                if !scheduler::happens(20) {
+                    universe.with(|s| s.segment.neighbour[client] = Some(me));
+                }
+            });
+        }
+    }
+
+    /// A node has applied an entry.
+    pub fn on_applied(&self, me: usize, consensus: &Consensus<NodeWorld>) {
+        let snap = consensus.read();
+        let maintenance: Vec<_> = snap
+            .facts
+            .config
+            .backends
+            .iter()
+            .flat_map(|b| b.servers.iter().filter_map(|s| Some((snap.facts.server_id(&b.name, &s.name)?, snap.facts.member_named(s.node.as_deref()?)?.id))))
+            .filter(|(id, node)| snap.facts.effective_admin(*id, Some(*node)).state == AdminState::Maintenance)
+            .map(|(id, _)| id)
+            .collect();
+        let hash = snap.applied_index.is_multiple_of(same_state::EVERY).then(|| {
+            let text = format!("{:?} {:?}", snap.facts, snap.stick.iter().collect::<Vec<_>>());
+            text.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+        });
+        self.with(|s| {
+            s.invariants.knowledge.on_applied(snap.applied_index);
+            s.invariants.service.on_applied(me, world_now(), &maintenance);
+            if let Some(hash) = hash {
+                let outcome = s.invariants.same_state.on_applied(me, snap.applied_index, hash);
+                s.check(outcome);
+            }
+        });
+    }
+
+    /// The process of a node dies at once; its kernel and its disk live on.
+    pub fn kill(&self, node: usize) {
+        scheduler::crash(node);
+        self.with(|s| {
+            s.nodes[node].running = None;
+            s.invariants.service.on_ended(node);
+        });
+    }
+
+    /// The power of a machine goes; batches that were not on the disk are lost.
+    pub fn lose_power(&self, node: usize) {
+        self.kill(node);
+        let disk = self.with(|s| {
+            s.nodes[node].powered = false;
+            s.segment.answers_until.remove(&node);
+            s.nodes[node].disk.clone()
+        });
+        let lost = disk.lose_power();
+        story::note(&format!("node-{node} has lost its power and {lost} writes"));
+    }
+}

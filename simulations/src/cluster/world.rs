@@ -1,0 +1,95 @@
+//! The door of one simulated node: the product's `World` over the universe.
+
+use super::disk::Disk;
+use super::network;
+use super::runtime::NodeRuntime;
+use super::scheduler::{self, WORLD};
+use super::segment::Hands;
+use super::universe::{EPOCH_MS, Service, Universe};
+use ha_agent::consensus::log_store::LogStore;
+use ha_agent::world::{Addresses, Boxed, Call, CallError, World};
+use ha_core::health::CheckResult;
+use ha_core::model::CheckClose;
+use ha_core::time::{Instant, Timestamp};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// See the module.
+pub struct NodeWorld {
+    /// Which node.
+    pub me: usize,
+    /// Everything there is.
+    pub universe: Arc<Universe>,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its hands on the address.
+    pub hands: Arc<Hands>,
+}
+
+/// What the clock of the current node shows.
+pub fn node_now() -> Instant {
+    Instant(scheduler::clock_of(scheduler::current()))
+}
+
+impl World for NodeWorld {
+    type Runtime = NodeRuntime;
+
+    fn now(&self) -> Instant {
+        Instant(scheduler::clock_of(self.me))
+    }
+
+    fn wall(&self) -> Timestamp {
+        // Wall clocks of the nodes are set by NTP: a little apart.
+        Timestamp(EPOCH_MS + scheduler::world_now() / 1_000_000 + 7 * self.me as u64)
+    }
+
+    fn random(&self) -> u64 {
+        scheduler::draw()
+    }
+
+    fn spawn(&self, _name: &'static str, task: Boxed<()>) {
+        scheduler::spawn_on(self.me, task);
+    }
+
+    fn sleep(&self, duration: Duration) -> Boxed<()> {
+        Box::pin(scheduler::sleep(duration))
+    }
+
+    fn call(&self, to: String, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>> {
+        Box::pin(network::call(self.universe.clone(), self.me, to, call, body, within))
+    }
+
+    fn probe(&self, to: SocketAddr, within: Duration, _: CheckClose) -> Boxed<CheckResult> {
+        let (universe, me, within) = (self.universe.clone(), self.me, scheduler::in_world(within));
+        Box::pin(async move {
+            let Some(target) = universe.node_with(to.ip()) else { return CheckResult::Refused };
+            let (there, back) = universe.with(|s| (s.network.hop(me, target), s.network.hop(target, me)));
+            let reached = there.zip(back).filter(|_| universe.with(|s| s.nodes[target].powered));
+            let service = universe.with(|s| s.nodes[target].service);
+            match (reached, service) {
+                (Some((there, back)), Service::Up | Service::Refusing) if there + back <= within => {
+                    tokio::time::sleep(there + back).await;
+                    if service == Service::Up { CheckResult::Passed } else { CheckResult::Refused }
+                }
+                _ => {
+                    tokio::time::sleep(within).await;
+                    CheckResult::TimedOut
+                }
+            }
+        })
+    }
+
+    fn store(&self) -> Arc<dyn LogStore> {
+        Arc::new(self.disk.clone())
+    }
+
+    fn addresses(&self) -> Arc<dyn Addresses> {
+        self.hands.clone()
+    }
+}
+
+/// The world's own tasks.
+pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    scheduler::spawn_on(WORLD, task);
+}
