@@ -24,9 +24,15 @@ use std::time::Duration;
 const SNAPSHOT_EVERY: u64 = 300;
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 
-/// Starts the process of a node. `founding`: it cannot have promised anything yet.
+/// Starts the process of a node, unless one is there already. `founding`: it cannot have promised anything yet.
 pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
-    universe.with(|s| s.nodes[node].powered = true);
+    let is_free = universe.with(|s| {
+        s.nodes[node].powered = true;
+        !std::mem::replace(&mut s.nodes[node].started, true)
+    });
+    if !is_free {
+        return;
+    }
     let universe = universe.clone();
     scheduler::spawn_on(node, async move {
         if let Err(error) = run(universe, node, founding).await {

@@ -155,9 +155,7 @@ fn heal(universe: &Arc<Universe>) {
         if scheduler::is_paused(node) {
             scheduler::resume(node);
         }
-        if universe.running(node).is_none() {
-            agent::start(universe, node, false);
-        }
+        agent::start(universe, node, false);
     }
     story::note("all faults are over");
 }
@@ -225,9 +223,7 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
 async fn kill(universe: &Arc<Universe>, node: usize, lasts: u64) {
     universe.kill(node);
     scheduler::world_ms(lasts).await;
-    if universe.running(node).is_none() {
-        agent::start(universe, node, false);
-    }
+    agent::start(universe, node, false);
 }
 
 async fn pause(universe: &Universe, node: usize, lasts: u64) {

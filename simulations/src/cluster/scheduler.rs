@@ -81,7 +81,8 @@ pub fn clock_of(node: usize) -> u64 {
 pub fn in_world(local: Duration) -> Duration {
     with(|s| {
         let rate = 1_000_000 + s.nodes[s.current].drift_ppm;
-        Duration::from_nanos((local.as_nanos() * 1_000_000 / rate as u128) as u64)
+        // Rounded up: who sleeps until an instant must find that it has come, or would ask for ever.
+        Duration::from_nanos((local.as_nanos() * 1_000_000).div_ceil(rate as u128) as u64)
     })
 }
 

@@ -1,6 +1,7 @@
 //! Clients that come, come back and find the address by their neighbour cache; what the holder's proxy
 //! decides for them, with the product's own choosing and binding.
 
+use super::invariants::affinity::How;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
 use super::story;
@@ -11,7 +12,7 @@ use ha_core::controller::Event;
 use ha_core::id::ServerId;
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::time::{Instant, Timestamp};
-use ha_core::view::{Newcomer, ServerView};
+use ha_core::view::{Newcomer, ServerView, View};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,9 +94,17 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
             Pick::Nothing => return false,
         };
         let Some(key) = backend.stick_key(address) else { return false };
-        let (i, acknowledged) = match chosen {
-            (i, true) => (i, true),
-            (i, false) => bind(universe, running, &key, backend.servers.iter().map(|s| (s.id, s.address)).collect(), i, wall).await,
+        let (i, how) = match chosen {
+            (i, true) => (i, How::Bound),
+            (i, false) => {
+                let failed: Vec<ServerId> = tried.iter().map(|i| backend.servers[*i].id).collect();
+                // Decided now: if this session dies on the way, the log may have it or not.
+                expect(universe, client, &view, backend.servers[i].id, How::Proposed, &failed);
+                let (i, acknowledged) = bind(universe, running, &key, backend.servers.iter().map(|s| (s.id, s.address)).collect(), i, wall).await;
+                let how = if acknowledged { How::Acknowledged } else { How::Proposed };
+                expect(universe, client, &view, backend.servers[i].id, how, &failed);
+                (i, how)
+            }
         };
         let server = &backend.servers[i];
         if !may_serve() || (!ignores && running.hands.gate.closings() != closings) {
@@ -110,7 +119,13 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
         if !may_serve() || (!ignores && running.hands.gate.closings() != closings) {
             return false;
         }
-        forwarded(universe, me, client, running, (key, server, acknowledged), &tried.iter().map(|i| backend.servers[*i].id).collect::<Vec<_>>(), wall);
+        if running.view.borrow().routes.server(server.id).is_none_or(|(_, now)| now.cut.is_some()) {
+            // Its sessions are being cut, and this is one.
+            return false;
+        }
+        let failed: Vec<ServerId> = tried.iter().map(|i| backend.servers[*i].id).collect();
+        expect(universe, client, &view, server.id, how, &failed);
+        forwarded(universe, me, (key, server, how != How::Proposed), wall);
         return true;
     }
     false
@@ -145,20 +160,26 @@ async fn reach(universe: &Universe, me: usize, server: &ServerView) -> bool {
     }
 }
 
+/// A session or a binding goes there: nowhere else than before, unless that could not be had.
+/// `view`: what it was decided from.
+fn expect(universe: &Universe, client: usize, view: &View, server: ServerId, how: How, failed: &[ServerId]) {
+    universe.with(|s| {
+        let last = s.invariants.affinity.server_of(client);
+        let usable = last.is_some_and(|l| !failed.contains(&l) && view.routes.server(l).is_some_and(|(_, v)| v.accepts(Newcomer::Bound) && !v.suspect));
+        if last != Some(server) {
+            story::note(&format!("client {client} belongs to server {}{}", server.0, if how == How::Proposed { ", not acknowledged" } else { "" }));
+        }
+        let outcome = s.invariants.affinity.on_session(client, server, how, usable);
+        s.check(outcome);
+    });
+}
+
 /// The first byte goes to the server: what must be true of it.
-fn forwarded(universe: &Universe, me: usize, client: usize, running: &Running, (key, server, acknowledged): (StickKey, &ServerView, bool), failed: &[ServerId], wall: Timestamp) {
-    let now_view = running.view.borrow().clone();
+fn forwarded(universe: &Universe, me: usize, (key, server, acknowledged): (StickKey, &ServerView, bool), wall: Timestamp) {
     universe.with(|s| {
         s.counts.add("sessions");
         let holders = s.segment.holders();
         let outcome = s.invariants.service.on_session(me, world_now(), &holders, server.id);
-        s.check(outcome);
-        let last = s.invariants.affinity.server_of(client);
-        let usable = last.is_some_and(|l| !failed.contains(&l) && now_view.routes.server(l).is_some_and(|(_, v)| v.accepts(Newcomer::Bound) && !v.suspect));
-        if last != Some(server.id) {
-            story::note(&format!("client {client} is sent to server {} by node-{me}{}", server.id.0, if acknowledged { "" } else { ", not acknowledged" }));
-        }
-        let outcome = s.invariants.affinity.on_session(client, server.id, acknowledged, usable);
         s.check(outcome);
         if acknowledged && let Some(host) = server.address {
             let before = s.invariants.bindings.len();

@@ -65,7 +65,9 @@ pub struct Node {
     pub service: Service,
     /// Its disk.
     pub disk: Disk,
-    /// Its process, if one runs.
+    /// A process was started and has not been killed since.
+    pub started: bool,
+    /// Its process, once it takes part.
     pub running: Option<Running>,
 }
 
@@ -138,6 +140,7 @@ impl Universe {
             powered: true,
             service: Service::Up,
             disk: Disk::new(planted),
+            started: false,
             running: None,
         };
         let state = State {
@@ -286,7 +289,7 @@ impl Universe {
     pub fn kill(&self, node: usize) {
         scheduler::crash(node);
         self.with(|s| {
-            s.nodes[node].running = None;
+            (s.nodes[node].started, s.nodes[node].running) = (false, None);
             s.invariants.service.on_ended(node);
         });
     }

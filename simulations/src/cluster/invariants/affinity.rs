@@ -1,12 +1,14 @@
 //! A client stays at its server while that is usable, whichever port of the group it comes to.
 
 use ha_core::id::ServerId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where each client's last session went on a binding that was acknowledged.
 #[derive(Debug, Default)]
 pub struct Affinity {
     last: BTreeMap<usize, ServerId>,
+    /// Bindings that were proposed and not acknowledged: the log may still come to have them.
+    doubts: BTreeMap<usize, BTreeSet<ServerId>>,
 }
 
 impl Affinity {
@@ -16,19 +18,37 @@ impl Affinity {
     }
 
     /// A session of `client` goes to `server`; `usable`: its last one could have been had.
-    pub fn on_session(&mut self, client: usize, server: ServerId, acknowledged: bool, usable: bool) -> Result<(), String> {
-        if let Some(last) = self.server_of(client)
-            && last != server
+    pub fn on_session(&mut self, client: usize, server: ServerId, how: How, usable: bool) -> Result<(), String> {
+        let doubts = self.doubts.entry(client).or_default();
+        if let Some(last) = self.last.get(&client)
+            && *last != server
             && usable
+            && !doubts.contains(&server)
         {
             return Err(format!("affinity: client {client} was at server {}, which is usable, and is sent to {}", last.0, server.0));
         }
-        if acknowledged {
-            self.last.insert(client, server);
-        } else if self.server_of(client) != Some(server) {
-            // Forwarded without waiting for the log: nothing was promised to it.
-            self.last.remove(&client);
+        match how {
+            How::Proposed => {
+                doubts.insert(server);
+                self.last.remove(&client);
+            }
+            How::Acknowledged => {
+                doubts.clear();
+                self.last.insert(client, server);
+            }
+            How::Bound => drop(self.last.insert(client, server)),
         }
         Ok(())
     }
+}
+
+/// How a session came to its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It was bound before.
+    Bound,
+    /// Chosen now; the log does not have it, or not yet.
+    Proposed,
+    /// Chosen now, and the log has it.
+    Acknowledged,
 }
