@@ -38,6 +38,8 @@ use universe::{Counts, Universe};
 pub const SIZES: [(usize, bool); 5] = [(3, false), (3, true), (1, false), (5, false), (7, false)];
 /// Within this time after the faults one node holds and every client is served, in milliseconds.
 const WELL_WITHIN: u64 = 15_000;
+/// Clocks are wrong by up to so many millionths: ten times what a bad quartz has.
+const DRIFT_PPM: i64 = 10_000;
 /// Joining takes much longer than it should.
 const JOINED_WITHIN: u64 = 60_000;
 
@@ -107,8 +109,20 @@ fn on_this_thread(run: &Run) -> Outcome {
     let faults = run.faults();
     tracing::subscriber::with_default(story::Log, || {
         runtime.block_on(async {
-            let margin: i64 = if run.planted == Planted::DriftBeyondMargin { 300_000 } else { 10_000 };
-            let drift = |node: usize| (mix(run.seed ^ mix(node as u64 + 77)) % (2 * margin as u64 + 1)) as i64 - margin;
+            let drift = |node: usize| {
+                let drawn = mix(run.seed ^ mix(node as u64 + 77));
+                match run.planted {
+                    // A lease is a fifth shorter than a promise: this is far beyond.
+                    Planted::DriftBeyondMargin => {
+                        if drawn & 1 == 0 {
+                            -300_000
+                        } else {
+                            300_000
+                        }
+                    }
+                    _ => (drawn % (2 * DRIFT_PPM as u64 + 1)) as i64 - DRIFT_PPM,
+                }
+            };
             scheduler::begin(run.seed, &(1..=run.nodes).map(drift).collect::<Vec<_>>());
             let universe = Universe::new(run.nodes, run.witness, run.planted);
             let found = tokio::time::timeout(std::time::Duration::from_millis(JOINED_WITHIN), agent::found(&universe)).await;
@@ -202,3 +216,6 @@ fn behind(universe: &Universe) -> Option<usize> {
         !votes || universe.running(*n).is_none_or(|r| r.consensus.read().applied_index + 200 < applied)
     })
 }
+
+#[cfg(test)]
+mod tests;

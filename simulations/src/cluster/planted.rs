@@ -20,7 +20,7 @@ pub enum Planted {
     ProxyIgnoresLease,
     /// A node's clock stands still while it is paused.
     ClockStopsInPause,
-    /// Clocks drift by up to 30 %, ten times and more beyond the margin.
+    /// Clocks are 30 % too slow or too fast.
     DriftBeyondMargin,
     /// A witness that believes to be a server.
     WitnessHolds,

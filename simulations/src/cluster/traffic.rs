@@ -98,6 +98,9 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
             (i, true) => (i, How::Bound),
             (i, false) => {
                 let failed: Vec<ServerId> = tried.iter().map(|i| backend.servers[*i].id).collect();
+                if !may_serve() {
+                    return false;
+                }
                 // Decided now: if this session dies on the way, the log may have it or not.
                 expect(universe, client, &view, backend.servers[i].id, How::Proposed, &failed);
                 let (i, acknowledged) = bind(universe, running, &key, backend.servers.iter().map(|s| (s.id, s.address)).collect(), i, wall).await;

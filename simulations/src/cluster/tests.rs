@@ -1,0 +1,57 @@
+//! A fixed sweep, seeds that once failed, the same seed twice, and a few planted bugs that must be found.
+
+use super::*;
+
+const SECONDS: u64 = 1000;
+
+fn short(seed: u64) -> Run {
+    Run::of(seed, 20 * SECONDS)
+}
+
+#[test]
+fn no_seed_of_the_fixed_sweep_violates_an_invariant() {
+    for seed in 0..20 {
+        let outcome = run(short(seed));
+        assert_eq!(outcome.violation, None, "replay: {}", crate::sweep::replay(&short(seed)));
+    }
+}
+
+#[test]
+fn seeds_that_once_failed_do_not_fail_again() {
+    let lines = include_str!("../../seeds.txt").lines().filter(|l| !l.starts_with('#'));
+    let mut replayed = 0;
+    for line in lines {
+        let mut words = line.split_whitespace().map(|w| w.parse::<u64>().expect("two numbers in a line"));
+        let (seed, seconds) = (words.next().expect("a seed"), words.next().expect("seconds"));
+        let again = Run::of(seed, seconds * SECONDS);
+        assert_eq!(run(again.clone()).violation, None, "replay: {}", crate::sweep::replay(&again));
+        replayed += 1;
+    }
+    assert!(replayed > 0, "the file has none");
+}
+
+#[test]
+fn the_same_seed_is_the_same_story_also_beside_another() {
+    for seed in 0..3 {
+        let alone = run(short(seed));
+        let beside = std::thread::spawn(move || run(short(seed + 100)));
+        let again = run(short(seed));
+        beside.join().expect("the other run ends");
+        assert_eq!(alone, again);
+        assert_ne!(alone.story, run(short(seed + 5)).story, "another seed is another story");
+    }
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    for planted in [Planted::ReleasedBeforeAway, Planted::AcknowledgesBeforeFlush, Planted::ForwardsBeforeCommit, Planted::ProxyIgnoresLease] {
+        let found = (0..20).find(|seed| run(Run { planted, ..Run::of(*seed, 30 * SECONDS) }).violation.is_some());
+        assert!(found.is_some(), "{planted:?} escaped 20 seeds");
+    }
+}
+
+#[test]
+fn twenty_nodes_join_and_agree() {
+    let run_of_many = Run { nodes: 20, witness: false, faults: Some(Vec::new()), ..Run::of(1, SECONDS) };
+    assert_eq!(run(run_of_many).violation, None);
+}
