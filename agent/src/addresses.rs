@@ -91,6 +91,8 @@ mod kernel {
         obstacle: String,
         /// Counts holds and releases.
         turn: u64,
+        /// The last of them was a hold.
+        held: bool,
     }
 
     /// Before the first claim ever, the network is asked whether the addresses are free.
@@ -222,8 +224,10 @@ mod kernel {
             let mut done = Some(done);
             let released = self.with_turn(|| done.take().into_iter().for_each(|done| self.kernel.release_for_handover(done)));
             if released.is_none() {
-                // Held or released again meanwhile: whoever did that says how it is now.
                 tracing::info!("a handover was overtaken");
+                // By another release: then this one is done with it. By a hold: it never was.
+                let overtaken_by_release = !lock(&self.state).held;
+                done.filter(|_| overtaken_by_release).into_iter().for_each(|done| self.kernel.release(done));
             }
         }
 
@@ -262,6 +266,7 @@ mod kernel {
             }
             if state.configured && state.vetted != Vetted::NotYet {
                 state.turn += 1;
+                state.held = true;
                 self.gate.open(until);
                 self.kernel.hold(until.since_boot());
             }
@@ -270,12 +275,14 @@ mod kernel {
         fn release(&self, why: Release, done: Box<dyn FnOnce() + Send>) {
             let mut state = lock(&self.state);
             state.turn += 1;
+            state.held = false;
             let turn = state.turn;
             let done: crate::vip::Done = Box::new(move |result| {
-                if let Err(error) = result {
-                    tracing::warn!(%error, "the virtual IP could not be dropped cleanly; its lease runs out in the kernel");
+                match result {
+                    Ok(()) => done(),
+                    // Nobody may be told that it is away; who waits goes on when the lease is over.
+                    Err(error) => tracing::warn!(%error, "the virtual IP could not be dropped cleanly; its lease runs out in the kernel"),
                 }
-                done();
             });
             if why == Release::Ended {
                 self.gate.close();

@@ -23,7 +23,7 @@ use crate::peers::PeerService;
 use crate::proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
-use ha_core::controller::{Event, HandoverReason, Settings as ControllerSettings};
+use ha_core::controller::{Event, HandoverReason, RaftRole, Settings as ControllerSettings};
 use ha_core::model::Member;
 use report::Reporter;
 use std::sync::Arc;
@@ -263,7 +263,7 @@ async fn hear_proxy(mut news: mpsc::Receiver<ProxyEvent>, driver: DriverHandle) 
 }
 
 async fn hand_over<W: World>(driver: &DriverHandle, consensus: &Consensus<W>, world: &W) {
-    let can = driver.ask(|c| c.holding().is_some() && c.best_successor().is_some()).await;
+    let can = driver.ask(|c| c.raft().role == RaftRole::Leader && c.best_successor().is_some()).await;
     if can != Some(true) {
         return;
     }

@@ -100,7 +100,12 @@ impl Elements {
 
     /// Lets nobody begin a connection with these addresses for the next 200 ms, or again from now on.
     pub(super) fn park(&mut self, members: &[IpAddr], is_parked: bool) -> io::Result<()> {
-        contents::parked(members, is_parked).iter().try_for_each(|c| change(&mut self.netlink, std::slice::from_ref(c)))
+        if is_parked {
+            return change(&mut self.netlink, &contents::parked(members, true));
+        }
+        // One by one: each may have ended by itself, or was not there yet.
+        let one_by_one = members.iter().flat_map(|m| contents::parked(std::slice::from_ref(m), false));
+        one_by_one.map(|c| change(&mut self.netlink, &[c])).filter(|r| !matches!(r, Err(e) if e.kind() == io::ErrorKind::NotFound)).collect()
     }
 
     fn send(&mut self, members: &[IpAddr], guard_steps: &[Step], member_steps: &[Step]) -> io::Result<()> {
@@ -146,7 +151,15 @@ fn batch(netlink: &mut Netlink, fill: impl FnOnce(&mut Messages, &mut dyn FnMut(
 /// elements; `NotFound` when a table, a set or what should go is not there.
 pub(super) fn change(netlink: &mut Netlink, changes: &[Change]) -> io::Result<()> {
     let pieces: Vec<(&Change, &[Element])> = changes.iter().flat_map(|c| c.elements.chunks(IN_MESSAGE).map(move |piece| (c, piece))).collect();
-    for some in pieces.chunks(IN_TRANSACTION / IN_MESSAGE) {
+    let mut rest = pieces.as_slice();
+    while !rest.is_empty() {
+        let mut elements = 0;
+        let fit = rest.iter().take_while(|(_, piece)| {
+            elements += piece.len();
+            elements <= IN_TRANSACTION
+        });
+        let (some, others) = rest.split_at(fit.count().max(1));
+        rest = others;
         batch(netlink, |out, next| {
             for (change, piece) in some {
                 let (kind, create) = if change.is_new { (NEWSETELEM, NLM_F_CREATE) } else { (DELSETELEM, 0) };

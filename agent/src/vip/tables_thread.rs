@@ -96,6 +96,8 @@ struct Written {
     contents: Contents,
     /// Somebody else changed the tables, and they are not written again yet.
     is_damaged: bool,
+    /// Somebody else changed what is in the sets; told once they are filled again.
+    is_emptied: bool,
 }
 
 struct Tables {
@@ -120,12 +122,16 @@ impl Tables {
             self.move_to(&staying);
         }
         let lost = self.look_for_losses();
+        // The fence whole, before anything else can fail: its rules drop nothing while its sets are empty.
         if self.shared.fence.nftables() {
             self.write_fence(&plan, lost)?;
+            self.fill(&plan, contents::of_fence(&plan, self.features))?;
         }
         self.write_intercept(lost)?;
-        self.fill(&plan)?;
-        if lost {
+        if self.written.intercept.is_some() {
+            self.fill(&plan, contents::of_intercepts(&self.wanted.intercepts))?;
+        }
+        if lost || std::mem::take(&mut self.written.is_emptied) {
             self.written.is_damaged = false;
             let what = "nftables tables".to_owned();
             self.shared.tell(VipEvent::Mended { what });
@@ -161,10 +167,13 @@ impl Tables {
     /// Whether somebody else changed our tables since they were last written whole.
     fn look_for_losses(&mut self) -> bool {
         // Without netfilter in the kernel there is nothing that could be lost.
-        let parts = nft::parts(&mut self.netfilter).unwrap_or_default();
-        let contents = contents::read(&mut self.netfilter, &self.written.contents).unwrap_or_default();
-        self.written.is_damaged |= parts != self.written.parts || !contents::agree(&contents, &self.written.contents);
+        // A look that fails says nothing: replacing rules is not harmless (see `contents`).
+        let Ok(parts) = nft::parts(&mut self.netfilter) else { return self.written.is_damaged };
+        self.written.is_damaged |= parts != self.written.parts;
         self.written.parts = parts;
+        if let Ok(contents) = contents::read(&mut self.netfilter, &self.written.contents) {
+            self.written.is_emptied |= !contents::agree(&contents, &self.written.contents);
+        }
         self.written.is_damaged
     }
 
@@ -207,18 +216,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Brings the elements of the sets to what is wanted.
-    fn fill(&mut self, plan: &Plan) -> Result<(), VipError> {
-        let mut wanted = Contents::new();
-        if self.shared.fence.nftables() {
-            wanted.extend(contents::of_fence(plan, self.features));
-        }
-        if self.written.intercept.is_some() {
-            wanted.extend(contents::of_intercepts(&self.wanted.intercepts));
-        }
-        if wanted.is_empty() {
-            return Ok(());
-        }
+    /// Brings the elements of these sets to what is wanted.
+    fn fill(&mut self, plan: &Plan, wanted: Contents) -> Result<(), VipError> {
         let have = contents::read(&mut self.netfilter, &wanted).map_err(VipError::kernel("list the tables' sets"))?;
         let changes = contents::changes(&have, &wanted);
         if !changes.is_empty() {
@@ -226,7 +225,10 @@ impl Tables {
             self.fence_follows(plan);
             elements::change(&mut self.netfilter, &changes).map_err(VipError::kernel("change the tables' sets"))?;
         }
-        self.written.contents = wanted;
+        // Sets that went with their rules are not looked at any more.
+        let tables: BTreeSet<&str> = wanted.keys().map(|set| set.table).collect();
+        self.written.contents.retain(|set, _| !tables.contains(set.table));
+        self.written.contents.extend(wanted);
         Ok(())
     }
 

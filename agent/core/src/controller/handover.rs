@@ -18,7 +18,7 @@ use std::time::Duration;
 const RELEASE_WITHIN: Duration = Duration::from_millis(50);
 /// Between two tries to transfer.
 const TRANSFER_AGAIN: Duration = Duration::from_millis(200);
-/// How long the kernel may take to drop the address; after this the lease has run out anyway.
+/// How long the kernel may take to drop the address, and at least until what was held has run out.
 const DROP_WITHIN: Duration = Duration::from_millis(2500);
 
 /// Why leadership moves.
@@ -71,7 +71,7 @@ enum Stage {
     Dropping {
         number: u64,
         dropped: bool,
-        since: Instant,
+        at_latest: Instant,
     },
     Releasing {
         release: Lease,
@@ -83,8 +83,9 @@ enum Stage {
 }
 
 impl Handover {
-    pub(super) const fn start(now: Instant, to: NodeId, reason: HandoverReason, number: u64) -> Self {
-        Handover { to, reason, stage: Stage::Dropping { number, dropped: false, since: now } }
+    /// `gone`: when nothing here can answer any more, whatever becomes of the drop.
+    pub(super) fn start(now: Instant, to: NodeId, reason: HandoverReason, number: u64, gone: Instant) -> Self {
+        Handover { to, reason, stage: Stage::Dropping { number, dropped: false, at_latest: gone.max(now + DROP_WITHIN) } }
     }
 
     pub(super) const fn target(&self) -> NodeId {
@@ -108,8 +109,8 @@ impl Handover {
     }
 
     pub(super) fn regulate(&mut self, now: Instant, term: u64, me: NodeId, others: &BTreeSet<NodeId>, voters: &VoterSets, actions: &mut Vec<Action>) {
-        if let Stage::Dropping { dropped, since, .. } = &self.stage
-            && (*dropped || now.saturating_since(*since) >= DROP_WITHIN)
+        if let Stage::Dropping { dropped, at_latest, .. } = &self.stage
+            && (*dropped || now >= *at_latest)
         {
             let release = Lease { term, sent: now };
             actions.push(Action::SendRelease { release, to: others.clone() });
@@ -131,7 +132,7 @@ impl Handover {
 
     pub(super) fn next_deadline(&self) -> Instant {
         match &self.stage {
-            Stage::Dropping { since, .. } => *since + DROP_WITHIN,
+            Stage::Dropping { at_latest, .. } => *at_latest,
             Stage::Releasing { release, .. } => release.sent + RELEASE_WITHIN,
             Stage::Transferring { again } => *again,
         }

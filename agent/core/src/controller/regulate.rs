@@ -163,11 +163,13 @@ impl Controller {
         if !self.leads() || self.handover.is_some() || to == self.settings.me {
             return;
         }
-        // Also when nothing is held: the order stays drop, release, transfer.
-        self.holding = None;
+        // Also when nothing is held: the order stays drop, release, transfer. What is held is gone at the end
+        // of the promise on which it rests, whichever fence ends it.
+        let beyond = self.settings.promise.saturating_sub(self.settings.lease);
+        let gone = self.holding.take().map_or(now, |h| h.until + beyond);
         self.drop_addresses(DropReason::Handover, actions);
         self.hold.release();
-        self.handover = Some(Handover::start(now, to, reason, self.drops));
+        self.handover = Some(Handover::start(now, to, reason, self.drops, gone));
     }
 
     fn regulate_handover(&mut self, now: Instant, actions: &mut Vec<Action>) {

@@ -22,7 +22,10 @@ struct Node {
 
 impl Node {
     fn new(role: Role) -> Self {
-        let settings = Settings::of(n(1), role, PROMISE);
+        Node::promised(role, PROMISE)
+    }
+    fn promised(role: Role, promise: Duration) -> Self {
+        let settings = Settings::of(n(1), role, promise);
         let mut node = Node { c: Controller::new(settings, at(0)), now: 0 };
         let mut state = ClusterState::default();
         for i in 1..=3 {
@@ -52,7 +55,10 @@ impl Node {
     }
     /// Leads and holds.
     fn holding() -> Self {
-        let mut node = Node::new(Role::Server);
+        Node::holding_under(PROMISE)
+    }
+    fn holding_under(promise: Duration) -> Self {
+        let mut node = Node::promised(Role::Server, promise);
         let lease = sent(&node.lead(5)).unwrap();
         node.answer(1, lease);
         node.answer(2, lease);
@@ -141,6 +147,19 @@ fn a_handover_drops_then_releases_then_transfers() {
     assert_eq!(transferred(&node.wait(199)), None);
     assert_eq!(transferred(&node.wait(1)), Some(n(2)), "asked again while still leader of the term");
     assert_eq!(node.c.holding(), None);
+}
+
+#[test]
+fn a_handover_whose_drop_is_never_reported_waits_until_the_promise_is_over() {
+    for promise in [PROMISE, Duration::from_secs(10)] {
+        let mut node = Node::holding_under(promise);
+        let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Shutdown });
+        assert_eq!(dropped(&actions), Some(DropReason::Handover));
+        let released = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::SendRelease { .. }));
+        let wait = promise.max(Duration::from_millis(2500)).as_millis() as u64;
+        assert!(!released(&node.wait(wait - 1)), "it may still answer");
+        assert!(released(&node.wait(1)));
+    }
 }
 
 #[test]
