@@ -14,6 +14,9 @@ use tonic::Status;
 /// How long a handover may take before a removal gives up.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a new leader may take to hear of every voter that answers: several heartbeats.
+const FOUND_OUT_WITHIN: Duration = Duration::from_secs(1);
+
 /// Who is changing the membership, and what.
 #[derive(Clone, Default)]
 pub struct MembershipLock(Arc<Mutex<Option<String>>>);
@@ -88,7 +91,7 @@ impl<W: World> Node<W> {
         let _change = self.membership.take(format!("the removal of {}", member.name))?;
         self.settled()?;
         if !r.force {
-            self.check_majority_without(member.id)?;
+            self.wait_for_majority_without(member.id).await?;
         }
         self.consensus.remove(member.id).await.map_err(|e| propose_status(&e))?;
         self.propose(&r.by, Command::RemoveMember(member.id)).await?;
@@ -111,6 +114,17 @@ impl<W: World> Node<W> {
             return Err(Status::failed_precondition("one membership change at a time: one is still being completed; try again"));
         }
         Ok(())
+    }
+
+    /// A leader that has just been elected does not know yet how far the others are: that is found out first.
+    async fn wait_for_majority_without(&self, gone: NodeId) -> Result<(), Status> {
+        let deadline = self.world.now() + FOUND_OUT_WITHIN;
+        loop {
+            match self.check_majority_without(gone) {
+                Err(_) if self.world.now() < deadline => self.world.sleep(Duration::from_millis(10)).await,
+                known => return known,
+            }
+        }
     }
 
     /// A removal must leave a majority that answers, else nothing could be decided any more.
