@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Often, so that snapshots happen in a short run.
-const SNAPSHOT_EVERY: u64 = 300;
+const SNAPSHOT_EVERY: u64 = 30;
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 
 /// Starts the process of a node, unless one is there already. `founding`: it cannot have promised anything yet.

@@ -81,13 +81,14 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
         return false;
     }
     let closings = running.hands.gate.closings();
-    let view = running.view.borrow().clone();
-    let Some(frontend) = view.routes.frontend_at(VIP, port) else { return false };
-    let Some(backend) = view.routes.backends.get(frontend.backend) else { return false };
     let address = IpAddr::from([10, 0, 2, client as u8]);
     let wall = Timestamp(EPOCH_MS + world_now() / 1_000_000 + 7 * me as u64);
     let mut tried = Vec::new();
     for _ in 0..3 {
+        // Anew for each try, as the proxy does.
+        let view = running.view.borrow().clone();
+        let Some(frontend) = view.routes.frontend_at(VIP, port) else { return false };
+        let Some(backend) = view.routes.backends.get(frontend.backend) else { return false };
         let chosen = match pick(backend, &view.stick, address, wall, &mut Turns::default(), &mut NoLoad, &tried) {
             Pick::Sticky(i) => (i, true),
             Pick::Balanced(i) | Pick::Wait(i) => (i, false),
