@@ -58,8 +58,8 @@ fn main() -> ExitCode {
     let planted = match args.planted.as_deref() {
         None => Planted::Nothing,
         Some("all") => return sweep::table_of_planted(args.seconds * 1000, args.jobs),
-        Some(word) => match Planted::ALL.iter().find(|(name, ..)| *name == word) {
-            Some((_, planted, _)) => *planted,
+        Some(word) => match Planted::named(word) {
+            Some(planted) => planted,
             None => {
                 eprintln!("--planted: found {word:?}; use one of {}", Planted::ALL.map(|(name, ..)| name).join(", "));
                 return ExitCode::from(2);

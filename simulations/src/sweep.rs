@@ -31,15 +31,10 @@ pub struct Sweep {
 
 /// The command that runs a seed again.
 pub fn replay(run: &Run) -> String {
-    let planted = Planted::ALL.iter().find(|(_, p, _)| *p == run.planted).map_or(String::new(), |(word, ..)| format!(" --planted {word}"));
-    let sized = if (run.nodes, run.witness) == {
-        let s = Run::of(run.seed, run.length);
-        (s.nodes, s.witness)
-    } {
-        String::new()
-    } else {
-        format!(" --nodes {}", run.nodes)
-    };
+    let planted = run.planted.word().map_or(String::new(), |word| format!(" --planted {word}"));
+    let usual = Run::of(run.seed, run.length);
+    let is_usual = (run.nodes, run.witness) == (usual.nodes, usual.witness);
+    let sized = if is_usual { String::new() } else { format!(" --nodes {}", run.nodes) };
     format!("cargo run --release -p ha-simulations -- --seed {}{sized} --seconds {}{planted} --trace", run.seed, run.length / 1000)
 }
 

@@ -4,7 +4,7 @@ use super::planted::Planted;
 use super::scheduler;
 use super::segment::Hands;
 use super::story;
-use super::universe::{Running, Service, Universe};
+use super::universe::{Running, Service, Universe, VIP};
 use super::world::{NodeWorld, node_now};
 use ha_agent::agent::found::write_first;
 use ha_agent::binder::LogBinder;
@@ -94,11 +94,11 @@ async fn report(universe: &Universe, me: usize, role: Role, consensus: &Consensu
 
 /// The configuration of every run. `weight`: of the first server.
 pub fn cluster_file(universe: &Universe, weight: u64) -> String {
-    let mut text = String::from(
-        "[cluster]\nname = \"simulated\"\n[[virtual_ip]]\nname = \"print\"\naddress = \"10.0.0.100/24\"\n\
+    let mut text = format!(
+        "[cluster]\nname = \"simulated\"\n[[virtual_ip]]\nname = \"print\"\naddress = \"{VIP}/24\"\n\
          [[frontend]]\nname = \"paragon\"\nvirtual_ip = \"print\"\nlisteners = [5012, \"5014-5019\", 5022]\nbackend = \"ts\"\n\
-         [[backend]]\nname = \"ts\"\nbalance = \"roundrobin\"\npersistence = { by = \"client-ip\", expire = \"30m\", group = \"mfp\" }\n\
-         check = { tcp = 5022, inter = \"1s\", fall = 3, rise = 2 }\n",
+         [[backend]]\nname = \"ts\"\nbalance = \"roundrobin\"\npersistence = {{ by = \"client-ip\", expire = \"30m\", group = \"mfp\" }}\n\
+         check = {{ tcp = 5022, inter = \"1s\", fall = 3, rise = 2 }}\n"
     );
     for node in 1..=universe.size() {
         if universe.with(|s| s.nodes[node].role == Role::Server) {
@@ -113,7 +113,7 @@ pub fn cluster_file(universe: &Universe, weight: u64) -> String {
 fn member(universe: &Universe, node: usize) -> Member {
     let address = Universe::address_of(node);
     let role = universe.with(|s| s.nodes[node].role);
-    Member { id: universe.id_of(node), name: format!("node-{node}"), listen: (address, 7400).into(), address, role, version: String::new() }
+    Member { id: universe.id_of(node), name: format!("node-{node}"), listen: Universe::listen_of(node), address, role, version: String::new() }
 }
 
 /// A command as an operator gives it.
@@ -136,7 +136,7 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
     let consensus = first.consensus.clone();
     let written = scheduler::spawn_on(1, async move {
         let world = NodeWorld { me: 1, universe: whole, disk, hands };
-        write_first(&world, &consensus, Universe::listen_of(1), commands).await.map_err(|e| e.to_string())
+        write_first(&world, &consensus, Universe::listen_of(1).to_string(), commands).await.map_err(|e| e.to_string())
     });
     written.await.map_err(|e| e.to_string())??;
     for node in 2..=universe.size() {
@@ -173,7 +173,7 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         let asked = scheduler::spawn_on(at, async move {
             let command = stamped(&leader, Command::AddMember(member));
             leader.consensus.propose(command).await.ok();
-            leader.consensus.add_learner(id, Universe::listen_of(node)).await.ok();
+            leader.consensus.add_learner(id, Universe::listen_of(node).to_string()).await.ok();
         });
         asked.await.ok();
     }

@@ -34,7 +34,6 @@ struct State {
     /// Counts losses of power: a flush that was under way then does not end.
     losses: u64,
     slow: Duration,
-    full: bool,
 }
 
 /// The disk of one node.
@@ -86,11 +85,6 @@ impl Disk {
         self.lock().slow = by;
     }
 
-    /// Whether every write fails.
-    pub fn fill(&self, full: bool) {
-        self.lock().full = full;
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,10 +127,6 @@ impl Disk {
         }
         true
     }
-
-    fn is_full(&self) -> io::Result<()> {
-        if self.lock().full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
 }
 
 impl LogStore for Disk {
@@ -153,16 +143,12 @@ impl LogStore for Disk {
     }
 
     fn write(&self, batch: Batch, durable: Option<Durable>) -> io::Result<()> {
-        self.is_full()?;
         self.put(Write::Batch(batch), durable);
         Ok(())
     }
 
     fn save_snapshot(&self, snapshot: StoredSnapshot, durable: Durable) {
-        match self.is_full() {
-            Err(error) => durable(Err(error)),
-            Ok(()) => self.put(Write::Snapshot(snapshot), Some(durable)),
-        }
+        self.put(Write::Snapshot(snapshot), Some(durable));
     }
 
     fn load_snapshot(&self) -> io::Result<Option<StoredSnapshot>> {

@@ -21,6 +21,8 @@ pub struct Network {
     pub loss: u64,
 }
 
+/// Packets that are lost in a thousand when nothing is wrong.
+pub const LOSS: u64 = 10;
 /// Packets that come twice, in a thousand.
 const TWICE: u64 = 5;
 
@@ -39,16 +41,19 @@ pub async fn call(universe: Arc<Universe>, from: usize, to: String, call: Call, 
     let (tell, answer) = oneshot::channel();
     // The wire goes on when the caller gives up.
     scheduler::spawn_on(WORLD, deliver(universe, from, target, call, body, tell));
-    match tokio::time::timeout(scheduler::in_world(within), answer).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => std::future::pending().await,
-        Err(_) => Err(CallError::NoAnswer("in time".to_owned())),
-    }
+    let answer = async {
+        match answer.await {
+            Ok(answer) => answer,
+            // No answer is on its way any more: that is silence, and no closed connection.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let late = |_| Err(CallError::NoAnswer("in time".to_owned()));
+    tokio::time::timeout(scheduler::in_world(within), answer).await.unwrap_or_else(late)
 }
 
 async fn deliver(universe: Arc<Universe>, from: usize, to: usize, call: Call, body: Vec<u8>, tell: oneshot::Sender<Result<Vec<u8>, CallError>>) {
     let hop = |from, to| universe.with(|s| s.network.hop(from, to));
-    // Kept until the end: an answer that does not come is no closed connection.
     let mut tell = Some(tell);
     let times = 1 + usize::from(scheduler::happens(TWICE));
     for _ in 0..times {
@@ -72,10 +77,5 @@ async fn deliver(universe: Arc<Universe>, from: usize, to: usize, call: Call, bo
         if let Some(tell) = tell.take() {
             tell.send(answered).ok();
         }
-    }
-    if let Some(tell) = tell {
-        // Nobody will answer; who asked waits until its patience ends.
-        tokio::time::sleep(Duration::from_secs(120)).await;
-        drop(tell);
     }
 }

@@ -1,6 +1,8 @@
 //! What goes wrong in a run, and when: drawn from the seed before it begins, so that it can be made smaller.
 
 use super::agent;
+use super::network::LOSS;
+use super::planted::Planted;
 use super::scheduler::{self, WORLD};
 use super::story;
 use super::universe::{Service, Universe};
@@ -145,16 +147,14 @@ fn heal(universe: &Arc<Universe>) {
     universe.with(|s| {
         s.network.cut.clear();
         s.network.slow.clear();
-        s.network.loss = 10;
+        s.network.loss = LOSS;
         for node in &mut s.nodes {
             node.service = Service::Up;
             node.disk.slow_down(Duration::ZERO);
         }
     });
     for node in 1..=universe.size() {
-        if scheduler::is_paused(node) {
-            scheduler::resume(node);
-        }
+        scheduler::resume(node);
         agent::start(universe, node, false);
     }
     story::note("all faults are over");
@@ -191,7 +191,7 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
         Kind::Loss => {
             universe.with(|s| s.network.loss = 50 + fault.into * 5);
             lasts().await;
-            universe.with(|s| s.network.loss = 10);
+            universe.with(|s| s.network.loss = LOSS);
         }
         Kind::Flapping => {
             for _ in 0..8 {
@@ -227,11 +227,9 @@ async fn kill(universe: &Arc<Universe>, node: usize, lasts: u64) {
 }
 
 async fn pause(universe: &Universe, node: usize, lasts: u64) {
-    scheduler::pause(node, universe.planted != super::planted::Planted::ClockStopsInPause);
+    scheduler::pause(node, universe.planted != Planted::ClockStopsInPause);
     scheduler::world_ms(lasts).await;
-    if scheduler::is_paused(node) {
-        scheduler::resume(node);
-    }
+    scheduler::resume(node);
 }
 
 fn links(universe: &Universe, node: usize, inward: bool, outward: bool) -> Vec<(usize, usize)> {

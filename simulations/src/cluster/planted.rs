@@ -27,6 +27,16 @@ pub enum Planted {
 }
 
 impl Planted {
+    /// The one with that word.
+    pub fn named(word: &str) -> Option<Planted> {
+        Planted::ALL.iter().find(|(name, ..)| *name == word).map(|(_, planted, _)| *planted)
+    }
+
+    /// Its word; `None` when nothing is planted.
+    pub fn word(self) -> Option<&'static str> {
+        Planted::ALL.iter().find(|(_, planted, _)| *planted == self).map(|(name, ..)| *name)
+    }
+
     /// All of them: word, what, and the invariant that shall find it.
     pub const ALL: [(&'static str, Planted, &'static str); 9] = [
         ("no-wait-after-restart", Planted::NoWaitAfterRestart, "one holder"),

@@ -121,7 +121,7 @@ pub fn pause(node: usize, clock_goes_on: bool) {
     });
 }
 
-/// Lets a paused node go on.
+/// Lets a node go on, if it was paused.
 pub fn resume(node: usize) {
     let now = world_now();
     let wakers = with(|s| {
@@ -142,9 +142,7 @@ pub fn is_paused(node: usize) -> bool {
 pub fn crash(node: usize) {
     let tasks = with(|s| std::mem::take(&mut s.nodes[node].tasks));
     tasks.into_iter().for_each(|t| t.abort());
-    if is_paused(node) {
-        resume(node);
-    }
+    resume(node);
 }
 
 /// Starts a task of a node.

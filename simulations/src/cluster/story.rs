@@ -8,6 +8,14 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+/// Where a [`fnv`] begins.
+pub const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a: goes on from `hash` with these bytes.
+pub fn fnv<'a>(hash: u64, bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+    bytes.into_iter().fold(hash, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
 #[derive(Default)]
 struct Pages {
     hash: u64,
@@ -22,17 +30,14 @@ thread_local! {
 
 /// Begins a new story on this thread.
 pub fn begin(aloud: bool) {
-    PAGES.set(Pages { hash: 0xcbf2_9ce4_8422_2325, aloud, ..Pages::default() });
+    PAGES.set(Pages { hash: FNV, aloud, ..Pages::default() });
 }
 
 /// Something happened.
 pub fn note(what: &str) {
     let at = world_now();
     PAGES.with_borrow_mut(|p| {
-        // FNV-1a.
-        for byte in at.to_le_bytes().iter().chain(what.as_bytes()) {
-            p.hash = (p.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        p.hash = fnv(p.hash, at.to_le_bytes().iter().chain(what.as_bytes()));
         p.lines += 1;
         if p.aloud {
             println!("{:>10.3} s  {what}", at as f64 / 1e9);

@@ -5,8 +5,9 @@ use super::invariants::affinity::How;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
 use super::story;
-use super::universe::{CLIENTS, EPOCH_MS, Running, Service, Universe};
-use ha_agent::proxy::Binder as _;
+use super::universe::{CLIENTS, Running, Service, Universe, VIP};
+use super::world::wall_of;
+use ha_agent::proxy::{Binder as _, COMMIT_WAIT};
 use ha_core::balance::{Loads, Pick, Turns, pick};
 use ha_core::controller::Event;
 use ha_core::id::ServerId;
@@ -17,10 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// As the product's proxy: above it a session is forwarded without an acknowledged binding.
-const COMMIT_WAIT: Duration = Duration::from_millis(200);
 const PORTS: [u16; 4] = [5012, 5014, 5019, 5022];
-const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 100));
 
 struct NoLoad;
 impl Loads for NoLoad {
@@ -81,8 +79,9 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
         return false;
     }
     let closings = running.hands.gate.closings();
+    let is_cut = || !may_serve() || (!ignores && running.hands.gate.closings() != closings);
     let address = IpAddr::from([10, 0, 2, client as u8]);
-    let wall = Timestamp(EPOCH_MS + world_now() / 1_000_000 + 7 * me as u64);
+    let wall = wall_of(me);
     let mut tried = Vec::new();
     for _ in 0..3 {
         // Anew for each try, as the proxy does.
@@ -95,23 +94,23 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
             Pick::Nothing => return false,
         };
         let Some(key) = backend.stick_key(address) else { return false };
+        let failed: Vec<ServerId> = tried.iter().map(|i| backend.servers[*i].id).collect();
         let (i, how) = match chosen {
             (i, true) => (i, How::Bound),
             (i, false) => {
-                let failed: Vec<ServerId> = tried.iter().map(|i| backend.servers[*i].id).collect();
                 if !may_serve() {
                     return false;
                 }
                 // Decided now: if this session dies on the way, the log may have it or not.
                 expect(universe, client, &view, backend.servers[i].id, How::Proposed, &failed);
-                let (i, acknowledged) = bind(universe, running, &key, backend.servers.iter().map(|s| (s.id, s.address)).collect(), i, wall).await;
+                let (i, acknowledged) = bind(universe, running, &key, &backend.servers, i, wall).await;
                 let how = if acknowledged { How::Acknowledged } else { How::Proposed };
                 expect(universe, client, &view, backend.servers[i].id, how, &failed);
                 (i, how)
             }
         };
         let server = &backend.servers[i];
-        if !may_serve() || (!ignores && running.hands.gate.closings() != closings) {
+        if is_cut() {
             // Cut with the lease.
             return false;
         }
@@ -120,14 +119,13 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
             tried.push(i);
             continue;
         }
-        if !may_serve() || (!ignores && running.hands.gate.closings() != closings) {
+        if is_cut() {
             return false;
         }
         if running.view.borrow().routes.server(server.id).is_none_or(|(_, now)| now.cut.is_some()) {
             // Its sessions are being cut, and this is one.
             return false;
         }
-        let failed: Vec<ServerId> = tried.iter().map(|i| backend.servers[*i].id).collect();
         expect(universe, client, &view, server.id, how, &failed);
         forwarded(universe, me, (key, server, how != How::Proposed), wall);
         return true;
@@ -136,16 +134,20 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
 }
 
 /// Binds the client; which server it gets, and whether the log has it.
-async fn bind(universe: &Universe, running: &Running, key: &StickKey, servers: Vec<(ServerId, Option<IpAddr>)>, choice: usize, wall: Timestamp) -> (usize, bool) {
-    let (server, Some(host)) = servers[choice] else { return (choice, false) };
-    let entry = StickEntry { server, host, bound_at: wall, used_at: wall, expire: Duration::from_secs(1800) };
+async fn bind(universe: &Universe, running: &Running, key: &StickKey, servers: &[ServerView], choice: usize, wall: Timestamp) -> (usize, bool) {
+    let Some(entry) = entry(&servers[choice], wall) else { return (choice, false) };
     let binding = running.binder.bind(key.clone(), entry);
-    let bound = servers.iter().position(|(id, _)| *id == binding.entry.server).unwrap_or(choice);
+    let bound = servers.iter().position(|s| s.id == binding.entry.server).unwrap_or(choice);
     if universe.planted == Planted::ForwardsBeforeCommit {
         return (bound, true);
     }
     let committed = tokio::time::timeout(scheduler::in_world(COMMIT_WAIT), binding.committed).await;
     (bound, matches!(committed, Ok(Ok(()))))
+}
+
+/// A binding to a server, made now.
+fn entry(server: &ServerView, wall: Timestamp) -> Option<StickEntry> {
+    Some(StickEntry { server: server.id, host: server.address?, bound_at: wall, used_at: wall, expire: Duration::from_secs(1800) })
 }
 
 async fn reach(universe: &Universe, me: usize, server: &ServerView) -> bool {
@@ -185,9 +187,9 @@ fn forwarded(universe: &Universe, me: usize, (key, server, acknowledged): (Stick
         let holders = s.segment.holders();
         let outcome = s.invariants.service.on_session(me, world_now(), &holders, server.id);
         s.check(outcome);
-        if acknowledged && let Some(host) = server.address {
+        if acknowledged && let Some(entry) = entry(server, wall) {
             let before = s.invariants.bindings.len();
-            s.invariants.bindings.on_acknowledged(key, StickEntry { server: server.id, host, bound_at: wall, used_at: wall, expire: Duration::from_secs(1800) });
+            s.invariants.bindings.on_acknowledged(key, entry);
             if s.invariants.bindings.len() > before {
                 s.counts.add("clients bound");
             }

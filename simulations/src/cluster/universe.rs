@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use super::invariants::{Invariants, one_holder, same_state};
-use super::network::Network;
+use super::network::{LOSS, Network};
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
 use super::segment::{Hands, Segment};
@@ -17,7 +17,7 @@ use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
 use ha_core::view::View;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ use tokio::sync::watch;
 pub const EPOCH_MS: u64 = 1_800_000_000_000;
 /// Clients on the segment.
 pub const CLIENTS: usize = 12;
+/// The address that all of it is about.
+pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 const PORT: u16 = 7400;
 
 /// How a node's server behaves.
@@ -144,7 +146,7 @@ impl Universe {
             running: None,
         };
         let state = State {
-            network: Network { loss: 10, ..Network::default() },
+            network: Network { loss: LOSS, ..Network::default() },
             segment: Segment { neighbour: vec![None; CLIENTS], ..Segment::default() },
             nodes: (0..=nodes).map(node).collect(),
             invariants: Invariants::default(),
@@ -170,23 +172,19 @@ impl Universe {
         self.ids[node]
     }
 
-    /// The node with an id.
-    pub fn node_of(&self, id: NodeId) -> Option<usize> {
-        self.ids.iter().position(|i| *i == id)
-    }
-
     /// The address of a node.
     pub fn address_of(node: usize) -> IpAddr {
         IpAddr::from([10, 0, 1, node as u8])
     }
 
     /// Where a node listens.
-    pub fn listen_of(node: usize) -> String {
-        format!("{}:{PORT}", Universe::address_of(node))
+    pub fn listen_of(node: usize) -> SocketAddr {
+        SocketAddr::new(Universe::address_of(node), PORT)
     }
 
     /// Who listens there.
     pub fn node_at(&self, listen: &str) -> Option<usize> {
+        let listen: SocketAddr = listen.parse().ok()?;
         (1..=self.size()).find(|n| Universe::listen_of(*n) == listen)
     }
 
@@ -229,11 +227,10 @@ impl Universe {
         self.with(|s| {
             s.counts.add("claims");
             let is_witness = s.nodes[me].role == Role::Witness;
-            let outcome = s.invariants.epochs.on_claim(me, term, is_witness);
-            s.check(outcome);
-            let outcome = s.invariants.knowledge.on_claim(me, snap.applied_index);
-            s.check(outcome);
-            let outcome = s.invariants.bindings.on_claim(me, &snap.stick, snap.clock);
+            let Invariants { epochs, knowledge, bindings, .. } = &mut s.invariants;
+            let outcome = epochs.on_claim(me, term, is_witness);
+            let outcome = outcome.and_then(|()| knowledge.on_claim(me, snap.applied_index));
+            let outcome = outcome.and_then(|()| bindings.on_claim(me, &snap.stick, snap.clock));
             s.check(outcome);
         });
         self.announce(me);
@@ -273,7 +270,7 @@ impl Universe {
             .collect();
         let hash = snap.applied_index.is_multiple_of(same_state::EVERY).then(|| {
             let text = format!("{:?} {:?}", snap.facts, snap.stick.iter().collect::<Vec<_>>());
-            text.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+            story::fnv(story::FNV, text.as_bytes())
         });
         self.with(|s| {
             s.invariants.knowledge.on_applied(snap.applied_index);

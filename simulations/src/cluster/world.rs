@@ -3,7 +3,7 @@
 use super::disk::Disk;
 use super::network;
 use super::runtime::NodeRuntime;
-use super::scheduler::{self, WORLD};
+use super::scheduler;
 use super::segment::Hands;
 use super::universe::{EPOCH_MS, Service, Universe};
 use ha_agent::consensus::log_store::LogStore;
@@ -32,6 +32,11 @@ pub fn node_now() -> Instant {
     Instant(scheduler::clock_of(scheduler::current()))
 }
 
+/// What the wall clock of a node shows: they are set by NTP, and a little apart.
+pub fn wall_of(node: usize) -> Timestamp {
+    Timestamp(EPOCH_MS + scheduler::world_now() / 1_000_000 + 7 * node as u64)
+}
+
 impl World for NodeWorld {
     type Runtime = NodeRuntime;
 
@@ -40,8 +45,7 @@ impl World for NodeWorld {
     }
 
     fn wall(&self) -> Timestamp {
-        // Wall clocks of the nodes are set by NTP: a little apart.
-        Timestamp(EPOCH_MS + scheduler::world_now() / 1_000_000 + 7 * self.me as u64)
+        wall_of(self.me)
     }
 
     fn random(&self) -> u64 {
@@ -87,9 +91,4 @@ impl World for NodeWorld {
     fn addresses(&self) -> Arc<dyn Addresses> {
         self.hands.clone()
     }
-}
-
-/// The world's own tasks.
-pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    scheduler::spawn_on(WORLD, task);
 }

@@ -150,7 +150,9 @@ fn once(system: &mut dyn System, fault: Fault) -> Run {
     let report = observer.finish();
     let history = client.finish();
     let gap = history.gap();
-    system.restore(old);
+    if fault != Fault::ProcessStopped {
+        system.restore(old);
+    }
     Run {
         gap_ms: gap.gap.as_secs_f64() * 1000.0,
         stall_ms: gap.stall.as_secs_f64() * 1000.0,
