@@ -216,25 +216,26 @@ mod kernel {
         fn say(self, done: crate::vip::Done) {
             std::thread::sleep(FINISH_AT_LEAST);
             self.wait_for_no_session(FINISH - FINISH_AT_LEAST);
-            if self.with_turn(|| self.gate.close()).is_some() {
+            let state = lock(&self.state);
+            let mine = state.turn == self.turn;
+            if mine {
+                self.gate.close();
+            }
+            drop(state);
+            if mine {
                 self.wait_for_no_session(TELL);
                 // The last socket closes right after it was counted.
                 std::thread::sleep(LOOK);
             }
-            let mut done = Some(done);
-            let released = self.with_turn(|| done.take().into_iter().for_each(|done| self.kernel.release_for_handover(done)));
-            if released.is_none() {
-                tracing::info!("a handover was overtaken");
-                // By another release: then this one is done with it. By a hold: it never was.
-                let overtaken_by_release = !lock(&self.state).held;
-                done.filter(|_| overtaken_by_release).into_iter().for_each(|done| self.kernel.release(done));
-            }
-        }
-
-        /// Does it unless this was overtaken by another hold or release.
-        fn with_turn<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
             let state = lock(&self.state);
-            (state.turn == self.turn).then(act)
+            if state.turn == self.turn {
+                return self.kernel.release_for_handover(done);
+            }
+            tracing::info!("a handover was overtaken");
+            // By another release: then this one is done with it. By a hold: it never was.
+            if !state.held {
+                self.kernel.release(done);
+            }
         }
 
         fn wait_for_no_session(&self, bound: Duration) {

@@ -38,6 +38,7 @@ pub use binder::{Binder, Binding};
 pub use close::CloseReason;
 pub use gate::Gate;
 pub use report::ProxyEvent;
+pub use session::COMMIT_WAIT;
 pub use settings::{Clock, ProxyError, ProxySettings, Reach};
 pub use stats::{FrontendCounters, ProxyCounters, ServerCounters};
 pub use table::{SessionFilter, SessionInfo};

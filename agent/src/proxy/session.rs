@@ -27,7 +27,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 /// How long the first byte waits for a new binding to be committed, counted from when it was asked for.
-pub(super) const COMMIT_WAIT: Duration = Duration::from_millis(200);
+pub const COMMIT_WAIT: Duration = Duration::from_millis(200);
 /// Sessions that wait inside for a place in a frontend at its `maxconn` (transparent mode); more are reset.
 const FRONTEND_QUEUE: u32 = 1024;
 

@@ -218,12 +218,12 @@ impl Worker {
         self.coarse.set(self.started.elapsed().as_millis() as u32);
     }
 
-    /// Whether this node may serve right now.
     /// Makes closing this client's connection a reset; or nothing at all once the lease has run out.
     pub(super) fn turn_away(&self, client: &impl AsFd) {
         if self.shared.intercepts && self.shared.gate.has_lapsed((self.shared.clock.now)()) { sys::vanish_on_close(client) } else { sys::reset_on_close(client) }
     }
 
+    /// Whether this node may serve right now.
     pub(super) fn may_serve(&self) -> bool {
         self.shared.gate.is_open((self.shared.clock.now)())
     }

@@ -21,7 +21,7 @@ use super::addresses::with_bytes;
 use super::contents::{self, Change, Element, SetName};
 use super::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, Netlink};
 use super::ruleset::{FENCE, Features};
-use super::wire::{Message, Messages, Nest, attributes};
+use super::wire::{Message, Messages, attributes};
 
 pub(super) const SUBSYSTEM: u16 = 10 << 8;
 pub(super) const NFPROTO_INET: u8 = 1;
@@ -162,25 +162,33 @@ pub(super) fn change(netlink: &mut Netlink, changes: &[Change]) -> io::Result<()
         rest = others;
         batch(netlink, |out, next| {
             for (change, piece) in some {
-                let (kind, create) = if change.is_new { (NEWSETELEM, NLM_F_CREATE) } else { (DELSETELEM, 0) };
-                out.begin(kind, NLM_F_REQUEST | NLM_F_ACK | create, next(), &[change.set.family, 0, 0, 0]);
-                out.put_str(LIST_TABLE, change.set.table);
-                out.put_str(LIST_SET, &change.set.set);
-                let elements = out.nest(LIST_ELEMENTS);
-                for element in *piece {
-                    let nest = out.nest(LIST_ELEM);
-                    key(out, ELEM_KEY, &element.key);
-                    if let Some(last) = &element.last {
-                        key(out, ELEM_KEY_END, last);
+                message(out, next(), change.is_new, (change.set.family, change.set.table, &change.set.set), |out| {
+                    for element in *piece {
+                        let nest = out.nest(LIST_ELEM);
+                        key(out, ELEM_KEY, &element.key);
+                        if let Some(last) = &element.last {
+                            key(out, ELEM_KEY_END, last);
+                        }
+                        out.close(nest);
                     }
-                    out.close(nest);
-                }
-                out.close(elements);
-                out.end();
+                });
             }
         })?;
     }
     Ok(())
+}
+
+/// One message that adds or deletes the elements of a set (family, table, name) that `fill` writes.
+fn message(out: &mut Messages, sequence: u32, is_new: bool, (family, table, set): (u8, &str, &str), fill: impl FnOnce(&mut Messages)) {
+    let (kind, create) = if is_new { (NEWSETELEM, NLM_F_CREATE) } else { (DELSETELEM, 0) };
+    // Acknowledged each: an acknowledgement is sent only after the whole batch was decided.
+    out.begin(kind, NLM_F_REQUEST | NLM_F_ACK | create, sequence, &[family, 0, 0, 0]);
+    out.put_str(LIST_TABLE, table);
+    out.put_str(LIST_SET, set);
+    let elements = out.nest(LIST_ELEMENTS);
+    fill(out);
+    out.close(elements);
+    out.end();
 }
 
 /// The elements of a set; `NotFound` without the set.
@@ -201,7 +209,7 @@ fn read(message: Message<'_>) -> Vec<Element> {
 }
 
 fn key(out: &mut Messages, kind: u16, bytes: &[u8]) {
-    let value: Nest = out.nest(kind);
+    let value = out.nest(kind);
     out.put(DATA_VALUE, bytes);
     out.close(value);
 }
@@ -214,27 +222,18 @@ enum Step {
 
 impl Step {
     fn write<'a>(self, out: &mut Messages, sequence: u32, family: u8, set: &str, keys: impl Iterator<Item = &'a IpAddr>) {
-        let (kind, create) = match self {
-            Step::Add(_) => (NEWSETELEM, NLM_F_CREATE),
-            Step::Delete => (DELSETELEM, 0),
-        };
-        // Acknowledged each: an acknowledgement is sent only after the whole batch was decided.
-        out.begin(kind, NLM_F_REQUEST | NLM_F_ACK | create, sequence, &[family, 0, 0, 0]);
-        out.put_str(LIST_TABLE, FENCE);
-        out.put_str(LIST_SET, set);
-        let elements = out.nest(LIST_ELEMENTS);
-        for address in keys {
-            let element = out.nest(LIST_ELEM);
-            with_bytes(*address, |bytes| key(out, ELEM_KEY, bytes));
-            if let Step::Add(life) = self {
-                // Rounded down, but never to 0.
-                let life_ms = life.max(SHORTEST).as_millis() as u64;
-                out.put(ELEM_TIMEOUT, &life_ms.to_be_bytes());
-                out.put(ELEM_EXPIRATION, &life_ms.to_be_bytes());
+        message(out, sequence, matches!(self, Step::Add(_)), (family, FENCE, set), |out| {
+            for address in keys {
+                let element = out.nest(LIST_ELEM);
+                with_bytes(*address, |bytes| key(out, ELEM_KEY, bytes));
+                if let Step::Add(life) = self {
+                    // Rounded down, but never to 0.
+                    let life_ms = life.max(SHORTEST).as_millis() as u64;
+                    out.put(ELEM_TIMEOUT, &life_ms.to_be_bytes());
+                    out.put(ELEM_EXPIRATION, &life_ms.to_be_bytes());
+                }
+                out.close(element);
             }
-            out.close(element);
-        }
-        out.close(elements);
-        out.end();
+        });
     }
 }

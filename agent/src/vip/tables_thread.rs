@@ -166,8 +166,7 @@ impl Tables {
 
     /// Whether somebody else changed our tables since they were last written whole.
     fn look_for_losses(&mut self) -> bool {
-        // Without netfilter in the kernel there is nothing that could be lost.
-        // A look that fails says nothing: replacing rules is not harmless (see `contents`).
+        // Without netfilter in the kernel there is nothing that could be lost, and otherwise a look that fails says nothing: replacing rules is not harmless (see `contents`).
         let Ok(parts) = nft::parts(&mut self.netfilter) else { return self.written.is_damaged };
         self.written.is_damaged |= parts != self.written.parts;
         self.written.parts = parts;
