@@ -187,6 +187,13 @@ impl<W: World> Consensus<W> {
         self.raft.metrics().borrow_watched().running_state.as_ref().err().map(ToString::to_string)
     }
 
+    /// Asks for votes, a pre-vote first: never without one, which would depose a leader that is well.
+    pub async fn campaign(&self) {
+        if let Err(e) = self.raft.trigger().elect(true).await {
+            tracing::warn!(error = %e, "no election could be begun");
+        }
+    }
+
     /// Hands leadership to `to`. The address must have been released before.
     pub async fn transfer(&self, to: NodeId) {
         if let Err(e) = self.raft.trigger().transfer_leader(to).await {

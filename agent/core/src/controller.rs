@@ -10,6 +10,7 @@
 //!
 //! Being leader is never by itself a reason to act: only a lease that a quorum promised is.
 
+mod campaign;
 mod checks;
 mod drains;
 mod handover;
@@ -28,6 +29,7 @@ use crate::model::{CheckClose, Role};
 use crate::state::Facts;
 use crate::time::{Instant, Timestamp};
 use crate::view::Overlay;
+use campaign::Campaign;
 use checks::Checks;
 use drains::Drains;
 use handover::Handover;
@@ -223,6 +225,8 @@ pub enum Action {
         /// Counts these actions: what is said of an earlier one says nothing of this one.
         number: u64,
     },
+    /// Ask for votes, a pre-vote first: the leader has fallen silent and its turn is this node's.
+    Campaign,
     /// Hand leadership over.
     Transfer {
         /// To whom.
@@ -283,6 +287,7 @@ pub struct Controller {
     checks: Checks,
     drains: Drains,
     suspicion: Suspicion,
+    campaign: Campaign,
     /// As the last view had them.
     suspects: BTreeSet<ServerId>,
     /// Voters that were silent at the last look.
@@ -323,6 +328,7 @@ impl Controller {
             checks: Checks::default(),
             drains: Drains::default(),
             suspicion: Suspicion::default(),
+            campaign: Campaign::default(),
             suspects: BTreeSet::new(),
             silent: BTreeSet::new(),
             previous_leader: None,
@@ -357,7 +363,10 @@ impl Controller {
                     h.on_dropped(number);
                 }
             }
-            Event::Promised { to } => self.suspicion.on_promised(now, to),
+            Event::Promised { to } => {
+                self.suspicion.on_promised(now, to);
+                self.campaign.on_promised(now, to);
+            }
             Event::Checked { server, purpose: Purpose::Suspicion, result } => {
                 if self.suspicion.on_checked(now, server, result) {
                     actions.push(Action::Refresh);
@@ -391,6 +400,9 @@ impl Controller {
         }
         if let Some(h) = &self.handover {
             at = at.min(h.next_deadline());
+        }
+        if let Some(try_at) = self.campaign.next_deadline(now, &self.settings, &self.raft) {
+            at = at.min(try_at);
         }
         at.min(self.suspicion.next_deadline(now, self.settings.promise))
     }

@@ -35,6 +35,10 @@ impl<W: World> Actor<'_, W> {
             Action::Hold { until, .. } => self.world.addresses().hold(until, self.first_ever),
             Action::Drop { why, number } => self.drop_addresses(why, number),
             Action::Announce => self.world.addresses().announce(),
+            Action::Campaign => {
+                let consensus = self.consensus.clone();
+                self.world.spawn("campaign", Box::pin(async move { consensus.campaign().await }));
+            }
             Action::Transfer { to } => {
                 let consensus = self.consensus.clone();
                 self.world.spawn("transfer", Box::pin(async move { consensus.transfer(to).await }));

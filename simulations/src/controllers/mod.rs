@@ -23,6 +23,8 @@ pub struct Summary {
     pub changes: u64,
     /// Elections.
     pub elections: u64,
+    /// Times that a follower found that it is its turn to campaign.
+    pub campaigns: u64,
     /// Faults by kind, in the order of [`world::FAULTS`].
     pub faults: [u64; world::FAULTS.len()],
     /// What was violated first, with its time.
@@ -66,6 +68,7 @@ pub fn main(seed: Option<u64>, from: u64, seeds: u64, nodes: Option<usize>, seco
         sum.total_ms += s.total_ms;
         sum.changes += s.changes;
         sum.elections += s.elections;
+        sum.campaigns += s.campaigns;
         for (a, b) in sum.faults.iter_mut().zip(s.faults) {
             *a += b;
         }
@@ -75,11 +78,12 @@ pub fn main(seed: Option<u64>, from: u64, seeds: u64, nodes: Option<usize>, seco
     }
     let faults: Vec<String> = world::FAULTS.iter().zip(sum.faults).map(|(name, n)| format!("{name} {n}")).collect();
     println!(
-        "controllers: {seeds} seeds from {from}, {} simulated seconds: no violation; held {:.1} %, {} changes of holder, {} elections; faults: {}",
+        "controllers: {seeds} seeds from {from}, {} simulated seconds: no violation; held {:.1} %, {} changes of holder, {} elections, {} campaigns; faults: {}",
         sum.total_ms / 1000,
         100.0 * sum.held_ms as f64 / sum.total_ms.max(1) as f64,
         sum.changes,
         sum.elections,
+        sum.campaigns,
         faults.join(", ")
     );
     ExitCode::SUCCESS

@@ -206,6 +206,10 @@ impl World {
                 self.nodes[i].kernel = None;
                 self.tell(i, Event::Dropped { number }, story);
             }
+            Action::Campaign => {
+                self.summary.campaigns += 1;
+                self.try_to_lead(i, story);
+            }
             Action::Transfer { to } => {
                 self.note(&format!("node-{} asks {to} to lead", i + 1), story);
                 if let Some(target) = self.nodes.iter().position(|n| n.id == to)
@@ -265,6 +269,9 @@ impl World {
                     running.promise = ha_core::lease::Promise::starting(ha_core::time::Instant::ZERO, PROMISE, 0);
                 }
                 let result = running.promise.on_lease(local, sender, lease);
+                if result.is_ok() {
+                    self.tell(to, Event::Promised { to: sender }, story);
+                }
                 self.send(to, from, Message::LeaseAnswer(lease, result));
             }
             Message::LeaseAnswer(mut lease, result) => {

@@ -65,6 +65,9 @@ impl Controller {
     pub(super) fn regulate(&mut self, now: Instant, wall: Timestamp, actions: &mut Vec<Action>) {
         self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, &self.unreachable(), actions);
         if !self.leads() {
+            if self.own.eligible && self.campaign.is_due(now, &self.settings, &self.raft, &self.facts) {
+                actions.push(Action::Campaign);
+            }
             return;
         }
         self.send_lease(now, actions);

@@ -1,0 +1,178 @@
+//! A follower whose promise to a silent leader has ended campaigns at once, when it is its turn.
+//!
+//! ```text
+//!   last Lease heard        promise over
+//!         |---- promise ----|-- turn of the 1st --|-- turn of the 2nd --|-- 1st again ...
+//! ```
+//!
+//! The consensus library would wait for its election timeout after that, drawn at random so that
+//! followers do not campaign together; turns do the same without the wait. It only asks the library
+//! to begin with a pre-vote, which that refuses while it hears its leader itself; who may vote and
+//! who may hold is decided elsewhere and does not rest on this.
+
+use super::{RaftNews, RaftRole, Settings};
+use crate::id::NodeId;
+use crate::model::{AdminState, Failback, Role};
+use crate::state::Facts;
+use crate::time::Instant;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Turns in the length of a promise: each is long enough for a pre-vote, a vote and their flushes.
+const TURNS_PER_PROMISE: u32 = 6;
+/// Tries in one turn: at the first, a voter may have heard the leader a moment later than this node.
+const TRIES_PER_TURN: u32 = 2;
+/// Promises after which the library's own timers are left alone: whoever could win has won by then.
+const GIVE_UP_AFTER: u32 = 3;
+
+/// When to campaign.
+#[derive(Debug, Default)]
+pub struct Campaign {
+    heard: Option<(NodeId, Instant)>,
+    tried: Option<Instant>,
+}
+
+impl Campaign {
+    /// This node promised itself to `leader`.
+    pub fn on_promised(&mut self, now: Instant, leader: NodeId) {
+        self.heard = Some((leader, now));
+    }
+
+    /// Whether to campaign now.
+    pub fn is_due(&mut self, now: Instant, settings: &Settings, raft: &RaftNews, facts: &Facts) -> bool {
+        let Some((leader, over)) = self.watched(now, settings, raft) else { return false };
+        if now < over {
+            return false;
+        }
+        let turns = turns(facts, raft, leader);
+        let Some(mine) = turns.iter().position(|n| *n == settings.me) else { return false };
+        let turn = now.saturating_since(over).as_nanos() / turn_length(settings).as_nanos().max(1);
+        if turn % turns.len() as u128 != mine as u128 || self.tried.is_some_and(|at| now.saturating_since(at) < between_tries(settings)) {
+            return false;
+        }
+        self.tried = Some(now);
+        true
+    }
+
+    /// When to look again; `None` while there is nothing to wait for.
+    pub fn next_deadline(&self, now: Instant, settings: &Settings, raft: &RaftNews) -> Option<Instant> {
+        let (_, over) = self.watched(now, settings, raft)?;
+        if now < over {
+            return Some(over);
+        }
+        // The next border between two tries, counted from the end of the promise.
+        let step = between_tries(settings).as_nanos().max(1);
+        let passed = now.saturating_since(over).as_nanos() / step + 1;
+        Some(over + Duration::from_nanos(u64::try_from(passed * step).unwrap_or(u64::MAX)))
+    }
+
+    /// The leader that may have fallen silent and the end of the promise to it; `None` when this node has
+    /// none, has voted since, or has tried for long enough.
+    fn watched(&self, now: Instant, settings: &Settings, raft: &RaftNews) -> Option<(NodeId, Instant)> {
+        let (leader, at) = self.heard?;
+        let follows = raft.role == RaftRole::Follower && raft.leader == Some(leader);
+        let tired = now.saturating_since(at) > settings.promise * GIVE_UP_AFTER;
+        (follows && !tired).then(|| (leader, at + settings.promise))
+    }
+}
+
+/// Who campaigns after `leader`, in turn: voters that may hold and that no operator wants out, the preferred one first.
+fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
+    let preferred = match &facts.config.failback {
+        Failback::Auto { prefer, .. } => facts.member_named(prefer).map(|m| m.id),
+        Failback::Never | Failback::Manual => None,
+    };
+    let voters: BTreeSet<NodeId> = raft.voters.iter().flatten().copied().filter(|n| *n != leader).collect();
+    let mut turns: Vec<NodeId> = voters
+        .into_iter()
+        .filter(|n| facts.members.get(n).is_some_and(|m| m.role == Role::Server))
+        .filter(|n| facts.node_admin.get(n).is_none_or(|a| a.state == AdminState::Ready))
+        .collect();
+    turns.sort_by_key(|n| Some(*n) != preferred);
+    turns
+}
+
+fn turn_length(settings: &Settings) -> Duration {
+    settings.promise / TURNS_PER_PROMISE
+}
+
+fn between_tries(settings: &Settings) -> Duration {
+    turn_length(settings) / TRIES_PER_TURN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{AdminOrder, AdminTarget, Command, Stamped};
+    use crate::model::Member;
+    use crate::state::ClusterState;
+    use crate::time::Timestamp;
+    use std::net::IpAddr;
+
+    fn n(i: u8) -> NodeId {
+        NodeId::from_random(u128::from(i))
+    }
+    fn at(ms: u64) -> Instant {
+        Instant(ms * 1_000_000)
+    }
+    /// Three voters and a witness; `n(1)` leads.
+    fn facts() -> ClusterState {
+        let mut state = ClusterState::default();
+        for i in 1..=4 {
+            let (ip, role) = (IpAddr::from([10, 0, 0, i]), if i == 4 { Role::Witness } else { Role::Server });
+            let member = Member { id: n(i), name: format!("node-{i}"), listen: (ip, 7400).into(), address: ip, role, version: String::new() };
+            state.apply(&Stamped { at: Timestamp(1), by: String::new(), command: Command::AddMember(member) }).unwrap();
+        }
+        state
+    }
+    fn follows(leader: Option<u8>) -> RaftNews {
+        RaftNews { role: RaftRole::Follower, term: 3, leader: leader.map(n), voters: vec![(1..=4).map(n).collect()], ..RaftNews::default() }
+    }
+    /// Every 5 ms for `ms`: when node `me`, which promised itself at 0, campaigns.
+    fn campaigns(me: u8, role: Role, leader: Option<u8>, facts: &Facts, ms: u64) -> Vec<u64> {
+        let settings = Settings::of(n(me), role, Duration::from_millis(300));
+        let mut c = Campaign::default();
+        c.on_promised(at(0), n(1));
+        (0..ms).step_by(5).filter(|t| c.is_due(at(*t), &settings, &follows(leader), facts)).collect()
+    }
+
+    #[test]
+    fn followers_campaign_in_turn_once_their_promise_is_over() {
+        let state = facts();
+        assert_eq!(campaigns(2, Role::Server, Some(1), &state.facts, 500), [300, 325, 400, 425]);
+        assert_eq!(campaigns(3, Role::Server, Some(1), &state.facts, 500), [350, 375, 450, 475]);
+    }
+
+    #[test]
+    fn who_has_voted_for_another_since_leaves_it_to_that_one() {
+        assert_eq!(campaigns(2, Role::Server, None, &facts().facts, 2000), []);
+        assert_eq!(campaigns(2, Role::Server, Some(3), &facts().facts, 2000), []);
+    }
+
+    #[test]
+    fn a_witness_and_a_node_that_an_operator_wants_out_take_no_turn() {
+        assert_eq!(campaigns(4, Role::Witness, Some(1), &facts().facts, 2000), []);
+        let mut state = facts();
+        let order = AdminOrder { state: AdminState::Maintenance, ..AdminOrder::default() };
+        let maintenance = Command::SetAdmin { target: AdminTarget::Node(n(2)), order, force: false };
+        state.apply(&Stamped { at: Timestamp(2), by: String::new(), command: maintenance }).unwrap();
+        assert_eq!(campaigns(2, Role::Server, Some(1), &state.facts, 2000), []);
+        assert_eq!(campaigns(3, Role::Server, Some(1), &state.facts, 400), [300, 325, 350, 375], "it is alone now");
+    }
+
+    #[test]
+    fn the_tries_end_when_nobody_can_win() {
+        assert!(campaigns(2, Role::Server, Some(1), &facts().facts, 5000).last().is_some_and(|t| *t <= 900));
+    }
+
+    #[test]
+    fn it_is_woken_for_each_try() {
+        let settings = Settings::of(n(2), Role::Server, Duration::from_millis(300));
+        let mut c = Campaign::default();
+        assert_eq!(c.next_deadline(at(0), &settings, &follows(Some(1))), None);
+        c.on_promised(at(10), n(1));
+        let next = |ms| c.next_deadline(at(ms), &settings, &follows(Some(1)));
+        assert_eq!([next(10), next(310), next(334), next(336)], [Some(at(310)), Some(at(335)), Some(at(335)), Some(at(360))]);
+        assert_eq!(next(2000), None, "it has tried for long enough");
+    }
+}
