@@ -159,6 +159,8 @@ impl Hands {
         }
         let mut settings = vip::VipSettings::new(config.address);
         settings.interface = config.interface.clone();
+        // The program that runs, also after another version was put in its place.
+        settings.warden = Some("/proc/self/exe".into());
         settings.overrun = (promise - lease) * OVERRUN_PARTS.0 / OVERRUN_PARTS.1;
         settings.fence = match config.fence {
             FenceMode::Auto => vip::FenceMode::Auto,

@@ -69,6 +69,12 @@ enum What {
         #[arg(long)]
         cluster: Option<PathBuf>,
     },
+    /// Take the addresses off when the agent, whose words come on standard input, falls silent. Started by `run`.
+    #[command(hide = true)]
+    Warden {
+        /// By which managed addresses are found.
+        mark: u8,
+    },
     /// Remove managed addresses and tables that a crashed agent left.
     Cleanup {
         /// This node's file.
@@ -140,9 +146,20 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             }
             tell(output, "the configuration is right", &serde_json::json!({ "ok": true }));
         }
+        What::Warden { mark } => warden(mark)?,
         What::Cleanup { config } => cleanup(&read_agent(&config)?, output)?,
     }
     Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn warden(mark: u8) -> Result<(), Failure> {
+    Ok(ha_agent::vip::warden::run(mark, std::io::stdin())?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn warden(_: u8) -> Result<(), Failure> {
+    Err("there is none on this system".into())
 }
 
 #[cfg(target_os = "linux")]

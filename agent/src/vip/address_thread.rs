@@ -19,6 +19,7 @@ use super::packet::PacketSocket;
 use super::place::{Placed, Plan};
 use super::shared::Shared;
 use super::types::{ActiveFence, Done, VipError, VipEvent};
+use super::warden::Post;
 
 /// Several refreshes fit into the second that an address lives.
 const TICK: Duration = Duration::from_millis(200);
@@ -43,12 +44,14 @@ pub(super) struct Orders {
 /// Runs until the fence thread has ended and its last orders are carried out.
 pub(super) fn run(shared: &Arc<Shared>, netlink: Netlink, socket: PacketSocket) {
     let mut keeper = Keeper { shared: shared.clone(), netlink, socket, present: BTreeSet::new(), known: BTreeSet::new(), timetable: None };
+    let mut post = Post::new(shared.settings.warden.clone(), shared.settings.mark);
     while !shared.is_stopping() {
         let patience = keeper.patience();
         let order =
             shared.address.wait(patience, |o| (o.asked != o.done).then(|| Orders { releases: std::mem::take(&mut o.releases), announce: std::mem::take(&mut o.announce), ..*o }));
         let order = order.unwrap_or_default();
         keeper.step(order.releases, order.announce);
+        post.say(shared, keeper.present.iter().map(|(_, address)| address));
         shared.address.change(|o| o.done = o.done.max(order.asked));
     }
     keeper.step_down();

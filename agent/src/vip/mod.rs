@@ -23,6 +23,8 @@
 //! | `ha-watch` | carrier, address events, other machines' claims | |
 //! | `ha-parking` | connection attempts while an address is handed over | anybody |
 //!
+//! `warden` is a process of its own: it takes the addresses off when this one no longer speaks.
+//!
 //! One agent per network namespace: the tables have fixed names.
 #![cfg(target_os = "linux")]
 
@@ -49,6 +51,7 @@ mod shared;
 mod tables_thread;
 mod trial;
 mod types;
+pub mod warden;
 mod watch_thread;
 mod wire;
 

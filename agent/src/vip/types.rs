@@ -58,12 +58,15 @@ pub struct VipSettings {
     pub mark: u8,
     /// The `nft` program, looked up in `PATH` when it has no slash.
     pub nft: PathBuf,
+    /// Program that is started with the arguments `warden MARK` and calls [`super::warden::run`];
+    /// `None`: nothing but the address's lifetime takes it off when this process is killed.
+    pub warden: Option<PathBuf>,
 }
 
 impl VipSettings {
     /// Settings with the usual defaults: interface by subnet, fence `Auto`, mark 0x48.
     pub fn new(node_address: IpAddr) -> Self {
-        Self { interface: None, node_address, fence: FenceMode::Auto, overrun: Duration::ZERO, mark: 0x48, nft: PathBuf::from("nft") }
+        Self { interface: None, node_address, fence: FenceMode::Auto, overrun: Duration::ZERO, mark: 0x48, nft: PathBuf::from("nft"), warden: None }
     }
 }
 

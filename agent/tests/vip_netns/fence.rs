@@ -54,6 +54,28 @@ fn a_stopped_or_killed_agent_answers_no_longer_than_its_lease() {
     }
 }
 
+/// Beyond the lifetime's second: the kernel's timer may be late by a quarter, the warden may not.
+#[test]
+fn the_warden_takes_the_addresses_off_when_the_agent_falls_silent() {
+    let Some(net) = Net::new() else { return };
+    for (signal, name, bound) in [(libc::SIGSTOP, "SIGSTOP", 1000.0), (libc::SIGKILL, "kill -9", 400.0)] {
+        let mut gone = vec![];
+        for run in 0..RUNS {
+            let vipd = Vipd::start(&net, "a", "warden", 240, &[V4, V6]);
+            wait_for("both addresses", ms(2000), || net.has_address("a", V4) && net.has_address("a", V6));
+            // Not in step with the renewals; long enough for the warden to have heard of both.
+            sleep(500 + 23 * run as u64);
+            vipd.signal(signal);
+            let renewed = vipd.renewed();
+            wait_for("the addresses go", ms(3000), || !net.has_address("a", V4) && !net.has_address("a", V6));
+            gone.push(millis(renewed, boot_now()));
+            vipd.signal(libc::SIGCONT);
+        }
+        println!("{name}: addresses gone after the last renewal: {}", figures(&gone));
+        assert!(gone.iter().all(|t| *t < bound), "gone after {gone:?} ms, the bound is {bound}");
+    }
+}
+
 #[test]
 fn an_agent_that_wakes_from_a_long_stop_does_not_answer() {
     let Some(net) = Net::new() else { return };
