@@ -211,6 +211,19 @@ impl<W: World> Consensus<W> {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
     }
 
+    /// Brings a joint membership to where it was to go; a uniform one stays as it is.
+    pub async fn complete_membership(&self) -> Result<(), ProposeError> {
+        match self.news().voters.as_slice() {
+            [_, .., target] => self.change_voters(target.clone()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes these nodes, which are voters or learners now, the only voters, in one change; the other voters are out.
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ProposeError> {
+        self.change(ChangeMembers::ReplaceAllVoters(voters), false).await
+    }
+
     /// Takes a node out of the membership altogether.
     pub async fn remove(&self, id: NodeId) -> Result<(), ProposeError> {
         let membership = self.news();

@@ -55,6 +55,8 @@ pub struct Settings {
     pub lease_every: Duration,
     /// A leader whose log stands still for so long hands over: longer than any expected disk stall.
     pub log_stall_max: Duration,
+    /// As long as there are fewer voters, learners become voters by themselves.
+    pub voters_max: usize,
 }
 
 impl Settings {
@@ -63,12 +65,16 @@ impl Settings {
     /// `lease * (1 + rho) + stop <= promise * (1 - rho)`: four fifths leave 20 % for drift and for stopping.
     pub const fn of(me: NodeId, role: Role, promise: Duration) -> Self {
         let lease = Duration::from_millis(promise.as_millis() as u64 * 4 / 5);
-        Settings { me, role, promise, lease, lease_every: Duration::from_millis(lease.as_millis() as u64 / 6), log_stall_max: LOG_STALL_MAX }
+        Settings { me, role, promise, lease, lease_every: Duration::from_millis(lease.as_millis() as u64 / 6), log_stall_max: LOG_STALL_MAX, voters_max: VOTERS_MAX }
     }
 }
 
 /// [`Settings::log_stall_max`] when nothing else is said.
 pub const LOG_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// [`Settings::voters_max`] when nothing else is said: three of seven may fail, and every further voter makes each
+/// entry and each lease wait for more answers. An operator may promote more.
+pub const VOTERS_MAX: usize = 7;
 
 /// What this node is in Raft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -251,6 +257,8 @@ pub enum Action {
     Propose(Command),
     /// Make a learner a voter.
     Promote(NodeId),
+    /// Bring a membership that has stayed joint to its end: whoever began to change it leads no more.
+    CompleteMembership,
     /// What is known here beyond the log has changed: make a new view.
     Refresh,
 }
@@ -294,6 +302,8 @@ pub struct Controller {
     silent: BTreeSet<NodeId>,
     previous_leader: Option<NodeId>,
     promote_asked: Option<(NodeId, Instant)>,
+    /// Since when the membership has been joint under this leader, or was last asked to be completed.
+    joint_since: Option<Instant>,
     preferred_since: Option<Instant>,
 }
 
@@ -333,6 +343,7 @@ impl Controller {
             silent: BTreeSet::new(),
             previous_leader: None,
             promote_asked: None,
+            joint_since: None,
             preferred_since: None,
         }
     }
@@ -366,6 +377,8 @@ impl Controller {
             Event::Promised { to } => {
                 self.suspicion.on_promised(now, to);
                 self.campaign.on_promised(now, to);
+                // Nothing is to be done about it; what its absence means is found by time.
+                return actions;
             }
             Event::Checked { server, purpose: Purpose::Suspicion, result } => {
                 if self.suspicion.on_checked(now, server, result) {

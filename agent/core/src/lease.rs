@@ -17,7 +17,7 @@
 use crate::id::NodeId;
 use crate::time::Instant;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the leader sends several times per lease.
@@ -175,14 +175,15 @@ pub type VoterSets = Vec<BTreeSet<NodeId>>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hold {
     term: u64,
-    acknowledged: BTreeMap<NodeId, Instant>,
+    /// The newest of each voter, by when it was sent; newest first.
+    acknowledged: Vec<(Instant, NodeId)>,
     released: bool,
 }
 
 impl Hold {
     /// Nothing promised yet, for the leader of `term`.
     pub const fn new(term: u64) -> Self {
-        Self { term, acknowledged: BTreeMap::new(), released: false }
+        Self { term, acknowledged: Vec::new(), released: false }
     }
 
     /// The term it belongs to.
@@ -194,10 +195,17 @@ impl Hold {
     ///
     /// It counts by when it was sent, never by when the answer came.
     pub fn on_acknowledged(&mut self, voter: NodeId, lease: Lease) {
-        if lease.term == self.term && !self.released {
-            let at = self.acknowledged.entry(voter).or_insert(lease.sent);
-            *at = (*at).max(lease.sent);
+        if lease.term != self.term || self.released {
+            return;
         }
+        if let Some(known) = self.acknowledged.iter().position(|(_, v)| *v == voter) {
+            if self.acknowledged[known].0 >= lease.sent {
+                return;
+            }
+            self.acknowledged.remove(known);
+        }
+        let at = self.acknowledged.partition_point(|(sent, _)| *sent > lease.sent);
+        self.acknowledged.insert(at, (lease.sent, voter));
     }
 
     /// Until when this leader may hold: the newest `sent` that a quorum of every set has acknowledged, plus `lease`.
@@ -210,7 +218,7 @@ impl Hold {
 
     /// When `node` last acknowledged, by when that `Lease` was sent.
     pub fn heard(&self, node: NodeId) -> Option<Instant> {
-        self.acknowledged.get(&node).copied()
+        self.acknowledged.iter().find(|(_, v)| *v == node).map(|(sent, _)| *sent)
     }
 
     /// It gives the address up for the rest of its term.
@@ -228,12 +236,9 @@ impl Hold {
         if voters.is_empty() || voters.iter().any(BTreeSet::is_empty) {
             return None;
         }
-        let newest_of_majority = |set: &BTreeSet<NodeId>| {
-            let mut sent: Vec<Instant> = set.iter().filter_map(|v| self.acknowledged.get(v).copied()).collect();
-            sent.sort_unstable_by(|a, b| b.cmp(a));
-            sent.get(set.len() / 2).copied()
-        };
-        voters.iter().map(newest_of_majority).collect::<Option<Vec<_>>>()?.into_iter().min()
+        // The newest that more than half of a set have reached: newest first, that of the last one needed.
+        let newest_of_majority = |set: &BTreeSet<NodeId>| self.acknowledged.iter().filter(|(_, v)| set.contains(v)).nth(set.len() / 2).map(|(sent, _)| *sent);
+        voters.iter().map(newest_of_majority).try_fold(None, |least: Option<Instant>, newest| newest.map(|n| Some(least.map_or(n, |l| l.min(n)))))?
     }
 }
 

@@ -53,6 +53,16 @@ impl<W: World> Actor<'_, W> {
                 };
                 self.world.spawn("promote", Box::pin(promote));
             }
+            Action::CompleteMembership => {
+                let consensus = self.consensus.clone();
+                let complete = async move {
+                    match consensus.complete_membership().await {
+                        Ok(()) => tracing::info!("a membership change that another leader began is completed"),
+                        Err(e) => tracing::info!(error = %e, "the membership is still joint"),
+                    }
+                };
+                self.world.spawn("complete", Box::pin(complete));
+            }
             Action::Probe { server, address, within, close, purpose } => {
                 let (probe, handle) = (self.world.probe(address, within, close), self.handle.clone());
                 self.world.spawn("probe", Box::pin(async move { handle.tell(Event::Checked { server, purpose, result: probe.await }) }));

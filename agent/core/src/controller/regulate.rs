@@ -16,6 +16,8 @@ use std::time::Duration;
 const CAUGHT_UP_WITHIN: u64 = 64;
 /// Between two tries to promote the same learner.
 const PROMOTE_AGAIN: Duration = Duration::from_secs(2);
+/// A membership that is joint for longer is brought to its end.
+const JOINT_MAX: Duration = Duration::from_secs(2);
 /// A node that has just become leader does not hand over for reasons of preference before this.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -41,6 +43,7 @@ impl Controller {
             self.checks = Checks::taking_over(&self.facts, now);
             self.drains.reset();
             self.preferred_since = None;
+            self.joint_since = None;
             actions.push(Action::Refresh);
         }
         if !self.leads() {
@@ -63,7 +66,8 @@ impl Controller {
     }
 
     pub(super) fn regulate(&mut self, now: Instant, wall: Timestamp, actions: &mut Vec<Action>) {
-        self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, &self.unreachable(), actions);
+        let silent = self.unreachable();
+        self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, &silent, actions);
         if !self.leads() {
             if self.own.eligible && self.campaign.is_due(now, &self.settings, &self.raft, &self.facts) {
                 actions.push(Action::Campaign);
@@ -79,6 +83,7 @@ impl Controller {
         }
         if self.handover.is_none() {
             self.look_for_reasons_to_move(now, actions);
+            self.complete_membership(now, actions);
             self.promote_learner(now, actions);
         }
     }
@@ -89,7 +94,7 @@ impl Controller {
         }
         self.next_lease = now + self.settings.lease_every;
         // Learners are asked too: one that promises itself can become a voter without costing the lease.
-        let to = self.other_voters().union(&self.raft.learners).copied().collect();
+        let to = self.other_voters().chain(self.raft.learners.iter().copied()).collect();
         actions.push(Action::SendLease { lease: Lease { term: self.raft.term, sent: now }, to });
     }
 
@@ -122,7 +127,7 @@ impl Controller {
 
     /// A leader may hold once it has applied its first own entry: then it knows everything that was acknowledged.
     fn may_hold(&self) -> bool {
-        self.settings.role == Role::Server && self.raft.applied_term == self.raft.term && self.handover.is_none() && (self.own.eligible || self.successors().is_empty())
+        self.settings.role == Role::Server && self.raft.applied_term == self.raft.term && self.handover.is_none() && (self.own.eligible || !self.has_successor())
     }
 
     fn reason_for_log(&self) -> String {
@@ -176,10 +181,12 @@ impl Controller {
     }
 
     fn regulate_handover(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let (term, others, quorum) = (self.raft.term, self.other_voters(), self.raft.voters.clone());
-        let me = self.settings.me;
+        if self.handover.is_none() {
+            return;
+        }
+        let others = self.other_voters().collect();
         if let Some(h) = &mut self.handover {
-            h.regulate(now, term, me, &others, &quorum, actions);
+            h.regulate(now, self.raft.term, self.settings.me, &others, &self.raft.voters, actions);
         }
     }
 
@@ -198,7 +205,7 @@ impl Controller {
         if settled && now.saturating_since(self.quorum_seen) > self.settings.promise * 2 && self.successors_known() {
             return Some((None, HandoverReason::NoLeaseQuorum));
         }
-        if self.raft.applied_term != self.raft.term || self.successors().is_empty() {
+        if self.raft.applied_term != self.raft.term || !self.has_successor() {
             return None;
         }
         if self.settings.role == Role::Witness {
@@ -224,28 +231,35 @@ impl Controller {
         (now.saturating_since(since) >= *hold_down && now.saturating_since(self.led_since) > SETTLE).then_some(preferred)
     }
 
-    /// Voters that can take over: they answer, say that they may hold, and no operator wants them out. Best first.
+    /// Voters that can take over, best first.
     pub(super) fn successors(&self) -> Vec<NodeId> {
         let silent = self.silent_voters();
-        let mut found: Vec<NodeId> = self
-            .other_voters()
-            .into_iter()
-            .filter(|n| !silent.contains(n))
-            .filter(|n| self.reports.get(n).is_some_and(|r| r.eligible))
-            .filter(|n| self.facts.members.get(n).is_some_and(|m| m.role == Role::Server))
-            .filter(|n| self.facts.node_admin.get(n).is_none_or(|a| a.state == AdminState::Ready))
-            .collect();
+        let mut found: Vec<NodeId> = self.other_voters().collect::<BTreeSet<_>>().into_iter().filter(|n| self.can_take_over(*n, &silent)).collect();
         // The one with the most of the log can take over fastest.
         found.sort_by_key(|n| std::cmp::Reverse(self.raft.matched.get(n).copied().unwrap_or(0)));
         found
     }
 
+    fn has_successor(&self) -> bool {
+        let silent = self.silent_voters();
+        self.other_voters().any(|n| self.can_take_over(n, &silent))
+    }
+
+    /// It answers, says that it may hold, and no operator wants it out.
+    fn can_take_over(&self, node: NodeId, silent: &BTreeSet<NodeId>) -> bool {
+        !silent.contains(&node)
+            && self.reports.get(&node).is_some_and(|r| r.eligible)
+            && self.facts.members.get(&node).is_some_and(|m| m.role == Role::Server)
+            && self.facts.node_admin.get(&node).is_none_or(|a| a.state == AdminState::Ready)
+    }
+
     fn successors_known(&self) -> bool {
-        self.other_voters().iter().any(|n| self.reports.get(n).is_some_and(|r| r.eligible))
+        self.other_voters().any(|n| self.reports.get(&n).is_some_and(|r| r.eligible))
     }
 
     fn promote_learner(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.raft.voters.len() != 1 {
+        let [voters] = self.raft.voters.as_slice() else { return };
+        if voters.len() >= self.settings.voters_max {
             return;
         }
         let caught_up = |n: &&NodeId| self.raft.matched.get(n).is_some_and(|m| *m > 0 && m + CAUGHT_UP_WITHIN >= self.raft.last_log);
@@ -258,12 +272,27 @@ impl Controller {
         }
     }
 
+    /// A change that this node began takes a few milliseconds from joint to done; one that an earlier leader
+    /// began would stay joint for ever, and no further change would be allowed.
+    fn complete_membership(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.raft.voters.len() < 2 || self.raft.applied_term != self.raft.term {
+            self.joint_since = None;
+            return;
+        }
+        let since = *self.joint_since.get_or_insert(now);
+        if now.saturating_since(since) >= JOINT_MAX {
+            self.joint_since = Some(now);
+            actions.push(Action::CompleteMembership);
+        }
+    }
+
     fn log_is_stuck(&self, now: Instant) -> bool {
         self.raft.committed < self.raft.last_log && now.saturating_since(self.log_moved) > self.settings.log_stall_max
     }
 
-    fn other_voters(&self) -> BTreeSet<NodeId> {
-        self.raft.voters.iter().flatten().copied().filter(|n| *n != self.settings.me).collect()
+    /// Twice while the membership is joint, if it is in both halves.
+    fn other_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.raft.voters.iter().flatten().copied().filter(|n| *n != self.settings.me)
     }
 
     /// Voters that have not acknowledged a `Lease` for one promise; the old leader counts as silent at once.
@@ -273,7 +302,6 @@ impl Controller {
         }
         let newest = self.raft.voters.iter().flatten().filter_map(|n| self.hold.heard(*n)).max().unwrap_or(self.led_since);
         self.other_voters()
-            .into_iter()
             .filter(|n| match self.hold.heard(*n) {
                 Some(at) => newest.saturating_since(at) >= self.settings.promise,
                 None => Some(*n) == self.previous_leader || newest.saturating_since(self.led_since) >= self.settings.promise,

@@ -228,6 +228,19 @@ fn a_log_that_stands_still_for_long_costs_the_lead() {
 }
 
 #[test]
+fn a_membership_that_an_earlier_leader_left_joint_is_brought_to_its_end() {
+    let completed = |actions: &[Action]| actions.contains(&Action::CompleteMembership);
+    let mut node = Node::new(Role::Server);
+    let joint = RaftNews { voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(2)].into()], ..Node::news(RaftRole::Leader, 5, 5) };
+    assert!(!completed(&node.tell(Event::Raft(joint))));
+    assert!(!completed(&node.wait(1999)), "it may be a change that is under way here");
+    assert!(completed(&node.wait(1)));
+    assert!(!completed(&node.wait(1999)) && completed(&node.wait(1)), "again while it lasts");
+    node.lead(5);
+    assert!(!completed(&node.wait(5000)), "it is done");
+}
+
+#[test]
 fn the_lease_ends_before_the_promise_with_drift_and_a_stop_to_spare() {
     for timing in [Timing::Lan, Timing::Fast, Timing::Wan] {
         let settings = Settings::of(n(1), Role::Server, timing.promise());
