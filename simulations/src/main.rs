@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use ha_simulations::cluster::Run;
+use ha_simulations::cluster::plan::Theme;
 use ha_simulations::cluster::planted::Planted;
 use ha_simulations::sweep::{self, Sweep};
 use ha_simulations::{controllers, shrink};
@@ -30,6 +31,13 @@ struct Args {
     /// Nodes; without it a sweep takes 3, 2 and a witness, 1, 5 and 7 in turn.
     #[arg(long)]
     nodes: Option<usize>,
+    /// The last of --nodes is a witness.
+    #[arg(long, requires = "nodes")]
+    witness: bool,
+    /// What the faults dwell on; without it a sweep takes anything at random every second time, and else these in turn:
+    /// restart-all, blinks, shrinking, known-down, quiet.
+    #[arg(long)]
+    theme: Option<String>,
     /// Runs at once.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -56,21 +64,33 @@ fn main() -> ExitCode {
         return controllers::main(args.seed, args.from, args.seeds, args.nodes, args.seconds, args.trace, args.planted.as_deref());
     }
     let planted = match args.planted.as_deref() {
-        None => Planted::Nothing,
+        None => None,
         Some("all") => return sweep::table_of_planted(args.seconds * 1000, args.jobs),
         Some(word) => match Planted::named(word) {
-            Some(planted) => planted,
+            Some(bug) => Some(bug),
             None => {
-                eprintln!("--planted: found {word:?}; use one of {}", Planted::ALL.map(|(name, ..)| name).join(", "));
+                eprintln!("--planted: found {word:?}; use one of {}", Planted::ALL.map(|bug| bug.word).join(", "));
+                return ExitCode::from(2);
+            }
+        },
+    };
+    let theme = match &args.theme {
+        None => None,
+        Some(word) => match Theme::ALL.iter().find(|(name, _)| name == word) {
+            Some((_, theme)) => Some(*theme),
+            None => {
+                eprintln!("--theme: found {word:?}; use one of {}", Theme::ALL.map(|(name, _)| name).join(", "));
                 return ExitCode::from(2);
             }
         },
     };
     let run = |seed: u64| {
-        let mut run = Run { planted, ..Run::of(seed, args.seconds * 1000) };
+        let length = args.seconds * 1000;
+        let mut run = planted.map_or_else(|| Run::of(seed, length), |bug| bug.run(seed, length));
         if let Some(nodes) = args.nodes {
-            (run.nodes, run.witness) = (nodes, false);
+            (run.nodes, run.witness) = (nodes, args.witness);
         }
+        run.theme = theme.unwrap_or(run.theme);
         run
     };
     if let Some(seed) = args.seed {

@@ -1,7 +1,7 @@
 //! Many seeds, several at once, with progress, a summary of what was exercised, and a way to replay what failed.
 
-use crate::cluster::plan::KINDS;
-use crate::cluster::planted::Planted;
+use crate::cluster::plan::{KINDS, Theme};
+use crate::cluster::planted::{Bug, Planted};
 use crate::cluster::universe::Counts;
 use crate::cluster::{Outcome, Run, run};
 use std::process::ExitCode;
@@ -14,7 +14,19 @@ const PLANTED_WITHIN: u64 = 200;
 /// Fewer seeds than this are no sweep whose coverage could be judged.
 const COVERAGE_FROM: u64 = 100;
 /// What must happen in a sweep besides every fault.
-const MUST_HAPPEN: [&str; 7] = ["elections", "claims", "sessions", "clients bound", "operator's orders done", "snapshots installed", "transfers heard"];
+const MUST_HAPPEN: [&str; 11] = [
+    "elections",
+    "claims",
+    "sessions",
+    "clients bound",
+    "operator's orders done",
+    "snapshots installed",
+    "transfers heard",
+    "log truncations",
+    "nodes replaced",
+    "memberships shrunk",
+    "takeovers within bounds",
+];
 
 /// Which seeds, and how.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +44,15 @@ pub struct Sweep {
 /// The command that runs a seed again.
 pub fn replay(run: &Run) -> String {
     let planted = run.planted.word().map_or(String::new(), |word| format!(" --planted {word}"));
+    let theme = if run.theme == Theme::of(run.seed) { String::new() } else { format!(" --theme {}", run.theme.word()) };
     let usual = Run::of(run.seed, run.length);
     let is_usual = (run.nodes, run.witness) == (usual.nodes, usual.witness);
-    let sized = if is_usual { String::new() } else { format!(" --nodes {}", run.nodes) };
-    format!("cargo run --release -p ha-simulations -- --seed {}{sized} --seconds {}{planted} --trace", run.seed, run.length / 1000)
+    let sized = match (is_usual, run.witness) {
+        (true, _) => String::new(),
+        (false, false) => format!(" --nodes {}", run.nodes),
+        (false, true) => format!(" --nodes {} --witness", run.nodes),
+    };
+    format!("cargo run --release -p ha-simulations -- --seed {}{sized} --seconds {}{theme}{planted} --trace", run.seed, run.length / 1000)
 }
 
 /// One seed: its story's hash, and what was found.
@@ -140,34 +157,29 @@ fn missing(counts: &Counts) -> Vec<&'static str> {
 /// Plants each bug and prints what found it, after how many seeds.
 pub fn table_of_planted(length: u64, jobs: usize) -> ExitCode {
     let mut escaped = 0;
-    println!("{:<26} {:>6}  found by (expected)", "planted", "seeds");
-    for (word, planted, expected) in Planted::ALL {
-        let found = find(planted, length, jobs);
-        match found {
-            Some((run, violation, tried)) => println!("{word:<26} {tried:>6}  {violation} ({expected}), seed {}", run.seed),
+    println!("{:<26} {:<12} {:>6}  found by", "planted", "theme", "seeds");
+    for bug in Planted::ALL {
+        let (word, theme) = (bug.word, bug.theme.word());
+        match find(bug, length, jobs) {
+            Some((run, violation)) => println!("{word:<26} {theme:<12} {:>6}  {violation}, {} nodes", run.seed + 1, run.nodes),
             None => {
                 escaped += 1;
-                println!("{word:<26} {PLANTED_WITHIN:>6}  ESCAPED ({expected})");
+                println!("{word:<26} {theme:<12} {PLANTED_WITHIN:>6}  ESCAPED, wanted: {}", bug.found_by.join(" or "));
             }
         }
     }
     if escaped == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
+/// The first seed at which an invariant that is there for it finds the bug.
 #[allow(clippy::disallowed_methods, reason = "progress is told in real time")]
-fn find(planted: Planted, length: u64, jobs: usize) -> Option<(Run, String, u64)> {
+fn find(bug: Bug, length: u64, jobs: usize) -> Option<(Run, String)> {
     let at_once = 4 * jobs as u64;
     for from in (0..PLANTED_WITHIN).step_by(at_once as usize) {
         let sweep = Sweep { from, seeds: at_once.min(PLANTED_WITHIN - from), jobs, within: None };
-        let make = |seed: u64| {
-            let run = Run { planted, ..Run::of(seed, length) };
-            // A witness is needed to see one hold.
-            if planted == Planted::WitnessHolds { Run { nodes: 3, witness: true, ..run } } else { run }
-        };
-        let total = sweep.carry_out(&make, Instant::now());
-        if let Some((run, violation)) = total.failed.into_iter().next() {
-            let tried = run.seed + 1;
-            return Some((run, violation, tried));
+        let total = sweep.carry_out(&|seed| bug.run(seed, length), Instant::now());
+        if let Some(found) = total.failed.into_iter().find(|(_, violation)| bug.is_found_by(violation)) {
+            return Some(found);
         }
     }
     None

@@ -1,9 +1,10 @@
 //! The process of one node, put together as `ha-agent run` does it, from the product's parts.
 
 use super::planted::Planted;
-use super::scheduler;
+use super::scheduler::{self, WORLD};
 use super::segment::Hands;
 use super::story;
+use super::tamper;
 use super::universe::{Running, Service, Universe, VIP};
 use super::world::{NodeWorld, node_now};
 use ha_agent::agent::found::write_first;
@@ -22,6 +23,10 @@ use std::time::Duration;
 
 /// Often, so that snapshots happen in a short run.
 const SNAPSHOT_EVERY: u64 = 30;
+/// No more of them by themselves; the sizes that sweeps take are all within it.
+pub const VOTERS_MAX: usize = 7;
+/// What keeps a service up starts it again after so many milliseconds.
+const RESTART_AFTER: u64 = 1000;
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 
 /// Starts the process of a node, unless one is there already. `founding`: it cannot have promised anything yet.
@@ -35,19 +40,28 @@ pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
     }
     let universe = universe.clone();
     scheduler::spawn_on(node, async move {
-        if let Err(error) = run(universe, node, founding).await {
-            story::note(&format!("node-{node} cannot start: {error}"));
-        }
+        let ended = run(universe.clone(), node, founding).await;
+        story::note(&format!("node-{node} ends: {}", ended.map_or_else(|e| e.to_string(), |why| why)));
+        // What started it starts it again, as systemd does.
+        scheduler::spawn_on(WORLD, async move {
+            universe.kill(node);
+            scheduler::world_ms(RESTART_AFTER).await;
+            if universe.with(|s| s.nodes[node].powered) {
+                start(&universe, node, false);
+            }
+        });
     });
 }
 
-async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Result<()> {
+/// Runs until consensus fails; why it did.
+async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Result<String> {
     let planted = universe.planted;
     let (disk, real_role) = universe.with(|s| (s.nodes[me].disk.clone(), s.nodes[me].role));
     let role = if planted == Planted::WitnessHolds { Role::Server } else { real_role };
     let hands = Hands::new(me, &universe, planted);
-    let world = Arc::new(NodeWorld { me, universe: universe.clone(), disk, hands: hands.clone() });
+    let world = Arc::new(NodeWorld { me, id: universe.id_of(me), universe: universe.clone(), disk, hands: hands.clone() });
     let (driver, inbox) = DriverHandle::channel();
+    let inbox = tamper::inbox(planted, me, inbox);
     let founding = founding || planted == Planted::NoWaitAfterRestart;
     let settings = Settings { me: universe.id_of(me), role, timing: Timing::Lan, promise: universe.promise, founding, snapshot_every: SNAPSHOT_EVERY };
     let started: Arc<OnceLock<Consensus<NodeWorld>>> = Arc::default();
@@ -60,7 +74,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
     };
     let consensus = Consensus::start(world.clone(), settings, Arc::new(applied)).await?;
     started.set(consensus.clone()).ok();
-    let mut controller = ControllerSettings::of(universe.id_of(me), role, universe.promise);
+    let mut controller = ControllerSettings { voters_max: VOTERS_MAX, ..ControllerSettings::of(universe.id_of(me), role, universe.promise) };
     if planted == Planted::LeaseTooLong {
         controller.lease = Duration::from_millis(450);
     }
@@ -70,12 +84,11 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
     world.spawn("binder", Box::pin(binder.clone().run(consensus.clone(), world.clone())));
     universe.with(|s| s.nodes[me].running = Some(Running { consensus: consensus.clone(), driver: driver.clone(), view, binder, hands: hands.clone() }));
     story::note(&format!("node-{me} runs"));
-    report(&universe, me, role, &consensus, &driver, &world).await;
-    Ok(())
+    Ok(report(&universe, me, role, &consensus, &driver, &world).await)
 }
 
 /// As the product's reporter: how this node is, and whether consensus still works.
-async fn report(universe: &Universe, me: usize, role: Role, consensus: &Consensus<NodeWorld>, driver: &DriverHandle, world: &NodeWorld) {
+async fn report(universe: &Universe, me: usize, role: Role, consensus: &Consensus<NodeWorld>, driver: &DriverHandle, world: &NodeWorld) -> String {
     loop {
         let why_not = if role == Role::Witness { "it is a witness" } else { "" };
         let facts = consensus.read().facts;
@@ -85,8 +98,7 @@ async fn report(universe: &Universe, me: usize, role: Role, consensus: &Consensu
         consensus.set_report(report.clone());
         driver.tell(Event::Own(report));
         if let Some(why) = consensus.failure() {
-            story::note(&format!("node-{me}: consensus has failed: {why}"));
-            return;
+            return format!("consensus has failed: {why}");
         }
         world.sleep(REPORT_EVERY).await;
     }
@@ -110,10 +122,11 @@ pub fn cluster_file(universe: &Universe, weight: u64) -> String {
     text
 }
 
-fn member(universe: &Universe, node: usize) -> Member {
+/// What a node is to the others, under an id of its own or that of its successor.
+pub fn member_as(universe: &Universe, node: usize, id: NodeId) -> Member {
     let address = Universe::address_of(node);
     let role = universe.with(|s| s.nodes[node].role);
-    Member { id: universe.id_of(node), name: format!("node-{node}"), listen: Universe::listen_of(node), address, role, version: String::new() }
+    Member { id, name: format!("node-{node}"), listen: Universe::listen_of(node), address, role, version: String::new() }
 }
 
 /// A command as an operator gives it.
@@ -129,22 +142,27 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
     let config = parse_cluster("cluster.toml", &file).map_err(|e| format!("{e:?}"))?.config;
     let commands = vec![
         Command::Found { cluster_id: NodeId::from_random(7), timing: Timing::Lan },
-        Command::AddMember(member(universe, 1)),
+        Command::AddMember(member_as(universe, 1, universe.id_of(1))),
         Command::Configure { config, text: file, expect: None },
     ];
     let (hands, disk, whole) = (first.hands.clone(), universe.with(|s| s.nodes[1].disk.clone()), universe.clone());
     let consensus = first.consensus.clone();
     let written = scheduler::spawn_on(1, async move {
-        let world = NodeWorld { me: 1, universe: whole, disk, hands };
+        let world = NodeWorld { me: 1, id: whole.id_of(1), universe: whole, disk, hands };
         write_first(&world, &consensus, Universe::listen_of(1).to_string(), commands).await.map_err(|e| e.to_string())
     });
     written.await.map_err(|e| e.to_string())??;
     for node in 2..=universe.size() {
         start(universe, node, false);
-        until_running(universe, node).await;
-        join(universe, node).await;
+        join_when_running(universe, node).await;
     }
     Ok(())
+}
+
+/// Lets a node into the cluster once its process is there.
+pub async fn join_when_running(universe: &Arc<Universe>, node: usize) {
+    until_running(universe, node).await;
+    join(universe, node).await;
 }
 
 async fn until_running(universe: &Universe, node: usize) -> Running {
@@ -156,25 +174,30 @@ async fn until_running(universe: &Universe, node: usize) -> Running {
     }
 }
 
-/// Lets a running node into the cluster and waits until it votes.
+/// Lets a running node into the cluster and waits until it votes, or follows as a learner where there are voters enough.
 async fn join(universe: &Arc<Universe>, node: usize) {
-    let (id, member) = (universe.id_of(node), member(universe, node));
     loop {
         scheduler::world_ms(20).await;
+        // Another machine may have taken its place meanwhile.
+        let id = universe.id_of(node);
         let Some((at, leader)) = universe.leader() else { continue };
         let news = leader.consensus.news();
-        if news.role == RaftRole::Leader && news.voters.len() == 1 && news.voters[0].contains(&id) {
+        let (steady, enough) = (news.role == RaftRole::Leader && news.voters.len() == 1, news.voters.iter().all(|set| set.len() >= VOTERS_MAX));
+        let listed = leader.consensus.read().facts.members.contains_key(&id);
+        if steady && listed && (news.voters[0].contains(&id) || (enough && news.matched.contains_key(&id))) {
             return;
         }
-        if news.learners.contains(&id) {
+        if listed && (news.learners.contains(&id) || news.voters.iter().any(|set| set.contains(&id))) {
             continue;
         }
-        let member = member.clone();
+        let member = member_as(universe, node, id);
         let asked = scheduler::spawn_on(at, async move {
             let command = stamped(&leader, Command::AddMember(member));
-            leader.consensus.propose(command).await.ok();
-            leader.consensus.add_learner(id, Universe::listen_of(node).to_string()).await.ok();
+            let known = matches!(leader.consensus.propose(command).await, Ok(Ok(_)));
+            if known && !leader.consensus.news().voters.iter().any(|set| set.contains(&id)) {
+                leader.consensus.add_learner(id, Universe::listen_of(node).to_string()).await.ok();
+            }
         });
-        asked.await.ok();
+        tokio::time::timeout(Duration::from_secs(2), asked).await.ok();
     }
 }

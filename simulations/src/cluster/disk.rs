@@ -34,6 +34,18 @@ struct State {
     /// Counts losses of power: a flush that was under way then does not end.
     losses: u64,
     slow: Duration,
+    trouble: Option<Trouble>,
+    /// Times that the end of the log was taken back.
+    truncations: u64,
+}
+
+/// What can be wrong with it beside slowness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// What is written fails, and nothing of it is there.
+    Full,
+    /// What is read fails.
+    Unreadable,
 }
 
 /// The disk of one node.
@@ -85,6 +97,26 @@ impl Disk {
         self.lock().slow = by;
     }
 
+    /// What is wrong with it from now on.
+    pub fn break_down(&self, trouble: Option<Trouble>) {
+        self.lock().trouble = trouble;
+    }
+
+    /// Times that the end of the log was taken back.
+    pub fn truncations(&self) -> u64 {
+        self.lock().truncations
+    }
+
+    /// # Errors
+    /// It is in that trouble.
+    fn works(&self, unless: Trouble) -> io::Result<()> {
+        match self.lock().trouble {
+            Some(trouble) if trouble == unless && trouble == Trouble::Full => Err(io::ErrorKind::StorageFull.into()),
+            Some(trouble) if trouble == unless => Err(io::Error::other("the disk cannot be read")),
+            _ => Ok(()),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,6 +125,12 @@ impl Disk {
     fn put(&self, write: Write, durable: Option<Durable>) {
         let (number, losses, takes) = {
             let mut s = self.lock();
+            if let Write::Batch(Batch { remove: Some(range), .. }) = &write
+                && range.end == u64::MAX
+                && s.seen.log.last_key_value().is_some_and(|(last, _)| range.contains(last))
+            {
+                s.truncations += 1;
+            }
             s.seen.take(&write);
             s.pending.push_back(write);
             s.written += 1;
@@ -131,27 +169,35 @@ impl Disk {
 
 impl LogStore for Disk {
     fn read(&self, range: Range<u64>) -> io::Result<Vec<Vec<u8>>> {
+        self.works(Trouble::Unreadable)?;
         Ok(self.lock().seen.log.range(range).map(|(_, e)| e.clone()).collect())
     }
 
     fn last(&self) -> io::Result<Option<Vec<u8>>> {
+        self.works(Trouble::Unreadable)?;
         Ok(self.lock().seen.log.last_key_value().map(|(_, e)| e.clone()))
     }
 
     fn meta(&self, key: Meta) -> io::Result<Option<Vec<u8>>> {
+        self.works(Trouble::Unreadable)?;
         Ok(self.lock().seen.meta.get(&key).cloned())
     }
 
     fn write(&self, batch: Batch, durable: Option<Durable>) -> io::Result<()> {
+        self.works(Trouble::Full)?;
         self.put(Write::Batch(batch), durable);
         Ok(())
     }
 
     fn save_snapshot(&self, snapshot: StoredSnapshot, durable: Durable) {
-        self.put(Write::Snapshot(snapshot), Some(durable));
+        match self.works(Trouble::Full) {
+            Ok(()) => self.put(Write::Snapshot(snapshot), Some(durable)),
+            Err(full) => durable(Err(full)),
+        }
     }
 
     fn load_snapshot(&self) -> io::Result<Option<StoredSnapshot>> {
+        self.works(Trouble::Unreadable)?;
         Ok(self.lock().seen.snapshot.clone())
     }
 }

@@ -13,8 +13,10 @@
 //! again. The same seed gives the same story, word for word.
 
 pub mod agent;
+pub mod bounds;
 pub mod disk;
 pub mod invariants;
+pub mod membership;
 pub mod network;
 pub mod operator;
 pub mod plan;
@@ -23,13 +25,14 @@ pub mod runtime;
 pub mod scheduler;
 pub mod segment;
 pub mod story;
+pub mod tamper;
 pub mod traffic;
 pub mod universe;
 pub mod watch;
 pub mod world;
 
 use ha_core::balance::mix;
-use plan::Fault;
+use plan::{Fault, Theme};
 use planted::Planted;
 use std::sync::{Arc, PoisonError};
 use universe::{Counts, Universe};
@@ -54,6 +57,8 @@ pub struct Run {
     pub witness: bool,
     /// Milliseconds of faults.
     pub length: u64,
+    /// What it dwells on.
+    pub theme: Theme,
     /// A bug that is put in.
     pub planted: Planted,
     /// These faults instead of drawn ones.
@@ -78,14 +83,14 @@ pub struct Outcome {
 }
 
 impl Run {
-    /// Of a seed, with the size that a sweep gives it.
+    /// Of a seed, with the size and the theme that a sweep gives it.
     pub fn of(seed: u64, length: u64) -> Run {
         let (nodes, witness) = SIZES[(seed % SIZES.len() as u64) as usize];
-        Run { seed, nodes, witness, length, planted: Planted::Nothing, faults: None, aloud: false }
+        Run { seed, nodes, witness, length, theme: Theme::of(seed), planted: Planted::Nothing, faults: None, aloud: false }
     }
 
     fn faults(&self) -> Vec<Fault> {
-        self.faults.clone().unwrap_or_else(|| plan::draw(self.seed, self.nodes, self.length))
+        self.faults.clone().unwrap_or_else(|| plan::draw(self.seed, self.nodes, self.length, self.theme))
     }
 }
 
@@ -124,14 +129,19 @@ fn on_this_thread(run: &Run) -> Outcome {
                 }
             };
             scheduler::begin(run.seed, &(1..=run.nodes).map(drift).collect::<Vec<_>>());
-            let universe = Universe::new(run.nodes, run.witness, run.planted);
+            let universe = Universe::new(run);
             let found = tokio::time::timeout(std::time::Duration::from_millis(JOINED_WITHIN), agent::found(&universe)).await;
             match found {
                 Ok(Ok(())) => live(&universe, &faults).await,
                 Ok(Err(why)) => universe.with(|s| s.check(Err(format!("liveness: not founded: {why}")))),
                 Err(_) => universe.with(|s| s.check(Err(format!("liveness: the nodes have not joined within {JOINED_WITHIN} ms")))),
             }
-            let (violation, counts) = universe.with(|s| (s.violation.clone(), s.counts.clone()));
+            let (violation, counts) = universe.with(|s| {
+                for node in &s.nodes {
+                    s.counts.add_many("log truncations", node.disk.truncations());
+                }
+                (s.violation.clone(), s.counts.clone())
+            });
             Outcome { violation, story: story::hash(), counts, simulated: scheduler::world_now() / 1_000_000, faults: faults.clone() }
         })
     })
@@ -140,7 +150,9 @@ fn on_this_thread(run: &Run) -> Outcome {
 async fn live(universe: &Arc<Universe>, faults: &[Fault]) {
     story::note("the cluster is complete");
     let served = traffic::start(universe);
-    operator::start(universe);
+    if universe.theme != Theme::Quiet {
+        operator::start(universe);
+    }
     let watching = watch_for_errors(universe.clone());
     let acting = async {
         plan::carry_out(universe, faults).await;
@@ -193,8 +205,8 @@ async fn recover(universe: &Arc<Universe>, served: &traffic::Served) {
         let trouble = match (holder, missing) {
             (None, _) => "nobody holds".to_owned(),
             (_, Some(client)) => format!("client {client} was not served"),
-            (Some(_), None) => match behind(universe) {
-                Some(node) => format!("node-{node} is behind or does not vote"),
+            (Some(_), None) => match behind(universe).or(silent(universe).await) {
+                Some(node) => format!("node-{node} is behind, does not vote or does not promise itself"),
                 None => {
                     universe.with(|s| s.counts.add("recoveries"));
                     return story::note("all is well");
@@ -212,9 +224,18 @@ fn behind(universe: &Universe) -> Option<usize> {
     let Some((_, leader)) = universe.leader() else { return Some(0) };
     let (news, applied) = (leader.consensus.news(), leader.consensus.read().applied_index);
     (1..=universe.size()).find(|n| {
-        let votes = news.voters.iter().all(|set| set.contains(&universe.id_of(*n)));
-        !votes || universe.running(*n).is_none_or(|r| r.consensus.read().applied_index + 200 < applied)
+        let id = universe.id_of(*n);
+        let takes_part = news.voters.iter().all(|set| set.contains(&id) || (set.len() >= agent::VOTERS_MAX && news.matched.contains_key(&id)));
+        !takes_part || universe.running(*n).is_none_or(|r| r.consensus.read().applied_index + 200 < applied)
     })
+}
+
+/// A voter that does not promise itself to who leads.
+async fn silent(universe: &Universe) -> Option<usize> {
+    let (at, leader) = universe.leader()?;
+    let asked = scheduler::spawn_on(at, async move { leader.driver.ask(ha_core::controller::Controller::unreachable).await });
+    let unreachable = asked.await.ok().flatten()?;
+    (1..=universe.size()).find(|n| unreachable.contains(&universe.id_of(*n)))
 }
 
 #[cfg(test)]

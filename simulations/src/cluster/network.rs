@@ -2,9 +2,11 @@
 //! cut in one or both directions. Calls are answered by the product's own code.
 
 use super::scheduler::{self, WORLD};
+use super::tamper;
 use super::universe::Universe;
 use ha_agent::peers::hear;
 use ha_agent::world::{Call, CallError};
+use ha_core::id::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,15 @@ pub struct Network {
     pub loss: u64,
 }
 
+/// Who asks: its number, and who it was when it asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    /// Its number.
+    pub node: usize,
+    /// Its id.
+    pub id: NodeId,
+}
+
 /// Packets that are lost in a thousand when nothing is wrong.
 pub const LOSS: u64 = 10;
 /// Packets that come twice, in a thousand.
@@ -35,8 +46,8 @@ impl Network {
     }
 }
 
-/// Asks node `to` on behalf of node `from`, for at most `within` on its clock.
-pub async fn call(universe: Arc<Universe>, from: usize, to: String, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
+/// Asks whoever listens at `to` on behalf of `from`, for at most `within` on its clock.
+pub async fn call(universe: Arc<Universe>, from: Sender, to: String, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
     let Some(target) = universe.node_at(&to) else { return Err(CallError::Unreachable(format!("nobody at {to}"))) };
     let (tell, answer) = oneshot::channel();
     // The wire goes on when the caller gives up.
@@ -52,7 +63,8 @@ pub async fn call(universe: Arc<Universe>, from: usize, to: String, call: Call, 
     tokio::time::timeout(scheduler::in_world(within), answer).await.unwrap_or_else(late)
 }
 
-async fn deliver(universe: Arc<Universe>, from: usize, to: usize, call: Call, body: Vec<u8>, tell: oneshot::Sender<Result<Vec<u8>, CallError>>) {
+async fn deliver(universe: Arc<Universe>, Sender { node: from, id }: Sender, to: usize, call: Call, body: Vec<u8>, tell: oneshot::Sender<Result<Vec<u8>, CallError>>) {
+    tamper::on_the_way(&universe, from, call, &body).await;
     let hop = |from, to| universe.with(|s| s.network.hop(from, to));
     let mut tell = Some(tell);
     let times = 1 + usize::from(scheduler::happens(TWICE));
@@ -64,12 +76,12 @@ async fn deliver(universe: Arc<Universe>, from: usize, to: usize, call: Call, bo
             None if !alive => continue,
             None => Err(CallError::Unreachable("nobody listens".to_owned())),
             Some((consensus, driver)) => {
-                let (sender, body) = (universe.id_of(from), body.clone());
-                let heard = scheduler::spawn_on(to, async move { hear(&consensus, &driver, sender, call, &body).await });
+                let asked = tamper::asked(universe.planted, to, call, &body);
+                let heard = scheduler::spawn_on(to, async move { hear(&consensus, &driver, id, call, &asked).await });
                 // Its process died.
                 let Ok(heard) = heard.await else { continue };
                 universe.with(|s| s.note_call(call));
-                heard.map_err(|e| CallError::NoAnswer(e.to_string()))
+                heard.map(|answer| tamper::answered(&universe, to, call, &body, answer)).map_err(|e| CallError::NoAnswer(e.to_string()))
             }
         };
         let Some(takes) = hop(to, from) else { continue };

@@ -1,14 +1,18 @@
 //! An operator who drains, maintains and configures while all that goes on.
 
 use super::agent::{cluster_file, stamped};
+use super::planted::Planted;
 use super::scheduler::{self, WORLD};
 use super::story;
 use super::universe::Universe;
 use ha_agent::config::parse_cluster;
-use ha_core::command::{AdminOrder, AdminTarget, Command};
+use ha_core::command::{AdminOrder, AdminTarget, Command, Outcome};
 use ha_core::model::{AdminState, Sticky};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// An operator who gets no answer for so long tries something else.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Gives orders from time to time, for ever.
 pub fn start(universe: &Arc<Universe>) {
@@ -52,18 +56,33 @@ fn set_admin(universe: &Universe, node: usize, state: AdminState) -> Command {
 /// Gives it to whoever leads.
 async fn order(universe: &Arc<Universe>, command: Command) {
     let Some((leader, running)) = universe.leader() else { return };
-    let what = match &command {
-        Command::SetAdmin { order, .. } => format!("{:?}", order.state),
-        _ => "a new configuration".to_owned(),
+    let about = match &command {
+        Command::SetAdmin { target: AdminTarget::Node(node), order, .. } => Some((*node, order.state)),
+        _ => None,
     };
+    universe.with(|s| about.iter().for_each(|(node, state)| s.invariants.orders.on_given(*node, *state)));
+    let planted = universe.planted == Planted::OrderOnOneNode && about.is_some();
     let asked = scheduler::spawn_on(leader, async move {
+        if planted {
+            return Ok(Ok(Outcome::Done));
+        }
         let stamped = stamped(&running, command);
         running.consensus.propose(stamped).await
     });
-    let answer = tokio::time::timeout(Duration::from_secs(2), asked).await;
+    let abort = asked.abort_handle();
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    // What had not been proposed by now never is.
+    abort.abort();
     let done = matches!(&answer, Ok(Ok(Ok(Ok(_)))));
+    let refused = matches!(&answer, Ok(Ok(Ok(Err(_)))));
+    let what = about.map_or_else(|| "a new configuration".to_owned(), |(_, state)| format!("{state:?}"));
     story::note(&format!("operator: {what} at node-{leader}: {}", if done { "done" } else { "refused or no answer" }));
-    if done {
-        universe.with(|s| s.counts.add("operator's orders done"));
-    }
+    universe.with(|s| {
+        if let Some((node, state)) = about.filter(|_| done || refused) {
+            s.invariants.orders.on_answered(node, state, done);
+        }
+        if done {
+            s.counts.add("operator's orders done");
+        }
+    });
 }

@@ -1,4 +1,7 @@
-//! Bugs that are put in on purpose, through the world or the settings, to see that an invariant finds them.
+//! Bugs that are put in on purpose, through the world, the settings or the wire, to see that an invariant finds them.
+
+use super::Run;
+use super::plan::Theme;
 
 /// One of them, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,29 +27,97 @@ pub enum Planted {
     DriftBeyondMargin,
     /// A witness that believes to be a server.
     WitnessHolds,
+    /// A voter promises itself to whoever asks.
+    PromisesToTwo,
+    /// Leadership is handed over before the release is heard.
+    TransferBeforeRelease,
+    /// A hold counts from when the answer to a lease arrives.
+    CountedFromArrival,
+    /// A voter promises itself to a leader of an earlier term than it knows.
+    IgnoresLaterTerm,
+    /// While the membership is joint, only its new half counts.
+    HalfOfJoint,
+    /// A pre-vote is written down as if it were a vote.
+    PreVoteWrittenDown,
+    /// An operator's order is acknowledged and not in the log.
+    OrderOnOneNode,
+    /// A new leader begins as if all servers were up.
+    HealthForgotten,
+    /// A snapshot leaves out the bindings.
+    SnapshotWithoutBindings,
+    /// The state depends on when a node applies, by its own clock.
+    OwnClock,
 }
+
+/// One of them, as the table has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bug {
+    /// Its word.
+    pub word: &'static str,
+    /// What.
+    pub planted: Planted,
+    /// The plans in which it shows.
+    pub theme: Theme,
+    /// What shall find it: what a violation begins with.
+    pub found_by: &'static [&'static str],
+}
+
+impl Bug {
+    /// A run with it.
+    pub fn run(&self, seed: u64, length: u64) -> Run {
+        let run = Run { planted: self.planted, theme: self.theme, ..Run::of(seed, length) };
+        match (self.planted, run.nodes) {
+            // A witness is needed to see one hold.
+            (Planted::WitnessHolds, _) => Run { nodes: 3, witness: true, ..run },
+            // One node alone has nobody to be at odds with.
+            (_, 1) => Run { nodes: 3, witness: false, ..run },
+            _ => run,
+        }
+    }
+
+    /// Whether that is what it was to be found by.
+    pub fn is_found_by(&self, violation: &str) -> bool {
+        self.found_by.iter().any(|beginning| violation.starts_with(beginning))
+    }
+}
+
+const fn bug(word: &'static str, planted: Planted, theme: Theme, found_by: &'static [&'static str]) -> Bug {
+    Bug { word, planted, theme, found_by }
+}
+
+const ONE_HOLDER: &[&str] = &["one holder", "epoch grows"];
 
 impl Planted {
     /// The one with that word.
-    pub fn named(word: &str) -> Option<Planted> {
-        Planted::ALL.iter().find(|(name, ..)| *name == word).map(|(_, planted, _)| *planted)
+    pub fn named(word: &str) -> Option<Bug> {
+        Planted::ALL.into_iter().find(|bug| bug.word == word)
     }
 
     /// Its word; `None` when nothing is planted.
     pub fn word(self) -> Option<&'static str> {
-        Planted::ALL.iter().find(|(_, planted, _)| *planted == self).map(|(name, ..)| *name)
+        Planted::ALL.iter().find(|bug| bug.planted == self).map(|bug| bug.word)
     }
 
-    /// All of them: word, what, and the invariant that shall find it.
-    pub const ALL: [(&'static str, Planted, &'static str); 9] = [
-        ("no-wait-after-restart", Planted::NoWaitAfterRestart, "one holder"),
-        ("lease-too-long", Planted::LeaseTooLong, "one holder"),
-        ("released-before-away", Planted::ReleasedBeforeAway, "one holder"),
-        ("acknowledges-before-flush", Planted::AcknowledgesBeforeFlush, "acknowledged survives, or same log same state, or an ERROR"),
-        ("forwards-before-commit", Planted::ForwardsBeforeCommit, "acknowledged survives, or affinity"),
-        ("proxy-ignores-lease", Planted::ProxyIgnoresLease, "served by the holder"),
-        ("clock-stops-in-pause", Planted::ClockStopsInPause, "served by the holder, or one holder"),
-        ("drift-beyond-margin", Planted::DriftBeyondMargin, "one holder"),
-        ("witness-holds", Planted::WitnessHolds, "a witness never holds"),
+    /// All of them.
+    pub const ALL: [Bug; 19] = [
+        bug("no-wait-after-restart", Planted::NoWaitAfterRestart, Theme::RestartAll, ONE_HOLDER),
+        bug("promises-to-two", Planted::PromisesToTwo, Theme::Shrinking, ONE_HOLDER),
+        bug("lease-too-long", Planted::LeaseTooLong, Theme::Anything, ONE_HOLDER),
+        bug("transfer-before-release", Planted::TransferBeforeRelease, Theme::Quiet, &["within bounds"]),
+        bug("released-before-away", Planted::ReleasedBeforeAway, Theme::Anything, ONE_HOLDER),
+        bug("counted-from-arrival", Planted::CountedFromArrival, Theme::Blinks, ONE_HOLDER),
+        bug("ignores-later-term", Planted::IgnoresLaterTerm, Theme::Blinks, ONE_HOLDER),
+        bug("half-of-joint", Planted::HalfOfJoint, Theme::Shrinking, ONE_HOLDER),
+        bug("pre-vote-written-down", Planted::PreVoteWrittenDown, Theme::Anything, &["liveness"]),
+        bug("witness-holds", Planted::WitnessHolds, Theme::Anything, &["a witness never holds"]),
+        bug("acknowledges-before-flush", Planted::AcknowledgesBeforeFlush, Theme::Anything, &["what was acknowledged survives", "same log, same state", "ERROR", "it panicked"]),
+        bug("forwards-before-commit", Planted::ForwardsBeforeCommit, Theme::Anything, &["what was acknowledged survives", "affinity"]),
+        bug("proxy-ignores-lease", Planted::ProxyIgnoresLease, Theme::Anything, &["served by the holder"]),
+        bug("order-on-one-node", Planted::OrderOnOneNode, Theme::Anything, &["orders"]),
+        bug("health-forgotten", Planted::HealthForgotten, Theme::KnownDown, &["health"]),
+        bug("snapshot-without-bindings", Planted::SnapshotWithoutBindings, Theme::Anything, &["what was acknowledged survives", "same log, same state"]),
+        bug("own-clock", Planted::OwnClock, Theme::Anything, &["same log, same state", "what was acknowledged survives"]),
+        bug("clock-stops-in-pause", Planted::ClockStopsInPause, Theme::Anything, &["served by the holder", "one holder", "epoch grows"]),
+        bug("drift-beyond-margin", Planted::DriftBeyondMargin, Theme::Anything, ONE_HOLDER),
     ];
 }

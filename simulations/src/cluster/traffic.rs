@@ -114,6 +114,7 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
             // Cut with the lease.
             return false;
         }
+        attempted(universe, me, server);
         if !reach(universe, me, server).await {
             running.driver.tell(Event::ConnectFailed(server.id));
             tried.push(i);
@@ -148,6 +149,16 @@ async fn bind(universe: &Universe, running: &Running, key: &StickKey, servers: &
 /// A binding to a server, made now.
 fn entry(server: &ServerView, wall: Timestamp) -> Option<StickEntry> {
     Some(StickEntry { server: server.id, host: server.address?, bound_at: wall, used_at: wall, expire: Duration::from_secs(1800) })
+}
+
+/// A client is sent to that server, whether it answers or not.
+fn attempted(universe: &Universe, me: usize, server: &ServerView) {
+    let node = server.address.and_then(|a| universe.node_with(a));
+    universe.with(|s| {
+        let broken = node.and_then(|n| s.nodes[n].broken_since);
+        let outcome = s.invariants.service.on_attempt(me, world_now(), server.id, broken);
+        s.check(outcome);
+    });
 }
 
 async fn reach(universe: &Universe, me: usize, server: &ServerView) -> bool {

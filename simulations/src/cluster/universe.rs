@@ -1,8 +1,10 @@
 //! Everything there is: nodes, their disks and servers, the network, the segment, what is checked and counted.
 
+use super::Run;
 use super::disk::Disk;
-use super::invariants::{Invariants, one_holder, same_state};
+use super::invariants::{Invariants, one_holder, same_state, unique};
 use super::network::{LOSS, Network};
+use super::plan::Theme;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
 use super::segment::{Hands, Segment};
@@ -65,12 +67,24 @@ pub struct Node {
     pub powered: bool,
     /// How its server behaves.
     pub service: Service,
+    /// Since when it has not served, in world time.
+    pub broken_since: Option<u64>,
     /// Its disk.
     pub disk: Disk,
     /// A process was started and has not been killed since.
     pub started: bool,
     /// Its process, once it takes part.
     pub running: Option<Running>,
+    /// The highest term that it was asked for or asked for itself in a pre-vote. Of use to a planted bug only.
+    pub pre_voted: u64,
+}
+
+impl Node {
+    /// Its server behaves so from now on.
+    pub fn serve(&mut self, service: Service) {
+        self.service = service;
+        self.broken_since = if service == Service::Up { None } else { self.broken_since.or(Some(world_now())) };
+    }
 }
 
 /// What a run was like.
@@ -83,7 +97,14 @@ pub struct Counts {
 impl Counts {
     /// One more.
     pub fn add(&mut self, what: &'static str) {
-        *self.of.entry(what).or_default() += 1;
+        self.add_many(what, 1);
+    }
+
+    /// So many more; none leaves no trace.
+    pub fn add_many(&mut self, what: &'static str, more: u64) {
+        if more > 0 {
+            *self.of.entry(what).or_default() += more;
+        }
     }
 }
 
@@ -127,34 +148,47 @@ impl State {
 /// See the module.
 pub struct Universe {
     state: Mutex<State>,
-    ids: Vec<NodeId>,
+    ids: Mutex<Vec<NodeId>>,
+    size: usize,
     /// Which bug is planted.
     pub planted: Planted,
+    /// What the run dwells on.
+    pub theme: Theme,
     /// The cluster's promise.
     pub promise: Duration,
 }
 
 impl Universe {
-    /// So many machines, none running. `witness`: the last one is a witness.
-    pub fn new(nodes: usize, witness: bool, planted: Planted) -> Arc<Self> {
+    /// The machines of a run, none running.
+    pub fn new(run: &Run) -> Arc<Self> {
         let node = |i: usize| Node {
-            role: if witness && i == nodes { Role::Witness } else { Role::Server },
+            role: if run.witness && i == run.nodes { Role::Witness } else { Role::Server },
             powered: true,
             service: Service::Up,
-            disk: Disk::new(planted),
+            broken_since: None,
+            disk: Disk::new(run.planted),
             started: false,
             running: None,
+            pre_voted: 0,
         };
         let state = State {
-            network: Network { loss: LOSS, ..Network::default() },
+            network: Network::default(),
             segment: Segment { neighbour: vec![None; CLIENTS], ..Segment::default() },
-            nodes: (0..=nodes).map(node).collect(),
+            nodes: (0..=run.nodes).map(node).collect(),
             invariants: Invariants::default(),
             counts: Counts::default(),
             violation: None,
         };
-        let ids = (0..=nodes).map(|i| NodeId::from_random(u128::from(mix(i as u64)) << 64 | i as u128)).collect();
-        Arc::new(Universe { state: Mutex::new(state), ids, planted, promise: Duration::from_millis(300) })
+        let ids = (0..=run.nodes).map(|i| NodeId::from_random(u128::from(mix(i as u64)) << 64 | i as u128)).collect();
+        let (planted, theme) = (run.planted, run.theme);
+        let universe = Arc::new(Universe { state: Mutex::new(state), ids: Mutex::new(ids), size: run.nodes, planted, theme, promise: Duration::from_millis(300) });
+        universe.with(|s| s.network.loss = universe.usual_loss());
+        universe
+    }
+
+    /// Packets in a thousand that are lost when nothing is wrong.
+    pub fn usual_loss(&self) -> u64 {
+        if self.theme == Theme::Quiet { 0 } else { LOSS }
     }
 
     /// Looks at it or changes it. Never across an await.
@@ -164,12 +198,38 @@ impl Universe {
 
     /// How many machines there are.
     pub fn size(&self) -> usize {
-        self.ids.len() - 1
+        self.size
+    }
+
+    /// How many of them are no witness.
+    pub fn servers(&self) -> usize {
+        self.with(|s| s.nodes.iter().skip(1).filter(|n| n.role == Role::Server).count())
+    }
+
+    /// Whether its process was started and not killed since.
+    pub fn is_started(&self, node: usize) -> bool {
+        self.with(|s| s.nodes[node].started)
     }
 
     /// The id of a node.
     pub fn id_of(&self, node: usize) -> NodeId {
-        self.ids[node]
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)[node]
+    }
+
+    /// The id that the next machine of that name will have.
+    pub fn next_id_of(&self, node: usize) -> NodeId {
+        NodeId::from_random(u128::from(mix(self.id_of(node).0.as_u64_pair().0)) << 64 | node as u128)
+    }
+
+    /// Another machine takes the place of a node that has lost its power: empty, and with a new id.
+    pub fn replace(&self, node: usize) {
+        let (old, new) = (self.id_of(node), self.next_id_of(node));
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)[node] = new;
+        self.with(|s| {
+            (s.nodes[node].disk, s.nodes[node].pre_voted) = (Disk::new(self.planted), 0);
+            s.invariants.orders.on_removed(old);
+        });
+        story::note(&format!("node-{node} is another machine"));
     }
 
     /// The address of a node.
@@ -227,10 +287,11 @@ impl Universe {
         self.with(|s| {
             s.counts.add("claims");
             let is_witness = s.nodes[me].role == Role::Witness;
-            let Invariants { epochs, knowledge, bindings, .. } = &mut s.invariants;
+            let Invariants { epochs, knowledge, bindings, orders, .. } = &mut s.invariants;
             let outcome = epochs.on_claim(me, term, is_witness);
             let outcome = outcome.and_then(|()| knowledge.on_claim(me, snap.applied_index));
             let outcome = outcome.and_then(|()| bindings.on_claim(me, &snap.stick, snap.clock));
+            let outcome = outcome.and_then(|()| orders.on_claim(me, &snap.facts));
             s.check(outcome);
         });
         self.announce(me);
@@ -268,13 +329,15 @@ impl Universe {
             .filter(|(id, node)| snap.facts.effective_admin(*id, Some(*node)).state == AdminState::Maintenance)
             .map(|(id, _)| id)
             .collect();
+        let down: Vec<_> = snap.facts.health.iter().filter(|(_, h)| !h.up).map(|(id, _)| *id).collect();
         let hash = snap.applied_index.is_multiple_of(same_state::EVERY).then(|| {
             let text = format!("{:?} {:?}", snap.facts, snap.stick.iter().collect::<Vec<_>>());
             story::fnv(story::FNV, text.as_bytes())
         });
         self.with(|s| {
             s.invariants.knowledge.on_applied(snap.applied_index);
-            s.invariants.service.on_applied(me, world_now(), &maintenance);
+            s.invariants.service.on_applied(me, world_now(), &maintenance, &down);
+            s.check(unique::on_applied(me, &snap.facts));
             if let Some(hash) = hash {
                 let outcome = s.invariants.same_state.on_applied(me, snap.applied_index, hash);
                 s.check(outcome);

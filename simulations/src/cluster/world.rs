@@ -1,7 +1,7 @@
 //! The door of one simulated node: the product's `World` over the universe.
 
 use super::disk::Disk;
-use super::network;
+use super::network::{self, Sender};
 use super::runtime::NodeRuntime;
 use super::scheduler;
 use super::segment::Hands;
@@ -9,6 +9,7 @@ use super::universe::{EPOCH_MS, Service, Universe};
 use ha_agent::consensus::log_store::LogStore;
 use ha_agent::world::{Addresses, Boxed, Call, CallError, World};
 use ha_core::health::CheckResult;
+use ha_core::id::NodeId;
 use ha_core::model::CheckClose;
 use ha_core::time::{Instant, Timestamp};
 use std::net::SocketAddr;
@@ -19,6 +20,8 @@ use std::time::Duration;
 pub struct NodeWorld {
     /// Which node.
     pub me: usize,
+    /// Who that is, as long as this process lives.
+    pub id: NodeId,
     /// Everything there is.
     pub universe: Arc<Universe>,
     /// Its disk.
@@ -61,7 +64,7 @@ impl World for NodeWorld {
     }
 
     fn call(&self, to: String, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>> {
-        Box::pin(network::call(self.universe.clone(), self.me, to, call, body, within))
+        Box::pin(network::call(self.universe.clone(), Sender { node: self.me, id: self.id }, to, call, body, within))
     }
 
     fn probe(&self, to: SocketAddr, within: Duration, _: CheckClose) -> Boxed<CheckResult> {

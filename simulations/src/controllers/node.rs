@@ -34,7 +34,12 @@ pub struct Node {
     pub durable_term: u64,
     /// What its lease length is planted to be; the product's is four fifths of the promise.
     pub lease: Duration,
+    /// When its controller wants to look next, in global microseconds.
+    pub wake: u64,
 }
+
+/// The driver looks no more often than this, in microseconds.
+const NO_OFTENER: u64 = 1000;
 
 impl Node {
     /// What the node's clock shows at a global time.
@@ -55,6 +60,7 @@ impl Node {
         controller.step(local, Timestamp(0), Event::Own(NodeReport { eligible: true, ..NodeReport::default() }));
         let promise = if quiet { Promise::starting(local, PROMISE, self.durable_term) } else { Promise::starting(Instant::ZERO, PROMISE, self.durable_term) };
         self.running = Some(Running { controller, promise, paused_until: 0 });
+        self.wake = now;
     }
 
     /// Whether its process runs and is not paused.
@@ -62,10 +68,26 @@ impl Node {
         self.running.as_ref().is_some_and(|r| r.paused_until <= now)
     }
 
+    /// Whether its controller is to look.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.wake <= now && self.is_awake(now)
+    }
+
+    /// When something changes with it although nobody tells it anything; `None` while its process is down.
+    pub fn next_change(&self, now: u64) -> Option<u64> {
+        let wakes = self.running.as_ref().map(|r| self.wake.max(r.paused_until))?;
+        let silent = self.kernel.map(|(until, _)| until).filter(|until| *until > now);
+        Some(silent.map_or(wakes, |at| at.min(wakes)))
+    }
+
     /// Tells its controller something.
     pub fn tell(&mut self, now: u64, event: Event) -> Vec<Action> {
         let local = self.local(now);
-        self.running.as_mut().map_or_else(Vec::new, |r| r.controller.step(local, Timestamp(now / 1000), event))
+        let Some(r) = &mut self.running else { return Vec::new() };
+        let actions = r.controller.step(local, Timestamp(now / 1000), event);
+        let wait = r.controller.next_deadline(local).saturating_since(local);
+        self.wake = now + (self.global(wait) + 1).max(NO_OFTENER);
+        actions
     }
 
     /// Whether its kernel answers for the address.

@@ -44,7 +44,10 @@ impl Planted {
     ];
 }
 
-const STEP_US: u64 = 1000;
+/// How often elections and restarts are looked at.
+const LOOK_US: u64 = 10_000;
+/// Faults end so long before the run does.
+const CALM_US: u64 = 6_000_000;
 const ELECTION_US: (u64, u64) = (150_000, 300_000);
 
 enum Message {
@@ -79,6 +82,8 @@ pub struct World {
     watch: OneHolder,
     summary: Summary,
     next_fault: u64,
+    held_us: u64,
+    total_us: u64,
 }
 
 impl World {
@@ -87,7 +92,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let lease = if planted == Planted::LeaseTooLong { PROMISE * 3 / 2 } else { PROMISE * 4 / 5 };
         let mut state = ClusterState::default();
-        let make = |i: u8| Node { id: NodeId::from_random(u128::from(i)), rate: 1_000_000, running: None, kernel: None, durable_term: 0, lease };
+        let make = |i: u8| Node { id: NodeId::from_random(u128::from(i)), rate: 1_000_000, running: None, kernel: None, durable_term: 0, lease, wake: 0 };
         let mut all: Vec<Node> = (1..=nodes).map(make).collect();
         for (i, node) in all.iter_mut().enumerate() {
             let ip = IpAddr::from([10, 0, 0, i as u8 + 1]);
@@ -115,6 +120,8 @@ impl World {
             watch: OneHolder::default(),
             summary: Summary::default(),
             next_fault: 3_000_000,
+            held_us: 0,
+            total_us: 0,
         }
     }
 
@@ -125,21 +132,27 @@ impl World {
         for i in 0..self.nodes.len() {
             self.tell(i, Event::Applied(facts.clone()), story);
         }
+        let faults_end = end - CALM_US;
         while self.now < end && self.summary.violation.is_none() {
-            self.now += STEP_US;
-            if self.now + 6_000_000 < end {
+            let next = self.next_change(faults_end).min(end);
+            let (passed, answering) = (next - self.now, self.nodes.iter().filter(|n| n.answers(self.now).is_some()).count());
+            self.total_us += passed;
+            self.held_us += if answering == 1 { passed } else { 0 };
+            self.now = next;
+            if self.now < faults_end {
                 self.make_fault(story);
             }
             self.mend(story);
             self.deliver(story);
             self.elect(story);
             for i in 0..self.nodes.len() {
-                if self.nodes[i].is_awake(self.now) {
+                if self.nodes[i].is_due(self.now) {
                     self.tell(i, Event::Tick, story);
                 }
             }
             self.look(story);
         }
+        (self.summary.total_ms, self.summary.held_ms) = (self.total_us / 1000, self.held_us / 1000);
         if self.summary.violation.is_none() && !self.nodes.iter().any(|n| n.answers(self.now).is_some()) {
             self.violate("the faults are over and nobody answers".to_owned(), story);
         }
@@ -147,11 +160,20 @@ impl World {
         self.summary
     }
 
+    /// When something happens next: between these instants nothing does.
+    fn next_change(&self, faults_end: u64) -> u64 {
+        let look = (self.now / LOOK_US + 1) * LOOK_US;
+        let mail = self.mail.first_key_value().map(|((at, _), _)| *at);
+        let fault = (self.next_fault < faults_end).then_some(self.next_fault);
+        let healed = (!self.cut.is_empty()).then_some(self.cut_until);
+        let of_nodes = self.nodes.iter().zip(&self.down_until).map(|(n, down)| n.next_change(self.now).unwrap_or(*down));
+        let first = of_nodes.chain(mail).chain(fault).chain(healed).min().map_or(look, |at| at.min(look));
+        first.max(self.now + 1)
+    }
+
     fn look(&mut self, story: &mut dyn FnMut(u64, &str)) {
-        let answering: Vec<_> = self.nodes.iter().filter_map(|n| Some((n.id, n.answers(self.now)?))).collect();
-        self.summary.total_ms += STEP_US / 1000;
-        self.summary.held_ms += u64::from(answering.len() == 1) * STEP_US / 1000;
-        if let Err(what) = self.watch.look(&answering) {
+        let now = self.now;
+        if let Err(what) = self.watch.look(self.nodes.iter().filter_map(|n| Some((n.id, n.answers(now)?)))) {
             self.violate(what, story);
         }
     }
@@ -294,7 +316,7 @@ impl World {
 
     /// The ideal log: the leader is heard by whom it reaches; whoever has heard nothing for long tries to lead.
     fn elect(&mut self, story: &mut dyn FnMut(u64, &str)) {
-        if !(self.now / 1000).is_multiple_of(10) {
+        if !self.now.is_multiple_of(LOOK_US) {
             return;
         }
         for i in 0..self.nodes.len() {

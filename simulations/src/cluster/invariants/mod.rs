@@ -10,6 +10,10 @@
 //! | a client stays at its server while that is usable, over all ports of its group | semantics 3 | `affinity` |
 //! | who forwards is who answers | DESIGN 5 | `service` |
 //! | a server in maintenance gets no session | semantics 5 | `service` |
+//! | a server that is known to be down gets no client | DESIGN 7 | `service` |
+//! | an order that was acknowledged is known to every later holder | DESIGN 8 | `orders` |
+//! | a name belongs to one member, whatever is replaced | requirements | `unique` |
+//! | a moved or lost address is elsewhere within bounds, when nothing else is wrong | DESIGN 5 | `bounds` (cluster) |
 //! | the product logs no ERROR | style 13 | `story` (cluster) |
 
 pub mod affinity;
@@ -17,8 +21,10 @@ pub mod bindings;
 pub mod epochs;
 pub mod knowledge;
 pub mod one_holder;
+pub mod orders;
 pub mod same_state;
 pub mod service;
+pub mod unique;
 
 /// All of them, with what they remember.
 #[derive(Debug, Default)]
@@ -33,6 +39,8 @@ pub struct Invariants {
     pub bindings: bindings::Bindings,
     /// See [`affinity`].
     pub affinity: affinity::Affinity,
+    /// See [`orders`].
+    pub orders: orders::Orders,
     /// See [`service`].
     pub service: service::Service,
 }

@@ -1,29 +1,52 @@
-//! Who forwards is who answers; a server in maintenance gets no session.
+//! Who forwards is who answers; a server in maintenance gets no session, and neither does one that is down
+//! and has long been known to be.
 
 use ha_core::id::ServerId;
 use std::collections::BTreeMap;
 
 /// A view follows the log within this time.
 const FOLLOWS: u64 = 20_000_000;
+/// A server that has refused for so long was found down by whoever leads, whenever that began to lead.
+const FOUND_DOWN: u64 = 8_000_000_000;
+/// What one leader knows the next one knows, so long after the log has had it.
+const KNOWN_DOWN: u64 = 4_000_000_000;
 
-/// Since when each node has known of servers in maintenance, in world time.
+/// Since when each node has known of servers, in world time.
 #[derive(Debug, Default)]
 pub struct Service {
-    maintenance: BTreeMap<(usize, ServerId), u64>,
+    maintenance: Known,
+    down: Known,
+}
+
+type Known = BTreeMap<(usize, ServerId), u64>;
+
+fn learn(known: &mut Known, me: usize, now: u64, servers: &[ServerId]) {
+    known.retain(|(node, server), _| *node != me || servers.contains(server));
+    for server in servers {
+        known.entry((me, *server)).or_insert(now);
+    }
 }
 
 impl Service {
-    /// Node `me` has applied something; these servers are in maintenance.
-    pub fn on_applied(&mut self, me: usize, now: u64, in_maintenance: &[ServerId]) {
-        self.maintenance.retain(|(node, server), _| *node != me || in_maintenance.contains(server));
-        for server in in_maintenance {
-            self.maintenance.entry((me, *server)).or_insert(now);
-        }
+    /// Node `me` has applied something; these servers are in maintenance, these are down.
+    pub fn on_applied(&mut self, me: usize, now: u64, in_maintenance: &[ServerId], down: &[ServerId]) {
+        learn(&mut self.maintenance, me, now, in_maintenance);
+        learn(&mut self.down, me, now, down);
     }
 
     /// A process has ended; the next one of its node learns anew.
     pub fn on_ended(&mut self, me: usize) {
-        self.maintenance.retain(|(node, _), _| *node != me);
+        learn(&mut self.maintenance, me, 0, &[]);
+        learn(&mut self.down, me, 0, &[]);
+    }
+
+    /// Node `me` tries to connect a client to a server that has not served since `broken`.
+    pub fn on_attempt(&self, me: usize, now: u64, server: ServerId, broken: Option<u64>) -> Result<(), String> {
+        let long_known = self.down.get(&(me, server)).is_some_and(|since| now > since + KNOWN_DOWN);
+        if long_known && broken.is_some_and(|since| now > since + FOUND_DOWN) {
+            return Err(format!("health: node-{me} has long known that server {} is down and sends it a client", server.0));
+        }
+        Ok(())
     }
 
     /// Node `me` forwards a session.

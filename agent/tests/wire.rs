@@ -1,0 +1,206 @@
+//! The peer protocol over real sockets: deadlines, a peer that comes and goes, a connection that swallows
+//! everything, snapshots larger than any message.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ha_agent::world::wire::{MESSAGE_MAX, PeerChannels, server};
+use ha_agent::world::{Call, CallError};
+use ha_core::id::NodeId;
+use ha_proto::consensus::consensus_server::{Consensus, ConsensusServer};
+use ha_proto::consensus::{Envelope, SnapshotPiece};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+
+const WITHIN: Duration = Duration::from_secs(5);
+const CALLS: [Call; 6] = [Call::AppendEntries, Call::Vote, Call::PreVote, Call::TransferLeader, Call::Lease, Call::Release];
+
+/// Answers with the number of the method and what it was sent; a `Vote` is never answered.
+struct Echo;
+
+impl Echo {
+    fn answer(method: u8, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        let mut envelope = request.into_inner();
+        envelope.body.insert(0, method);
+        Ok(Response::new(envelope))
+    }
+}
+
+#[tonic::async_trait]
+impl Consensus for Echo {
+    async fn append_entries(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        Echo::answer(0, r)
+    }
+    async fn vote(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        if r.get_ref().body == b"silence" {
+            std::future::pending::<()>().await;
+        }
+        Echo::answer(1, r)
+    }
+    async fn pre_vote(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        Echo::answer(2, r)
+    }
+    async fn transfer_leader(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        Echo::answer(3, r)
+    }
+    async fn lease(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        Echo::answer(4, r)
+    }
+    async fn release(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        Echo::answer(5, r)
+    }
+    async fn install_snapshot(&self, r: Request<Streaming<SnapshotPiece>>) -> Result<Response<Envelope>, Status> {
+        let (mut pieces, mut count, mut sum) = (r.into_inner(), 0_u64, 0_u64);
+        while let Some(piece) = pieces.message().await? {
+            count += 1;
+            sum += piece.data.iter().map(|b| u64::from(*b)).sum::<u64>();
+        }
+        let body = [count.to_le_bytes(), sum.to_le_bytes()].concat();
+        Ok(Response::new(Envelope { from: Vec::new(), body }))
+    }
+}
+
+async fn serve(at: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind(at).await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        let service = ConsensusServer::new(Echo).max_decoding_message_size(MESSAGE_MAX);
+        server().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)).await.expect("it serves");
+    });
+    address
+}
+
+fn loopback() -> SocketAddr {
+    "127.0.0.1:0".parse().expect("an address")
+}
+
+fn channels() -> PeerChannels {
+    PeerChannels::new(NodeId::from_random(1))
+}
+
+/// Carries connections to a server. Those that were made before the newest cut swallow everything.
+struct Cable {
+    address: SocketAddr,
+    cuts: Arc<AtomicU64>,
+    made: Arc<AtomicUsize>,
+}
+
+impl Cable {
+    async fn to(server: SocketAddr) -> Cable {
+        let listener = TcpListener::bind(loopback()).await.expect("a port");
+        let cable = Cable { address: listener.local_addr().expect("its address"), cuts: Arc::default(), made: Arc::default() };
+        let (cuts, made) = (cable.cuts.clone(), cable.made.clone());
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect(server).await.expect("the server is there");
+                made.fetch_add(1, Ordering::Relaxed);
+                let (near_in, near_out) = near.into_split();
+                let (far_in, far_out) = far.into_split();
+                tokio::spawn(carry(near_in, far_out, cuts.clone()));
+                tokio::spawn(carry(far_in, near_out, cuts.clone()));
+            }
+        });
+        cable
+    }
+
+    /// From now on nothing passes on connections that are open.
+    fn cut(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn carry(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf, cuts: Arc<AtomicU64>) {
+    let (made_at, mut buffer) = (cuts.load(Ordering::Relaxed), [0; 4096]);
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if cuts.load(Ordering::Relaxed) == made_at && to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+    // A black hole closes nothing either.
+    if cuts.load(Ordering::Relaxed) != made_at {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[tokio::test]
+async fn each_call_reaches_its_method_and_brings_its_answer() {
+    let (peers, to) = (channels(), serve(loopback()).await.to_string());
+    for (method, call) in CALLS.into_iter().enumerate() {
+        let answer = peers.call(to.clone(), call, b"body".to_vec(), WITHIN).await.expect("answered");
+        assert_eq!(answer, [&[method as u8], b"body".as_slice()].concat(), "{call:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_may_be_larger_than_any_message() {
+    let (peers, to) = (channels(), serve(loopback()).await.to_string());
+    let body = vec![1; 2 * MESSAGE_MAX + 17];
+    let answer = peers.call(to.clone(), Call::InstallSnapshot, body.clone(), Duration::from_secs(60)).await.expect("answered");
+    let number = |at: usize| u64::from_le_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
+    assert_eq!(number(8), body.len() as u64, "every byte came");
+    assert!(number(0) > 16, "in {} pieces", number(0));
+    let refused = peers.call(to, Call::AppendEntries, body, WITHIN).await;
+    assert!(matches!(refused, Err(CallError::NoAnswer(_))), "any other message has its bound: {refused:?}");
+}
+
+#[tokio::test]
+async fn an_unanswered_call_ends_at_its_deadline_and_holds_nothing_up() {
+    let (peers, to) = (channels(), serve(loopback()).await.to_string());
+    let within = Duration::from_millis(400);
+    let began = Instant::now();
+    let silent = peers.call(to.clone(), Call::Vote, b"silence".to_vec(), within);
+    let meanwhile = async {
+        let mut answered = 0;
+        while began.elapsed() < within / 2 {
+            peers.call(to.clone(), Call::Lease, Vec::new(), within).await.expect("the connection is shared, its calls are not");
+            answered += 1;
+        }
+        answered
+    };
+    let (silent, answered) = tokio::join!(silent, meanwhile);
+    assert!(matches!(silent, Err(CallError::NoAnswer(_))), "{silent:?}");
+    assert!(began.elapsed() >= within, "not before its time");
+    assert!(answered > 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_there_is_unreachable_and_found_when_it_comes() {
+    let reserved = TcpListener::bind(loopback()).await.expect("a port");
+    let at = reserved.local_addr().expect("its address");
+    drop(reserved);
+    let peers = channels();
+    let began = Instant::now();
+    let nobody = peers.call(at.to_string(), Call::Lease, Vec::new(), WITHIN).await;
+    assert!(matches!(nobody, Err(CallError::Unreachable(_))), "{nobody:?}");
+    assert!(began.elapsed() < WITHIN, "a refusal is not waited out");
+    serve(at).await;
+    let began = Instant::now();
+    while peers.call(at.to_string(), Call::Lease, Vec::new(), WITHIN).await.is_err() {
+        assert!(began.elapsed() < WITHIN, "not found again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// TCP alone would go on with the dead connection for minutes.
+#[tokio::test]
+async fn a_black_holed_connection_is_given_up_and_a_new_one_made() {
+    let cable = Cable::to(serve(loopback()).await).await;
+    let (peers, to) = (channels(), cable.address.to_string());
+    let short = Duration::from_millis(100);
+    for round in 1..=3 {
+        peers.call(to.clone(), Call::Lease, Vec::new(), WITHIN).await.expect("it works");
+        assert_eq!(cable.made.load(Ordering::Relaxed), round, "one connection, and no more than it takes");
+        cable.cut();
+        let cut = Instant::now();
+        let lost = peers.call(to.clone(), Call::Lease, Vec::new(), short).await;
+        assert!(matches!(lost, Err(CallError::NoAnswer(_))), "{lost:?}");
+        while peers.call(to.clone(), Call::Lease, Vec::new(), short).await.is_err() {
+            assert!(cut.elapsed() < WITHIN, "the dead connection is still used after {:?}", cut.elapsed());
+        }
+        println!("round {round}: works again {:?} after the cut", cut.elapsed());
+    }
+}
