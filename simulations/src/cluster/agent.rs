@@ -23,8 +23,6 @@ use std::time::Duration;
 
 /// Often, so that snapshots happen in a short run.
 const SNAPSHOT_EVERY: u64 = 30;
-/// No more of them by themselves; the sizes that sweeps take are all within it.
-pub const VOTERS_MAX: usize = 7;
 /// What keeps a service up starts it again after so many milliseconds.
 const RESTART_AFTER: u64 = 1000;
 const REPORT_EVERY: Duration = Duration::from_millis(250);
@@ -74,7 +72,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
     };
     let consensus = Consensus::start(world.clone(), settings, Arc::new(applied)).await?;
     started.set(consensus.clone()).ok();
-    let mut controller = ControllerSettings { voters_max: VOTERS_MAX, ..ControllerSettings::of(universe.id_of(me), role, universe.promise) };
+    let mut controller = ControllerSettings { voters_max: universe.voters_max(), ..ControllerSettings::of(universe.id_of(me), role, universe.promise) };
     if planted == Planted::LeaseTooLong {
         controller.lease = Duration::from_millis(450);
     }
@@ -182,7 +180,7 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         let id = universe.id_of(node);
         let Some((at, leader)) = universe.leader() else { continue };
         let news = leader.consensus.news();
-        let (steady, enough) = (news.role == RaftRole::Leader && news.voters.len() == 1, news.voters.iter().all(|set| set.len() >= VOTERS_MAX));
+        let (steady, enough) = (news.role == RaftRole::Leader && news.voters.len() == 1, news.voters.iter().all(|set| set.len() >= universe.voters_max()));
         let listed = leader.consensus.read().facts.members.contains_key(&id);
         if steady && listed && (news.voters[0].contains(&id) || (enough && news.matched.contains_key(&id))) {
             return;

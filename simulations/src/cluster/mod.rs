@@ -225,7 +225,7 @@ fn behind(universe: &Universe) -> Option<usize> {
     let (news, applied) = (leader.consensus.news(), leader.consensus.read().applied_index);
     (1..=universe.size()).find(|n| {
         let id = universe.id_of(*n);
-        let takes_part = news.voters.iter().all(|set| set.contains(&id) || (set.len() >= agent::VOTERS_MAX && news.matched.contains_key(&id)));
+        let takes_part = news.voters.iter().all(|set| set.contains(&id) || (set.len() >= universe.voters_max() && news.matched.contains_key(&id)));
         !takes_part || universe.running(*n).is_none_or(|r| r.consensus.read().applied_index + 200 < applied)
     })
 }

@@ -34,6 +34,8 @@ pub struct Sender {
 
 /// Packets that are lost in a thousand when nothing is wrong.
 pub const LOSS: u64 = 10;
+/// A connection on which nothing comes is given up: interval and patience of `wire::endpoint`, which its tests measure.
+const KEEPALIVE: Duration = Duration::from_millis(750);
 /// Packets that come twice, in a thousand.
 const TWICE: u64 = 5;
 
@@ -55,8 +57,11 @@ pub async fn call(universe: Arc<Universe>, from: Sender, to: String, call: Call,
     let answer = async {
         match answer.await {
             Ok(answer) => answer,
-            // No answer is on its way any more: that is silence, and no closed connection.
-            Err(_) => std::future::pending().await,
+            // No answer is on its way any more: silence, until the keepalive of the connection ends it.
+            Err(_) => {
+                tokio::time::sleep(KEEPALIVE).await;
+                Err(CallError::NoAnswer("the connection is dead".to_owned()))
+            }
         }
     };
     let late = |_| Err(CallError::NoAnswer("in time".to_owned()));

@@ -41,7 +41,7 @@ pub enum Planted {
     PreVoteWrittenDown,
     /// An operator's order is acknowledged and not in the log.
     OrderOnOneNode,
-    /// A new leader begins as if all servers were up.
+    /// What the checks found does not reach the other nodes: a new leader begins as if all servers were up.
     HealthForgotten,
     /// A snapshot leaves out the bindings.
     SnapshotWithoutBindings,
@@ -114,7 +114,7 @@ impl Planted {
         bug("forwards-before-commit", Planted::ForwardsBeforeCommit, Theme::Anything, &["what was acknowledged survives", "affinity"]),
         bug("proxy-ignores-lease", Planted::ProxyIgnoresLease, Theme::Anything, &["served by the holder"]),
         bug("order-on-one-node", Planted::OrderOnOneNode, Theme::Anything, &["orders"]),
-        bug("health-forgotten", Planted::HealthForgotten, Theme::KnownDown, &["health"]),
+        bug("health-forgotten", Planted::HealthForgotten, Theme::KnownDown, &["health", "same log, same state"]),
         bug("snapshot-without-bindings", Planted::SnapshotWithoutBindings, Theme::Anything, &["what was acknowledged survives", "same log, same state"]),
         bug("own-clock", Planted::OwnClock, Theme::Anything, &["same log, same state", "what was acknowledged survives"]),
         bug("clock-stops-in-pause", Planted::ClockStopsInPause, Theme::Anything, &["served by the holder", "one holder", "epoch grows"]),

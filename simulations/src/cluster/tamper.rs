@@ -9,16 +9,16 @@ use ha_agent::consensus::codec::{decode, encode};
 use ha_agent::consensus::types::{SnapshotMeta, Types, Vote};
 use ha_agent::driver::Input;
 use ha_agent::world::Call;
+use ha_core::command::{Command, Stamped};
 use ha_core::controller::Event;
 use ha_core::lease::{Lease, Refusal};
-use ha_core::state::{ClusterState, Facts};
+use ha_core::state::ClusterState;
 use ha_core::stick::StickIndex;
 use ha_core::time::{Instant, Timestamp};
 use openraft::EntryPayload;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -46,7 +46,12 @@ pub async fn on_the_way(universe: &Universe, from: usize, call: Call, body: &[u8
 pub fn asked(planted: Planted, to: usize, call: Call, body: &[u8]) -> Vec<u8> {
     let tampered = match (planted, call) {
         (Planted::SnapshotWithoutBindings, Call::InstallSnapshot) => without_bindings(body),
-        (Planted::OwnClock, Call::AppendEntries) => at_own_time(to, body),
+        (Planted::OwnClock, Call::AppendEntries) => with_commands(body, |stamped| stamped.at = Timestamp(stamped.at.0 + to as u64)),
+        (Planted::HealthForgotten, Call::AppendEntries) => with_commands(body, |stamped| {
+            if let Command::Health(changes) = &mut stamped.command {
+                changes.clear();
+            }
+        }),
         _ => None,
     };
     tampered.unwrap_or_else(|| body.to_vec())
@@ -83,11 +88,12 @@ fn without_bindings(body: &[u8]) -> Option<Vec<u8>> {
     Some(written(&(vote, meta, written(&state, &data)), body))
 }
 
-fn at_own_time(to: usize, body: &[u8]) -> Option<Vec<u8>> {
+/// The entries that a leader sends, each changed.
+fn with_commands(body: &[u8], change: impl Fn(&mut Stamped)) -> Option<Vec<u8>> {
     let mut request: AppendEntriesRequest<SimTypes> = read(body)?;
     for entry in &mut request.entries {
         if let EntryPayload::Normal(stamped) = &mut entry.payload {
-            stamped.at = Timestamp(stamped.at.0 + to as u64);
+            change(stamped);
         }
     }
     Some(written(&request, body))
@@ -95,7 +101,7 @@ fn at_own_time(to: usize, body: &[u8]) -> Option<Vec<u8>> {
 
 /// The inbox of node `me`'s driver, with what reaches it changed on the way.
 pub fn inbox(planted: Planted, me: usize, inbox: mpsc::Receiver<Input>) -> mpsc::Receiver<Input> {
-    if !matches!(planted, Planted::CountedFromArrival | Planted::HalfOfJoint | Planted::HealthForgotten) {
+    if !matches!(planted, Planted::CountedFromArrival | Planted::HalfOfJoint) {
         return inbox;
     }
     let (pass, tampered) = mpsc::channel(1024);
@@ -125,11 +131,6 @@ fn changed(planted: Planted, me: usize, event: Event) -> Event {
                 news.voters.remove(0);
             }
             Event::Raft(news)
-        }
-        (Planted::HealthForgotten, Event::Applied(facts)) => {
-            let mut forgetful = Facts::clone(&facts);
-            Arc::make_mut(&mut forgetful.health).values_mut().for_each(|h| h.up = true);
-            Event::Applied(Arc::new(forgetful))
         }
         (_, event) => event,
     }

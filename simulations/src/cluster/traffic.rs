@@ -18,6 +18,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Of a thousand connections, so many come from an address that never came before.
+const NEWCOMERS: u64 = 20;
 const PORTS: [u16; 4] = [5012, 5014, 5019, 5022];
 
 struct NoLoad;
@@ -39,9 +41,14 @@ pub fn start(universe: &Arc<Universe>) -> Served {
     for client in 0..CLIENTS {
         let (universe, served) = (universe.clone(), served.clone());
         scheduler::spawn_on(WORLD, async move {
+            let mut who = client;
             loop {
                 scheduler::world_ms(scheduler::between(50, 500)).await;
-                if come(&universe, client).await {
+                // Now and then somebody else sits there: nobody knows that address yet.
+                if scheduler::happens(NEWCOMERS) {
+                    who += CLIENTS;
+                }
+                if come(&universe, client, who).await {
                     served.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[client] = world_now();
                 }
             }
@@ -51,7 +58,7 @@ pub fn start(universe: &Arc<Universe>) -> Served {
 }
 
 /// One connection; whether a server answered.
-async fn come(universe: &Arc<Universe>, client: usize) -> bool {
+async fn come(universe: &Arc<Universe>, client: usize, who: usize) -> bool {
     let Some(node) = universe.with(|s| s.segment.neighbour[client]) else {
         return resolve(universe, client).await;
     };
@@ -59,7 +66,7 @@ async fn come(universe: &Arc<Universe>, client: usize) -> bool {
     let running = universe.running(node).filter(|_| universe.with(|s| s.segment.holders().contains(&node) || universe.planted == Planted::ProxyIgnoresLease));
     let Some(running) = running else { return resolve(universe, client).await };
     let (at, port) = (universe.clone(), PORTS[scheduler::below(PORTS.len() as u64) as usize]);
-    let session = scheduler::spawn_on(node, async move { serve(&at, node, &running, client, port).await });
+    let session = scheduler::spawn_on(node, async move { serve(&at, node, &running, who, port).await });
     matches!(tokio::time::timeout(Duration::from_secs(2), session).await, Ok(Ok(true)))
 }
 
@@ -68,6 +75,11 @@ async fn resolve(universe: &Arc<Universe>, client: usize) -> bool {
     scheduler::world_ms(scheduler::between(200, 1000)).await;
     universe.with(|s| s.segment.neighbour[client] = s.segment.holders().first().copied());
     false
+}
+
+fn address_of(client: usize) -> IpAddr {
+    let [.., high, middle, low] = (client as u32).to_be_bytes();
+    IpAddr::from([10, 64 | high, middle, low])
 }
 
 /// As the proxy does it: gate, choice, binding, connection.
@@ -80,7 +92,7 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
     }
     let closings = running.hands.gate.closings();
     let is_cut = || !may_serve() || (!ignores && running.hands.gate.closings() != closings);
-    let address = IpAddr::from([10, 0, 2, client as u8]);
+    let address = address_of(client);
     let wall = wall_of(me);
     let mut tried = Vec::new();
     for _ in 0..3 {
