@@ -213,10 +213,8 @@ impl<W: World> Consensus<W> {
 
     /// Brings a joint membership to where it was to go; a uniform one stays as it is.
     pub async fn complete_membership(&self) -> Result<(), ProposeError> {
-        match self.news().voters.as_slice() {
-            [_, .., target] => self.change_voters(target.clone()).await,
-            _ => Ok(()),
-        }
+        // No further voters: the library itself finds out where that leads from what is in force then.
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await
     }
 
     /// Makes these nodes, which are voters or learners now, the only voters, in one change; the other voters are out.
@@ -245,9 +243,17 @@ impl<W: World> Consensus<W> {
         *self.report.write().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
+    /// The library's own term.
+    fn term(&self) -> u64 {
+        self.raft.metrics().borrow_watched().current_term
+    }
+
     /// Takes this node's own `Lease` through its own promise.
     pub fn promise_to_self(&self, now: Instant, lease: Lease) -> Result<(), Refusal> {
-        lock(&self.promise).on_lease(now, self.me, lease)
+        let term = self.term();
+        let mut promise = lock(&self.promise);
+        promise.note_term(term);
+        promise.on_lease(now, self.me, lease)
     }
 
     /// Ends this node's own promise to itself.
@@ -274,7 +280,12 @@ impl<W: World> Consensus<W> {
             }
             Call::Lease => {
                 let lease: Lease = decode(body)?;
-                let result = lock(&self.promise).on_lease(self.world.now(), from, lease);
+                let term = self.term();
+                let result = {
+                    let mut promise = lock(&self.promise);
+                    promise.note_term(term);
+                    promise.on_lease(self.world.now(), from, lease)
+                };
                 encode(&LeaseReply { result, report: self.report.read().unwrap_or_else(PoisonError::into_inner).clone() })
             }
             Call::Release => {

@@ -122,6 +122,10 @@ impl Sweep {
                         }
                         let what = make(self.from + number);
                         let outcome = run(what.clone());
+                        if let Some(violation) = outcome.violation.as_ref().filter(|_| what.planted == Planted::Nothing) {
+                            // At once: a sweep may go on for long.
+                            eprintln!("VIOLATION seed {}, {} nodes: {violation}", what.seed, what.nodes);
+                        }
                         let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                         total.take(what, outcome);
                         if total.runs.is_multiple_of(20) {

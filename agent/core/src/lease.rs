@@ -112,6 +112,12 @@ impl Promise {
         Ok(())
     }
 
+    /// The consensus library of this node is in `term`, however it came there: a sole voter elects itself without
+    /// a message. Leaders of earlier terms do not know what is decided from now on.
+    pub fn note_term(&mut self, term: u64) {
+        self.term = self.term.max(term);
+    }
+
     /// The leader no longer holds: its promise ends, and its older `Lease` messages are void.
     pub fn on_release(&mut self, from: NodeId, release: Lease) {
         self.released = self.released.max((release.term, release.sent));
@@ -178,12 +184,19 @@ pub struct Hold {
     /// The newest of each voter, by when it was sent; newest first.
     acknowledged: Vec<(Instant, NodeId)>,
     released: bool,
+    /// Promises on the strength of what was sent until then have been ended by a release.
+    void_until: Option<Instant>,
 }
 
 impl Hold {
     /// Nothing promised yet, for the leader of `term`.
     pub const fn new(term: u64) -> Self {
-        Self { term, acknowledged: Vec::new(), released: false }
+        Self { term, acknowledged: Vec::new(), released: false, void_until: None }
+    }
+
+    /// The leader of `term` gave up and holds again after all: only what is sent later than `now` counts.
+    pub fn resumed(term: u64, now: Instant) -> Self {
+        Self { void_until: Some(now), ..Self::new(term) }
     }
 
     /// The term it belongs to.
@@ -195,7 +208,7 @@ impl Hold {
     ///
     /// It counts by when it was sent, never by when the answer came.
     pub fn on_acknowledged(&mut self, voter: NodeId, lease: Lease) {
-        if lease.term != self.term || self.released {
+        if lease.term != self.term || self.released || self.void_until.is_some_and(|until| lease.sent <= until) {
             return;
         }
         if let Some(known) = self.acknowledged.iter().position(|(_, v)| *v == voter) {
@@ -340,6 +353,30 @@ mod tests {
         h.release();
         h.on_acknowledged(a, lease(3, 900));
         assert_eq!(h.until(&vec![set(&[a])], P), None);
+    }
+
+    #[test]
+    fn a_hold_that_is_resumed_counts_nothing_that_its_release_has_ended() {
+        let (a, b) = (n(1), n(2));
+        let both = vec![[a, b].into()];
+        let mut h = Hold::resumed(3, at(100));
+        for voter in [a, b] {
+            h.on_acknowledged(voter, lease(3, 100)); // late: the voter has heard the release since
+        }
+        assert_eq!(h.until(&both, P), None);
+        for voter in [a, b] {
+            h.on_acknowledged(voter, lease(3, 101));
+        }
+        assert_eq!(h.until(&both, P), Some(at(401)));
+    }
+
+    #[test]
+    fn a_voter_whose_library_is_in_a_later_term_refuses_the_old_leader() {
+        let mut p = Promise::fresh(P);
+        p.on_lease(at(0), n(1), lease(4, 0)).unwrap();
+        p.note_term(5); // elected itself
+        assert_eq!(p.on_lease(at(1), n(1), lease(4, 1)), Err(Refusal::LaterTerm(5)));
+        assert_eq!(p.promised_to(at(1)), Some(n(1)), "what was promised stays promised");
     }
 
     #[test]

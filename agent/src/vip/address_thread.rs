@@ -51,7 +51,7 @@ pub(super) fn run(shared: &Arc<Shared>, netlink: Netlink, socket: PacketSocket) 
             shared.address.wait(patience, |o| (o.asked != o.done).then(|| Orders { releases: std::mem::take(&mut o.releases), announce: std::mem::take(&mut o.announce), ..*o }));
         let order = order.unwrap_or_default();
         keeper.step(order.releases, order.announce);
-        post.say(shared, keeper.present.iter().map(|(_, address)| address));
+        post.say(shared, keeper.held().unwrap_or_default(), keeper.present.iter().map(|(_, address)| address));
         shared.address.change(|o| o.done = o.done.max(order.asked));
     }
     keeper.step_down();

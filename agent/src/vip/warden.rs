@@ -1,9 +1,9 @@
 //! A small process beside the agent that takes the addresses off when the agent no longer speaks.
 //!
 //! ```text
-//!   agent: ha-address --"10.0.0.100 fd00::100\n" every 200 ms--> warden (the same program)
-//!                                                                  end of file, or 700 ms of silence:
-//!                                                                  the managed addresses are deleted
+//!   agent: ha-address --"UNTIL 10.0.0.100 fd00::100\n" every 200 ms--> warden (the same program)
+//!                                     end of file, or 700 ms of silence and UNTIL (boot-time clock, ns)
+//!                                     is over: the managed addresses are deleted
 //! ```
 //!
 //! The kernel has stopped answering before that: the fence ends with the lease. What is won is the
@@ -31,6 +31,8 @@ use super::shared::Shared;
 pub const WORD: &str = "warden";
 /// Silence after which the agent counts as stopped: three times as long as it ever is silent.
 const SILENCE: Duration = Duration::from_millis(700);
+/// A warden that was itself stopped hears what has come meanwhile before it believes in silence.
+const LISTEN_AGAIN: Duration = Duration::from_millis(50);
 /// Between two tries to start it.
 const AGAIN: Duration = Duration::from_secs(10);
 /// Longer than any line that is written: an agent manages at most 256 addresses.
@@ -51,7 +53,8 @@ impl Post {
     }
 
     /// Says that this process lives, and which addresses are to go if it does not. Never waits.
-    pub(super) fn say<'a>(&mut self, shared: &Shared, held: impl Iterator<Item = &'a IpAddr>) {
+    /// `until`: how long the addresses may be held as things stand.
+    pub(super) fn say<'a>(&mut self, shared: &Shared, until: Duration, held: impl Iterator<Item = &'a IpAddr>) {
         let Some(program) = &self.program else { return };
         let now = boot_now();
         if self.running.is_none() && self.started.is_none_or(|at| now.saturating_sub(at) >= AGAIN) {
@@ -62,7 +65,11 @@ impl Post {
             }
         }
         let Some((_, pipe)) = &mut self.running else { return };
-        let mut line = held.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let mut line = until.as_nanos().to_string();
+        for address in held {
+            line.push(' ');
+            line.push_str(&address.to_string());
+        }
         line.push('\n');
         match pipe.write_all(line.as_bytes()) {
             Ok(()) => {}
@@ -108,6 +115,11 @@ fn start(program: &Path, mark: u8) -> io::Result<(Child, UnixStream)> {
 /// # Errors
 /// rtnetlink cannot be opened.
 pub fn run(mark: u8, input: impl io::Read + Send + 'static) -> io::Result<()> {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // A service manager tells the whole group to end: the agent does so in order and needs its warden until then.
+        // SAFETY: plain values; no handler is installed, the signals are ignored.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
     let mut netlink = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(500))?;
     let (lines, inbox) = sync_channel(16);
     std::thread::Builder::new().name("ha-warden-ear".to_owned()).spawn(move || {
@@ -118,11 +130,18 @@ pub fn run(mark: u8, input: impl io::Read + Send + 'static) -> io::Result<()> {
             }
         }
     })?;
-    let mut held = BTreeSet::new();
+    let (mut until, mut held) = (Duration::ZERO, BTreeSet::new());
     loop {
-        let ended = match inbox.recv_timeout(SILENCE) {
+        let patience = SILENCE.max(until.saturating_sub(boot_now()));
+        let heard = inbox.recv_timeout(patience).or_else(|e| match e {
+            RecvTimeoutError::Timeout => inbox.recv_timeout(LISTEN_AGAIN),
+            RecvTimeoutError::Disconnected => Err(e),
+        });
+        let ended = match heard {
             Ok(line) => {
-                held = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+                let mut words = line.split_whitespace();
+                until = words.next().and_then(|word| word.parse().ok()).map_or(Duration::ZERO, Duration::from_nanos);
+                held = words.filter_map(|word| word.parse().ok()).collect();
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => false,

@@ -33,6 +33,8 @@ pub async fn replace(universe: &Arc<Universe>, node: usize, lasts: u64) {
         remove(universe, node, old).await;
         scheduler::world_ms(50).await;
     }
+    // Something else may have started the old machine meanwhile.
+    universe.lose_power(node);
     universe.replace(node);
     universe.with(|s| s.counts.add("nodes replaced"));
     agent::start(universe, node, false);

@@ -14,19 +14,25 @@ use std::time::Duration;
 /// An operator who gets no answer for so long tries something else.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Gives orders from time to time, for ever.
+/// Gives orders from time to time, one after the other, until the faults are over.
 pub fn start(universe: &Arc<Universe>) {
     let universe = universe.clone();
     scheduler::spawn_on(WORLD, async move {
         loop {
             scheduler::world_ms(scheduler::between(800, 4000)).await;
+            let desk = universe.operators_desk.lock().await;
+            if universe.is_calm() {
+                return;
+            }
             give_order(&universe).await;
+            drop(desk);
         }
     });
 }
 
 /// Takes back what was ordered, when the run ends: everything is ready again.
 pub async fn make_ready(universe: &Arc<Universe>) {
+    let _desk = universe.operators_desk.lock().await;
     for node in 1..=universe.size() {
         order(universe, set_admin(universe, node, AdminState::Ready)).await;
     }

@@ -273,6 +273,7 @@ pub async fn carry_out(universe: &Arc<Universe>, faults: &[Fault]) {
     if tokio::time::timeout(OVER_WITHIN, all_over).await.is_err() {
         universe.with(|s| s.check(Err(format!("liveness: what was begun (a join, a replacement) has not ended within {OVER_WITHIN:?}"))));
     }
+    universe.calm_down();
     heal(universe);
 }
 

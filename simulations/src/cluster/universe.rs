@@ -20,6 +20,7 @@ use ha_core::model::{AdminState, Role};
 use ha_core::view::View;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -156,6 +157,9 @@ pub struct Universe {
     pub theme: Theme,
     /// The cluster's promise.
     pub promise: Duration,
+    /// Operators give one order after the other.
+    pub operators_desk: tokio::sync::Mutex<()>,
+    calm: AtomicBool,
 }
 
 impl Universe {
@@ -181,9 +185,28 @@ impl Universe {
         };
         let ids = (0..=run.nodes).map(|i| NodeId::from_random(u128::from(mix(i as u64)) << 64 | i as u128)).collect();
         let (planted, theme) = (run.planted, run.theme);
-        let universe = Arc::new(Universe { state: Mutex::new(state), ids: Mutex::new(ids), size: run.nodes, planted, theme, promise: Duration::from_millis(300) });
+        let universe = Arc::new(Universe {
+            state: Mutex::new(state),
+            ids: Mutex::new(ids),
+            size: run.nodes,
+            planted,
+            theme,
+            promise: Duration::from_millis(300),
+            operators_desk: tokio::sync::Mutex::default(),
+            calm: AtomicBool::new(false),
+        });
         universe.with(|s| s.network.loss = universe.usual_loss());
         universe
+    }
+
+    /// The faults are over.
+    pub fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the faults are over.
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
     }
 
     /// Packets in a thousand that are lost when nothing is wrong.

@@ -29,7 +29,8 @@ const GIVE_UP_AFTER: u32 = 3;
 #[derive(Debug, Default)]
 pub struct Campaign {
     heard: Option<(NodeId, Instant)>,
-    tried: Option<Instant>,
+    /// The end of the promise, and which try after it was the last.
+    tried: Option<(Instant, u128)>,
 }
 
 impl Campaign {
@@ -46,11 +47,13 @@ impl Campaign {
         }
         let turns = turns(facts, raft, leader);
         let Some(mine) = turns.iter().position(|n| *n == settings.me) else { return false };
-        let turn = now.saturating_since(over).as_nanos() / turn_length(settings).as_nanos().max(1);
-        if turn % turns.len() as u128 != mine as u128 || self.tried.is_some_and(|at| now.saturating_since(at) < between_tries(settings)) {
+        // By its number and not by the time since the last: a timer that was late must not cost the next try.
+        let this = now.saturating_since(over).as_nanos() / between_tries(settings).as_nanos().max(1);
+        let turn = this / u128::from(TRIES_PER_TURN);
+        if turn % turns.len() as u128 != mine as u128 || self.tried == Some((over, this)) {
             return false;
         }
-        self.tried = Some(now);
+        self.tried = Some((over, this));
         true
     }
 
@@ -82,7 +85,9 @@ fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
         Failback::Auto { prefer, .. } => facts.member_named(prefer).map(|m| m.id),
         Failback::Never | Failback::Manual => None,
     };
-    let voters: BTreeSet<NodeId> = raft.voters.iter().flatten().copied().filter(|n| *n != leader).collect();
+    // Who is about to leave the membership is not to lead it.
+    let throughout = |n: &NodeId| raft.voters.iter().all(|set| set.contains(n));
+    let voters: BTreeSet<NodeId> = raft.voters.iter().flatten().copied().filter(|n| *n != leader && throughout(n)).collect();
     let mut turns: Vec<NodeId> = voters
         .into_iter()
         .filter(|n| facts.members.get(n).is_some_and(|m| m.role == Role::Server))
@@ -92,12 +97,8 @@ fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
     turns
 }
 
-fn turn_length(settings: &Settings) -> Duration {
-    settings.promise / TURNS_PER_PROMISE
-}
-
 fn between_tries(settings: &Settings) -> Duration {
-    turn_length(settings) / TRIES_PER_TURN
+    settings.promise / (TURNS_PER_PROMISE * TRIES_PER_TURN)
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ impl Controller {
 
     pub(super) fn start_handover(&mut self, now: Instant, to: Option<NodeId>, reason: HandoverReason, actions: &mut Vec<Action>) {
         let Some(to) = to.or_else(|| self.best_successor()) else { return };
-        if !self.leads() || self.handover.is_some() || to == self.settings.me {
+        if !self.leads() || self.handover.is_some() || to == self.settings.me || !self.votes_throughout(to) {
             return;
         }
         // Also when nothing is held: the order stays drop, release, transfer. What is held is gone at the end
@@ -181,7 +181,11 @@ impl Controller {
     }
 
     fn regulate_handover(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.handover.is_none() {
+        let Some(target) = self.handing_over_to() else { return };
+        // The library knows no way back from a transfer, and a node that does not vote never wins one.
+        if !self.votes_throughout(target) && self.handover.as_ref().is_some_and(|h| !h.is_transferring()) {
+            self.handover = None;
+            self.hold = Hold::resumed(self.raft.term, now);
             return;
         }
         let others = self.other_voters().collect();
@@ -248,9 +252,15 @@ impl Controller {
     /// It answers, says that it may hold, and no operator wants it out.
     fn can_take_over(&self, node: NodeId, silent: &BTreeSet<NodeId>) -> bool {
         !silent.contains(&node)
+            && self.votes_throughout(node)
             && self.reports.get(&node).is_some_and(|r| r.eligible)
             && self.facts.members.get(&node).is_some_and(|m| m.role == Role::Server)
             && self.facts.node_admin.get(&node).is_none_or(|a| a.state == AdminState::Ready)
+    }
+
+    /// It is a voter now and when a change that is under way is done.
+    fn votes_throughout(&self, node: NodeId) -> bool {
+        self.raft.voters.iter().all(|set| set.contains(&node))
     }
 
     fn successors_known(&self) -> bool {
@@ -280,9 +290,15 @@ impl Controller {
             return;
         }
         let since = *self.joint_since.get_or_insert(now);
-        if now.saturating_since(since) >= JOINT_MAX {
-            self.joint_since = Some(now);
+        if now.saturating_since(since) < JOINT_MAX {
+            return;
+        }
+        self.joint_since = Some(now);
+        if self.votes_throughout(self.settings.me) {
             actions.push(Action::CompleteMembership);
+        } else {
+            // Who is to go must not be who holds when it goes.
+            self.start_handover(now, None, HandoverReason::Leaving, actions);
         }
     }
 
