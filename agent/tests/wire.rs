@@ -1,6 +1,8 @@
 //! The peer protocol over real sockets: deadlines, a peer that comes and goes, a connection that swallows
 //! everything, snapshots larger than any message.
 
+#![allow(clippy::disallowed_methods, reason = "a test over real sockets, in real time")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

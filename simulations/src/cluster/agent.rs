@@ -39,7 +39,7 @@ pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
     let universe = universe.clone();
     scheduler::spawn_on(node, async move {
         let ended = run(universe.clone(), node, founding).await;
-        story::note(&format!("node-{node} ends: {}", ended.map_or_else(|e| e.to_string(), |why| why)));
+        story::note(&format!("node-{node} ends: {}", ended.unwrap_or_else(|e| e.to_string())));
         // What started it starts it again, as systemd does.
         scheduler::spawn_on(WORLD, async move {
             universe.kill(node);

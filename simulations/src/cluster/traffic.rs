@@ -140,7 +140,7 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
             return false;
         }
         expect(universe, client, &view, server.id, how, &failed);
-        forwarded(universe, me, (key, server, how != How::Proposed), wall);
+        forwarded(universe, me, (key, server, how == How::Acknowledged), wall);
         return true;
     }
     false
@@ -203,7 +203,8 @@ fn expect(universe: &Universe, client: usize, view: &View, server: ServerId, how
     });
 }
 
-/// The first byte goes to the server: what must be true of it.
+/// The first byte goes to the server: what must be true of it. `acknowledged`: on a binding that was made for it
+/// and committed; one that was there before is in the log anyway, and newer ones may be on their way there.
 fn forwarded(universe: &Universe, me: usize, (key, server, acknowledged): (StickKey, &ServerView, bool), wall: Timestamp) {
     universe.with(|s| {
         s.counts.add("sessions");
