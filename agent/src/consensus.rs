@@ -211,10 +211,14 @@ impl<W: World> Consensus<W> {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
     }
 
-    /// Brings a joint membership to where it was to go; a uniform one stays as it is.
-    pub async fn complete_membership(&self) -> Result<(), ProposeError> {
-        // No further voters: the library itself finds out where that leads from what is in force then.
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await
+    /// Ends a joint membership: as was intended, or as it was before; a uniform one stays as it is.
+    pub async fn settle_membership(&self, forward: bool) -> Result<(), ProposeError> {
+        match self.news().voters.as_slice() {
+            // No further voters: the library itself finds out where that leads from what is in force then.
+            [_, _, ..] if forward => self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await,
+            [before, _, ..] => self.change_voters(before.clone()).await,
+            _ => Ok(()),
+        }
     }
 
     /// Makes these nodes, which are voters or learners now, the only voters, in one change; the other voters are out.
@@ -224,9 +228,13 @@ impl<W: World> Consensus<W> {
 
     /// Takes a node out of the membership altogether.
     pub async fn remove(&self, id: NodeId) -> Result<(), ProposeError> {
-        let membership = self.news();
-        if membership.voters.iter().any(|set| set.contains(&id)) {
-            self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await?;
+        let votes = |news: RaftNews| news.voters.iter().any(|set| set.contains(&id));
+        if votes(self.news())
+            && let Err(e) = self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await
+            // The same change may have been brought to its end beside this one.
+            && votes(self.news())
+        {
+            return Err(e);
         }
         if self.news().learners.contains(&id) {
             self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await?;

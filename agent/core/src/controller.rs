@@ -257,8 +257,11 @@ pub enum Action {
     Propose(Command),
     /// Make a learner a voter.
     Promote(NodeId),
-    /// Bring a membership that has stayed joint to its end: whoever began to change it leads no more.
-    CompleteMembership,
+    /// End a membership that has stayed joint: whoever began to change it leads no more.
+    SettleMembership {
+        /// As was intended; else as it was.
+        forward: bool,
+    },
     /// What is known here beyond the log has changed: make a new view.
     Refresh,
 }

@@ -101,8 +101,17 @@ impl<W: World> Node<W> {
     pub(super) async fn promote_member(&self, r: pb::PromoteMemberRequest) -> Result<pb::MemberReply, Status> {
         let member = self.node_called(&r.node)?;
         let _change = self.membership.take(format!("the promotion of {}", member.name))?;
-        if !self.consensus.news().learners.contains(&member.id) {
+        self.settled()?;
+        let news = self.consensus.news();
+        if news.voters.iter().any(|set| set.contains(&member.id)) {
             return Ok(pb::MemberReply { message: format!("{} is a voter already", member.name) });
+        }
+        if !news.learners.contains(&member.id) {
+            // A removal was begun by a leader that did not live to end it.
+            return Err(Status::failed_precondition(format!(
+                "{0} is half removed: it is a member by name and gets no log. `ha-cli member remove {0}` ends the removal; then empty its data_dir and join it anew",
+                member.name
+            )));
         }
         self.consensus.promote(member.id).await.map_err(|e| propose_status(&e))?;
         Ok(pb::MemberReply { message: format!("{} is a voter now", member.name) })

@@ -156,6 +156,9 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
         "leader"
     } else if seen.raft.learners.contains(&m.id) {
         "learner"
+    } else if !voter {
+        // A member by name that gets no log: a join or a removal that ended half way.
+        "detached"
     } else if seen.unreachable.contains(&m.id) {
         "unreachable"
     } else {

@@ -21,6 +21,8 @@ pub type Listener = Arc<dyn Fn() + Send + Sync>;
 /// The replicated state of one node, as consensus feeds it.
 pub struct Machine<R: Runtime> {
     inner: Arc<Mutex<Inner<R>>>,
+    /// Held while a snapshot is saved.
+    newest_saved: Arc<tokio::sync::Mutex<Option<LogId<R>>>>,
     store: Arc<dyn LogStore>,
     listener: Listener,
 }
@@ -48,7 +50,7 @@ pub struct Snap {
 
 impl<R: Runtime> Clone for Machine<R> {
     fn clone(&self) -> Self {
-        Machine { inner: self.inner.clone(), store: self.store.clone(), listener: self.listener.clone() }
+        Machine { inner: self.inner.clone(), newest_saved: self.newest_saved.clone(), store: self.store.clone(), listener: self.listener.clone() }
     }
 }
 
@@ -63,7 +65,8 @@ impl<R: Runtime> Machine<R> {
             let meta: SnapshotMeta<R> = decode(&stored.header)?;
             (inner.applied, inner.membership, inner.state) = (meta.last_log_id, meta.last_membership, decode(&stored.data)?);
         }
-        Ok(Machine { inner: Arc::new(Mutex::new(inner)), store, listener })
+        let newest_saved = Arc::new(tokio::sync::Mutex::new(inner.applied));
+        Ok(Machine { inner: Arc::new(Mutex::new(inner)), newest_saved, store, listener })
     }
 
     /// The state at this moment.
@@ -83,11 +86,19 @@ impl<R: Runtime> Machine<R> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Never in the place of a newer one: a snapshot that is being built here may be overtaken by one that the
+    /// leader sends, after which the log is gone up to there.
     async fn save(&self, meta: &SnapshotMeta<R>, data: Vec<u8>) -> io::Result<()> {
+        let mut newest = self.newest_saved.lock().await;
+        if meta.last_log_id < *newest {
+            return Ok(());
+        }
         let stored = StoredSnapshot { header: encode(meta)?, data };
         let (done, waiting) = tokio::sync::oneshot::channel();
         self.store.save_snapshot(stored, Box::new(move |r| drop(done.send(r))));
-        waiting.await.map_err(|_| io::Error::other("the snapshot's writer has ended"))?
+        waiting.await.map_err(|_| io::Error::other("the snapshot's writer has ended"))??;
+        *newest = meta.last_log_id;
+        Ok(())
     }
 }
 

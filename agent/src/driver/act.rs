@@ -53,15 +53,16 @@ impl<W: World> Actor<'_, W> {
                 };
                 self.world.spawn("promote", Box::pin(promote));
             }
-            Action::CompleteMembership => {
+            Action::SettleMembership { forward } => {
                 let consensus = self.consensus.clone();
-                let complete = async move {
-                    match consensus.complete_membership().await {
-                        Ok(()) => tracing::info!("a membership change that another leader began is completed"),
+                let settle = async move {
+                    match consensus.settle_membership(forward).await {
+                        Ok(()) if forward => tracing::info!("a membership change that another leader began is completed"),
+                        Ok(()) => tracing::info!("a membership change that another leader began is undone: it would have taken this node out while it leads"),
                         Err(e) => tracing::info!(error = %e, "the membership is still joint"),
                     }
                 };
-                self.world.spawn("complete", Box::pin(complete));
+                self.world.spawn("settle", Box::pin(settle));
             }
             Action::Probe { server, address, within, close, purpose } => {
                 let (probe, handle) = (self.world.probe(address, within, close), self.handle.clone());

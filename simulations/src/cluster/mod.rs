@@ -142,6 +142,7 @@ fn on_this_thread(run: &Run) -> Outcome {
                 }
                 (s.violation.clone(), s.counts.clone())
             });
+            universe.end();
             Outcome { violation, story: story::hash(), counts, simulated: scheduler::world_now() / 1_000_000, faults: faults.clone() }
         })
     })

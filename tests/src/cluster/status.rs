@@ -30,7 +30,7 @@ pub struct Node {
     pub name: String,
     /// `server` or `witness`.
     pub role: String,
-    /// `leader`, `follower`, `learner` or `unreachable`.
+    /// `leader`, `follower`, `learner`, `unreachable` or `detached`.
     pub state: String,
 }
 

@@ -38,8 +38,6 @@ pub enum HandoverReason {
     Failback,
     /// Its log has stood still for too long.
     LogStuck,
-    /// A change of the membership that it did not begin takes it out.
-    Leaving,
     /// No quorum promises although it leads.
     NoLeaseQuorum,
 }
@@ -54,7 +52,6 @@ impl fmt::Display for HandoverReason {
             HandoverReason::Administrative => f.write_str("the node is drained or in maintenance"),
             HandoverReason::Failback => f.write_str("the preferred node is healthy again"),
             HandoverReason::LogStuck => f.write_str("the log has not moved for too long: look at the disks"),
-            HandoverReason::Leaving => f.write_str("it leaves the cluster"),
             HandoverReason::NoLeaseQuorum => f.write_str("no majority promises itself"),
         }
     }

@@ -83,7 +83,7 @@ impl Controller {
         }
         if self.handover.is_none() {
             self.look_for_reasons_to_move(now, actions);
-            self.complete_membership(now, actions);
+            self.settle_membership(now, actions);
             self.promote_learner(now, actions);
         }
     }
@@ -284,7 +284,7 @@ impl Controller {
 
     /// A change that this node began takes a few milliseconds from joint to done; one that an earlier leader
     /// began would stay joint for ever, and no further change would be allowed.
-    fn complete_membership(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn settle_membership(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.raft.voters.len() < 2 || self.raft.applied_term != self.raft.term {
             self.joint_since = None;
             return;
@@ -294,12 +294,10 @@ impl Controller {
             return;
         }
         self.joint_since = Some(now);
-        if self.votes_throughout(self.settings.me) {
-            actions.push(Action::CompleteMembership);
-        } else {
-            // Who is to go must not be who holds when it goes.
-            self.start_handover(now, None, HandoverReason::Leaving, actions);
-        }
+        // Who holds must not be who goes: a change that would take this node out is undone, and its operator, who
+        // was told that it failed, may begin it again.
+        let forward = self.raft.voters.last().is_some_and(|target| target.contains(&self.settings.me));
+        actions.push(Action::SettleMembership { forward });
     }
 
     fn log_is_stuck(&self, now: Instant) -> bool {

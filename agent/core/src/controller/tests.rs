@@ -228,16 +228,40 @@ fn a_log_that_stands_still_for_long_costs_the_lead() {
 }
 
 #[test]
+fn a_handover_whose_target_leaves_is_given_up_before_the_library_is_asked() {
+    let mut node = Node::holding();
+    let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
+    let number = drop_number(&actions);
+    let without = RaftNews { voters: vec![[n(1), n(3)].into()], ..Node::news(RaftRole::Leader, 5, 5) };
+    assert_eq!(node.c.handing_over_to(), Some(n(2)));
+    node.tell(Event::Raft(without.clone()));
+    assert_eq!(node.c.handing_over_to(), None);
+    assert_eq!(transferred(&node.tell(Event::Dropped { number })), None);
+    let lease = sent(&node.wait(40)).expect("it asks again");
+    node.answer(1, lease);
+    assert!(held(&node.answer(3, lease)).is_some(), "and holds again");
+    let refused = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
+    assert_eq!((node.c.handing_over_to(), refused.contains(&Action::Transfer { to: n(2) })), (None, false), "who does not vote is no target");
+    let leaving = RaftNews { voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(3)].into()], ..without };
+    node.tell(Event::Raft(leaving));
+    node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
+    assert_eq!(node.c.handing_over_to(), None, "neither is who is about to leave");
+}
+
+#[test]
 fn a_membership_that_an_earlier_leader_left_joint_is_brought_to_its_end() {
-    let completed = |actions: &[Action]| actions.contains(&Action::CompleteMembership);
+    let completed = |actions: &[Action]| actions.contains(&Action::SettleMembership { forward: true });
     let mut node = Node::new(Role::Server);
     let joint = RaftNews { voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(2)].into()], ..Node::news(RaftRole::Leader, 5, 5) };
     assert!(!completed(&node.tell(Event::Raft(joint))));
     assert!(!completed(&node.wait(1999)), "it may be a change that is under way here");
     assert!(completed(&node.wait(1)));
     assert!(!completed(&node.wait(1999)) && completed(&node.wait(1)), "again while it lasts");
+    let without_it = RaftNews { voters: vec![[n(1), n(2), n(3)].into(), [n(2), n(3)].into()], ..Node::news(RaftRole::Leader, 5, 5) };
+    node.tell(Event::Raft(without_it));
+    assert!(node.wait(2000).contains(&Action::SettleMembership { forward: false }), "who leads does not take itself out");
     node.lead(5);
-    assert!(!completed(&node.wait(5000)), "it is done");
+    assert!(!node.wait(5000).iter().any(|a| matches!(a, Action::SettleMembership { .. })), "it is done");
 }
 
 #[test]

@@ -37,7 +37,8 @@ impl Orders {
 
     /// Node `me` answers from now on and knows this.
     pub fn on_claim(&self, me: usize, facts: &Facts) -> Result<(), String> {
-        for (node, wanted) in &self.acknowledged {
+        // With a member go the orders about it.
+        for (node, wanted) in self.acknowledged.iter().filter(|(node, _)| facts.members.contains_key(node)) {
             let found = facts.node_admin.get(node).map_or(AdminState::Ready, |a| a.state);
             if found != *wanted && !self.doubts.get(node).is_some_and(|d| d.contains(&found)) {
                 return Err(format!("orders: {} was to be {wanted:?}, which was acknowledged; node-{me} holds and has {found:?}", facts.node_name(*node)));
