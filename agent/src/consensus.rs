@@ -203,6 +203,7 @@ impl<W: World> Consensus<W> {
 
     /// Makes a node a learner. Does not wait until it has caught up.
     pub async fn add_learner(&self, id: NodeId, listen: String) -> Result<(), ProposeError> {
+        self.may_change()?;
         self.raft.add_learner(id, BasicNode::new(listen), false).await.map(drop).map_err(propose_error)
     }
 
@@ -242,7 +243,13 @@ impl<W: World> Consensus<W> {
         Ok(())
     }
 
+    /// A leader that is out of the membership leads until another does, and changes the membership no more.
+    fn may_change(&self) -> Result<(), ProposeError> {
+        if self.news().addresses.contains_key(&self.me) { Ok(()) } else { Err(ProposeError::NotLeader(None)) }
+    }
+
     async fn change(&self, members: ChangeMembers<NodeId, BasicNode>, retain: bool) -> Result<(), ProposeError> {
+        self.may_change()?;
         self.raft.change_membership(members, retain).await.map(drop).map_err(propose_error)
     }
 
