@@ -229,11 +229,10 @@ impl<W: World> Consensus<W> {
 
     /// Takes a node out of the membership altogether.
     pub async fn remove(&self, id: NodeId) -> Result<(), ProposeError> {
-        let votes = |news: RaftNews| news.voters.iter().any(|set| set.contains(&id));
-        if votes(self.news())
+        if self.news().votes(id)
             && let Err(e) = self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await
             // The same change may have been brought to its end beside this one.
-            && votes(self.news())
+            && self.news().votes(id)
         {
             return Err(e);
         }
@@ -258,17 +257,17 @@ impl<W: World> Consensus<W> {
         *self.report.write().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
-    /// The library's own term.
-    fn term(&self) -> u64 {
-        self.raft.metrics().borrow_watched().current_term
+    /// Takes a `Lease` of `from` through this node's promise, which knows the term that the library is in.
+    fn promise_to(&self, now: Instant, from: NodeId, lease: Lease) -> Result<(), Refusal> {
+        let term = self.raft.metrics().borrow_watched().current_term;
+        let mut promise = lock(&self.promise);
+        promise.note_term(term);
+        promise.on_lease(now, from, lease)
     }
 
     /// Takes this node's own `Lease` through its own promise.
     pub fn promise_to_self(&self, now: Instant, lease: Lease) -> Result<(), Refusal> {
-        let term = self.term();
-        let mut promise = lock(&self.promise);
-        promise.note_term(term);
-        promise.on_lease(now, self.me, lease)
+        self.promise_to(now, self.me, lease)
     }
 
     /// Ends this node's own promise to itself.
@@ -295,12 +294,7 @@ impl<W: World> Consensus<W> {
             }
             Call::Lease => {
                 let lease: Lease = decode(body)?;
-                let term = self.term();
-                let result = {
-                    let mut promise = lock(&self.promise);
-                    promise.note_term(term);
-                    promise.on_lease(self.world.now(), from, lease)
-                };
+                let result = self.promise_to(self.world.now(), from, lease);
                 encode(&LeaseReply { result, report: self.report.read().unwrap_or_else(PoisonError::into_inner).clone() })
             }
             Call::Release => {

@@ -115,6 +115,18 @@ pub struct RaftNews {
     pub matched: BTreeMap<NodeId, u64>,
 }
 
+impl RaftNews {
+    /// Whether `node` is a voter, in either half of a joint membership.
+    pub fn votes(&self, node: NodeId) -> bool {
+        self.voters.iter().any(|set| set.contains(&node))
+    }
+
+    /// Whether `node` is a voter now and when a change that is under way is done.
+    pub fn votes_throughout(&self, node: NodeId) -> bool {
+        self.voters.iter().all(|set| set.contains(&node))
+    }
+}
+
 /// How a node is, as it says itself with each lease answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
@@ -305,7 +317,7 @@ pub struct Controller {
     silent: BTreeSet<NodeId>,
     previous_leader: Option<NodeId>,
     promote_asked: Option<(NodeId, Instant)>,
-    /// Since when the membership has been joint under this leader, or was last asked to be completed.
+    /// Since when the membership has been joint under this leader, or was last asked to be settled.
     joint_since: Option<Instant>,
     preferred_since: Option<Instant>,
 }
@@ -379,7 +391,6 @@ impl Controller {
             }
             Event::Promised { to } => {
                 self.suspicion.on_promised(now, to);
-                self.campaign.on_promised(now, to);
                 // Nothing is to be done about it; what its absence means is found by time.
                 return actions;
             }
@@ -417,7 +428,7 @@ impl Controller {
         if let Some(h) = &self.handover {
             at = at.min(h.next_deadline());
         }
-        if let Some(try_at) = self.campaign.next_deadline(now, &self.settings, &self.raft) {
+        if let Some(try_at) = campaign::next_deadline(now, self.suspicion.heard_leader(), &self.settings, &self.raft) {
             at = at.min(try_at);
         }
         at.min(self.suspicion.next_deadline(now, self.settings.promise))

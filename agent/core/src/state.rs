@@ -16,7 +16,7 @@ mod members;
 use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::EventLog;
 use crate::id::{Epoch, NodeId, ServerId};
-use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use crate::model::{AdminState, ClusterConfig, Member, Role, Sticky, Timing};
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -209,6 +209,11 @@ impl Facts {
     /// Whether the checks call it usable. A server without checks, or never checked, is.
     pub fn is_up(&self, id: ServerId) -> bool {
         self.health.get(&id).is_none_or(|h| h.up)
+    }
+
+    /// Whether `node` is of the kind that leads and holds, and no operator wants it out.
+    pub fn may_lead(&self, node: NodeId) -> bool {
+        self.members.get(&node).is_some_and(|m| m.role == Role::Server) && self.node_admin.get(&node).is_none_or(|a| a.state == AdminState::Ready)
     }
 
     /// The stricter of what is wanted of a server and of the node it runs on.

@@ -103,7 +103,7 @@ impl<W: World> Node<W> {
         let _change = self.membership.take(format!("the promotion of {}", member.name))?;
         self.settled()?;
         let news = self.consensus.news();
-        if news.voters.iter().any(|set| set.contains(&member.id)) {
+        if news.votes(member.id) {
             return Ok(pb::MemberReply { message: format!("{} is a voter already", member.name) });
         }
         if !news.learners.contains(&member.id) {

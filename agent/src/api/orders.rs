@@ -42,7 +42,7 @@ impl<W: World> Node<W> {
             if member.role == Role::Witness {
                 return Err(Status::failed_precondition(format!("{} is a witness: it votes, but it cannot hold the address", member.name)));
             }
-            if !self.consensus.news().voters.iter().all(|v| v.contains(&member.id)) {
+            if !self.consensus.news().votes_throughout(member.id) {
                 return Err(Status::failed_precondition(format!("{} does not vote yet: wait until it has caught up (`ha-cli status`)", member.name)));
             }
             let report = self.driver.ask(move |c| c.report_of(member.id).cloned()).await.flatten();

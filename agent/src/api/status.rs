@@ -151,7 +151,7 @@ fn why_candidate(facts: &Facts, seen: &Seen, m: &Member) -> String {
 }
 
 fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
-    let voter = seen.raft.voters.iter().any(|v| v.contains(&m.id));
+    let voter = seen.raft.votes(m.id);
     let state = if seen.raft.leader == Some(m.id) {
         "leader"
     } else if seen.raft.learners.contains(&m.id) {

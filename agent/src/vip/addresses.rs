@@ -58,6 +58,13 @@ pub(super) fn list(netlink: &mut Netlink) -> io::Result<Vec<KernelAddress>> {
     netlink.dump(RTM_GETADDR, &[0; HEAD], |_| {}, read)
 }
 
+/// Those of them that this module added.
+pub(super) fn managed(netlink: &mut Netlink, mark: u8, known: &BTreeSet<IpAddr>) -> io::Result<Vec<KernelAddress>> {
+    let mut listed = list(netlink)?;
+    listed.retain(|a| a.is_managed(mark, known));
+    Ok(listed)
+}
+
 /// Adds the address, or gives it its full life again.
 pub(super) fn put(netlink: &mut Netlink, index: u32, address: IpAddr, life: Life, mark: u8) -> io::Result<()> {
     let valid = match life {

@@ -23,9 +23,9 @@ pub fn cleanup(settings: &VipSettings, also: &[IpAddr]) -> Result<Vec<IpAddr>, V
 }
 
 fn remove_addresses(route: &mut Netlink, mark: u8, known: &BTreeSet<IpAddr>) -> Result<Vec<IpAddr>, VipError> {
-    let listed = addresses::list(route).map_err(VipError::kernel("list addresses"))?;
+    let left = addresses::managed(route, mark, known).map_err(VipError::kernel("list addresses"))?;
     let mut removed = Vec::new();
-    for a in listed.iter().filter(|a| a.is_managed(mark, known)) {
+    for a in left {
         addresses::delete(route, a.index, a.address, a.prefix).map_err(VipError::kernel("remove a leftover address"))?;
         tracing::info!(address = %a.address, "leftover address removed");
         removed.push(a.address);

@@ -165,11 +165,11 @@ fn read_line(input: &mut impl BufRead) -> Option<String> {
 }
 
 fn take_off(netlink: &mut Netlink, mark: u8, held: &BTreeSet<IpAddr>, why: &str) {
-    let listed = match addresses::list(netlink) {
-        Ok(listed) => listed,
+    let managed = match addresses::managed(netlink, mark, held) {
+        Ok(managed) => managed,
         Err(error) => return tell(&format!("ha-agent warden: the kernel's addresses cannot be listed: {error}")),
     };
-    for a in listed.iter().filter(|a| a.is_managed(mark, held)) {
+    for a in managed {
         match addresses::delete(netlink, a.index, a.address, a.prefix) {
             Ok(()) => tell(&format!("ha-agent warden: the agent {why}; {} is taken off", a.address)),
             Err(error) => tell(&format!("ha-agent warden: {} cannot be taken off: {error}", a.address)),

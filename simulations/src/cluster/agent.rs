@@ -185,14 +185,14 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         if steady && listed && (news.voters[0].contains(&id) || (enough && news.matched.contains_key(&id))) {
             return;
         }
-        if listed && (news.learners.contains(&id) || news.voters.iter().any(|set| set.contains(&id))) {
+        if listed && (news.learners.contains(&id) || news.votes(id)) {
             continue;
         }
         let member = member_as(universe, node, id);
         let asked = scheduler::spawn_on(at, async move {
             let command = stamped(&leader, Command::AddMember(member));
             let known = matches!(leader.consensus.propose(command).await, Ok(Ok(_)));
-            if known && !leader.consensus.news().voters.iter().any(|set| set.contains(&id)) {
+            if known && !leader.consensus.news().votes(id) {
                 leader.consensus.add_learner(id, Universe::listen_of(node).to_string()).await.ok();
             }
         });

@@ -110,11 +110,13 @@ impl Disk {
     /// # Errors
     /// It is in that trouble.
     fn works(&self, unless: Trouble) -> io::Result<()> {
-        match self.lock().trouble {
-            Some(trouble) if trouble == unless && trouble == Trouble::Full => Err(io::ErrorKind::StorageFull.into()),
-            Some(trouble) if trouble == unless => Err(io::Error::other("the disk cannot be read")),
-            _ => Ok(()),
+        if self.lock().trouble != Some(unless) {
+            return Ok(());
         }
+        Err(match unless {
+            Trouble::Full => io::ErrorKind::StorageFull.into(),
+            Trouble::Unreadable => io::Error::other("the disk cannot be read"),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,16 +1,14 @@
 //! Members come and go while all that happens: a node replaced under its name, voters that shrink to one.
 
 use super::agent;
+use super::operator::within_patience;
 use super::scheduler::{self, world_now};
 use super::story;
 use super::universe::{Running, Universe};
 use ha_core::command::Command;
 use ha_core::id::NodeId;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// An operator who gets no answer for so long gives up.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// A replacement that cannot be made within this time, in milliseconds, is not made.
 const REMOVED_WITHIN: u64 = 6000;
 
@@ -45,7 +43,7 @@ pub async fn replace(universe: &Arc<Universe>, node: usize, lasts: u64) {
 fn is_removed(universe: &Universe, id: NodeId) -> bool {
     universe.leader().is_some_and(|(_, leader)| {
         let (news, facts) = (leader.consensus.news(), leader.consensus.read().facts);
-        let counted = news.voters.iter().any(|set| set.contains(&id)) || news.learners.contains(&id);
+        let counted = news.votes(id) || news.learners.contains(&id);
         !counted && !facts.members.contains_key(&id)
     })
 }
@@ -65,7 +63,7 @@ async fn remove(universe: &Arc<Universe>, node: usize, old: NodeId) {
             }
         }
         leader.consensus.remove(old).await.ok();
-        if !leader.consensus.news().voters.iter().any(|set| set.contains(&old)) {
+        if !leader.consensus.news().votes(old) {
             leader.consensus.propose(agent::stamped(&leader, Command::RemoveMember(old))).await.ok();
         }
     });
@@ -101,13 +99,5 @@ async fn shrink_at(leader: &Running, keep: NodeId) {
         if leader.consensus.remove(voter).await.is_err() {
             return;
         }
-    }
-}
-
-async fn within_patience(asked: tokio::task::JoinHandle<()>) {
-    let abort = asked.abort_handle();
-    if tokio::time::timeout(PATIENCE, asked).await.is_err() {
-        // What it had not proposed by now it never does.
-        abort.abort();
     }
 }

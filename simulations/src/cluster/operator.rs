@@ -10,6 +10,7 @@ use ha_core::command::{AdminOrder, AdminTarget, Command, Outcome};
 use ha_core::model::{AdminState, Sticky};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// An operator who gets no answer for so long tries something else.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -59,6 +60,14 @@ fn set_admin(universe: &Universe, node: usize, state: AdminState) -> Command {
     Command::SetAdmin { target: AdminTarget::Node(universe.id_of(node)), order, force: false }
 }
 
+/// The answer, if it comes in time. What had not been proposed by then never is.
+pub async fn within_patience<T>(asked: JoinHandle<T>) -> Option<T> {
+    let abort = asked.abort_handle();
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    abort.abort();
+    answer.ok()?.ok()
+}
+
 /// Gives it to whoever leads.
 async fn order(universe: &Arc<Universe>, command: Command) {
     let Some((leader, running)) = universe.leader() else { return };
@@ -75,12 +84,9 @@ async fn order(universe: &Arc<Universe>, command: Command) {
         let stamped = stamped(&running, command);
         running.consensus.propose(stamped).await
     });
-    let abort = asked.abort_handle();
-    let answer = tokio::time::timeout(PATIENCE, asked).await;
-    // What had not been proposed by now never is.
-    abort.abort();
-    let done = matches!(&answer, Ok(Ok(Ok(Ok(_)))));
-    let refused = matches!(&answer, Ok(Ok(Ok(Err(_)))));
+    let answer = within_patience(asked).await;
+    let done = matches!(&answer, Some(Ok(Ok(_))));
+    let refused = matches!(&answer, Some(Ok(Err(_))));
     let what = about.map_or_else(|| "a new configuration".to_owned(), |(_, state)| format!("{state:?}"));
     story::note(&format!("operator: {what} at node-{leader}: {}", if done { "done" } else { "refused or no answer" }));
     universe.with(|s| {

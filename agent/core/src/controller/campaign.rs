@@ -12,7 +12,7 @@
 
 use super::{RaftNews, RaftRole, Settings};
 use crate::id::NodeId;
-use crate::model::{AdminState, Failback, Role};
+use crate::model::Failback;
 use crate::state::Facts;
 use crate::time::Instant;
 use std::collections::BTreeSet;
@@ -25,30 +25,27 @@ const TRIES_PER_TURN: u32 = 2;
 /// Promises after which the library's own timers are left alone: whoever could win has won by then.
 const GIVE_UP_AFTER: u32 = 3;
 
+/// The leader that this node promised itself to last, and when.
+type Heard = Option<(NodeId, Instant)>;
+
 /// When to campaign.
 #[derive(Debug, Default)]
 pub struct Campaign {
-    heard: Option<(NodeId, Instant)>,
     /// The end of the promise, and which try after it was the last.
     tried: Option<(Instant, u128)>,
 }
 
 impl Campaign {
-    /// This node promised itself to `leader`.
-    pub fn on_promised(&mut self, now: Instant, leader: NodeId) {
-        self.heard = Some((leader, now));
-    }
-
     /// Whether to campaign now.
-    pub fn is_due(&mut self, now: Instant, settings: &Settings, raft: &RaftNews, facts: &Facts) -> bool {
-        let Some((leader, over)) = self.watched(now, settings, raft) else { return false };
+    pub fn is_due(&mut self, now: Instant, heard: Heard, settings: &Settings, raft: &RaftNews, facts: &Facts) -> bool {
+        let Some((leader, over)) = watched(now, heard, settings, raft) else { return false };
         if now < over {
             return false;
         }
         let turns = turns(facts, raft, leader);
         let Some(mine) = turns.iter().position(|n| *n == settings.me) else { return false };
         // By its number and not by the time since the last: a timer that was late must not cost the next try.
-        let this = now.saturating_since(over).as_nanos() / between_tries(settings).as_nanos().max(1);
+        let this = try_number(now, over, settings);
         let turn = this / u128::from(TRIES_PER_TURN);
         if turn % turns.len() as u128 != mine as u128 || self.tried == Some((over, this)) {
             return false;
@@ -56,27 +53,35 @@ impl Campaign {
         self.tried = Some((over, this));
         true
     }
+}
 
-    /// When to look again; `None` while there is nothing to wait for.
-    pub fn next_deadline(&self, now: Instant, settings: &Settings, raft: &RaftNews) -> Option<Instant> {
-        let (_, over) = self.watched(now, settings, raft)?;
-        if now < over {
-            return Some(over);
-        }
-        // The next border between two tries, counted from the end of the promise.
-        let step = between_tries(settings).as_nanos().max(1);
-        let passed = now.saturating_since(over).as_nanos() / step + 1;
-        Some(over + Duration::from_nanos(u64::try_from(passed * step).unwrap_or(u64::MAX)))
+/// When to look again; `None` while there is nothing to wait for.
+pub fn next_deadline(now: Instant, heard: Heard, settings: &Settings, raft: &RaftNews) -> Option<Instant> {
+    let (_, over) = watched(now, heard, settings, raft)?;
+    if now < over {
+        return Some(over);
     }
+    let next = (try_number(now, over, settings) + 1) * between_tries(settings);
+    Some(over + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX)))
+}
 
-    /// The leader that may have fallen silent and the end of the promise to it; `None` when this node has
-    /// none, has voted since, or has tried for long enough.
-    fn watched(&self, now: Instant, settings: &Settings, raft: &RaftNews) -> Option<(NodeId, Instant)> {
-        let (leader, at) = self.heard?;
-        let follows = raft.role == RaftRole::Follower && raft.leader == Some(leader);
-        let tired = now.saturating_since(at) > settings.promise * GIVE_UP_AFTER;
-        (follows && !tired).then(|| (leader, at + settings.promise))
-    }
+/// The leader that may have fallen silent and the end of the promise to it; `None` when this node has
+/// none, has voted since, or has tried for long enough.
+fn watched(now: Instant, heard: Heard, settings: &Settings, raft: &RaftNews) -> Option<(NodeId, Instant)> {
+    let (leader, at) = heard?;
+    let follows = raft.role == RaftRole::Follower && raft.leader == Some(leader);
+    let tired = now.saturating_since(at) > settings.promise * GIVE_UP_AFTER;
+    (follows && !tired).then(|| (leader, at + settings.promise))
+}
+
+/// Tries are counted from the end of the promise.
+fn try_number(now: Instant, over: Instant, settings: &Settings) -> u128 {
+    now.saturating_since(over).as_nanos() / between_tries(settings)
+}
+
+/// In nanoseconds, at least one.
+fn between_tries(settings: &Settings) -> u128 {
+    (settings.promise / (TURNS_PER_PROMISE * TRIES_PER_TURN)).as_nanos().max(1)
 }
 
 /// Who campaigns after `leader`, in turn: voters that may hold and that no operator wants out, the preferred one first.
@@ -86,26 +91,17 @@ fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
         Failback::Never | Failback::Manual => None,
     };
     // Who is about to leave the membership is not to lead it.
-    let throughout = |n: &NodeId| raft.voters.iter().all(|set| set.contains(n));
-    let voters: BTreeSet<NodeId> = raft.voters.iter().flatten().copied().filter(|n| *n != leader && throughout(n)).collect();
-    let mut turns: Vec<NodeId> = voters
-        .into_iter()
-        .filter(|n| facts.members.get(n).is_some_and(|m| m.role == Role::Server))
-        .filter(|n| facts.node_admin.get(n).is_none_or(|a| a.state == AdminState::Ready))
-        .collect();
+    let voters: BTreeSet<NodeId> = raft.voters.iter().flatten().copied().collect();
+    let mut turns: Vec<NodeId> = voters.into_iter().filter(|n| *n != leader && raft.votes_throughout(*n) && facts.may_lead(*n)).collect();
     turns.sort_by_key(|n| Some(*n) != preferred);
     turns
-}
-
-fn between_tries(settings: &Settings) -> Duration {
-    settings.promise / (TURNS_PER_PROMISE * TRIES_PER_TURN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::command::{AdminOrder, AdminTarget, Command, Stamped};
-    use crate::model::Member;
+    use crate::model::{AdminState, Member, Role};
     use crate::state::ClusterState;
     use crate::time::Timestamp;
     use std::net::IpAddr;
@@ -133,8 +129,7 @@ mod tests {
     fn campaigns(me: u8, role: Role, leader: Option<u8>, facts: &Facts, ms: u64) -> Vec<u64> {
         let settings = Settings::of(n(me), role, Duration::from_millis(300));
         let mut c = Campaign::default();
-        c.on_promised(at(0), n(1));
-        (0..ms).step_by(5).filter(|t| c.is_due(at(*t), &settings, &follows(leader), facts)).collect()
+        (0..ms).step_by(5).filter(|t| c.is_due(at(*t), Some((n(1), at(0))), &settings, &follows(leader), facts)).collect()
     }
 
     #[test]
@@ -169,10 +164,8 @@ mod tests {
     #[test]
     fn it_is_woken_for_each_try() {
         let settings = Settings::of(n(2), Role::Server, Duration::from_millis(300));
-        let mut c = Campaign::default();
-        assert_eq!(c.next_deadline(at(0), &settings, &follows(Some(1))), None);
-        c.on_promised(at(10), n(1));
-        let next = |ms| c.next_deadline(at(ms), &settings, &follows(Some(1)));
+        assert_eq!(next_deadline(at(0), None, &settings, &follows(Some(1))), None);
+        let next = |ms| next_deadline(at(ms), Some((n(1), at(10))), &settings, &follows(Some(1)));
         assert_eq!([next(10), next(310), next(334), next(336)], [Some(at(310)), Some(at(335)), Some(at(335)), Some(at(360))]);
         assert_eq!(next(2000), None, "it has tried for long enough");
     }

@@ -69,7 +69,7 @@ impl Controller {
         let silent = self.unreachable();
         self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, &silent, actions);
         if !self.leads() {
-            if self.own.eligible && self.campaign.is_due(now, &self.settings, &self.raft, &self.facts) {
+            if self.own.eligible && self.campaign.is_due(now, self.suspicion.heard_leader(), &self.settings, &self.raft, &self.facts) {
                 actions.push(Action::Campaign);
             }
             return;
@@ -168,7 +168,7 @@ impl Controller {
 
     pub(super) fn start_handover(&mut self, now: Instant, to: Option<NodeId>, reason: HandoverReason, actions: &mut Vec<Action>) {
         let Some(to) = to.or_else(|| self.best_successor()) else { return };
-        if !self.leads() || self.handover.is_some() || to == self.settings.me || !self.votes_throughout(to) {
+        if !self.leads() || self.handover.is_some() || to == self.settings.me || !self.raft.votes_throughout(to) {
             return;
         }
         // Also when nothing is held: the order stays drop, release, transfer. What is held is gone at the end
@@ -183,7 +183,7 @@ impl Controller {
     fn regulate_handover(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(target) = self.handing_over_to() else { return };
         // The library knows no way back from a transfer, and a node that does not vote never wins one.
-        if !self.votes_throughout(target) && self.handover.as_ref().is_some_and(|h| !h.is_transferring()) {
+        if !self.raft.votes_throughout(target) && self.handover.as_ref().is_some_and(|h| !h.is_transferring()) {
             self.handover = None;
             self.hold = Hold::resumed(self.raft.term, now);
             return;
@@ -251,16 +251,7 @@ impl Controller {
 
     /// It answers, says that it may hold, and no operator wants it out.
     fn can_take_over(&self, node: NodeId, silent: &BTreeSet<NodeId>) -> bool {
-        !silent.contains(&node)
-            && self.votes_throughout(node)
-            && self.reports.get(&node).is_some_and(|r| r.eligible)
-            && self.facts.members.get(&node).is_some_and(|m| m.role == Role::Server)
-            && self.facts.node_admin.get(&node).is_none_or(|a| a.state == AdminState::Ready)
-    }
-
-    /// It is a voter now and when a change that is under way is done.
-    fn votes_throughout(&self, node: NodeId) -> bool {
-        self.raft.voters.iter().all(|set| set.contains(&node))
+        !silent.contains(&node) && self.raft.votes_throughout(node) && self.reports.get(&node).is_some_and(|r| r.eligible) && self.facts.may_lead(node)
     }
 
     fn successors_known(&self) -> bool {

@@ -34,6 +34,11 @@ impl Suspicion {
         self.heard_leader = Some((leader, now));
     }
 
+    /// The leader whose `Lease` came last, and when.
+    pub const fn heard_leader(&self) -> Option<(NodeId, Instant)> {
+        self.heard_leader
+    }
+
     /// A suspect server was probed; says whether that changes anything.
     pub fn on_checked(&mut self, now: Instant, server: ServerId, result: CheckResult) -> bool {
         self.now = now;
