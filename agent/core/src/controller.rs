@@ -410,20 +410,20 @@ impl Controller {
             Event::Sessions(counts) => self.drains.on_sessions(counts),
             Event::MoveLeader { to, reason } => self.start_handover(now, to, reason, &mut actions),
         }
-        self.regulate(now, wall, &mut actions);
-        self.note_silence(&mut actions);
+        let silent = self.unreachable();
+        self.regulate(now, wall, &silent, &mut actions);
+        self.note_silence(silent, &mut actions);
         actions
     }
 
     /// When [`Event::Tick`] is wanted at the latest.
     pub fn next_deadline(&self, now: Instant) -> Instant {
         let mut at = now + Duration::from_millis(250);
-        if self.leads() {
+        if self.leads() && self.asks_for_promises(now) {
             at = at.min(self.next_lease);
-            if let Some(h) = self.holding {
-                at = at.min(h.until);
-            }
-            at = at.min(self.checks.next_due(now + Duration::from_millis(250)));
+        }
+        if let Some(h) = self.holding {
+            at = self.checks.next_due(at.min(h.until));
         }
         if let Some(h) = &self.handover {
             at = at.min(h.next_deadline());

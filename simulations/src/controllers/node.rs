@@ -74,8 +74,9 @@ impl Node {
     }
 
     /// When something changes with it although nobody tells it anything; `None` while its process is down.
-    pub fn next_change(&self, now: u64) -> Option<u64> {
-        let wakes = self.running.as_ref().map(|r| self.wake.max(r.paused_until))?;
+    /// It wants to look at `also`, too.
+    pub fn next_change(&self, now: u64, also: u64) -> Option<u64> {
+        let wakes = self.running.as_ref().map(|r| self.wake.min(also).max(r.paused_until))?;
         let silent = self.kernel.map(|(until, _)| until).filter(|until| *until > now);
         Some(silent.map_or(wakes, |at| at.min(wakes)))
     }

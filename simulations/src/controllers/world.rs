@@ -12,7 +12,7 @@ use ha_core::lease::{Ballot, Gate, Lease, Refusal};
 use ha_core::model::{Member, Role};
 use ha_core::state::ClusterState;
 use ha_core::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What can go wrong, and what an operator can do.
@@ -44,8 +44,6 @@ impl Planted {
     ];
 }
 
-/// How often elections and restarts are looked at.
-const LOOK_US: u64 = 10_000;
 /// Faults end so long before the run does.
 const CALM_US: u64 = 6_000_000;
 const ELECTION_US: (u64, u64) = (150_000, 300_000);
@@ -55,6 +53,14 @@ enum Message {
     LeaseAnswer(Lease, Result<(), Refusal>),
     Release(Lease),
     ReleaseAnswer(Lease),
+}
+
+struct Letter {
+    /// When it arrives.
+    at: u64,
+    from: usize,
+    to: usize,
+    message: Message,
 }
 
 /// The ideal log's idea of leadership: one leader per term; entries commit at once while a majority is reachable.
@@ -73,8 +79,8 @@ pub struct World {
     nodes: Vec<Node>,
     state: ClusterState,
     election: Election,
-    mail: BTreeMap<(u64, u64), (usize, usize, Message)>,
-    sent: u64,
+    /// What is on its way; what arrives next is last.
+    mail: Vec<Letter>,
     cut: BTreeSet<(usize, usize)>,
     cut_until: u64,
     down_until: Vec<u64>,
@@ -111,8 +117,7 @@ impl World {
             nodes: all,
             state,
             election: Election { term: 0, leader: None, heard: vec![0; n], timeout },
-            mail: BTreeMap::new(),
-            sent: 0,
+            mail: Vec::new(),
             cut: BTreeSet::new(),
             cut_until: 0,
             down_until: vec![0; n],
@@ -139,6 +144,7 @@ impl World {
             self.total_us += passed;
             self.held_us += if answering == 1 { passed } else { 0 };
             self.now = next;
+            self.hear();
             if self.now < faults_end {
                 self.make_fault(story);
             }
@@ -162,13 +168,11 @@ impl World {
 
     /// When something happens next: between these instants nothing does.
     fn next_change(&self, faults_end: u64) -> u64 {
-        let look = (self.now / LOOK_US + 1) * LOOK_US;
-        let mail = self.mail.first_key_value().map(|((at, _), _)| *at);
+        let mail = self.mail.last().map(|letter| letter.at);
         let fault = (self.next_fault < faults_end).then_some(self.next_fault);
         let healed = (!self.cut.is_empty()).then_some(self.cut_until);
-        let of_nodes = self.nodes.iter().zip(&self.down_until).map(|(n, down)| n.next_change(self.now).unwrap_or(*down));
-        let first = of_nodes.chain(mail).chain(fault).chain(healed).min().map_or(look, |at| at.min(look));
-        first.max(self.now + 1)
+        let of_nodes = self.nodes.iter().enumerate().map(|(i, n)| n.next_change(self.now, self.gives_up(i)).unwrap_or(self.down_until[i]));
+        of_nodes.chain(mail).chain(fault).chain(healed).min().map_or(u64::MAX, |at| at.max(self.now + 1))
     }
 
     fn look(&mut self, story: &mut dyn FnMut(u64, &str)) {
@@ -257,27 +261,25 @@ impl World {
         }
         // Now and then a message is very late: its validity must not count from its arrival.
         let delay = if self.rng.percent(3) { self.rng.within(20_000, 400_000) } else { self.rng.within(200, 5_000) };
-        self.sent += 1;
-        self.mail.insert((self.now + delay, self.sent), (from, to, message));
+        self.put(Letter { at: self.now + delay, from, to, message });
+    }
+
+    /// Behind what arrives at the same instant.
+    fn put(&mut self, letter: Letter) {
+        let place = self.mail.partition_point(|other| other.at > letter.at);
+        self.mail.insert(place, letter);
     }
 
     fn deliver(&mut self, story: &mut dyn FnMut(u64, &str)) {
-        while let Some(entry) = self.mail.first_entry() {
-            if entry.key().0 > self.now {
-                return;
-            }
-            let (from, to, message) = entry.remove();
-            if self.nodes[to].running.is_none() {
-                continue;
-            }
-            if !self.nodes[to].is_awake(self.now) {
+        while let Some(letter) = self.mail.pop_if(|letter| letter.at <= self.now) {
+            let Some(running) = &self.nodes[letter.to].running else { continue };
+            if running.paused_until > self.now {
                 // The kernel of a paused node keeps what comes until it is looked at.
-                let at = self.nodes[to].running.as_ref().map_or(self.now, |r| r.paused_until) + 1;
-                self.sent += 1;
-                self.mail.insert((at, self.sent), (from, to, message));
+                let at = running.paused_until + 1;
+                self.put(Letter { at, ..letter });
                 continue;
             }
-            self.receive(from, to, message, story);
+            self.receive(letter.from, letter.to, letter.message, story);
         }
     }
 
@@ -314,23 +316,30 @@ impl World {
         a == b || (!self.cut.contains(&(a, b)) && !self.cut.contains(&(b, a)) && self.nodes[a].is_awake(self.now) && self.nodes[b].is_awake(self.now))
     }
 
-    /// The ideal log: the leader is heard by whom it reaches; whoever has heard nothing for long tries to lead.
-    fn elect(&mut self, story: &mut dyn FnMut(u64, &str)) {
-        if !self.now.is_multiple_of(LOOK_US) {
-            return;
-        }
+    /// The ideal log: the leader is heard by whom it reaches.
+    fn hear(&mut self) {
+        let Some(leader) = self.election.leader else { return };
         for i in 0..self.nodes.len() {
-            if let Some(leader) = self.election.leader
-                && self.can_reach(leader, i)
-            {
+            if self.can_reach(leader, i) {
                 self.election.heard[i] = self.now;
             }
-            if self.nodes[i].is_awake(self.now) && self.now - self.election.heard[i] > self.election.timeout[i] {
+        }
+    }
+
+    /// Whoever has heard nothing for long tries to lead.
+    fn elect(&mut self, story: &mut dyn FnMut(u64, &str)) {
+        for i in 0..self.nodes.len() {
+            if self.nodes[i].is_awake(self.now) && self.gives_up(i) <= self.now {
                 self.election.timeout[i] = self.rng.within(ELECTION_US.0, ELECTION_US.1);
                 self.election.heard[i] = self.now;
                 self.try_to_lead(i, story);
             }
         }
+    }
+
+    /// When a node has heard nothing for too long.
+    fn gives_up(&self, i: usize) -> u64 {
+        self.election.heard[i] + self.election.timeout[i]
     }
 
     /// A pre-vote, then a vote, with the product's guard in both directions. A deposed leader does not know until it hears.

@@ -65,9 +65,9 @@ impl Controller {
         }
     }
 
-    pub(super) fn regulate(&mut self, now: Instant, wall: Timestamp, actions: &mut Vec<Action>) {
-        let silent = self.unreachable();
-        self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, &silent, actions);
+    /// `silent`: [`Controller::unreachable`] as it is now.
+    pub(super) fn regulate(&mut self, now: Instant, wall: Timestamp, silent: &BTreeSet<NodeId>, actions: &mut Vec<Action>) {
+        self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, silent, actions);
         if !self.leads() {
             if self.own.eligible && self.campaign.is_due(now, self.suspicion.heard_leader(), &self.settings, &self.raft, &self.facts) {
                 actions.push(Action::Campaign);
@@ -89,7 +89,7 @@ impl Controller {
     }
 
     fn send_lease(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if now < self.next_lease || self.hold.is_released() || self.log_is_stuck(now) {
+        if now < self.next_lease || !self.asks_for_promises(now) {
             return;
         }
         self.next_lease = now + self.settings.lease_every;
@@ -153,8 +153,10 @@ impl Controller {
     }
 
     /// Who fell silent or is heard again changes where clients go, and whom to tell of the address.
-    pub(super) fn note_silence(&mut self, actions: &mut Vec<Action>) {
-        let silent = self.unreachable();
+    pub(super) fn note_silence(&mut self, silent: BTreeSet<NodeId>, actions: &mut Vec<Action>) {
+        if silent.is_empty() && self.silent.is_empty() && self.suspects.is_empty() {
+            return;
+        }
         let suspects = self.suspicion.suspects(&self.facts, &silent);
         if suspects != self.suspects {
             self.suspects = suspects;
@@ -209,19 +211,19 @@ impl Controller {
         if settled && now.saturating_since(self.quorum_seen) > self.settings.promise * 2 && self.successors_known() {
             return Some((None, HandoverReason::NoLeaseQuorum));
         }
-        if self.raft.applied_term != self.raft.term || !self.has_successor() {
+        if self.raft.applied_term != self.raft.term {
             return None;
         }
-        if self.settings.role == Role::Witness {
-            return Some((None, HandoverReason::Witness));
-        }
-        if !self.own.eligible && settled {
-            return Some((None, HandoverReason::NotEligible(self.own.why_not.clone())));
-        }
-        if self.facts.node_admin.get(&self.settings.me).is_some_and(|a| a.state != AdminState::Ready) {
-            return Some((None, HandoverReason::Administrative));
-        }
-        self.failback(now).map(|to| (Some(to), HandoverReason::Failback))
+        let wanted = if self.settings.role == Role::Witness {
+            HandoverReason::Witness
+        } else if !self.own.eligible && settled {
+            HandoverReason::NotEligible(self.own.why_not.clone())
+        } else if self.facts.node_admin.get(&self.settings.me).is_some_and(|a| a.state != AdminState::Ready) {
+            HandoverReason::Administrative
+        } else {
+            return self.failback(now).map(|to| (Some(to), HandoverReason::Failback));
+        };
+        self.has_successor().then_some((None, wanted))
     }
 
     fn failback(&mut self, now: Instant) -> Option<NodeId> {
@@ -289,6 +291,11 @@ impl Controller {
         // was told that it failed, may begin it again.
         let forward = self.raft.voters.last().is_some_and(|target| target.contains(&self.settings.me));
         actions.push(Action::SettleMembership { forward });
+    }
+
+    /// Else there is no next `Lease` to wake up for.
+    pub(super) fn asks_for_promises(&self, now: Instant) -> bool {
+        !self.hold.is_released() && !self.log_is_stuck(now)
     }
 
     fn log_is_stuck(&self, now: Instant) -> bool {

@@ -51,18 +51,13 @@ impl Suspicion {
     /// Probes the servers of silent nodes.
     pub fn watch(&mut self, now: Instant, settings: &Settings, facts: &Facts, leader: Option<NodeId>, unreachable: &BTreeSet<NodeId>, actions: &mut Vec<Action>) {
         self.now = now;
-        let mut silent = unreachable.clone();
-        if let Some((heard, at)) = self.heard_leader
-            && leader.is_none_or(|l| l == heard)
-            && now.saturating_since(at) >= silence(settings.promise)
-        {
-            silent.insert(heard);
-        }
-        if silent.is_empty() {
+        let falls_silent = |(heard, at): &(NodeId, Instant)| leader.is_none_or(|l| l == *heard) && now.saturating_since(*at) >= silence(settings.promise);
+        let old_leader = self.heard_leader.filter(falls_silent).map(|(heard, _)| heard);
+        if unreachable.is_empty() && old_leader.is_none() {
             self.probed.clear();
             return;
         }
-        for id in servers_on(facts, &silent) {
+        for id in servers_on(facts, unreachable.iter().chain(&old_leader)) {
             if self.probed.get(&id).is_some_and(|at| now.saturating_since(*at) < PROBE_AGAIN) {
                 continue;
             }
@@ -79,7 +74,7 @@ impl Suspicion {
             return BTreeSet::new();
         }
         let cleared = |id: &ServerId| self.answered.get(id).is_some_and(|at| self.now.saturating_since(*at) <= CLEARED_FOR);
-        servers_on(facts, unreachable).filter(|id| !cleared(id)).collect()
+        servers_on(facts, unreachable.iter()).filter(|id| !cleared(id)).collect()
     }
 
     /// When silence is to be looked at again.
@@ -96,13 +91,14 @@ fn silence(promise: Duration) -> Duration {
     promise / 2
 }
 
-fn servers_on<'a>(facts: &'a Facts, nodes: &BTreeSet<NodeId>) -> impl Iterator<Item = ServerId> + 'a {
-    let names: BTreeSet<String> = nodes.iter().filter_map(|n| facts.members.get(n)).map(|m| m.name.clone()).collect();
+fn servers_on<'a>(facts: &'a Facts, nodes: impl Iterator<Item = &'a NodeId>) -> impl Iterator<Item = ServerId> + 'a {
+    // Few nodes are silent at once; a search through them is quicker than making a set.
+    let names: Vec<&str> = nodes.filter_map(|n| facts.members.get(n)).map(|m| m.name.as_str()).collect();
     facts
         .config
         .backends
         .iter()
         .flat_map(|b| b.servers.iter().map(move |s| (b, s)))
-        .filter(move |(_, s)| s.node.as_ref().is_some_and(|n| names.contains(n)))
+        .filter(move |(_, s)| s.node.as_ref().is_some_and(|n| names.contains(&n.as_str())))
         .filter_map(|(b, s)| facts.server_id(&b.name, &s.name))
 }

@@ -274,3 +274,12 @@ fn the_lease_ends_before_the_promise_with_drift_and_a_stop_to_spare() {
         assert!(settings.lease_every * 4 < settings.lease, "several per lease: {timing:?}");
     }
 }
+
+#[test]
+fn it_is_not_woken_for_what_it_does_not_do() {
+    let mut node = Node::holding();
+    assert!(node.c.next_deadline(at(node.now)) <= at(node.now + 40), "the next lease");
+    node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Shutdown });
+    node.wait(100);
+    assert_eq!(node.c.next_deadline(at(node.now)), at(node.now + 250), "no lease is sent during a handover");
+}
