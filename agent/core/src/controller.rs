@@ -410,9 +410,9 @@ impl Controller {
             Event::Sessions(counts) => self.drains.on_sessions(counts),
             Event::MoveLeader { to, reason } => self.start_handover(now, to, reason, &mut actions),
         }
-        let silent = self.unreachable();
-        self.regulate(now, wall, &silent, &mut actions);
-        self.note_silence(silent, &mut actions);
+        let silent_before = self.look_for_silence();
+        self.regulate(now, wall, &mut actions);
+        self.note_silence(silent_before, &mut actions);
         actions
     }
 
@@ -467,7 +467,7 @@ impl Controller {
 
     /// Nodes that the leader does not hear.
     pub fn unreachable(&self) -> BTreeSet<NodeId> {
-        if self.leads() { self.silent_voters() } else { BTreeSet::new() }
+        self.silent_voters().collect()
     }
 
     /// Whether a handover is under way, and to whom.

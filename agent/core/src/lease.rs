@@ -234,6 +234,11 @@ impl Hold {
         self.acknowledged.iter().find(|(_, v)| *v == node).map(|(sent, _)| *sent)
     }
 
+    /// When the newest acknowledgement of any of `voters` was sent.
+    pub fn newest(&self, voters: &VoterSets) -> Option<Instant> {
+        self.acknowledged.iter().find(|(_, v)| voters.iter().any(|set| set.contains(v))).map(|(sent, _)| *sent)
+    }
+
     /// It gives the address up for the rest of its term.
     pub fn release(&mut self) {
         self.released = true;

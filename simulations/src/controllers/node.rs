@@ -49,7 +49,7 @@ impl Node {
 
     /// How long a local duration takes in global microseconds.
     pub const fn global(&self, local: Duration) -> u64 {
-        (local.as_nanos() * 1000 / self.rate as u128) as u64
+        local.as_nanos() as u64 * 1000 / self.rate
     }
 
     /// Starts its process; `quiet`: it waits out what it may have promised.

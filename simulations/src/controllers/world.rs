@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What can go wrong, and what an operator can do.
-pub const FAULTS: [&str; 8] = ["crash", "crash and restart at once", "pause", "cut", "cut one way", "move", "move and cut", "move and pause"];
+pub const FAULTS: [&str; 9] = ["crash", "crash and restart at once", "all others restart at once", "pause", "cut", "cut one way", "move", "move and cut", "move and pause"];
 
 /// A bug that is put in on purpose, to see that the invariant finds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -456,6 +456,13 @@ impl World {
             "crash and restart at once" => {
                 self.crash(victim, 1_000, story);
                 self.cut_off(leader, length, story);
+            }
+            // Whoever promised itself to the leader has forgotten it, and the leader does not hear of that.
+            "all others restart at once" => {
+                self.cut_off(leader, length, story);
+                for other in (0..self.nodes.len()).filter(|o| *o != leader) {
+                    self.crash(other, 1_000, story);
+                }
             }
             "pause" => self.pause(victim, length),
             "cut" => self.cut_off(victim, length, story),

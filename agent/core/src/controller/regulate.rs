@@ -65,9 +65,8 @@ impl Controller {
         }
     }
 
-    /// `silent`: [`Controller::unreachable`] as it is now.
-    pub(super) fn regulate(&mut self, now: Instant, wall: Timestamp, silent: &BTreeSet<NodeId>, actions: &mut Vec<Action>) {
-        self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, silent, actions);
+    pub(super) fn regulate(&mut self, now: Instant, wall: Timestamp, actions: &mut Vec<Action>) {
+        self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, &self.silent, actions);
         if !self.leads() {
             if self.own.eligible && self.campaign.is_due(now, self.suspicion.heard_leader(), &self.settings, &self.raft, &self.facts) {
                 actions.push(Action::Campaign);
@@ -152,20 +151,26 @@ impl Controller {
         actions.push(Action::Drop { why, number: self.drops });
     }
 
-    /// Who fell silent or is heard again changes where clients go, and whom to tell of the address.
-    pub(super) fn note_silence(&mut self, silent: BTreeSet<NodeId>, actions: &mut Vec<Action>) {
-        if silent.is_empty() && self.silent.is_empty() && self.suspects.is_empty() {
-            return;
+    /// Looks who is silent; the set before, if that has changed.
+    pub(super) fn look_for_silence(&mut self) -> Option<BTreeSet<NodeId>> {
+        // Almost always nothing has changed: no set is made to find that out.
+        if self.silent_voters().eq(self.silent.iter().copied()) {
+            return None;
         }
-        let suspects = self.suspicion.suspects(&self.facts, &silent);
+        let silent = self.silent_voters().collect();
+        Some(std::mem::replace(&mut self.silent, silent))
+    }
+
+    /// Who fell silent or is heard again changes where clients go, and whom to tell of the address.
+    pub(super) fn note_silence(&mut self, before: Option<BTreeSet<NodeId>>, actions: &mut Vec<Action>) {
+        let suspects = self.suspicion.suspects(&self.facts, &self.silent);
         if suspects != self.suspects {
             self.suspects = suspects;
             actions.push(Action::Refresh);
         }
-        if self.holding.is_some() && self.silent.iter().any(|n| !silent.contains(n)) {
+        if self.holding.is_some() && before.is_some_and(|before| !before.is_subset(&self.silent)) {
             actions.push(Action::Announce);
         }
-        self.silent = silent;
     }
 
     pub(super) fn start_handover(&mut self, now: Instant, to: Option<NodeId>, reason: HandoverReason, actions: &mut Vec<Action>) {
@@ -239,7 +244,7 @@ impl Controller {
 
     /// Voters that can take over, best first.
     pub(super) fn successors(&self) -> Vec<NodeId> {
-        let silent = self.silent_voters();
+        let silent = self.unreachable();
         let mut found: Vec<NodeId> = self.other_voters().collect::<BTreeSet<_>>().into_iter().filter(|n| self.can_take_over(*n, &silent)).collect();
         // The one with the most of the log can take over fastest.
         found.sort_by_key(|n| std::cmp::Reverse(self.raft.matched.get(n).copied().unwrap_or(0)));
@@ -247,7 +252,7 @@ impl Controller {
     }
 
     fn has_successor(&self) -> bool {
-        let silent = self.silent_voters();
+        let silent = self.unreachable();
         self.other_voters().any(|n| self.can_take_over(n, &silent))
     }
 
@@ -308,16 +313,15 @@ impl Controller {
     }
 
     /// Voters that have not acknowledged a `Lease` for one promise; the old leader counts as silent at once.
-    pub(super) fn silent_voters(&self) -> BTreeSet<NodeId> {
-        if self.hold.is_released() || self.raft.role != RaftRole::Leader {
-            return BTreeSet::new();
-        }
-        let newest = self.raft.voters.iter().flatten().filter_map(|n| self.hold.heard(*n)).max().unwrap_or(self.led_since);
-        self.other_voters()
-            .filter(|n| match self.hold.heard(*n) {
-                Some(at) => newest.saturating_since(at) >= self.settings.promise,
-                None => Some(*n) == self.previous_leader || newest.saturating_since(self.led_since) >= self.settings.promise,
-            })
-            .collect()
+    pub(super) fn silent_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let listens = self.leads() && !self.hold.is_released();
+        let newest = self.hold.newest(&self.raft.voters).unwrap_or(self.led_since);
+        self.other_voters().filter(move |n| {
+            listens
+                && match self.hold.heard(*n) {
+                    Some(at) => newest.saturating_since(at) >= self.settings.promise,
+                    None => Some(*n) == self.previous_leader || newest.saturating_since(self.led_since) >= self.settings.promise,
+                }
+        })
     }
 }
