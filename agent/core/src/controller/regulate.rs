@@ -1,6 +1,6 @@
 //! What is looked at after every event: the lease, the hold, eligibility, failback, learners.
 
-use super::{Action, Checks, Controller, DropReason, Handover, HandoverReason, Holding, RaftNews, RaftRole};
+use super::{Action, Checks, Controller, DropReason, Handover, HandoverReason, Holding, RaftNews};
 use crate::command::Command;
 use crate::health::CheckResult;
 use crate::id::{Epoch, NodeId, ServerId};
