@@ -144,7 +144,7 @@ pub struct StateArgs {
 pub struct DrainArgs {
     /// NODE, BACKEND/SERVER or NODE/BACKEND
     pub target: String,
-    /// Cut the sessions that are left after this time
+    /// Ends when it is empty, or after this time: then nobody comes back, and sessions that are left are cut
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub deadline: Option<Duration>,
     /// Clients bound to it: honour = they still come back, move = elsewhere on their next connection

@@ -14,7 +14,7 @@ const PLANTED_WITHIN: u64 = 200;
 /// Fewer seeds than this are no sweep whose coverage could be judged.
 const COVERAGE_FROM: u64 = 100;
 /// What must happen in a sweep besides every fault.
-const MUST_HAPPEN: [&str; 11] = [
+const MUST_HAPPEN: [&str; 13] = [
     "elections",
     "claims",
     "sessions",
@@ -26,6 +26,8 @@ const MUST_HAPPEN: [&str; 11] = [
     "nodes replaced",
     "memberships shrunk",
     "takeovers within bounds",
+    "sessions that lasted",
+    "sessions cut",
 ];
 
 /// Which seeds, and how.

@@ -59,8 +59,10 @@ pub enum Command {
     DrainEnded {
         /// Of what.
         target: AdminTarget,
-        /// The deadline passed and sessions are left: they are cut.
-        cut: bool,
+        /// Which drain: since when. Another one of the same target may have begun meanwhile.
+        began: Timestamp,
+        /// How.
+        end: DrainEnd,
     },
     /// What the leader observed.
     Health(Vec<HealthChange>),
@@ -112,6 +114,15 @@ pub struct AdminOrder {
     pub then: Option<AdminState>,
     /// Why, for other people.
     pub reason: String,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DrainEnd {
+    /// No session was left.
+    Empty,
+    /// Its deadline passed: the sessions that are left are cut.
+    Deadline,
 }
 
 /// One server went up or down.

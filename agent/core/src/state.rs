@@ -13,7 +13,7 @@ mod admin;
 pub mod configure;
 mod members;
 
-use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
+use crate::command::{Answer, Command, DrainEnd, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::EventLog;
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Role, Sticky, Timing};
@@ -98,8 +98,8 @@ pub struct AdminRecord {
     pub deadline: Option<Timestamp>,
     /// What follows a drain.
     pub then: Option<AdminState>,
-    /// The deadline passed: sessions that are left are cut.
-    pub cut: bool,
+    /// The drain is over: nobody comes any more, bound or not, and what is left is cut.
+    pub ended: Option<DrainEnd>,
     /// Since when.
     pub since: Timestamp,
     /// By whom.
@@ -154,7 +154,7 @@ impl ClusterState {
             Command::Configure { config, text, expect } => next.configure(config, text, *expect, at, by),
             Command::Rollback(version) => next.rollback(*version, at, by),
             Command::SetAdmin { target, order, force } => next.set_admin(target, order, *force, at, by),
-            Command::DrainEnded { target, cut } => next.drain_ended(target, *cut, at),
+            Command::DrainEnded { target, began, end } => next.drain_ended(target, *began, *end, at),
             Command::Health(changes) => Ok(next.note_health(changes, at)),
             Command::Bind(_) => Ok(Outcome::Done),
             Command::AddMember(member) => next.add_member(member, at, by),

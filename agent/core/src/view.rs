@@ -123,8 +123,8 @@ pub enum Cut {
     Down,
     /// It is in maintenance.
     Maintenance,
-    /// Its drain passed the deadline.
-    Deadline,
+    /// Its drain is over: it is empty, or the deadline has passed.
+    Drained,
 }
 
 /// Who is looking for a server.
@@ -209,7 +209,7 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
             let cut = match (order.state, up, b.on_down) {
                 (AdminState::Maintenance, _, _) => Some(Cut::Maintenance),
                 (_, false, OnDown::Purge) => Some(Cut::Down),
-                (AdminState::Drain, _, _) if order.cut => Some(Cut::Deadline),
+                (AdminState::Drain, _, _) if order.ended.is_some() => Some(Cut::Drained),
                 _ => None,
             };
             ServerView {

@@ -1,8 +1,11 @@
 //! The process of one node, put together as `ha-agent run` does it, from the product's parts.
 
+use super::invariants::ideal::{Subject, Value};
+use super::operator::within_patience;
 use super::planted::Planted;
-use super::scheduler::{self, WORLD};
+use super::scheduler::{self, WORLD, world_now};
 use super::segment::Hands;
+use super::sessions::Open;
 use super::story;
 use super::tamper;
 use super::universe::{Running, Service, Universe, VIP};
@@ -77,16 +80,17 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
         controller.lease = Duration::from_millis(450);
     }
     let (driver_loop, view) = Driver::new(world.clone(), consensus.clone(), controller, driver.clone(), inbox);
-    let binder = Arc::new(LogBinder::new(node_now));
+    let (binder, open) = (Arc::new(LogBinder::new(node_now)), Arc::<Open>::default());
     world.spawn("driver", Box::pin(driver_loop.run(Box::pin(std::future::pending()))));
     world.spawn("binder", Box::pin(binder.clone().run(consensus.clone(), world.clone())));
-    universe.with(|s| s.nodes[me].running = Some(Running { consensus: consensus.clone(), driver: driver.clone(), view, binder, hands: hands.clone() }));
+    universe.with(|s| s.nodes[me].running = Some(Running { consensus: consensus.clone(), driver: driver.clone(), view, binder, hands: hands.clone(), open: open.clone() }));
     story::note(&format!("node-{me} runs"));
-    Ok(report(&universe, me, role, &consensus, &driver, &world).await)
+    Ok(report(&universe, role, &consensus, &driver, &world, &open).await)
 }
 
 /// As the product's reporter: how this node is, and whether consensus still works.
-async fn report(universe: &Universe, me: usize, role: Role, consensus: &Consensus<NodeWorld>, driver: &DriverHandle, world: &NodeWorld) -> String {
+async fn report(universe: &Universe, role: Role, consensus: &Consensus<NodeWorld>, driver: &DriverHandle, world: &NodeWorld, open: &Open) -> String {
+    let me = world.me;
     loop {
         let why_not = if role == Role::Witness { "it is a witness" } else { "" };
         let facts = consensus.read().facts;
@@ -95,6 +99,9 @@ async fn report(universe: &Universe, me: usize, role: Role, consensus: &Consensu
         let report = NodeReport { eligible: why_not.is_empty(), why_not: why_not.to_owned(), fence: world.hands.fence(), down };
         consensus.set_report(report.clone());
         driver.tell(Event::Own(report));
+        if let Some(sessions) = open.news(universe.planted) {
+            driver.tell(sessions);
+        }
         if let Some(why) = consensus.failure() {
             return format!("consensus has failed: {why}");
         }
@@ -138,6 +145,7 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
     let first = until_running(universe, 1).await;
     let file = cluster_file(universe, 1);
     let config = parse_cluster("cluster.toml", &file).map_err(|e| format!("{e:?}"))?.config;
+    let as_written = file.clone();
     let commands = vec![
         Command::Found { cluster_id: NodeId::from_random(7), timing: Timing::Lan },
         Command::AddMember(member_as(universe, 1, universe.id_of(1))),
@@ -150,6 +158,11 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
         write_first(&world, &consensus, Universe::listen_of(1).to_string(), commands).await.map_err(|e| e.to_string())
     });
     written.await.map_err(|e| e.to_string())??;
+    universe.with(|s| {
+        for (subject, value) in [(Subject::Member(universe.id_of(1)), Value::Is(true)), (Subject::Configuration, Value::Text(as_written))] {
+            s.invariants.ideal.on_answered(world_now(), subject, &value, true);
+        }
+    });
     for node in 2..=universe.size() {
         start(universe, node, false);
         join_when_running(universe, node).await;
@@ -188,14 +201,13 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         if listed && (news.learners.contains(&id) || news.votes(id)) {
             continue;
         }
-        let member = member_as(universe, node, id);
+        let (member, whole) = (member_as(universe, node, id), universe.clone());
         let asked = scheduler::spawn_on(at, async move {
-            let command = stamped(&leader, Command::AddMember(member));
-            let known = matches!(leader.consensus.propose(command).await, Ok(Ok(_)));
+            let known = whole.told(Subject::Member(id), Value::Is(true), &leader, Command::AddMember(member)).await.is_some_and(|answer| answer.is_ok());
             if known && !leader.consensus.news().votes(id) {
                 leader.consensus.add_learner(id, Universe::listen_of(node).to_string()).await.ok();
             }
         });
-        tokio::time::timeout(Duration::from_secs(2), asked).await.ok();
+        within_patience(asked).await;
     }
 }

@@ -3,6 +3,7 @@
 
 use super::planted::Planted;
 use super::scheduler::{self, WORLD};
+use super::story;
 use ha_agent::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -53,6 +54,20 @@ pub enum Trouble {
 pub struct Disk {
     state: Arc<Mutex<State>>,
     planted: Planted,
+}
+
+impl Write {
+    fn mark(&self) {
+        match self {
+            Write::Batch(batch) => {
+                let range = batch.remove.clone().unwrap_or_default();
+                story::mark(&[b"batch", &range.start.to_le_bytes(), &range.end.to_le_bytes()]);
+                batch.put.iter().for_each(|(index, entry)| story::mark(&[&index.to_le_bytes(), entry]));
+                batch.meta.iter().for_each(|(key, value)| story::mark(&[&[*key as u8], value]));
+            }
+            Write::Snapshot(snapshot) => story::mark(&[b"snapshot", &snapshot.header, &snapshot.data]),
+        }
+    }
 }
 
 impl Image {
@@ -125,6 +140,7 @@ impl Disk {
 
     /// Makes it seen now and durable later, with everything before it.
     fn put(&self, write: Write, durable: Option<Durable>) {
+        write.mark();
         let (number, losses, takes) = {
             let mut s = self.lock();
             if let Write::Batch(Batch { remove: Some(range), .. }) = &write

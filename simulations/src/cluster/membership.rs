@@ -1,6 +1,7 @@
 //! Members come and go while all that happens: a node replaced under its name, voters that shrink to one.
 
 use super::agent;
+use super::invariants::ideal::{Subject, Value};
 use super::operator::within_patience;
 use super::scheduler::{self, world_now};
 use super::story;
@@ -64,7 +65,7 @@ async fn remove(universe: &Arc<Universe>, node: usize, old: NodeId) {
         }
         leader.consensus.remove(old).await.ok();
         if !leader.consensus.news().votes(old) {
-            leader.consensus.propose(agent::stamped(&leader, Command::RemoveMember(old))).await.ok();
+            whole.told(Subject::Member(old), Value::Is(false), &leader, Command::RemoveMember(old)).await;
         }
     });
     within_patience(asked).await;

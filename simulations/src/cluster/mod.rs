@@ -24,6 +24,7 @@ pub mod planted;
 pub mod runtime;
 pub mod scheduler;
 pub mod segment;
+pub mod sessions;
 pub mod story;
 pub mod tamper;
 pub mod traffic;

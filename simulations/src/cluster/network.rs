@@ -2,6 +2,7 @@
 //! cut in one or both directions. Calls are answered by the product's own code.
 
 use super::scheduler::{self, WORLD};
+use super::story;
 use super::tamper;
 use super::universe::Universe;
 use ha_agent::peers::hear;
@@ -51,6 +52,7 @@ impl Network {
 /// Asks whoever listens at `to` on behalf of `from`, for at most `within` on its clock.
 pub async fn call(universe: Arc<Universe>, from: Sender, to: String, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
     let Some(target) = universe.node_at(&to) else { return Err(CallError::Unreachable(format!("nobody at {to}"))) };
+    story::mark(&[&[from.node as u8, target as u8, call as u8], &body]);
     let (tell, answer) = oneshot::channel();
     // The wire goes on when the caller gives up.
     scheduler::spawn_on(WORLD, deliver(universe, from, target, call, body, tell));
@@ -86,7 +88,10 @@ async fn deliver(universe: Arc<Universe>, Sender { node: from, id }: Sender, to:
                 // Its process died.
                 let Ok(heard) = heard.await else { continue };
                 universe.with(|s| s.note_call(call));
-                heard.map(|answer| tamper::answered(&universe, to, call, &body, answer)).map_err(|e| CallError::NoAnswer(e.to_string()))
+                heard
+                    .inspect(|answer| story::mark(&[&[to as u8, from as u8, call as u8], answer]))
+                    .map(|answer| tamper::answered(&universe, to, call, &body, answer))
+                    .map_err(|e| CallError::NoAnswer(e.to_string()))
             }
         };
         let Some(takes) = hop(to, from) else { continue };

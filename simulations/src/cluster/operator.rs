@@ -1,13 +1,17 @@
 //! An operator who drains, maintains and configures while all that goes on.
 
 use super::agent::{cluster_file, stamped};
+use super::invariants::ideal::{Subject, Value};
+use super::plan::Theme;
 use super::planted::Planted;
-use super::scheduler::{self, WORLD};
+use super::scheduler::{self, WORLD, world_now};
 use super::story;
-use super::universe::Universe;
+use super::universe::{Running, Universe};
+use super::world::wall_of;
 use ha_agent::config::parse_cluster;
-use ha_core::command::{AdminOrder, AdminTarget, Command, Outcome};
+use ha_core::command::{AdminOrder, AdminTarget, Answer, Command, Outcome};
 use ha_core::model::{AdminState, Sticky};
+use ha_core::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -18,9 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Gives orders from time to time, one after the other, until the faults are over.
 pub fn start(universe: &Arc<Universe>) {
     let universe = universe.clone();
+    let drains = universe.theme == Theme::Draining;
     scheduler::spawn_on(WORLD, async move {
         loop {
-            scheduler::world_ms(scheduler::between(800, 4000)).await;
+            scheduler::world_ms(if drains { scheduler::between(1000, 9000) } else { scheduler::between(800, 4000) }).await;
             let desk = universe.operators_desk.lock().await;
             if universe.is_calm() {
                 return;
@@ -41,7 +46,8 @@ pub async fn make_ready(universe: &Arc<Universe>) {
 
 async fn give_order(universe: &Arc<Universe>) {
     let node = 1 + scheduler::below(universe.size() as u64) as usize;
-    let command = match scheduler::below(8) {
+    let what = if universe.theme == Theme::Draining { [0, 0, 0, 2][scheduler::below(4) as usize] } else { scheduler::below(8) };
+    let command = match what {
         0 => set_admin(universe, node, AdminState::Drain),
         1 => set_admin(universe, node, AdminState::Maintenance),
         2..=5 => set_admin(universe, node, AdminState::Ready),
@@ -56,7 +62,10 @@ async fn give_order(universe: &Arc<Universe>) {
 
 fn set_admin(universe: &Universe, node: usize, state: AdminState) -> Command {
     let sticky = if scheduler::happens(500) { Sticky::Honour } else { Sticky::Move };
-    let order = AdminOrder { state, sticky, deadline: None, then: None, reason: String::new() };
+    let drains = state == AdminState::Drain;
+    let deadline = (drains && scheduler::happens(500)).then(|| Timestamp(wall_of(WORLD).0 + scheduler::between(1000, 6000)));
+    let then = (drains && scheduler::happens(500)).then_some(AdminState::Maintenance);
+    let order = AdminOrder { state, sticky, deadline, then, reason: String::new() };
     Command::SetAdmin { target: AdminTarget::Node(universe.id_of(node)), order, force: false }
 }
 
@@ -71,30 +80,39 @@ pub async fn within_patience<T>(asked: JoinHandle<T>) -> Option<T> {
 /// Gives it to whoever leads.
 async fn order(universe: &Arc<Universe>, command: Command) {
     let Some((leader, running)) = universe.leader() else { return };
-    let about = match &command {
-        Command::SetAdmin { target: AdminTarget::Node(node), order, .. } => Some((*node, order.state)),
-        _ => None,
+    let (subject, value) = match &command {
+        Command::SetAdmin { target: AdminTarget::Node(node), order, .. } => (Subject::Node(*node), Value::Order(order.clone())),
+        Command::Configure { text, .. } => (Subject::Configuration, Value::Text(text.clone())),
+        _ => return,
     };
-    universe.with(|s| about.iter().for_each(|(node, state)| s.invariants.orders.on_given(*node, *state)));
-    let planted = universe.planted == Planted::OrderOnOneNode && about.is_some();
-    let asked = scheduler::spawn_on(leader, async move {
-        if planted {
-            return Ok(Ok(Outcome::Done));
-        }
-        let stamped = stamped(&running, command);
-        running.consensus.propose(stamped).await
-    });
-    let answer = within_patience(asked).await;
-    let done = matches!(&answer, Some(Ok(Ok(_))));
-    let refused = matches!(&answer, Some(Ok(Err(_))));
-    let what = about.map_or_else(|| "a new configuration".to_owned(), |(_, state)| format!("{state:?}"));
-    story::note(&format!("operator: {what} at node-{leader}: {}", if done { "done" } else { "refused or no answer" }));
-    universe.with(|s| {
-        if let Some((node, state)) = about.filter(|_| done || refused) {
-            s.invariants.orders.on_answered(node, state, done);
-        }
-        if done {
-            s.counts.add("operator's orders done");
-        }
-    });
+    let what = match &value {
+        Value::Order(order) => format!("{:?} until {:?}, then {:?}", order.state, order.deadline, order.then),
+        _ => "a new configuration".to_owned(),
+    };
+    let whole = universe.clone();
+    let asked = scheduler::spawn_on(leader, async move { whole.told(subject, value, &running, command).await });
+    let answer = within_patience(asked).await.flatten();
+    let answered = match &answer {
+        Some(Ok(_)) => "done".to_owned(),
+        Some(Err(why)) => format!("refused: {why}"),
+        None => "no answer".to_owned(),
+    };
+    story::note(&format!("operator: {what} at node-{leader}: {answered}"));
+    if matches!(answer, Some(Ok(_))) {
+        universe.with(|s| s.counts.add("operator's orders done"));
+    }
+}
+
+impl Universe {
+    /// A command of an operator, to the real cluster and to the ideal one; `None`: no answer.
+    pub async fn told(&self, subject: Subject, value: Value, leader: &Running, command: Command) -> Option<Answer> {
+        self.with(|s| s.invariants.ideal.on_given(subject, value.clone()));
+        let answer = if self.planted == Planted::OrderOnOneNode && matches!(command, Command::SetAdmin { .. }) {
+            Ok(Outcome::Done)
+        } else {
+            leader.consensus.propose(stamped(leader, command)).await.ok()?
+        };
+        self.with(|s| s.invariants.ideal.on_answered(world_now(), subject, &value, answer.is_ok()));
+        Some(answer)
+    }
 }

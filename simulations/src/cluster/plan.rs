@@ -85,26 +85,29 @@ pub enum Theme {
     Shrinking,
     /// A server is down for long and known to be, and the leader moves.
     KnownDown,
+    /// Nodes are drained, most with a deadline, and now and then the leader moves.
+    Draining,
     /// Nothing but moves and lost leaders, in a network without trouble: the address is elsewhere within bounds.
     Quiet,
 }
 
 impl Theme {
     /// All, with their words.
-    pub const ALL: [(&'static str, Theme); 6] = [
+    pub const ALL: [(&'static str, Theme); 7] = [
         ("anything", Theme::Anything),
         ("restart-all", Theme::RestartAll),
         ("blinks", Theme::Blinks),
         ("shrinking", Theme::Shrinking),
         ("known-down", Theme::KnownDown),
+        ("draining", Theme::Draining),
         ("quiet", Theme::Quiet),
     ];
 
     /// What a sweep gives a seed: every second time anything.
     pub fn of(seed: u64) -> Theme {
         // The size goes with the seed itself, so that every theme meets every size.
-        let turn = (seed / 5) % 10;
-        if turn < 5 { Theme::Anything } else { Theme::ALL[turn as usize - 4].1 }
+        let turn = (seed / 5) % 12;
+        if turn < 6 { Theme::Anything } else { Theme::ALL[turn as usize - 5].1 }
     }
 
     /// Its word.
@@ -229,6 +232,7 @@ fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<
             let moves = [10_000, 12_500].map(|later| leader(Kind::Move, at + later, 300, 0));
             Some((std::iter::once(down).chain(moves).collect(), at + 19_000))
         }
+        Theme::Draining => Some((vec![leader(Kind::Move, at, 300, 0)], at + dice.between(8000, 14_000))),
         Theme::Quiet => {
             let kind = if dice.next(2) == 0 { Kind::Move } else { Kind::PowerLoss };
             Some((vec![leader(kind, at, dice.between(1000, 1500), 0)], at + 5000 + dice.next(500)))

@@ -45,6 +45,12 @@ pub enum Planted {
     HealthForgotten,
     /// A snapshot leaves out the bindings.
     SnapshotWithoutBindings,
+    /// The holder does not count its sessions: a drain with sessions seems to have none.
+    SessionsNotCounted,
+    /// The holder is never told of its sessions.
+    DrainsNeverEnd,
+    /// Wall clocks are 20 s ahead of the operator's.
+    WallClockAhead,
     /// The state depends on when a node applies, by its own clock.
     OwnClock,
 }
@@ -99,7 +105,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 22] = [
         bug("no-wait-after-restart", Planted::NoWaitAfterRestart, Theme::RestartAll, ONE_HOLDER),
         bug("promises-to-two", Planted::PromisesToTwo, Theme::Shrinking, ONE_HOLDER),
         bug("lease-too-long", Planted::LeaseTooLong, Theme::Anything, ONE_HOLDER),
@@ -113,7 +119,10 @@ impl Planted {
         bug("acknowledges-before-flush", Planted::AcknowledgesBeforeFlush, Theme::Anything, &["what was acknowledged survives", "same log, same state", "ERROR", "it panicked"]),
         bug("forwards-before-commit", Planted::ForwardsBeforeCommit, Theme::Anything, &["what was acknowledged survives", "affinity"]),
         bug("proxy-ignores-lease", Planted::ProxyIgnoresLease, Theme::Anything, &["served by the holder"]),
-        bug("order-on-one-node", Planted::OrderOnOneNode, Theme::Anything, &["orders"]),
+        bug("order-on-one-node", Planted::OrderOnOneNode, Theme::Anything, &["the ideal cluster"]),
+        bug("sessions-not-counted", Planted::SessionsNotCounted, Theme::Draining, &["drain: a session"]),
+        bug("drains-never-end", Planted::DrainsNeverEnd, Theme::Draining, &["drain: a session goes on"]),
+        bug("wall-clock-ahead", Planted::WallClockAhead, Theme::Draining, &["drain: a session"]),
         bug("health-forgotten", Planted::HealthForgotten, Theme::KnownDown, &["health", "same log, same state"]),
         bug("snapshot-without-bindings", Planted::SnapshotWithoutBindings, Theme::Anything, &["what was acknowledged survives", "same log, same state"]),
         bug("own-clock", Planted::OwnClock, Theme::Anything, &["same log, same state", "what was acknowledged survives"]),

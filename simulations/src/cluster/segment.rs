@@ -5,6 +5,7 @@
 
 use super::planted::Planted;
 use super::scheduler::{self, world_now};
+use super::story;
 use super::universe::Universe;
 use ha_agent::proxy::Gate;
 use ha_agent::world::{Addresses, Intercepted, Release};
@@ -53,6 +54,7 @@ impl Addresses for Hands {
     fn configure(&self, _: &[VirtualIp], _: &[Intercepted]) {}
 
     fn hold(&self, until: Instant, _: bool) {
+        story::mark(&[b"hold", &[self.me as u8], &until.0.to_le_bytes()]);
         self.turn.fetch_add(1, Ordering::Relaxed);
         self.gate.open(until);
         let Some(universe) = self.universe.upgrade() else { return };
@@ -62,6 +64,7 @@ impl Addresses for Hands {
     }
 
     fn release(&self, why: Release, done: Box<dyn FnOnce() + Send>) {
+        story::mark(&[b"release", &[self.me as u8, why as u8]]);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
         let Some(universe) = self.universe.upgrade() else { return };
         if why == Release::Ended {
@@ -88,6 +91,7 @@ impl Addresses for Hands {
     }
 
     fn announce(&self) {
+        story::mark(&[b"announce", &[self.me as u8]]);
         if let Some(universe) = self.universe.upgrade() {
             universe.announce(self.me);
         }

@@ -1,5 +1,6 @@
 //! What happens in a run: one line each, hashed always, printed when somebody reads along. What the product
-//! logs is part of it; an ERROR of the product's is a violation.
+//! logs is part of it; an ERROR of the product's is a violation. Every packet, every write and everything that
+//! is done to the address is in the hash too.
 
 use super::scheduler::world_now;
 use std::cell::RefCell;
@@ -45,7 +46,13 @@ pub fn note(what: &str) {
     });
 }
 
-/// The hash of all lines, and how many there were.
+/// Something small happened: in the hash with its time and its bytes, and not in what is read.
+pub fn mark(what: &[&[u8]]) {
+    let at = world_now().to_le_bytes();
+    PAGES.with_borrow_mut(|p| p.hash = what.iter().fold(fnv(p.hash, &at), |hash, part| fnv(hash, *part)));
+}
+
+/// The hash of all lines and marks, and how many lines there were.
 pub fn hash() -> (u64, u64) {
     PAGES.with_borrow(|p| (p.hash, p.lines))
 }

@@ -4,6 +4,7 @@
 use super::invariants::affinity::How;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
+use super::sessions;
 use super::story;
 use super::universe::{CLIENTS, Running, Service, Universe, VIP};
 use super::world::wall_of;
@@ -113,6 +114,7 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
                 if !may_serve() {
                     return false;
                 }
+                newcomer(universe, me, &backend.servers[i]);
                 // Decided now: if this session dies on the way, the log may have it or not.
                 expect(universe, client, &view, backend.servers[i].id, How::Proposed, &failed);
                 let (i, acknowledged) = bind(universe, running, &key, &backend.servers, i, wall).await;
@@ -141,6 +143,7 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
         }
         expect(universe, client, &view, server.id, how, &failed);
         forwarded(universe, me, (key, server, how == How::Acknowledged), wall);
+        sessions::go_on(universe, me, running, server, closings);
         return true;
     }
     false
@@ -161,6 +164,14 @@ async fn bind(universe: &Universe, running: &Running, key: &StickKey, servers: &
 /// A binding to a server, made now.
 fn entry(server: &ServerView, wall: Timestamp) -> Option<StickEntry> {
     Some(StickEntry { server: server.id, host: server.address?, bound_at: wall, used_at: wall, expire: Duration::from_secs(1800) })
+}
+
+/// A client that is bound to nobody is to go there.
+fn newcomer(universe: &Universe, me: usize, server: &ServerView) {
+    universe.with(|s| {
+        let outcome = s.invariants.service.on_newcomer(me, world_now(), server.id);
+        s.check(outcome);
+    });
 }
 
 /// A client is sent to that server, whether it answers or not.

@@ -2,12 +2,14 @@
 
 use super::Run;
 use super::disk::Disk;
+use super::invariants::ideal::{Subject, Value};
 use super::invariants::{Invariants, one_holder, same_state, unique};
 use super::network::{LOSS, Network};
 use super::plan::Theme;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
 use super::segment::{Hands, Segment};
+use super::sessions::Open;
 use super::story;
 use super::world::NodeWorld;
 use ha_agent::binder::LogBinder;
@@ -58,6 +60,8 @@ pub struct Running {
     pub binder: Arc<LogBinder>,
     /// Its hands on the address.
     pub hands: Arc<Hands>,
+    /// The sessions that it carries.
+    pub open: Arc<Open>,
 }
 
 /// A machine.
@@ -211,7 +215,7 @@ impl Universe {
 
     /// Packets in a thousand that are lost when nothing is wrong.
     pub fn usual_loss(&self) -> u64 {
-        if self.theme == Theme::Quiet { 0 } else { LOSS }
+        if matches!(self.theme, Theme::Quiet | Theme::Draining) { 0 } else { LOSS }
     }
 
     /// Looks at it or changes it. Never across an await.
@@ -255,7 +259,7 @@ impl Universe {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)[node] = new;
         self.with(|s| {
             (s.nodes[node].disk, s.nodes[node].pre_voted) = (Disk::new(self.planted), 0);
-            s.invariants.orders.on_removed(old);
+            s.invariants.ideal.on_answered(world_now(), Subject::Member(old), &Value::Is(false), true);
         });
         story::note(&format!("node-{node} is another machine"));
     }
@@ -315,11 +319,11 @@ impl Universe {
         self.with(|s| {
             s.counts.add("claims");
             let is_witness = s.nodes[me].role == Role::Witness;
-            let Invariants { epochs, knowledge, bindings, orders, .. } = &mut s.invariants;
+            let Invariants { epochs, knowledge, bindings, ideal, .. } = &mut s.invariants;
             let outcome = epochs.on_claim(me, term, is_witness);
             let outcome = outcome.and_then(|()| knowledge.on_claim(me, snap.applied_index));
             let outcome = outcome.and_then(|()| bindings.on_claim(me, &snap.stick, snap.clock));
-            let outcome = outcome.and_then(|()| orders.on_claim(me, &snap.facts));
+            let outcome = outcome.and_then(|()| ideal.on_claim(me, &snap.facts));
             s.check(outcome);
         });
         self.announce(me);
@@ -348,15 +352,16 @@ impl Universe {
     /// A node has applied an entry.
     pub fn on_applied(&self, me: usize, consensus: &Consensus<NodeWorld>) {
         let snap = consensus.read();
-        let maintenance: Vec<_> = snap
-            .facts
-            .config
-            .backends
-            .iter()
-            .flat_map(|b| b.servers.iter().filter_map(|s| Some((snap.facts.server_id(&b.name, &s.name)?, snap.facts.member_named(s.node.as_deref()?)?.id))))
-            .filter(|(id, node)| snap.facts.effective_admin(*id, Some(*node)).state == AdminState::Maintenance)
-            .map(|(id, _)| id)
-            .collect();
+        let placed = snap.facts.config.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
+        let placed = placed.filter_map(|(b, s)| Some((snap.facts.server_id(&b.name, &s.name)?, snap.facts.member_named(s.node.as_deref()?)?.id)));
+        let (mut maintenance, mut draining) = (Vec::new(), Vec::new());
+        for (id, node) in placed {
+            match snap.facts.effective_admin(id, Some(node)).state {
+                AdminState::Maintenance => maintenance.push(id),
+                AdminState::Drain => draining.push(id),
+                AdminState::Ready => {}
+            }
+        }
         let down: Vec<_> = snap.facts.health.iter().filter(|(_, h)| !h.up).map(|(id, _)| *id).collect();
         let hash = snap.applied_index.is_multiple_of(same_state::EVERY).then(|| {
             let text = format!("{:?} {:?}", snap.facts, snap.stick.iter().collect::<Vec<_>>());
@@ -364,7 +369,7 @@ impl Universe {
         });
         self.with(|s| {
             s.invariants.knowledge.on_applied(snap.applied_index);
-            s.invariants.service.on_applied(me, world_now(), &maintenance, &down);
+            s.invariants.service.on_applied(me, world_now(), &maintenance, &draining, &down);
             s.check(unique::on_applied(me, &snap.facts));
             if let Some(hash) = hash {
                 let outcome = s.invariants.same_state.on_applied(me, snap.applied_index, hash);

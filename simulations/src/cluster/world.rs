@@ -2,6 +2,7 @@
 
 use super::disk::Disk;
 use super::network::{self, Sender};
+use super::planted::Planted;
 use super::runtime::NodeRuntime;
 use super::scheduler;
 use super::segment::Hands;
@@ -48,7 +49,8 @@ impl World for NodeWorld {
     }
 
     fn wall(&self) -> Timestamp {
-        wall_of(self.me)
+        let wrong = if self.universe.planted == Planted::WallClockAhead { 20_000 } else { 0 };
+        Timestamp(wall_of(self.me).0 + wrong)
     }
 
     fn random(&self) -> u64 {

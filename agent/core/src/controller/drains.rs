@@ -1,7 +1,7 @@
 //! Drains that end: empty, or their deadline passed. Only the holder, which has the sessions, looks.
 
 use super::Action;
-use crate::command::{AdminTarget, Command};
+use crate::command::{AdminTarget, Command, DrainEnd};
 use crate::id::ServerId;
 use crate::model::AdminState;
 use crate::state::{AdminRecord, Facts};
@@ -44,23 +44,24 @@ impl Drains {
         });
         for (target, record, servers) in of_servers.chain(of_nodes) {
             let left: u32 = servers.iter().filter_map(|id: &ServerId| sessions.get(id)).sum();
-            let Some(cut) = ended(record, left, wall) else { continue };
-            let key = format!("{target:?}");
+            let Some(end) = ended(record, left, wall) else { continue };
+            let key = format!("{target:?} since {}", record.since.0);
             if self.proposed.get(&key).is_none_or(|at| now.saturating_since(*at) > AGAIN) {
                 self.proposed.insert(key, now);
-                actions.push(Action::Propose(Command::DrainEnded { target, cut }));
+                actions.push(Action::Propose(Command::DrainEnded { target, began: record.since, end }));
             }
         }
     }
 }
 
-/// Whether a drain with `left` sessions has ended, and if so whether sessions are to be cut.
-fn ended(record: &AdminRecord, left: u32, wall: Timestamp) -> Option<bool> {
-    if record.state != AdminState::Drain || record.cut || wall.saturating_since(record.since) < SETTLE {
+/// Whether and how a drain with `left` sessions has ended. One that nothing follows and that has no deadline goes on
+/// until an operator ends it: bound clients may come and go, as in HAProxy.
+fn ended(record: &AdminRecord, left: u32, wall: Timestamp) -> Option<DrainEnd> {
+    if record.state != AdminState::Drain || record.ended.is_some() || wall.saturating_since(record.since) < SETTLE {
         return None;
     }
     if left == 0 && (record.then.is_some() || record.deadline.is_some()) {
-        return Some(false);
+        return Some(DrainEnd::Empty);
     }
-    record.deadline.filter(|d| wall >= *d).map(|_| left > 0)
+    record.deadline.filter(|d| wall >= *d).map(|_| DrainEnd::Deadline)
 }

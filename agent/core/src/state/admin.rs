@@ -1,7 +1,7 @@
 //! Drain, maintenance, ready: what the operator wants, and what follows a drain.
 
 use super::{AdminRecord, Facts};
-use crate::command::{AdminOrder, AdminTarget, Answer, Outcome, Rejection};
+use crate::command::{AdminOrder, AdminTarget, Answer, DrainEnd, Outcome, Rejection};
 use crate::id::{NodeId, ServerId};
 use crate::model::{AdminState, Server};
 use crate::time::Timestamp;
@@ -15,7 +15,7 @@ impl Facts {
             sticky: order.sticky,
             deadline: order.deadline,
             then: order.then,
-            cut: false,
+            ended: None,
             since: at,
             by: by.to_owned(),
             reason: order.reason.clone(),
@@ -32,15 +32,18 @@ impl Facts {
         Ok(Outcome::Affected(affected))
     }
 
-    pub(super) fn drain_ended(&mut self, target: &AdminTarget, cut: bool, at: Timestamp) -> Answer {
+    pub(super) fn drain_ended(&mut self, target: &AdminTarget, began: Timestamp, end: DrainEnd, at: Timestamp) -> Answer {
         self.servers_of(target)?;
         let what = self.describe(target);
         let now = match target {
             AdminTarget::Node(n) => self.node_admin.get(n).cloned(),
             AdminTarget::Servers(ids) => ids.first().and_then(|id| self.server_admin.get(id).cloned()),
         };
-        let Some(mut record) = now.filter(|r| r.state == AdminState::Drain) else { return Ok(Outcome::Done) };
-        let how = if cut { "its deadline passed, the sessions that were left are cut" } else { "no session is left" };
+        let Some(mut record) = now.filter(|r| r.state == AdminState::Drain && r.since == began && r.ended.is_none()) else { return Ok(Outcome::Done) };
+        let how = match end {
+            DrainEnd::Empty => "no session is left",
+            DrainEnd::Deadline => "its deadline passed, the sessions that were left are cut",
+        };
         match record.then {
             Some(then) => {
                 self.event(at, "admin", format!("{what} is drained ({how}) and set to {}", then.word()), "");
@@ -48,7 +51,7 @@ impl Facts {
             }
             None => {
                 self.event(at, "admin", format!("{what} is drained: {how}"), "");
-                record.cut = cut;
+                record.ended = Some(end);
                 record.deadline = None;
             }
         }

@@ -2,7 +2,7 @@
 use super::*;
 use crate::command::{AdminOrder, AdminTarget};
 use crate::model::*;
-use crate::view::{Overlay, Routes};
+use crate::view::{Newcomer, Overlay, Routes};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -127,11 +127,29 @@ fn a_drain_that_ends_does_what_was_said() {
     let target = AdminTarget::Servers(vec![log.server("s1")]);
     let order = AdminOrder { state: AdminState::Drain, then: Some(AdminState::Maintenance), ..AdminOrder::default() };
     log.ok(Command::SetAdmin { target: target.clone(), order, force: false });
-    log.ok(Command::DrainEnded { target: target.clone(), cut: false });
+    let began = log.state.facts.server_admin[&log.server("s1")].since;
+    log.ok(Command::DrainEnded { target: target.clone(), began, end: DrainEnd::Empty });
     assert_eq!(log.state.facts.server_admin[&log.server("s1")].state, AdminState::Maintenance);
     log.set(target.clone(), AdminState::Ready, false).unwrap();
-    log.ok(Command::DrainEnded { target, cut: true });
+    log.ok(Command::DrainEnded { target, began, end: DrainEnd::Deadline });
     assert!(log.state.facts.server_admin.is_empty(), "a drain that was taken back does not end");
+}
+
+#[test]
+fn a_drain_that_is_over_takes_nobody_any_more_and_another_one_is_another() {
+    let mut log = Log::new();
+    let target = AdminTarget::Servers(vec![log.server("s1")]);
+    let order = AdminOrder { state: AdminState::Drain, deadline: Some(Timestamp(1 << 50)), ..AdminOrder::default() };
+    let drain = |log: &mut Log| {
+        log.ok(Command::SetAdmin { target: target.clone(), order: order.clone(), force: false });
+        log.state.facts.server_admin[&log.server("s1")].since
+    };
+    let (first, second) = (drain(&mut log), drain(&mut log));
+    let bound = |log: &Log| Routes::from_facts(&log.state.facts, &Overlay::default()).backends[0].servers[0].accepts(Newcomer::Bound);
+    log.ok(Command::DrainEnded { target: target.clone(), began: first, end: DrainEnd::Deadline });
+    assert!(bound(&log), "the end of the first drain is none of the second");
+    log.ok(Command::DrainEnded { target, began: second, end: DrainEnd::Empty });
+    assert!(!bound(&log), "an operator was told that it is empty: so it stays");
 }
 
 #[test]

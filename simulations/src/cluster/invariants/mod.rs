@@ -11,17 +11,19 @@
 //! | who forwards is who answers | DESIGN 5 | `service` |
 //! | a server in maintenance gets no session | semantics 5 | `service` |
 //! | a server that is known to be down gets no client | DESIGN 7 | `service` |
-//! | an order that was acknowledged is known to every later holder | DESIGN 8 | `orders` |
+//! | orders, configuration and members are those of an ideal cluster that was told the same | DESIGN 8 | `ideal` |
+//! | a drain keeps its sessions, gets no newcomer, and ends by its deadline | semantics 5 | `drains`, `service` |
 //! | a name belongs to one member, whatever is replaced | requirements | `unique` |
 //! | a moved or lost address is elsewhere within bounds, when nothing else is wrong | DESIGN 5 | `bounds` (cluster) |
 //! | the product logs no ERROR | style 13 | `story` (cluster) |
 
 pub mod affinity;
 pub mod bindings;
+pub mod drains;
 pub mod epochs;
+pub mod ideal;
 pub mod knowledge;
 pub mod one_holder;
-pub mod orders;
 pub mod same_state;
 pub mod service;
 pub mod unique;
@@ -39,8 +41,8 @@ pub struct Invariants {
     pub bindings: bindings::Bindings,
     /// See [`affinity`].
     pub affinity: affinity::Affinity,
-    /// See [`orders`].
-    pub orders: orders::Orders,
+    /// See [`ideal`].
+    pub ideal: ideal::Ideal,
     /// See [`service`].
     pub service: service::Service,
 }

@@ -1,5 +1,5 @@
-//! Who forwards is who answers; a server in maintenance gets no session, and neither does one that is down
-//! and has long been known to be.
+//! Who forwards is who answers; a server in maintenance gets no session, one that drains no newcomer, and one
+//! that is down and has long been known to be gets nobody.
 
 use ha_core::id::ServerId;
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ const KNOWN_DOWN: u64 = 4_000_000_000;
 #[derive(Debug, Default)]
 pub struct Service {
     maintenance: Known,
+    draining: Known,
     down: Known,
 }
 
@@ -28,16 +29,24 @@ fn learn(known: &mut Known, me: usize, now: u64, servers: &[ServerId]) {
 }
 
 impl Service {
-    /// Node `me` has applied something; these servers are in maintenance, these are down.
-    pub fn on_applied(&mut self, me: usize, now: u64, in_maintenance: &[ServerId], down: &[ServerId]) {
+    /// Node `me` has applied something; these servers are in maintenance, these drain, these are down.
+    pub fn on_applied(&mut self, me: usize, now: u64, in_maintenance: &[ServerId], draining: &[ServerId], down: &[ServerId]) {
         learn(&mut self.maintenance, me, now, in_maintenance);
+        learn(&mut self.draining, me, now, draining);
         learn(&mut self.down, me, now, down);
     }
 
     /// A process has ended; the next one of its node learns anew.
     pub fn on_ended(&mut self, me: usize) {
-        learn(&mut self.maintenance, me, 0, &[]);
-        learn(&mut self.down, me, 0, &[]);
+        self.on_applied(me, 0, &[], &[], &[]);
+    }
+
+    /// Node `me` chooses a server for a client that is bound to none.
+    pub fn on_newcomer(&self, me: usize, now: u64, server: ServerId) -> Result<(), String> {
+        if self.draining.get(&(me, server)).is_some_and(|since| now > since + FOLLOWS) {
+            return Err(format!("drain: node-{me} knows that server {} drains and sends it a newcomer", server.0));
+        }
+        Ok(())
     }
 
     /// Node `me` tries to connect a client to a server that has not served since `broken`.

@@ -1,0 +1,99 @@
+//! Sessions that last: the holder carries them until one side ends them, the lease does, or the product cuts them.
+
+use super::invariants::drains;
+use super::plan::Theme;
+use super::planted::Planted;
+use super::scheduler::{self, world_now};
+use super::story;
+use super::universe::{Running, Universe};
+use super::world::wall_of;
+use ha_core::controller::Event;
+use ha_core::id::ServerId;
+use ha_core::time::Instant;
+use ha_core::view::ServerView;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Of a thousand sessions, so many last.
+const LASTING: u64 = 40;
+/// For so long, in milliseconds.
+const LASTS: (u64, u64) = (500, 20_000);
+/// How often a session looks around, in milliseconds. By time and not by the view's channel: that wakes at random.
+const LOOKS: u64 = 50;
+
+/// Sessions per server that a process carries.
+#[derive(Debug, Default)]
+pub struct Open(Mutex<BTreeMap<ServerId, u32>>);
+
+impl Open {
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<ServerId, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the product's reporter tells the driver.
+    pub fn news(&self, planted: Planted) -> Option<Event> {
+        match planted {
+            Planted::DrainsNeverEnd => None,
+            Planted::SessionsNotCounted => Some(Event::Sessions(BTreeMap::new())),
+            _ => Some(Event::Sessions(self.counts().clone())),
+        }
+    }
+}
+
+struct Carried {
+    open: Arc<Open>,
+    server: ServerId,
+}
+
+impl Carried {
+    fn begin(open: Arc<Open>, server: ServerId) -> Self {
+        *open.counts().entry(server).or_default() += 1;
+        Carried { open, server }
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if let Some(count) = self.open.counts().get_mut(&self.server) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// A session to `server` that node `me` forwards goes on for a while, or ends at once. `closings`: of the gate.
+pub fn go_on(universe: &Arc<Universe>, me: usize, running: &Running, server: &ServerView, closings: u64) {
+    let Some(on) = server.address.and_then(|a| universe.node_with(a)).filter(|_| scheduler::happens(LASTING)) else { return };
+    let (universe, running, server) = (universe.clone(), running.clone(), server.id);
+    let lasts = scheduler::between(LASTS.0, LASTS.1) * 1_000_000;
+    let carried = Carried::begin(running.open.clone(), server);
+    scheduler::spawn_on(me, async move {
+        let began = world_now();
+        while world_now() < began + lasts {
+            scheduler::world_ms(LOOKS).await;
+            let holds = running.hands.gate.is_open(Instant(scheduler::clock_of(me))) && running.hands.gate.closings() == closings;
+            let served = universe.with(|s| s.nodes[on].powered && s.nodes[on].broken_since.is_none());
+            let cut = running.view.borrow().routes.server(server).map(|(_, now)| now.cut);
+            let (true, true, Some(cut)) = (holds, served, cut) else { break };
+            let (node, wall) = (universe.id_of(on), wall_of(me));
+            let age = (world_now() - began) / 1_000_000;
+            let calm = universe.theme == Theme::Draining;
+            universe.with(|s| {
+                let ideal = &s.invariants.ideal;
+                let outcome = match cut {
+                    Some(cut) => drains::on_cut(ideal, node, cut, age, wall, calm),
+                    // Elsewhere the log may stand still for long.
+                    None if calm => drains::on_going_on(ideal, node, wall, world_now()),
+                    None => Ok(()),
+                };
+                s.check(outcome);
+            });
+            if let Some(cut) = cut {
+                story::note(&format!("a session of {age} ms to server {} is cut: {cut:?}", server.0));
+                universe.with(|s| s.counts.add("sessions cut"));
+                break;
+            }
+        }
+        universe.with(|s| s.counts.add("sessions that lasted"));
+        drop(carried);
+    });
+}
