@@ -21,6 +21,10 @@ const LATE: u64 = 3_000;
 /// Nobody wants that.
 pub fn on_cut(ideal: &Ideal, node: NodeId, cut: Cut, age: u64, wall: Timestamp, calm: bool) -> Result<(), String> {
     let passed = |deadline: Option<Timestamp>| deadline.is_some_and(|d| d.0 <= wall.0 + SKEW);
+    if cut == Cut::Down {
+        // That is no drain's doing.
+        return Ok(());
+    }
     let young = age < if calm { YOUNG.1 } else { YOUNG.0 };
     let wanted = ideal.orders_about(node).any(|order| match (order.state, cut) {
         (AdminState::Maintenance, Cut::Maintenance) => true,
