@@ -104,7 +104,7 @@ async fn a_backup_server_is_used_only_when_no_other_is_usable() {
 
 #[tokio::test]
 async fn the_sessions_of_a_server_that_is_cut_are_reset_and_no_others() {
-    for (n, cut) in [Cut::Down, Cut::Maintenance, Cut::Deadline].into_iter().enumerate() {
+    for (n, cut) in [Cut::Down, Cut::Maintenance, Cut::Drained].into_iter().enumerate() {
         let (a, b) = (echo_server("a").await, echo_server("b").await);
         let (lab, at) = lab(2, backend("b", vec![server(1, a), server(2, b)])).await;
         let (mut on_a, mut on_b) = (Vec::new(), Vec::new());

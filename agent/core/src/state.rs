@@ -211,9 +211,14 @@ impl Facts {
         self.health.get(&id).is_none_or(|h| h.up)
     }
 
-    /// Whether `node` is of the kind that leads and holds, and no operator wants it out.
+    /// Whether `node` is of the kind that holds.
+    pub fn is_server(&self, node: NodeId) -> bool {
+        self.members.get(&node).is_some_and(|m| m.role == Role::Server)
+    }
+
+    /// Whether `node` is of the kind that holds, and no operator wants it out.
     pub fn may_lead(&self, node: NodeId) -> bool {
-        self.members.get(&node).is_some_and(|m| m.role == Role::Server) && self.node_admin.get(&node).is_none_or(|a| a.state == AdminState::Ready)
+        self.is_server(node) && self.node_admin.get(&node).is_none_or(|a| a.state == AdminState::Ready)
     }
 
     /// The stricter of what is wanted of a server and of the node it runs on.

@@ -17,7 +17,7 @@ use ha_agent::consensus::{Consensus, Settings};
 use ha_agent::driver::{Driver, DriverHandle};
 use ha_agent::world::{Addresses as _, World as _};
 use ha_core::command::{Command, Stamped};
-use ha_core::controller::{Event, NodeReport, RaftRole, Settings as ControllerSettings};
+use ha_core::controller::{Event, NodeReport, Settings as ControllerSettings};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
 use std::fmt::Write as _;
@@ -193,7 +193,8 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         let id = universe.id_of(node);
         let Some((at, leader)) = universe.leader() else { continue };
         let news = leader.consensus.news();
-        let (steady, enough) = (news.role == RaftRole::Leader && news.voters.len() == 1, news.voters.iter().all(|set| set.len() >= universe.voters_max()));
+        // One that was cut off may still believe that it leads: who holds the address is heard by a majority.
+        let (steady, enough) = (universe.holder() == Some(at) && news.voters.len() == 1, news.voters.iter().all(|set| set.len() >= universe.voters_max()));
         let listed = leader.consensus.read().facts.members.contains_key(&id);
         if steady && listed && (news.voters[0].contains(&id) || (enough && news.matched.contains_key(&id))) {
             return;

@@ -33,8 +33,11 @@ pub mod watch;
 pub mod world;
 
 use ha_core::balance::mix;
+use ha_core::id::NodeId;
+use ha_core::lease::VoterSets;
 use plan::{Fault, Theme};
 use planted::Planted;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use universe::{Counts, Universe};
 
@@ -169,23 +172,39 @@ async fn live(universe: &Arc<Universe>, faults: &[Fault]) {
 
 /// Returns at the first violation.
 async fn watch_for_errors(universe: Arc<Universe>) {
-    let mut term = 0;
+    let (mut term, mut membership) = (0, None);
     loop {
         scheduler::world_ms(20).await;
         if let Some(error) = story::errors().into_iter().next() {
             universe.with(|s| s.check(Err(format!("ERROR was logged: {error}"))));
         }
-        if let Some((_, leader)) = universe.leader() {
-            let now = leader.consensus.news().term;
-            if now > term {
-                term = now;
+        if let Some((at, leader)) = universe.leader() {
+            let news = leader.consensus.news();
+            if news.term > term {
+                term = news.term;
                 universe.with(|s| s.counts.add("elections"));
+            }
+            let now = Some((news.voters, news.learners));
+            if now != membership {
+                membership = now;
+                story::note(&format!("node-{at}: {}", words_for(&universe, membership.as_ref())));
             }
         }
         if universe.with(|s| s.violation.is_some()) {
             return;
         }
     }
+}
+
+/// Who votes and who learns, by number.
+fn words_for(universe: &Universe, membership: Option<&(VoterSets, BTreeSet<NodeId>)>) -> String {
+    let numbers = |set: &BTreeSet<NodeId>| {
+        let known = (1..=universe.size()).filter(|n| set.contains(&universe.id_of(*n))).map(|n| n.to_string());
+        known.collect::<Vec<_>>().join(" ")
+    };
+    let Some((voters, learners)) = membership else { return String::new() };
+    let voters: Vec<String> = voters.iter().map(numbers).collect();
+    format!("voters {}; learners {}", voters.join(" and "), numbers(learners))
 }
 
 /// Without faults all must be well within a bound.

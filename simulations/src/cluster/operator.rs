@@ -85,8 +85,11 @@ async fn order(universe: &Arc<Universe>, command: Command) {
         Command::Configure { text, .. } => (Subject::Configuration, Value::Text(text.clone())),
         _ => return,
     };
-    let what = match &value {
-        Value::Order(order) => format!("{:?} until {:?}, then {:?}", order.state, order.deadline, order.then),
+    let what = match (&value, subject) {
+        (Value::Order(order), Subject::Node(id)) => {
+            let node = (1..=universe.size()).find(|n| universe.id_of(*n) == id).unwrap_or_default();
+            format!("node-{node} {:?} until {:?}, then {:?}", order.state, order.deadline, order.then)
+        }
         _ => "a new configuration".to_owned(),
     };
     let whole = universe.clone();

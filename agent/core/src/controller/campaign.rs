@@ -85,14 +85,18 @@ fn between_tries(settings: &Settings) -> u128 {
 }
 
 /// Who campaigns after `leader`, in turn: voters that may hold and that no operator wants out, the preferred one first.
+/// When operators want all of them out, all of them.
 fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
     let preferred = match &facts.config.failback {
         Failback::Auto { prefer, .. } => facts.member_named(prefer).map(|m| m.id),
         Failback::Never | Failback::Manual => None,
     };
     // Who is about to leave the membership is not to lead it.
-    let voters: BTreeSet<NodeId> = raft.voters.iter().flatten().copied().collect();
-    let mut turns: Vec<NodeId> = voters.into_iter().filter(|n| *n != leader && raft.votes_throughout(*n) && facts.may_lead(*n)).collect();
+    let voters: BTreeSet<NodeId> = raft.voters.iter().flatten().copied().filter(|n| *n != leader && raft.votes_throughout(*n)).collect();
+    let mut turns: Vec<NodeId> = voters.iter().copied().filter(|n| facts.may_lead(*n)).collect();
+    if turns.is_empty() {
+        turns.extend(voters.into_iter().filter(|n| facts.is_server(*n)));
+    }
     turns.sort_by_key(|n| Some(*n) != preferred);
     turns
 }

@@ -126,7 +126,7 @@ impl Controller {
 
     /// A leader may hold once it has applied its first own entry: then it knows everything that was acknowledged.
     fn may_hold(&self) -> bool {
-        self.settings.role == Role::Server && self.raft.applied_term == self.raft.term && self.handover.is_none() && (self.own.eligible || !self.has_successor())
+        self.settings.role == Role::Server && self.raft.applied_term == self.raft.term && self.handover.is_none() && (self.own.eligible || self.last_successor().is_none())
     }
 
     fn reason_for_log(&self) -> String {
@@ -174,7 +174,7 @@ impl Controller {
     }
 
     pub(super) fn start_handover(&mut self, now: Instant, to: Option<NodeId>, reason: HandoverReason, actions: &mut Vec<Action>) {
-        let Some(to) = to.or_else(|| self.best_successor()) else { return };
+        let Some(to) = to.or_else(|| self.last_successor()) else { return };
         if !self.leads() || self.handover.is_some() || to == self.settings.me || !self.raft.votes_throughout(to) {
             return;
         }
@@ -228,13 +228,15 @@ impl Controller {
         } else {
             return self.failback(now).map(|to| (Some(to), HandoverReason::Failback));
         };
-        self.has_successor().then_some((None, wanted))
+        // A node that is drained may as well hold as another that is.
+        let to = if wanted == HandoverReason::Administrative { self.best_successor() } else { self.last_successor() };
+        to.map(|to| (Some(to), wanted))
     }
 
     fn failback(&mut self, now: Instant) -> Option<NodeId> {
         let Failback::Auto { prefer, hold_down } = &self.facts.config.failback else { return None };
         let preferred = self.facts.member_named(prefer)?.id;
-        if preferred == self.settings.me || !self.successors().contains(&preferred) {
+        if preferred == self.settings.me || !self.successors(Facts::may_lead).contains(&preferred) {
             self.preferred_since = None;
             return None;
         }
@@ -242,23 +244,14 @@ impl Controller {
         (now.saturating_since(since) >= *hold_down && now.saturating_since(self.led_since) > SETTLE).then_some(preferred)
     }
 
-    /// Voters that can take over, best first.
-    pub(super) fn successors(&self) -> Vec<NodeId> {
+    /// Voters that answer, say that they may hold, and are `wanted`, best first.
+    pub(super) fn successors(&self, wanted: fn(&Facts, NodeId) -> bool) -> Vec<NodeId> {
         let silent = self.unreachable();
-        let mut found: Vec<NodeId> = self.other_voters().collect::<BTreeSet<_>>().into_iter().filter(|n| self.can_take_over(*n, &silent)).collect();
+        let can = |n: &NodeId| !silent.contains(n) && self.raft.votes_throughout(*n) && self.reports.get(n).is_some_and(|r| r.eligible) && wanted(&self.facts, *n);
+        let mut found: Vec<NodeId> = self.other_voters().collect::<BTreeSet<_>>().into_iter().filter(can).collect();
         // The one with the most of the log can take over fastest.
         found.sort_by_key(|n| std::cmp::Reverse(self.raft.matched.get(n).copied().unwrap_or(0)));
         found
-    }
-
-    fn has_successor(&self) -> bool {
-        let silent = self.unreachable();
-        self.other_voters().any(|n| self.can_take_over(n, &silent))
-    }
-
-    /// It answers, says that it may hold, and no operator wants it out.
-    fn can_take_over(&self, node: NodeId, silent: &BTreeSet<NodeId>) -> bool {
-        !silent.contains(&node) && self.raft.votes_throughout(node) && self.reports.get(&node).is_some_and(|r| r.eligible) && self.facts.may_lead(node)
     }
 
     fn successors_known(&self) -> bool {

@@ -1,7 +1,7 @@
 //! When a node holds, when it gives up, and in which order it hands over.
 use super::*;
-use crate::command::Stamped;
-use crate::model::{Member, Timing};
+use crate::command::{AdminOrder, AdminTarget, Stamped};
+use crate::model::{AdminState, Member, Timing};
 use crate::state::ClusterState;
 use std::net::IpAddr;
 
@@ -36,6 +36,16 @@ impl Node {
         node.tell(Event::Applied(state.facts));
         node.tell(Event::Own(NodeReport { eligible: true, ..NodeReport::default() }));
         node
+    }
+    /// An operator sets these to maintenance.
+    fn maintain(&mut self, nodes: &[u8]) {
+        let mut state = ClusterState { facts: self.c.facts().clone(), ..ClusterState::default() };
+        for node in nodes {
+            let order = AdminOrder { state: AdminState::Maintenance, ..AdminOrder::default() };
+            let command = Command::SetAdmin { target: AdminTarget::Node(n(*node)), order, force: true };
+            state.apply(&Stamped { at: Timestamp(2), by: String::new(), command }).unwrap();
+        }
+        self.tell(Event::Applied(state.facts));
     }
     fn tell(&mut self, event: Event) -> Vec<Action> {
         self.c.step(at(self.now), Timestamp(self.now), event)
@@ -179,6 +189,28 @@ fn a_witness_never_holds_and_hands_over_to_a_server_that_may() {
     let actions = node.answer(2, lease);
     assert_eq!(held(&actions), None);
     assert_eq!(node.c.handing_over_to(), Some(n(2)));
+}
+
+#[test]
+fn a_witness_hands_over_to_a_drained_server_rather_than_to_nobody() {
+    let mut node = Node::new(Role::Witness);
+    node.maintain(&[2, 3]);
+    let lease = sent(&node.lead(5)).unwrap();
+    node.answer(1, lease);
+    node.answer(2, lease);
+    assert_eq!((node.c.best_successor(), node.c.handing_over_to()), (None, Some(n(2))));
+}
+
+#[test]
+fn a_drained_node_hands_over_to_a_ready_one_and_to_no_other() {
+    let mut node = Node::holding();
+    node.maintain(&[1, 2]);
+    let lease = sent(&node.wait(40)).unwrap();
+    node.answer(1, lease);
+    node.answer(2, lease);
+    assert_eq!(node.c.handing_over_to(), None, "node 2 is drained too");
+    node.answer(3, lease);
+    assert_eq!(node.c.handing_over_to(), Some(n(3)));
 }
 
 #[test]
