@@ -13,13 +13,14 @@ pub use found::{found, join};
 use crate::addresses::BoundAddresses;
 use crate::api::{Api, Node};
 use crate::binder::LogBinder;
-use crate::config::{AgentConfig, VipMode};
+use crate::config::AgentConfig;
 use crate::consensus::log_store::LogStore;
 use crate::consensus::sled_store::SledStore;
 use crate::consensus::{Consensus, SNAPSHOT_EVERY, Settings};
 use crate::driver::{Driver, DriverHandle};
 use crate::identity::Identity;
 use crate::peers::PeerService;
+use crate::preflight::{self, Moment, Subject, Verdict};
 use crate::proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
@@ -49,6 +50,7 @@ const OVERRUN_PARTS: (u32, u32) = (9, 10);
 /// What it was, in words that say what to do.
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Failure> {
     let identity = Identity::load(&config.data_dir)?;
+    look_at_machine(&config).await;
     let (timing, promise) = (identity.timing(), identity.promise());
     let controller = ControllerSettings::of(identity.node_id, config.role, promise);
     let gate = Gate::new();
@@ -133,6 +135,14 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     Ok(())
 }
 
+/// Says what has changed for the worse since this node was let in.
+async fn look_at_machine(config: &AgentConfig) {
+    let subject = Subject { config, virtual_ips: &[], promise: None, member: None, moment: Moment::Starting };
+    for f in preflight::look(&subject).await.into_iter().filter(|f| f.verdict >= Verdict::Warning) {
+        tracing::warn!(check = f.check, found = %f.found, remedy = %f.remedy, "preflight");
+    }
+}
+
 /// What holds addresses, and the kernel behind it.
 #[derive(Clone)]
 struct Hands {
@@ -154,7 +164,7 @@ impl Hands {
         use crate::config::agent_file::FenceMode;
         use crate::vip;
         // A witness never holds: it needs no privilege.
-        if config.vip == VipMode::Bind || config.role == ha_core::model::Role::Witness {
+        if !config.holds_in_kernel() {
             return Ok(Hands { addresses: Arc::new(BoundAddresses::new(gate)), kernel: None });
         }
         let mut settings = vip::VipSettings::new(config.address);
@@ -183,7 +193,7 @@ impl Hands {
 
     #[cfg(not(target_os = "linux"))]
     fn start(config: &AgentConfig, gate: Arc<Gate>, _: Duration, _: Duration) -> Result<Hands, Failure> {
-        if config.vip == VipMode::Kernel && config.role == ha_core::model::Role::Server {
+        if config.holds_in_kernel() {
             return Err("vip = \"kernel\" is available on Linux only so far: set vip = \"bind\"".into());
         }
         Ok(Hands { addresses: Arc::new(BoundAddresses::new(gate)) })
@@ -240,16 +250,13 @@ impl Hands {
 
 /// The kernel counts lifetimes in whole seconds; less cannot be enforced by it.
 #[cfg(target_os = "linux")]
-const LIFETIME_PROMISE_MIN: Duration = Duration::from_millis(1600);
+pub(crate) const LIFETIME_PROMISE_MIN: Duration = Duration::from_millis(1600);
 
 fn proxy_settings(config: &AgentConfig) -> ProxySettings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     ProxySettings {
         workers: if config.workers == 0 { cores } else { config.workers },
-        reach: match config.vip {
-            VipMode::Kernel if config.role == ha_core::model::Role::Server => Reach::Transparent { port: config.proxy_port },
-            _ => Reach::Bind,
-        },
+        reach: if config.holds_in_kernel() { Reach::Transparent { port: config.proxy_port } } else { Reach::Bind },
         sessions_max: config.sessions_max,
     }
 }
@@ -265,7 +272,7 @@ async fn hear_proxy(mut news: mpsc::Receiver<ProxyEvent>, driver: DriverHandle) 
 }
 
 async fn hand_over<W: World>(driver: &DriverHandle, consensus: &Consensus<W>, world: &W) {
-    let can = driver.ask(|c| c.raft().role == RaftRole::Leader && c.best_successor().is_some()).await;
+    let can = driver.ask(|c| c.raft().role == RaftRole::Leader && c.last_successor().is_some()).await;
     if can != Some(true) {
         return;
     }

@@ -194,6 +194,12 @@ impl<W: World> Control for Api<W> {
         on_leader!(self, r, explain_vip)
     }
 
+    /// Answered by the node that is asked, for itself.
+    async fn reach(&self, r: Request<pb::ReachRequest>) -> Result<Response<pb::ReachReply>, Status> {
+        let caller = r.remote_addr().map(|a| a.ip());
+        Ok(Response::new(self.node.reach(caller, &r.into_inner().listen).await?))
+    }
+
     type EventsStream = traffic::EventStream;
 
     /// Answered by the node that is asked: the event log is everywhere.

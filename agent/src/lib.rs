@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   main > agent > driver > { consensus  proxy  vip  prober  api } > ha-core
-//!                     \------ world
+//!      \       \------ world
+//!       \> preflight > { vip  world }
 //! ```
 
 pub mod addresses;
@@ -14,6 +15,7 @@ pub mod consensus;
 pub mod driver;
 pub mod identity;
 pub mod peers;
+pub mod preflight;
 pub mod proxy;
 #[cfg(target_os = "linux")]
 pub mod vip;

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use ha_agent::agent::{self, Failure};
 use ha_agent::config::{self, AgentConfig, parse_cluster};
+use ha_agent::preflight::{self, Moment, Subject, Verdict};
 use ha_core::id::NodeId;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,6 +43,9 @@ enum What {
         /// This node's id, a UUID; made when it is not given.
         #[arg(long)]
         id: Option<NodeId>,
+        /// Even if a check of `preflight` fails.
+        #[arg(long)]
+        skip_preflight: bool,
     },
     /// Ask any member to let this node in.
     Join {
@@ -53,6 +57,21 @@ enum What {
         /// This node's id, a UUID; made when it is not given.
         #[arg(long)]
         id: Option<NodeId>,
+        /// Even if a check of `preflight` fails.
+        #[arg(long)]
+        skip_preflight: bool,
+    },
+    /// Look whether this machine can do what an agent needs, without changing anything.
+    Preflight {
+        /// This node's file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The cluster's file: are its virtual IPs free?
+        #[arg(long)]
+        cluster: Option<PathBuf>,
+        /// `listen` address of a member: is it near, and does it reach this node?
+        #[arg(long)]
+        member: Option<String>,
     },
     /// Run, until SIGTERM or SIGINT.
     Run {
@@ -100,7 +119,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             let wrong_file = e.downcast_ref::<config::Problems>().is_some();
-            if args.output == Output::Json {
+            if e.is::<Told>() {
+                // Nothing more to say.
+            } else if args.output == Output::Json {
                 println!("{}", serde_json::json!({ "error": e.to_string() }));
             } else {
                 eprintln!("{e}");
@@ -112,19 +133,36 @@ fn main() -> ExitCode {
 
 async fn act(what: What, output: Output) -> Result<(), Failure> {
     match what {
-        What::Init { config, cluster, id } => {
+        What::Init { config, cluster, id, skip_preflight } => {
             let agent = read_agent(&config)?;
             let text = config::read(&cluster)?;
             let parsed = parse_cluster(&cluster.display().to_string(), &text)?;
+            let promise = Some(parsed.promise.unwrap_or_else(|| parsed.timing.unwrap_or_default().promise()));
+            let subject = Subject { config: &agent, virtual_ips: &parsed.config.virtual_ips, promise, member: None, moment: Moment::Founding };
+            look_first(&subject, skip_preflight).await?;
             let identity = agent::found(&agent, parsed, text, id).await?;
             let say = format!("cluster {} is founded, this node is {} ({})\nnext: ha-agent run --config {}", identity.cluster_id, agent.name, identity.node_id, config.display());
             tell(output, &say, &serde_json::json!({ "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
         }
-        What::Join { address, config, id } => {
+        What::Join { address, config, id, skip_preflight } => {
             let agent = read_agent(&config)?;
+            look_first(&Subject { config: &agent, virtual_ips: &[], promise: None, member: Some(&address), moment: Moment::Joining }, skip_preflight).await?;
             let (identity, cluster) = agent::join(&agent, &address, id).await?;
             let say = format!("{} ({}) is let into cluster {cluster}\nnext: ha-agent run --config {}", agent.name, identity.node_id, config.display());
             tell(output, &say, &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
+        }
+        What::Preflight { config, cluster, member } => {
+            let agent = read_agent(&config)?;
+            let cluster = cluster.map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?)).transpose()?;
+            let virtual_ips = cluster.map(|c| c.config.virtual_ips).unwrap_or_default();
+            let findings = preflight::look(&Subject { config: &agent, virtual_ips: &virtual_ips, promise: None, member: member.as_deref(), moment: Moment::Asked }).await;
+            let failed = preflight::failed(&findings);
+            let last = if failed == 0 { "this machine is ready".to_owned() } else { format!("this machine is not ready: {failed} failed") };
+            let lines: Vec<String> = findings.iter().map(ToString::to_string).chain([last]).collect();
+            tell(output, &lines.join("\n"), &serde_json::json!({ "findings": findings, "failed": failed }));
+            if failed > 0 {
+                return Err(Told.into());
+            }
         }
         What::Run { config } => {
             let agent = read_agent(&config)?;
@@ -151,6 +189,31 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// What `preflight` says before a node is made: what is not as it should be, and no further when something fails.
+async fn look_first(subject: &Subject<'_>, skip: bool) -> Result<(), Failure> {
+    if skip {
+        return Ok(());
+    }
+    let findings = preflight::look(subject).await;
+    for finding in findings.iter().filter(|f| f.verdict >= Verdict::Warning) {
+        eprintln!("{finding}");
+    }
+    match preflight::failed(&findings) {
+        0 => Ok(()),
+        failed => Err(NotReady(failed).into()),
+    }
+}
+
+/// It was told already.
+#[derive(Debug, thiserror::Error)]
+#[error("told above")]
+struct Told;
+
+/// So many checks failed.
+#[derive(Debug, thiserror::Error)]
+#[error("this machine is not ready: {0} of the checks above failed; nothing was changed (`init` and `join` take --skip-preflight)")]
+struct NotReady(usize);
 
 #[cfg(target_os = "linux")]
 fn warden(mark: u8) -> Result<(), Failure> {

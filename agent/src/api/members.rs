@@ -4,15 +4,20 @@ use super::{Node, propose_status};
 use crate::world::World;
 use ha_core::command::Command;
 use ha_core::controller::{Event, HandoverReason};
+use ha_core::health::CheckResult;
 use ha_core::id::NodeId;
-use ha_core::model::{Member, Role};
+use ha_core::model::{CheckClose, Member, Role};
 use ha_proto::control as pb;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::Status;
 
 /// How long a handover may take before a removal gives up.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a machine that wants to join may take to accept a connection.
+const REACHED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a new leader may take to hear of every voter that answers: several heartbeats.
 const FOUND_OUT_WITHIN: Duration = Duration::from_secs(1);
@@ -50,6 +55,20 @@ pub enum Removal {
 }
 
 impl<W: World> Node<W> {
+    /// Whether this node reaches its caller at `listen`. No other address is tried: nobody scans a network from here.
+    pub(super) async fn reach(&self, caller: Option<IpAddr>, listen: &str) -> Result<pb::ReachReply, Status> {
+        let why_not = match listen.parse::<SocketAddr>() {
+            _ if listen.is_empty() => String::new(),
+            Err(_) => return Err(Status::invalid_argument(format!("listen: {listen:?} is no address with a port"))),
+            Ok(at) if caller.is_some_and(|c| c.to_canonical() != at.ip()) => format!("it comes from {}, which is another address", caller.unwrap_or(at.ip())),
+            Ok(at) => match self.world.probe(at, REACHED_WITHIN, CheckClose::Rst).await {
+                CheckResult::Passed => String::new(),
+                other => format!("connecting there: {}", other.word()),
+            },
+        };
+        Ok(pb::ReachReply { why_not, wall_ms: self.world.wall().0, version: self.member.version.clone() })
+    }
+
     pub(super) async fn join(&self, r: pb::JoinRequest) -> Result<pb::JoinReply, Status> {
         let bad = |what: &str, e: String| Status::invalid_argument(format!("{what}: {e}"));
         let member = Member {

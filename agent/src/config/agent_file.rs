@@ -64,6 +64,11 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl AgentConfig {
+    /// Whether this node adds virtual IPs to an interface of its own, which needs privilege.
+    pub fn holds_in_kernel(&self) -> bool {
+        self.vip == VipMode::Kernel && self.role == Role::Server
+    }
+
     /// Reads the text of the file.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ mod cleanup;
 mod clock;
 mod contents;
 mod elements;
+pub mod examine;
 mod fence_thread;
 mod frames;
 mod kernel;

@@ -225,6 +225,10 @@ impl Control for Service {
         Err(Status::unimplemented("the CLI never joins"))
     }
 
+    async fn reach(&self, _: Request<ReachRequest>) -> Result<Response<ReachReply>, Status> {
+        Err(Status::unimplemented("only who joins asks that"))
+    }
+
     async fn remove_member(&self, q: Request<RemoveMemberRequest>) -> Result<Response<MemberReply>, Status> {
         self.answer(q, |_| MemberReply { message: "node-3 has left".into() })
     }

@@ -1,0 +1,161 @@
+//! The machine itself: kernel, privileges, file descriptors, clock, disk, port.
+
+#[cfg(target_os = "linux")]
+use super::Verdict;
+use super::{Moment, Said, Subject};
+use crate::world::real::boot_now;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+/// What the rules need: sets of ranges over two fields.
+#[cfg(target_os = "linux")]
+const KERNEL_MIN: (u32, u32) = (5, 6);
+/// A session has two descriptors, and two more while `splice` carries it.
+#[cfg(target_os = "linux")]
+const FILES_WANTED: u64 = 65_536;
+/// Flushes that are measured, and the size of each.
+const FLUSHES: usize = 20;
+const FLUSHED: [u8; 4096] = [0x5a; 4096];
+/// A commit waits for two flushes; above this clients feel it.
+const FLUSH_WANTED: Duration = Duration::from_millis(50);
+
+#[cfg(target_os = "linux")]
+pub(super) fn kernel(_: &Subject) -> Said {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
+    let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else { return Said::warning(format!("release {release:?}"), "Linux 5.6 or later is needed") };
+    if (major, minor) >= KERNEL_MIN { Said::ok(format!("Linux {release}")) } else { Said::failed(format!("Linux {release}"), "use Linux 5.6 or later") }
+}
+
+#[cfg(target_os = "linux")]
+pub(super) fn privileges(s: &Subject) -> Said {
+    if !s.config.holds_in_kernel() {
+        return Said::skipped("this node needs none");
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let has = status.lines().find_map(|l| l.strip_prefix("CapEff:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let missing: Vec<&str> = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")].into_iter().filter(|(bit, _)| has >> bit & 1 == 0).map(|(_, name)| name).collect();
+    if missing.is_empty() {
+        return Said::ok("CAP_NET_ADMIN and CAP_NET_RAW");
+    }
+    let found = format!("{} missing", missing.join(" and "));
+    // Who asks by hand need not be who runs the agent.
+    let verdict = if s.moment == Moment::Asked { Verdict::Warning } else { Verdict::Failed };
+    Said(verdict, found, "run as root or with these capabilities (the systemd unit gives them), or set vip = \"bind\"".to_owned())
+}
+
+#[cfg(target_os = "linux")]
+pub(super) fn files(_: &Subject) -> Said {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a structure of this frame.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
+        return Said::warning(io::Error::last_os_error().to_string(), "");
+    }
+    let found = format!("{} file descriptors, enough for about {} sessions", limit.rlim_max, limit.rlim_max / 4);
+    if limit.rlim_max >= FILES_WANTED { Said::ok(found) } else { Said::warning(found, format!("raise the limit to {FILES_WANTED}: LimitNOFILE= in the unit, or `ulimit -Hn`")) }
+}
+
+#[cfg(target_os = "linux")]
+pub(super) fn clock(_: &Subject) -> Said {
+    // SAFETY: with `modes` 0 it only reads, into a structure of this frame that zeroes are valid for.
+    let state = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut timex)
+    };
+    match state {
+        libc::TIME_ERROR => Said::warning(
+            "the wall clock is not synchronised",
+            "run chrony or systemd-timesyncd: event times and drain deadlines are wrong otherwise (the lease does not use that clock)",
+        ),
+        state if state < 0 => Said::warning(io::Error::last_os_error().to_string(), ""),
+        _ => Said::ok("the wall clock is synchronised"),
+    }
+}
+
+pub(super) fn disk(s: &Subject) -> Said {
+    // Before `init` the directory may not be there; what will hold it is.
+    let Some(place) = s.config.data_dir.ancestors().find(|p| p.is_dir()) else {
+        return Said::failed(format!("{} cannot be made", s.config.data_dir.display()), "name a data_dir on a local disk");
+    };
+    match flush_times(place) {
+        Err(error) => Said::failed(format!("{}: {error}", place.display()), "the log is written there: it must be a writable local disk with space"),
+        Ok(mut times) => {
+            times.sort();
+            let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+            let found = format!("{}: a flush takes {:.1} ms, at most {:.1} ms", place.display(), median.as_secs_f64() * 1e3, worst.as_secs_f64() * 1e3);
+            if median <= FLUSH_WANTED {
+                Said::ok(found)
+            } else {
+                Said::warning(found, format!("more than {FLUSH_WANTED:?} makes every new binding wait: put data_dir on a faster disk, or use `mode = \"async\"` for persistence"))
+            }
+        }
+    }
+}
+
+/// In the order of their happening; never empty.
+fn flush_times(place: &Path) -> io::Result<Vec<Duration>> {
+    let path = place.join(format!(".preflight-{}", std::process::id()));
+    let file = fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let times = file.and_then(|mut file| {
+        (0..FLUSHES)
+            .map(|_| {
+                let began = boot_now();
+                file.write_all(&FLUSHED)?;
+                file.sync_data()?;
+                Ok(boot_now() - began)
+            })
+            .collect()
+    });
+    fs::remove_file(&path).ok();
+    times
+}
+
+pub(super) fn listen(s: &Subject) -> Said {
+    let at = s.config.listen;
+    match TcpListener::bind(at) {
+        Ok(_) => Said::ok(format!("{at} is free")),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && s.moment == Moment::Asked => Said::ok(format!("{at} is in use: this node's agent is running")),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Said::failed(format!("{at} is in use"), "is another ha-agent running here? `ss -ltnp` says who it is"),
+        Err(e) => Said::failed(format!("{at}: {e}"), "listen must be an address of this machine"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AgentConfig;
+
+    fn said(look: fn(&Subject) -> Said, agent: &str) -> Said {
+        let config = AgentConfig::parse("agent.toml", agent).unwrap();
+        look(&Subject { config: &config, virtual_ips: &[], promise: None, member: None, moment: Moment::Joining })
+    }
+
+    fn agent(listen: &str, data_dir: &Path) -> String {
+        format!("name = \"node-1\"\ndata_dir = \"{}\"\nlisten = \"{listen}\"\naddress = \"127.0.0.1\"\nvip = \"bind\"\n", data_dir.display())
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_found() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = taken.local_addr().unwrap().to_string();
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(said(listen, &agent(&at, dir.path())).0, Verdict::Failed);
+        drop(taken);
+        assert_eq!(said(listen, &agent(&at, dir.path())).0, Verdict::Ok);
+        assert_eq!(said(listen, &agent("192.0.2.77:7400", dir.path())).0, Verdict::Failed, "not an address of this machine");
+    }
+
+    #[test]
+    fn a_disk_is_measured_where_the_log_will_be_and_nothing_is_left_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("not/there/yet");
+        let Said(verdict, found, _) = said(disk, &agent("127.0.0.1:1", &deep));
+        assert!(verdict != Verdict::Failed && found.starts_with(&dir.path().display().to_string()), "{found}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(said(disk, &agent("127.0.0.1:1", Path::new("/proc/1"))).0, Verdict::Failed, "nothing can be written there");
+    }
+}

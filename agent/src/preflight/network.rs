@@ -1,0 +1,77 @@
+//! What the virtual IP needs of the network: interface, rules, an address that nobody has.
+
+use super::{Moment, Said, Subject, Verdict};
+use crate::agent::LIFETIME_PROMISE_MIN;
+use crate::config::agent_file::FenceMode;
+use crate::vip::{Vip, VipSettings, examine};
+use std::time::Duration;
+
+/// How long the answer of another machine is waited for.
+const ANSWER_WITHIN: Duration = Duration::from_millis(300);
+
+fn settings(s: &Subject) -> VipSettings {
+    VipSettings { interface: s.config.interface.clone(), ..VipSettings::new(s.config.address) }
+}
+
+fn vips(s: &Subject) -> Vec<Vip> {
+    s.virtual_ips.iter().map(|v| Vip { name: v.name.clone(), address: v.address, interface: None }).collect()
+}
+
+const NOT_HERE: &str = "this node holds no address in the kernel";
+
+pub(super) fn interface(s: &Subject) -> Said {
+    if !s.config.holds_in_kernel() {
+        return Said::skipped(NOT_HERE);
+    }
+    let remedy = "set `interface` in agent.toml, or `address` to one that this machine has";
+    match examine::interfaces(&settings(s), &vips(s)) {
+        Err(error) => Said::failed(error.to_string(), remedy),
+        Ok(found) if found.is_empty() => Said::failed(format!("no interface has {}", s.config.address), remedy),
+        Ok(found) => {
+            let names: Vec<&str> = found.iter().map(|i| i.name.as_str()).collect();
+            match found.iter().find(|i| !i.carrier) {
+                None => Said::ok(format!("{} has carrier", names.join(", "))),
+                Some(down) => Said::warning(format!("{} has no carrier", down.name), "this node cannot hold the address until its cable is in and the interface is up"),
+            }
+        }
+    }
+}
+
+pub(super) fn rules(s: &Subject) -> Said {
+    // The agent tries them for real when it starts.
+    if !s.config.holds_in_kernel() || s.moment == Moment::Starting {
+        return Said::skipped(if s.config.holds_in_kernel() { "tried when the agent starts" } else { NOT_HERE });
+    }
+    match examine::rules(&settings(s), s.config.proxy_port) {
+        Ok(()) => Said::ok("the kernel takes the rules of the fence and of the interception"),
+        Err(error) => {
+            // The address's lifetime is a fence too, where promises are long enough for it. Who asks by hand need
+            // not be who runs the agent.
+            let other_fence = s.config.fence != FenceMode::Nftables && s.promise.is_none_or(|p| p >= LIFETIME_PROMISE_MIN);
+            let verdict = if other_fence || s.moment == Moment::Asked { Verdict::Warning } else { Verdict::Failed };
+            let remedy = format!("install nftables, and a kernel with nf_tables and nft_tproxy; without them a cluster needs promises of {LIFETIME_PROMISE_MIN:?}");
+            Said(verdict, error.to_string(), remedy)
+        }
+    }
+}
+
+pub(super) fn addresses(s: &Subject) -> Said {
+    if !s.config.holds_in_kernel() || s.virtual_ips.is_empty() || s.moment == Moment::Starting {
+        return Said::skipped(if s.config.holds_in_kernel() { "the virtual IPs are not known here" } else { NOT_HERE });
+    }
+    match examine::claimed(&settings(s), &vips(s), ANSWER_WITHIN) {
+        Err(error) => Said::warning(error.to_string(), "whether another machine has the virtual IP cannot be seen without CAP_NET_RAW"),
+        Ok(claimed) => match claimed.first() {
+            None => Said::ok("nobody answers for the virtual IPs"),
+            Some((address, mac)) => {
+                let mac: Vec<String> = mac.iter().map(|b| format!("{b:02x}")).collect();
+                let found = format!("{address} is answered for by {}", mac.join(":"));
+                if s.moment == Moment::Founding {
+                    Said::failed(found, "take the address off that machine first: two of them would answer")
+                } else {
+                    Said::ok(format!("{found}: a member that holds it, one hopes"))
+                }
+            }
+        },
+    }
+}
