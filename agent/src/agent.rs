@@ -6,6 +6,7 @@
 //! ```
 
 pub mod found;
+mod manager;
 mod report;
 
 pub use found::{found, join};
@@ -116,6 +117,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
             }
         }),
     );
+    tell_manager(&world, &driver);
     tracing::info!(node = %config.name, id = %identity.node_id, listen = %config.listen, fence = %hands.addresses.fence(), timing = timing.word(), ?promise, "ha-agent is running");
 
     tokio::select! {
@@ -127,6 +129,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         }
     }
     tracing::info!("stopping: leadership is handed over first");
+    #[cfg(target_os = "linux")]
+    manager::stopping();
     hand_over(&driver, &consensus, &*world).await;
     hands.drop_now().await;
     stop_loops.cancel();
@@ -134,6 +138,17 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     tracing::info!("stopped");
     Ok(())
 }
+
+/// From now on the service manager hears of this agent.
+#[cfg(target_os = "linux")]
+fn tell_manager(world: &Arc<RealWorld>, driver: &DriverHandle) {
+    manager::ready();
+    let (for_task, driver) = (world.clone(), driver.clone());
+    world.spawn("manager", Box::pin(async move { manager::keep_telling(&*for_task, driver).await }));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tell_manager(_: &Arc<RealWorld>, _: &DriverHandle) {}
 
 /// Says what has changed for the worse since this node was let in.
 async fn look_at_machine(config: &AgentConfig) {

@@ -1,6 +1,6 @@
 //! `ha-agent`: found a cluster, join one, run.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ha_agent::agent::{self, Failure};
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::preflight::{self, Moment, Subject, Verdict};
@@ -87,6 +87,17 @@ enum What {
         /// The cluster's file.
         #[arg(long)]
         cluster: Option<PathBuf>,
+    },
+    /// Prints completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, one per command.
+    #[command(hide = true)]
+    Manual {
+        /// Where to; made when it is not there.
+        directory: PathBuf,
     },
     /// Take the addresses off when the agent, whose words come on standard input, falls silent. Started by `run`.
     #[command(hide = true)]
@@ -183,6 +194,16 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 return Err(config::Problems(problems).into());
             }
             tell(output, "the configuration is right", &serde_json::json!({ "ok": true }));
+        }
+        What::Completions { shell } => {
+            // In memory first: clap_complete would panic on a closed pipe.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "ha-agent", &mut script);
+            std::io::Write::write_all(&mut std::io::stdout(), &script)?;
+        }
+        What::Manual { directory } => {
+            std::fs::create_dir_all(&directory)?;
+            clap_mangen::generate_to(Args::command().version(env!("CARGO_PKG_VERSION")), &directory)?;
         }
         What::Warden { mark } => warden(mark)?,
         What::Cleanup { config } => cleanup(&read_agent(&config)?, output)?,

@@ -115,6 +115,12 @@ pub enum Command {
     Explain(ExplainCommand),
     /// Shows a failover on this machine: three agents, three servers, one client, one kill
     Demo(DemoArgs),
+    /// Writes the manual pages, one per command
+    #[command(hide = true)]
+    Manual {
+        /// Where to; made when it is not there
+        directory: PathBuf,
+    },
     /// Prints completions for a shell
     Completions {
         /// Which shell

@@ -1,6 +1,7 @@
 //! One module for each group of commands. This one only chooses.
 
 use std::io;
+use std::path::Path;
 
 use clap::CommandFactory;
 
@@ -58,7 +59,14 @@ pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
         Command::Explain(ExplainCommand::Vip { name }) => status::explain(&mut ctx, name).await,
         Command::Demo(args) => demo::run(args, out).await,
         Command::Completions { shell } => completions(shell, &out),
+        Command::Manual { directory } => manual(&directory),
     }
+}
+
+fn manual(directory: &Path) -> Result<Exit, Failure> {
+    std::fs::create_dir_all(directory)?;
+    clap_mangen::generate_to(Cli::command(), directory)?;
+    Ok(Exit::Done)
 }
 
 /// The completions are made in memory first: clap_complete would panic on a closed pipe.

@@ -1,0 +1,99 @@
+//! The agent as a service: what the service manager hears, and how little the agent needs.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ha_tests::cluster::{Agent, Cluster, Config, Plan, agent_program};
+use ha_tests::netns::Topology;
+use ha_tests::process::Process;
+use ha_tests::require_root;
+use ha_tests::wait;
+
+const SOON: Duration = Duration::from_secs(20);
+/// As `setpriv` takes it: any user that is not root.
+const SOMEBODY: u32 = 4711;
+
+/// What a service manager would hear.
+struct Ears(UnixDatagram);
+
+impl Ears {
+    fn on(path: &Path) -> Ears {
+        let socket = UnixDatagram::bind(path).expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a bound");
+        Ears(socket)
+    }
+
+    fn hear(&self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        let length = self.0.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    fn until(&self, what: &str) -> String {
+        let mut heard = Vec::new();
+        wait::until(&format!("the service manager to hear {what}"), SOON, || {
+            heard.extend(self.hear());
+            heard.last().filter(|said| said.contains(what)).cloned().ok_or(format!("{heard:?}"))
+        })
+    }
+}
+
+#[test]
+fn the_service_manager_hears_that_it_is_ready_lives_and_stops() {
+    require_root!();
+    // Short: a socket's path has room for 107 bytes.
+    let directory = tempfile::Builder::new().prefix("ha").tempdir_in("/tmp").expect("a directory");
+    let path = directory.path().join("n");
+    let ears = Ears::on(&path);
+    let environment = vec![("NOTIFY_SOCKET".to_owned(), path.display().to_string()), ("WATCHDOG_USEC".to_owned(), "1500000".to_owned())];
+    let mut cluster = Cluster::start(Plan { nodes: 1, first_members: 1, config: Config::print(&[1]), agent_env: environment, ..Plan::default() });
+    ears.until("READY=1");
+    let alive = ears.until("STATUS=holds the virtual IP in epoch");
+    assert!(alive.contains("WATCHDOG=1"), "{alive}");
+
+    // Stopped, it says nothing, and the watchdog of a service manager would end it.
+    cluster.freeze(1);
+    while ears.hear().is_some() {}
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(ears.hear(), None);
+    }
+    cluster.thaw(1);
+    ears.until("WATCHDOG=1");
+    cluster.stop_agent(1);
+    ears.until("STOPPING=1");
+}
+
+#[test]
+fn a_user_of_its_own_with_three_capabilities_is_enough() {
+    require_root!("setpriv");
+    let (plan, topology) = (Plan { config: Config::print(&[1]), ..Plan::default() }, Topology::new(1, 1));
+    let node = topology.node(1);
+    let (agent, cluster) = (node.dir().join("agent.toml"), node.dir().join("cluster.toml"));
+    std::fs::write(&agent, Agent::of(node, &plan).to_toml()).expect("agent.toml");
+    std::fs::write(&cluster, plan.config.to_toml()).expect("cluster.toml");
+    for file in [node.dir(), &agent, &cluster] {
+        std::os::unix::fs::chown(file, Some(SOMEBODY), Some(SOMEBODY)).expect("another owner");
+    }
+    let (user, group) = (format!("--reuid={SOMEBODY}"), format!("--regid={SOMEBODY}"));
+    let capabilities = "+net_admin,+net_raw,+net_bind_service";
+    let (inherited, ambient, bounding) = (format!("--inh-caps=-all,{capabilities}"), format!("--ambient-caps=-all,{capabilities}"), format!("--bounding-set=-all,{capabilities}"));
+    let as_somebody = ["setpriv", &user, &group, "--clear-groups", "--no-new-privs", &inherited, &ambient, &bounding];
+    let program = agent_program();
+    let (agent, cluster) = (agent.display().to_string(), cluster.display().to_string());
+    let init: Vec<&str> = as_somebody.into_iter().chain([program.as_str(), "init", "--config", &agent, "--cluster", &cluster]).collect();
+    node.run(&init, SOON).ok().unwrap_or_else(|why| panic!("init: {why}"));
+
+    let mut command = node.command(as_somebody[0]);
+    command.args(&as_somebody[1..]).args([program.as_str(), "run", "--config", &agent]);
+    let mut running = Process::start("ha-agent of a user", command, &node.dir().join("agent.log"));
+    wait::until("the address to be held", SOON, || if node.has_address(plan.vip()) { Ok(()) } else { Err(running.tail()) });
+    let tables = node.run(&["nft", "list", "tables"], SOON).ok().expect("tables");
+    assert!(tables.contains("ha_fence") && tables.contains("ha_intercept"), "{tables}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).expect("its status");
+    assert!(status.lines().any(|l| l.starts_with("Uid:") && l.split_whitespace().nth(1) == Some("4711")), "{status}");
+    assert!(status.contains("CapEff:\t0000000000003400"), "{status}");
+    running.terminate(SOON);
+    assert!(!node.has_address(plan.vip()), "an orderly stop takes the address off");
+}
