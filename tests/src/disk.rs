@@ -1,8 +1,9 @@
-//! A disk that is slow: a small library, preloaded into the agent, that delays
-//! every flush by what a file beside the data says. No file, no delay.
+//! A disk that is slow or broken: a small library, preloaded into the agent, that
+//! delays every flush by what a file beside the data says, or lets it fail with
+//! that error. No file, no fault.
 //!
-//! A flush that was delayed leaves a mark, so that a test can prove that the
-//! delay reached the program (a statically linked one would not notice).
+//! A flush that was hit leaves a mark, so that a test can prove that the fault
+//! reached the program (a statically linked one would not notice).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,28 +16,31 @@ use crate::process::must;
 const SOURCE: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-static void wait_for_disk(void) {
+static int fault_of_disk(void) {
     const char *path = getenv("HA_SLOW_DISK");
     FILE *file = path ? fopen(path, "re") : NULL;
     long millis = 0;
-    if (!file) return;
+    if (!file) return 0;
     if (fscanf(file, "%ld", &millis) != 1) millis = 0;
     fclose(file);
-    if (millis <= 0) return;
+    if (millis == 0) return 0;
     char mark[4096];
     snprintf(mark, sizeof mark, "%s.used", path);
     int fd = open(mark, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     if (fd >= 0) close(fd);
+    if (millis < 0) return (int)-millis;
     struct timespec left = { millis / 1000, millis % 1000 * 1000000 };
     while (nanosleep(&left, &left)) {}
+    return 0;
 }
-#define NEXT(name, ...) __typeof__(&name) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name); wait_for_disk(); return next(__VA_ARGS__)
+#define NEXT(name, ...) __typeof__(&name) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name); int fault = fault_of_disk(); if (fault) { errno = fault; return -1; } return next(__VA_ARGS__)
 int fsync(int fd) { NEXT(fsync, fd); }
 int fdatasync(int fd) { NEXT(fdatasync, fd); }
 int sync_file_range(int fd, off64_t from, off64_t count, unsigned flags) { NEXT(sync_file_range, fd, from, count, flags); }
@@ -61,14 +65,23 @@ pub fn environment(library: &Path) -> Vec<(String, String)> {
 
 /// From now each flush on this machine takes so much longer; zero is normal.
 pub fn delay(machine: &Machine, by: Duration) {
+    set(machine, &by.as_millis().to_string());
+}
+
+/// From now each flush on this machine fails with this error, as in `libc::EIO`; [`delay`] by zero mends it.
+pub fn break_down(machine: &Machine, errno: i32) {
+    set(machine, &format!("-{errno}"));
+}
+
+fn set(machine: &Machine, fault: &str) {
     let _ = fs::remove_file(machine.dir().join("slow-disk.used"));
     // Renamed into place, so that no flush reads half a number.
     let new = machine.dir().join("slow-disk.new");
-    fs::write(&new, by.as_millis().to_string()).expect("delay file");
-    fs::rename(new, machine.dir().join("slow-disk")).expect("delay file");
+    fs::write(&new, fault).expect("fault file");
+    fs::rename(new, machine.dir().join("slow-disk")).expect("fault file");
 }
 
-/// True when a flush was delayed since the delay was set.
-pub fn was_delayed(machine: &Machine) -> bool {
+/// True when a flush was delayed, or failed, since that was asked for.
+pub fn was_hit(machine: &Machine) -> bool {
     machine.dir().join("slow-disk.used").exists()
 }

@@ -13,6 +13,7 @@
 //! * [`disk`] makes a disk slow; [`observer`] sees who answers for a virtual IP.
 //! * [`client`] measures what a client notices; [`servers`] are what it talks to.
 //! * [`cluster`] is the product, [`peer`] is keepalived + HAProxy; both are a [`system::System`].
+//! * [`site`] is one agent on loopback, for what needs no root.
 //! * [`scenario`] puts them together for tests, [`mod@bench`] for benchmarks.
 //!
 //! `cargo test -p ha-tests` (as root, or everything says that it was skipped; one theme
@@ -34,6 +35,7 @@ pub mod peer;
 pub mod process;
 pub mod scenario;
 pub mod servers;
+pub mod site;
 pub mod sys;
 pub mod system;
 pub mod wait;

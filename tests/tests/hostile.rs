@@ -1,95 +1,10 @@
 //! Garbage on every port closes that connection and nothing else. Needs no root: one agent on loopback.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Command;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use ha_tests::cluster::{agent_program, cli_program};
-use ha_tests::process::{Process, run};
-use ha_tests::wait;
-
-const BOUND: Duration = Duration::from_secs(20);
-
-/// An address that nobody has at the moment.
-fn free(ip: [u8; 4]) -> SocketAddr {
-    TcpListener::bind(SocketAddr::from((ip, 0))).and_then(|l| l.local_addr()).expect("a free port")
-}
-
-struct Site {
-    agent: Process,
-    listen: SocketAddr,
-    front: SocketAddr,
-    _dir: tempfile::TempDir,
-}
-
-impl Site {
-    /// One agent in bind mode in front of a server that echoes.
-    fn start() -> Site {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (listen, front) = (free([127, 0, 0, 1]), free([127, 0, 0, 99]));
-        let server = TcpListener::bind("127.0.0.1:0").expect("a server");
-        let port = server.local_addr().expect("its address").port();
-        std::thread::spawn(move || {
-            for stream in server.incoming().flatten() {
-                std::thread::spawn(move || echo(stream));
-            }
-        });
-        let agent_file = dir.path().join("agent.toml");
-        let cluster_file = dir.path().join("cluster.toml");
-        let data = dir.path().join("data");
-        let agent = format!("name = \"node-1\"\ndata_dir = {data:?}\nlisten = \"{listen}\"\nvip = \"bind\"\n");
-        let cluster = format!(
-            "[[virtual_ip]]\nname = \"v\"\naddress = \"127.0.0.99/8\"\n[[frontend]]\nname = \"f\"\nvirtual_ip = \"v\"\nlisteners = [{}]\nbackend = \"b\"\n\
-             [[backend]]\nname = \"b\"\n[[backend.server]]\nname = \"s\"\naddress = \"127.0.0.1\"\nport = {port}\n",
-            front.port()
-        );
-        std::fs::write(&agent_file, agent).expect("agent.toml");
-        std::fs::write(&cluster_file, cluster).expect("cluster.toml");
-        must(&agent_program(), &["init", "--config", text(&agent_file), "--cluster", text(&cluster_file)]);
-        let mut command = Command::new(agent_program());
-        command.args(["run", "--config", text(&agent_file)]);
-        let agent = Process::start("ha-agent", command, &dir.path().join("agent.log"));
-        let site = Site { agent, listen, front, _dir: dir };
-        site.serves();
-        site
-    }
-
-    /// The proxy carries bytes and the API answers.
-    fn serves(&self) {
-        wait::until("a client to be served", BOUND, || ask(self.front).map_err(|e| format!("{e}\n{}", self.agent.tail())));
-        must(&cli_program(), &["--address", &self.listen.to_string(), "--output", "json", "status"]);
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a temporary path is text")
-}
-
-fn must(program: &str, args: &[&str]) -> String {
-    let mut command = Command::new(program);
-    command.args(args);
-    run(command, b"", BOUND).ok().unwrap_or_else(|e| panic!("{program} {args:?}: {e}"))
-}
-
-fn echo(mut stream: TcpStream) {
-    let mut buffer = [0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut buffer) {
-        if stream.write_all(&buffer[..n]).is_err() {
-            return;
-        }
-    }
-}
-
-fn ask(at: SocketAddr) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    stream.write_all(b"hello")?;
-    let mut answer = [0; 5];
-    stream.read_exact(&mut answer)?;
-    if &answer == b"hello" { Ok(()) } else { Err(std::io::Error::other(format!("{answer:?}"))) }
-}
+use ha_tests::site::Site;
 
 /// Bytes from a fixed sequence: the same in every run.
 fn garbage(seed: u64, length: usize) -> Vec<u8> {
@@ -140,9 +55,7 @@ fn garbage_closes_its_connection_and_nothing_else() {
 #[test]
 fn a_second_agent_on_the_same_data_is_refused() {
     let site = Site::start();
-    let mut command = Command::new(agent_program());
-    command.args(["run", "--config", text(&site._dir.path().join("agent.toml"))]);
-    let refused = run(command, b"", BOUND).ok().expect_err("two agents on one data_dir");
+    let refused = site.ha_agent("run").ok().expect_err("two agents on one data_dir");
     assert!(refused.contains("in use by another process"), "{refused}");
     site.serves();
 }

@@ -376,7 +376,13 @@ impl Controller {
                 }
                 if lease.term == self.raft.term && from != self.settings.me {
                     self.checks.on_report(now, &report.down);
-                    self.reports.insert(from, report);
+                    // One that has just started refuses votes for one promise: an address that is handed to it
+                    // would be nobody's for so long.
+                    if result == Err(Refusal::JustStarted) {
+                        self.reports.remove(&from);
+                    } else {
+                        self.reports.insert(from, report);
+                    }
                 }
             }
             Event::ReleaseAnswered { from, release } => {

@@ -20,7 +20,7 @@ use tonic::Code;
 /// How long one node alone may take to found its cluster; disks included.
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
 /// How long a member may take to answer a join.
-const JOIN_WITHIN: Duration = Duration::from_secs(15);
+pub(crate) const JOIN_WITHIN: Duration = Duration::from_secs(15);
 /// Between two tries to join.
 const JOIN_AGAIN: Duration = Duration::from_millis(250);
 

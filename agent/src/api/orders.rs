@@ -48,11 +48,16 @@ impl<W: World> Node<W> {
             let report = self.driver.ask(move |c| c.report_of(member.id).cloned()).await.flatten();
             match report {
                 Some(report) if !report.eligible => return Err(Status::failed_precondition(format!("{} may not hold the address: {}", member.name, report.why_not))),
-                None => return Err(Status::failed_precondition(format!("{} does not answer", member.name))),
+                None => return Err(Status::failed_precondition(format!("{} does not answer, or has just started: try again in a second", member.name))),
                 Some(_) => {}
             }
             let by = if r.by.is_empty() { "an operator".to_owned() } else { r.by };
-            self.move_to(member.id, by).await?
+            let leads = self.move_to(member.id, by).await?;
+            if leads != member.id {
+                let other = self.consensus.read().facts.node_name(leads);
+                return Err(Status::aborted(format!("{} did not take over in time, {other} leads now", member.name)));
+            }
+            leads
         };
         let took = self.world.now().saturating_since(began);
         let facts = self.consensus.read().facts;

@@ -1,6 +1,7 @@
 //! What a member of the cluster says: whether it is reached, reaches back, and has the same time and version.
 
-use super::{Said, Subject};
+use super::{Moment, Said, Subject};
+use crate::agent::found::JOIN_WITHIN;
 use crate::world::real::{boot_now, wall_now};
 use crate::world::wire;
 use ha_proto::control as pb;
@@ -12,6 +13,8 @@ use tonic::transport::Channel;
 
 /// A member that does not answer within this is not reached.
 const WITHIN: Duration = Duration::from_secs(3);
+/// Between two tries to reach one that may just be starting.
+const AGAIN: Duration = Duration::from_millis(250);
 /// Questions whose round-trip is measured.
 const ROUNDS: usize = 5;
 /// Leases and heartbeats must come and go several times within a promise.
@@ -30,6 +33,11 @@ pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
         Err(_) => return vec![(MEMBER, Said::failed(format!("{address} is no HOST:PORT"), "name the `listen` address of any member"))],
     };
     let mut client = ControlClient::new(channel);
+    // Who joins may come a moment after the member was started.
+    let patience = if s.moment == Moment::Joining { JOIN_WITHIN } else { Duration::ZERO };
+    if let Err(why) = until_it_answers(&mut client, patience).await {
+        return vec![(MEMBER, Said::failed(format!("{address}: {why}"), "name the `listen` address of any member that runs, and let that port through"))];
+    }
     let mut rounds = Vec::new();
     let mut last = None;
     for _ in 0..ROUNDS {
@@ -40,7 +48,7 @@ pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
                 rounds.push(took);
                 last = Some((reply, began.1.0 + took.as_millis() as u64 / 2));
             }
-            Err(why) => return vec![(MEMBER, Said::failed(format!("{address}: {why}"), "name the `listen` address of any member that runs, and let that port through"))],
+            Err(why) => return vec![(MEMBER, Said::failed(format!("{address}: {why}"), "its agent, or the network to it, is not steady"))],
         }
     }
     rounds.sort();
@@ -52,6 +60,17 @@ pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
     }
     said.push(("way back", way_back(s, &mut client, address).await));
     said
+}
+
+async fn until_it_answers(client: &mut ControlClient<Channel>, patience: Duration) -> Result<(), String> {
+    let deadline = boot_now() + patience;
+    loop {
+        match ask(client, String::new()).await {
+            Ok(_) => return Ok(()),
+            Err(why) if boot_now() >= deadline => return Err(why),
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
 }
 
 async fn ask(client: &mut ControlClient<Channel>, listen: String) -> Result<pb::ReachReply, String> {

@@ -202,6 +202,18 @@ fn a_witness_hands_over_to_a_drained_server_rather_than_to_nobody() {
 }
 
 #[test]
+fn a_node_that_has_just_started_is_no_successor_until_it_promises_itself() {
+    let mut node = Node::holding();
+    assert_eq!(node.c.best_successor(), Some(n(2)));
+    let lease = sent(&node.wait(40)).unwrap();
+    let report = NodeReport { eligible: true, ..NodeReport::default() };
+    node.tell(Event::LeaseAnswered { from: n(2), lease, result: Err(Refusal::JustStarted), report });
+    assert_eq!(node.c.best_successor(), None);
+    node.answer(2, lease);
+    assert_eq!(node.c.best_successor(), Some(n(2)));
+}
+
+#[test]
 fn a_drained_node_hands_over_to_a_ready_one_and_to_no_other() {
     let mut node = Node::holding();
     node.maintain(&[1, 2]);

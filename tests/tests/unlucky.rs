@@ -1,0 +1,190 @@
+//! Bad luck: power, disks and people. What was acknowledged stays, and what cannot go on says why.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ha_tests::cluster::{Config, Plan};
+use ha_tests::scenario::{SOON, Watched};
+use ha_tests::site::Site;
+use ha_tests::system::System;
+use ha_tests::{disk, process, require_root, wait};
+
+const BOUND: Duration = Duration::from_secs(20);
+
+#[test]
+fn what_was_acknowledged_survives_kills_in_the_middle_of_writing() {
+    let rounds = if std::env::var("HA_FULL").is_ok() { 200 } else { 15 };
+    let mut site = Site::start();
+    let (mut given, mut acknowledged) = (0_u32, 0);
+    for round in 1..=rounds {
+        // From a fixed sequence, so that the kill comes at many places of a write.
+        let kill_after = Duration::from_millis(5 + u64::from(round) * 37 % 160);
+        let began = Instant::now();
+        while began.elapsed() < kill_after {
+            given += 1;
+            // The last one of a round is under way when the kill comes.
+            if began.elapsed() + Duration::from_millis(15) > kill_after {
+                let pid = site.agent.pid();
+                let killer = std::thread::spawn(move || {
+                    std::thread::sleep(kill_after.saturating_sub(began.elapsed()));
+                    let _ = ha_tests::sys::signal(pid, libc::SIGKILL);
+                });
+                if write(&site, given) {
+                    acknowledged = given;
+                }
+                killer.join().expect("the kill");
+                break;
+            }
+            if write(&site, given) {
+                acknowledged = given;
+            }
+        }
+        site.agent.kill();
+        site.start_again();
+        // Until it leads again it does not know what was committed last.
+        site.holds();
+        let found = last_written(&site).unwrap_or_else(|| panic!("no events: {}", site.agent.tail()));
+        assert!((acknowledged..=given).contains(&found), "round {round}: {acknowledged} was acknowledged, {given} given, {found} is there");
+        if round % 50 == 0 {
+            println!("{round}/{rounds} kills, {acknowledged} writes acknowledged");
+        }
+    }
+    assert!(acknowledged > rounds, "hardly anything was written: {acknowledged} in {rounds} rounds");
+    println!("{rounds} kills, {acknowledged} of {given} writes acknowledged, none lost");
+}
+
+/// Whether it was acknowledged.
+fn write(site: &Site, number: u32) -> bool {
+    site.cli(&["drain", "b/s", "--force", "--reason", &format!("write {number}")]).code == Some(0)
+}
+
+fn last_written(site: &Site) -> Option<u32> {
+    let events = site.cli(&["events", "--grep", "write "]).ok().ok()?;
+    Some(events.rsplit("write ").next().and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()).unwrap_or(0))
+}
+
+#[test]
+fn the_log_of_another_cluster_is_refused() {
+    let (mut own, mut other) = (Site::start(), Site::start());
+    own.agent.terminate(BOUND);
+    other.agent.terminate(BOUND);
+    std::fs::remove_dir_all(own.data().join("log")).expect("the own log");
+    copy(&other.data(), &own.data(), &["identity"]);
+    let refused = own.ha_agent("run").ok().expect_err("it must not start");
+    assert!(refused.contains("holds the log of another cluster"), "{refused}");
+}
+
+#[test]
+fn a_holder_whose_disk_is_full_says_so_gives_way_and_comes_back() {
+    require_root!("mount", "umount");
+    let mut run = Watched::start(Plan { config: Config::print(&[1, 2, 3]), ..Plan::default() });
+    let holder = run.holder();
+    run.cluster.stop_agent(holder);
+    let disk = Mount::over(&run.cluster.machine(holder).dir().join("data"), "size=48m");
+    run.cluster.start_agent(holder);
+    run.cluster.wait_for_all_serving();
+    run.phase("the data is on a disk of its own");
+    // It may not at once: it has to learn which addresses there are.
+    wait::until("it to hold again", SOON, || run.cluster.move_leader(Some(holder)));
+    wait::until("its address to be there", SOON, || run.cluster.holder().filter(|now| *now == holder).ok_or_else(|| run.cluster.agent(holder).tail()));
+    run.phase("the disk is full");
+    disk.fill();
+    let words = gives_way(run, holder, |_| disk.empty());
+    assert!(words.contains("No space left") || words.contains("full"), "it does not say that its disk is full:\n{words}");
+}
+
+#[test]
+fn a_holder_whose_disk_is_broken_says_so_gives_way_and_comes_back() {
+    require_root!("cc");
+    let directory = tempfile::tempdir().expect("directory");
+    let library = disk::library(directory.path()).expect("the guard looked for cc");
+    let run = Watched::start(Plan { agent_env: disk::environment(&library), config: Config::print(&[1, 2, 3]), ..Plan::default() });
+    let holder = run.holder();
+    disk::break_down(run.cluster.machine(holder), libc::EIO);
+    let words = gives_way(run, holder, |run| {
+        assert!(disk::was_hit(run.cluster.machine(holder)), "nothing was flushed, so nothing was tested");
+        disk::delay(run.cluster.machine(holder), Duration::ZERO);
+    });
+    assert!(words.contains("Input/output error"), "it does not say what its disk has:\n{words}");
+}
+
+/// The holder cannot write: another node takes over and clients are served; with the disk mended and the agent
+/// started again all is as before. What that agent wrote into its log until it was stopped.
+fn gives_way(mut run: Watched, holder: u8, mend: impl FnOnce(&Watched)) -> String {
+    let configs = [Config::print(&[1, 2, 3]), Config::print(&[1, 2])];
+    let mut turns = 0;
+    wait::until("another node to take over from one that cannot write", Duration::from_secs(40), || {
+        // Something must want to be written.
+        turns += 1;
+        let _ = run.cluster.apply(&configs[turns % 2]);
+        run.cluster.holder().filter(|now| *now != holder).ok_or_else(|| run.cluster.agent(holder).tail())
+    });
+    run.served_again();
+    run.cluster.stop_agent(holder);
+    let log = run.cluster.machine(holder).dir().join("agent.log");
+    let words = std::fs::read_to_string(log).expect("its log");
+    mend(&run);
+    run.cluster.apply(&configs[0]).expect("a majority is there");
+    run.cluster.start_agent(holder);
+    run.cluster.wait_for_all_serving();
+    run.served_again();
+    run.finish();
+    words
+}
+
+/// A disk of its own under a directory, with what was in there.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn over(directory: &Path, options: &str) -> Mount {
+        let before = directory.with_file_name("data-before");
+        std::fs::rename(directory, &before).expect("the data aside");
+        std::fs::create_dir(directory).expect("a place");
+        must(&["mount", "-t", "tmpfs", "-o", options, "ha-test", &directory.to_string_lossy()]);
+        copy(&before, directory, &[]);
+        Mount(directory.to_owned())
+    }
+
+    /// What is left is taken.
+    fn fill(&self) {
+        let filler = std::fs::File::create(self.0.join("filler")).expect("a file");
+        let mut at = 0;
+        while filler.write_at(&[0x5a; 4096], at).is_ok_and(|n| n > 0) {
+            at += 4096;
+        }
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("the filler");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        must(&["umount", "--lazy", &self.0.to_string_lossy()]);
+    }
+}
+
+fn must(words: &[&str]) {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    process::run(command, b"", BOUND).ok().unwrap_or_else(|why| panic!("{words:?}: {why}"));
+}
+
+/// Everything in there, except files whose name begins with one of these.
+fn copy(from: &Path, to: &Path, except: &[&str]) {
+    for entry in std::fs::read_dir(from).expect("a directory").map(|e| e.expect("an entry")) {
+        let (name, target) = (entry.file_name(), to.join(entry.file_name()));
+        if except.iter().any(|e| name.to_string_lossy().starts_with(e)) {
+            continue;
+        }
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&target).expect("a directory");
+            copy(&entry.path(), &target, except);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("a copy");
+        }
+    }
+}
