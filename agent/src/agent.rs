@@ -25,7 +25,7 @@ use crate::preflight::{self, Moment, Subject, Verdict};
 use crate::proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
-use ha_core::controller::{Event, HandoverReason, RaftRole, Settings as ControllerSettings};
+use ha_core::controller::{Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings};
 use ha_core::model::Member;
 use report::Reporter;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 const HANDOVER_WITHIN: Duration = Duration::from_secs(3);
 /// How long a holder that stops passes clients' first packets on to the next.
 const PASS_ON: Duration = Duration::from_millis(300);
+/// Why a node that stops may not hold.
+const STOPS: &str = "its agent stops";
 /// What is left for everything else when the agent stops.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 /// What is left between lease and promise for drift, in parts of their difference: nine tenths may be used.
@@ -81,7 +83,15 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         role: config.role,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let reporter = Reporter { config: config.clone(), hands: hands.clone(), proxy: proxy.clone(), consensus: consensus.clone(), driver: driver.clone(), world: world.clone() };
+    let reporter = Reporter {
+        config: config.clone(),
+        hands: hands.clone(),
+        proxy: proxy.clone(),
+        consensus: consensus.clone(),
+        driver: driver.clone(),
+        world: world.clone(),
+        stop: stop.clone(),
+    };
     reporter.look().await;
 
     let ended = CancellationToken::new();
@@ -287,11 +297,11 @@ async fn hear_proxy(mut news: mpsc::Receiver<ProxyEvent>, driver: DriverHandle) 
 }
 
 async fn hand_over<W: World>(driver: &DriverHandle, consensus: &Consensus<W>, world: &W) {
-    let can = driver.ask(|c| c.raft().role == RaftRole::Leader && c.last_successor().is_some()).await;
-    if can != Some(true) {
-        return;
-    }
-    driver.tell(Event::MoveLeader { to: None, reason: HandoverReason::Shutdown });
+    let to = driver.ask(|c| c.last_successor().filter(|_| c.raft().role == RaftRole::Leader)).await.flatten();
+    let Some(to) = to else { return };
+    driver.tell(Event::MoveLeader { to: Some(to), reason: HandoverReason::Shutdown });
+    // Else a drained node to which it goes for want of another would hand it back at once.
+    consensus.set_report(NodeReport { why_not: STOPS.to_owned(), ..NodeReport::default() });
     let deadline = world.now() + HANDOVER_WITHIN;
     while world.now() < deadline && consensus.news().leader == Some(consensus.me()) {
         world.sleep(Duration::from_millis(5)).await;

@@ -127,7 +127,8 @@ const CHECKS: [Check; 9] = [
 #[cfg(not(target_os = "linux"))]
 const CHECKS: [Check; 2] = [("disk", machine::disk), ("listen", machine::listen)];
 
-/// Looks at everything. Takes well under a second on this machine, and up to 5 s with a member that does not answer.
+/// Looks at everything. Takes about a second on this machine, a slow disk's flushes more; a member that does not
+/// answer is waited for, 3 s by hand and as long as `join` waits before that.
 pub async fn look(subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = CHECKS.iter().map(|(check, look)| finding(check, look(subject))).collect();
     if subject.moment != Moment::Starting {

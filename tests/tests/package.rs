@@ -120,7 +120,7 @@ fn the_unit_is_valid_and_exposes_little() {
     std::fs::write(&unit, text).expect("the unit");
     let unit = unit.to_string_lossy();
     let verified = run("systemd-analyze", &["verify", "--man=no", &unit]);
-    assert!(verified.code == Some(0) && verified.stderr.is_empty(), "{verified:?}");
+    assert!(verified.code == Some(0) && !verified.stderr.contains("ha-agent.service:"), "{verified:?}");
     // 2.2 of 10 when this was written, where 10 is everything allowed.
     let exposure = run("systemd-analyze", &["security", "--offline=yes", "--threshold=25", &unit]);
     assert_eq!(exposure.code, Some(0), "{exposure:?}");

@@ -486,7 +486,7 @@ impl Controller {
         self.successors(Facts::may_lead).first().copied()
     }
 
-    /// Where it would go if it cannot stay: when operators want all others out, one of those holds it all the same,
+    /// Where it goes if it cannot stay: when operators want all others out, one of those holds it all the same,
     /// for what is drained can still forward, and an address that nobody holds helps nobody.
     pub fn last_successor(&self) -> Option<NodeId> {
         self.best_successor().or_else(|| self.successors(Facts::is_server).first().copied())

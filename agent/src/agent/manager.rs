@@ -32,7 +32,8 @@ pub(super) async fn keep_telling<W: World>(world: &W, driver: DriverHandle) {
     }
     let every = sd_notify::watchdog_enabled().map_or(EVERY, |within| (within / PER_WATCHDOG).min(EVERY));
     while let Some(words) = driver.ask(summary).await {
-        tell(&[NotifyState::Watchdog, NotifyState::Status(&words)]);
+        // Sending blocks where nobody reads; this loop may wait for ever then, the agent's threads must not.
+        tokio::task::spawn_blocking(move || tell(&[NotifyState::Watchdog, NotifyState::Status(&words)])).await.ok();
         world.sleep(every).await;
     }
 }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(250);
@@ -32,6 +33,7 @@ pub struct Reporter<W: World> {
     pub(super) consensus: Consensus<W>,
     pub(super) driver: DriverHandle,
     pub(super) world: Arc<W>,
+    pub(super) stop: CancellationToken,
 }
 
 impl<W: World> Reporter<W> {
@@ -63,6 +65,10 @@ impl<W: World> Reporter<W> {
     }
 
     fn tell(&self, fault: Option<String>, down: BTreeSet<ServerId>) {
+        if self.stop.is_cancelled() {
+            // What the others hear of it now is said by who hands over.
+            return;
+        }
         let witness = (self.config.role == Role::Witness).then(|| "it is a witness".to_owned());
         let why_not = witness.or_else(|| fault.map(|f| format!("its proxy does not work: {f}"))).or_else(|| self.hands.obstacle());
         let report = NodeReport { eligible: why_not.is_none(), why_not: why_not.unwrap_or_default(), fence: self.hands.addresses.fence(), down };

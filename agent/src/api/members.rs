@@ -57,16 +57,20 @@ pub enum Removal {
 impl<W: World> Node<W> {
     /// Whether this node reaches its caller at `listen`. No other address is tried: nobody scans a network from here.
     pub(super) async fn reach(&self, caller: Option<IpAddr>, listen: &str) -> Result<pb::ReachReply, Status> {
+        let mut not_tried = false;
         let why_not = match listen.parse::<SocketAddr>() {
             _ if listen.is_empty() => String::new(),
             Err(_) => return Err(Status::invalid_argument(format!("listen: {listen:?} is no address with a port"))),
-            Ok(at) if caller.is_some_and(|c| c.to_canonical() != at.ip()) => format!("it comes from {}, which is another address", caller.unwrap_or(at.ip())),
+            Ok(at) if caller.is_none_or(|c| c.to_canonical() != at.ip().to_canonical()) => {
+                not_tried = true;
+                format!("the question comes from {}, and only that address is tried", caller.map_or_else(|| "an unknown address".to_owned(), |c| c.to_canonical().to_string()))
+            }
             Ok(at) => match self.world.probe(at, REACHED_WITHIN, CheckClose::Rst).await {
                 CheckResult::Passed => String::new(),
                 other => format!("connecting there: {}", other.word()),
             },
         };
-        Ok(pb::ReachReply { why_not, wall_ms: self.world.wall().0, version: self.member.version.clone() })
+        Ok(pb::ReachReply { why_not, not_tried, wall_ms: self.world.wall().0, version: self.member.version.clone() })
     }
 
     pub(super) async fn join(&self, r: pb::JoinRequest) -> Result<pb::JoinReply, Status> {

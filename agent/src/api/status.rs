@@ -141,7 +141,7 @@ fn why_candidate(facts: &Facts, seen: &Seen, m: &Member) -> String {
         return "cannot take over: it does not answer".to_owned();
     }
     if let Some(a) = facts.node_admin.get(&m.id) {
-        return format!("is not asked to take over: an operator set it to {}", a.state.word());
+        return format!("takes over only when nobody else can: an operator set it to {}", a.state.word());
     }
     match seen.reports.get(&m.id) {
         Some(r) if !r.eligible => format!("cannot take over: {}", r.why_not),

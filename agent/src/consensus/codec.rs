@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 
-/// The only format so far.
-const FORMAT: u8 = 1;
+/// The format of this version. It changes with whatever changes a record: 2 since a drain's end says which drain and how.
+const FORMAT: u8 = 2;
 /// The largest record that is read, in bytes: a snapshot of a full stick table is about 10 MiB.
 pub const RECORD_MAX: usize = 256 << 20;
 
@@ -24,7 +24,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let body = match bytes.split_first() {
         Some((&FORMAT, body)) => body,
-        Some((other, _)) => return Err(bad(format!("record format {other} is not known to this version (it knows {FORMAT}): a newer ha-agent wrote it"))),
+        Some((other, _)) => {
+            let age = if *other > FORMAT { "a newer" } else { "an older" };
+            return Err(bad(format!("record format {other} is not known to this version (it knows {FORMAT}): {age} ha-agent wrote it, and reads it")));
+        }
         None => return Err(bad("empty record".to_owned())),
     };
     let config = bincode::config::standard().with_limit::<RECORD_MAX>();

@@ -25,6 +25,7 @@ const ROUND_TRIP_WANTED: Duration = Duration::from_millis(20);
 const SKEW_WANTED: u64 = 1000;
 
 const MEMBER: &str = "member";
+const OLDER: &str = "its agent is older than this one and cannot be asked";
 
 pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
     let Some(address) = s.member else { return Vec::new() };
@@ -35,8 +36,10 @@ pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
     let mut client = ControlClient::new(channel);
     // Who joins may come a moment after the member was started.
     let patience = if s.moment == Moment::Joining { JOIN_WITHIN } else { Duration::ZERO };
-    if let Err(why) = until_it_answers(&mut client, patience).await {
-        return vec![(MEMBER, Said::failed(format!("{address}: {why}"), "name the `listen` address of any member that runs, and let that port through"))];
+    match until_it_answers(&mut client, patience).await {
+        Ok(()) => {}
+        Err(why) if why == OLDER => return vec![(MEMBER, Said::warning(format!("{address}: {why}"), "run the same version on all nodes once the upgrade is done"))],
+        Err(why) => return vec![(MEMBER, Said::failed(format!("{address}: {why}"), "name the `listen` address of any member that runs, and let that port through"))],
     }
     let mut rounds = Vec::new();
     let mut last = None;
@@ -67,7 +70,7 @@ async fn until_it_answers(client: &mut ControlClient<Channel>, patience: Duratio
     loop {
         match ask(client, String::new()).await {
             Ok(_) => return Ok(()),
-            Err(why) if boot_now() >= deadline => return Err(why),
+            Err(why) if why == OLDER || boot_now() >= deadline => return Err(why),
             Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
@@ -76,7 +79,7 @@ async fn until_it_answers(client: &mut ControlClient<Channel>, patience: Duratio
 async fn ask(client: &mut ControlClient<Channel>, listen: String) -> Result<pb::ReachReply, String> {
     match tokio::time::timeout(WITHIN, client.reach(pb::ReachRequest { listen })).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
-        Ok(Err(status)) if status.code() == Code::Unimplemented => Err("its agent is older than this one and cannot be asked".to_owned()),
+        Ok(Err(status)) if status.code() == Code::Unimplemented => Err(OLDER.to_owned()),
         Ok(Err(status)) => Err(status.message().to_owned()),
         Err(_) => Err(format!("no answer within {WITHIN:?}")),
     }
@@ -113,6 +116,7 @@ async fn way_back(s: &Subject<'_>, client: &mut ControlClient<Channel>, address:
     let _listener = TcpListener::bind(s.config.listen);
     match ask(client, s.config.listen.to_string()).await {
         Err(why) => Said::warning(why, ""),
+        Ok(reply) if reply.not_tried => Said::warning(format!("{address} did not try {}: {}", s.config.listen, reply.why_not), "see that members reach this node there"),
         Ok(reply) if reply.why_not.is_empty() => Said::ok(format!("{address} reaches {}", s.config.listen)),
         Ok(reply) => {
             Said::failed(format!("{address} does not reach {}: {}", s.config.listen, reply.why_not), "let that port through, and set `listen` to the address that peers see")

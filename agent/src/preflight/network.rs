@@ -26,7 +26,11 @@ pub(super) fn interface(s: &Subject) -> Said {
     let remedy = "set `interface` in agent.toml, or `address` to one that this machine has";
     match examine::interfaces(&settings(s), &vips(s)) {
         Err(error) => Said::failed(error.to_string(), remedy),
-        Ok(found) if found.is_empty() => Said::failed(format!("no interface has {}", s.config.address), remedy),
+        Ok(found) if found.is_empty() => {
+            let found = s.config.interface.as_ref().map_or_else(|| format!("no interface has {}", s.config.address), |name| format!("there is no interface {name}"));
+            // The subnets of the virtual IPs may say more.
+            if s.virtual_ips.is_empty() && s.config.interface.is_none() { Said::warning(found, remedy) } else { Said::failed(found, remedy) }
+        }
         Ok(found) => {
             let names: Vec<&str> = found.iter().map(|i| i.name.as_str()).collect();
             match found.iter().find(|i| !i.carrier) {
@@ -69,7 +73,7 @@ pub(super) fn addresses(s: &Subject) -> Said {
                 if s.moment == Moment::Founding {
                     Said::failed(found, "take the address off that machine first: two of them would answer")
                 } else {
-                    Said::ok(format!("{found}: a member that holds it, one hopes"))
+                    Said::warning(found, "unless that is a member of this cluster, take the address off it: two would answer")
                 }
             }
         },

@@ -30,8 +30,8 @@ pub enum CloseReason {
     ServerDown,
     /// The server was put into maintenance.
     Maintenance,
-    /// The drain of the server passed its deadline.
-    DrainDeadline,
+    /// The drain of the server is over, empty or past its deadline.
+    Drained,
     /// The lease ended: this node may not answer for the address any more.
     LeaseEnded,
     /// The agent stops.
@@ -56,7 +56,7 @@ const ALL: [CloseReason; 17] = {
         NoFrontend,
         ServerDown,
         Maintenance,
-        DrainDeadline,
+        Drained,
         LeaseEnded,
         Shutdown,
         Resources,
@@ -77,7 +77,7 @@ impl CloseReason {
             CloseReason::QueueTimeout | CloseReason::QueueFull => "sQ",
             CloseReason::NoFrontend => "PC",
             CloseReason::ServerDown => "DD",
-            CloseReason::Maintenance | CloseReason::DrainDeadline | CloseReason::Shutdown => "KD",
+            CloseReason::Maintenance | CloseReason::Drained | CloseReason::Shutdown => "KD",
             CloseReason::LeaseEnded => "ND",
             CloseReason::Resources => "RC",
         }

@@ -188,7 +188,7 @@ impl Worker {
             Some(match cut.get(&entry.server()?)? {
                 Cut::Down => CloseReason::ServerDown,
                 Cut::Maintenance => CloseReason::Maintenance,
-                Cut::Drained => CloseReason::DrainDeadline,
+                Cut::Drained => CloseReason::Drained,
             })
         });
     }

@@ -174,7 +174,7 @@ impl Controller {
     }
 
     pub(super) fn start_handover(&mut self, now: Instant, to: Option<NodeId>, reason: HandoverReason, actions: &mut Vec<Action>) {
-        let Some(to) = to.or_else(|| self.last_successor()) else { return };
+        let Some(to) = to.or_else(|| self.best_successor()) else { return };
         if !self.leads() || self.handover.is_some() || to == self.settings.me || !self.raft.votes_throughout(to) {
             return;
         }

@@ -202,6 +202,18 @@ fn a_witness_hands_over_to_a_drained_server_rather_than_to_nobody() {
 }
 
 #[test]
+fn a_ready_node_hands_over_to_a_drained_one_only_when_it_is_told_to() {
+    let mut node = Node::holding();
+    node.maintain(&[2, 3]);
+    node.tell(Event::MoveLeader { to: None, reason: HandoverReason::LogStuck });
+    assert_eq!(node.c.handing_over_to(), None, "it would hand it back at once");
+    let to = node.c.last_successor();
+    assert_eq!(to, Some(n(2)));
+    node.tell(Event::MoveLeader { to, reason: HandoverReason::Shutdown });
+    assert_eq!(node.c.handing_over_to(), Some(n(2)));
+}
+
+#[test]
 fn a_node_that_has_just_started_is_no_successor_until_it_promises_itself() {
     let mut node = Node::holding();
     assert_eq!(node.c.best_successor(), Some(n(2)));
