@@ -82,6 +82,10 @@ impl Said {
     }
 }
 
+/// Why what concerns the virtual IP is skipped on some nodes.
+#[cfg(target_os = "linux")]
+const NOT_HERE: &str = "this node holds no address in the kernel";
+
 /// Why it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -107,6 +111,14 @@ pub struct Subject<'a> {
     pub member: Option<&'a str>,
     /// Why.
     pub moment: Moment,
+}
+
+#[cfg(target_os = "linux")]
+impl Subject<'_> {
+    /// How bad it is that the one who asks may not do something: who asks by hand need not be who runs the agent.
+    fn denied(&self) -> Verdict {
+        if self.moment == Moment::Asked { Verdict::Warning } else { Verdict::Failed }
+    }
 }
 
 type Check = (&'static str, fn(&Subject) -> Said);

@@ -1,7 +1,7 @@
 //! The machine itself: kernel, privileges, file descriptors, clock, disk, port.
 
 #[cfg(target_os = "linux")]
-use super::Verdict;
+use super::NOT_HERE;
 use super::{Moment, Said, Subject};
 use crate::world::real::boot_now;
 use std::fs;
@@ -27,7 +27,7 @@ const FLUSH_WANTED: Duration = Duration::from_millis(50);
 #[cfg(target_os = "linux")]
 pub(super) fn kernel(s: &Subject) -> Said {
     if !s.config.holds_in_kernel() {
-        return Said::skipped("this node holds no address in the kernel");
+        return Said::skipped(NOT_HERE);
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
@@ -52,9 +52,7 @@ pub(super) fn privileges(s: &Subject) -> Said {
         return Said::ok("CAP_NET_ADMIN and CAP_NET_RAW");
     }
     let found = format!("{} missing", missing.join(" and "));
-    // Who asks by hand need not be who runs the agent.
-    let verdict = if s.moment == Moment::Asked { Verdict::Warning } else { Verdict::Failed };
-    Said(verdict, found, "run as root or with these capabilities (the systemd unit gives them), or set vip = \"bind\"".to_owned())
+    Said(s.denied(), found, "run as root or with these capabilities (the systemd unit gives them), or set vip = \"bind\"".to_owned())
 }
 
 #[cfg(target_os = "linux")]
@@ -140,6 +138,7 @@ pub(super) fn listen(s: &Subject) -> Said {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::*;
     use crate::config::AgentConfig;
 

@@ -1,6 +1,6 @@
 //! What the virtual IP needs of the network: interface, rules, an address that nobody has.
 
-use super::{Moment, Said, Subject, Verdict};
+use super::{Moment, NOT_HERE, Said, Subject, Verdict};
 use crate::agent::LIFETIME_PROMISE_MIN;
 use crate::config::agent_file::FenceMode;
 use crate::vip::{Vip, VipSettings, examine};
@@ -16,8 +16,6 @@ fn settings(s: &Subject) -> VipSettings {
 fn vips(s: &Subject) -> Vec<Vip> {
     s.virtual_ips.iter().map(|v| Vip { name: v.name.clone(), address: v.address, interface: None }).collect()
 }
-
-const NOT_HERE: &str = "this node holds no address in the kernel";
 
 pub(super) fn interface(s: &Subject) -> Said {
     if !s.config.holds_in_kernel() {
@@ -42,17 +40,18 @@ pub(super) fn interface(s: &Subject) -> Said {
 }
 
 pub(super) fn rules(s: &Subject) -> Said {
-    // The agent tries them for real when it starts.
-    if !s.config.holds_in_kernel() || s.moment == Moment::Starting {
-        return Said::skipped(if s.config.holds_in_kernel() { "tried when the agent starts" } else { NOT_HERE });
+    if !s.config.holds_in_kernel() {
+        return Said::skipped(NOT_HERE);
+    }
+    if s.moment == Moment::Starting {
+        return Said::skipped("tried when the agent starts");
     }
     match examine::rules(&settings(s), s.config.proxy_port) {
         Ok(()) => Said::ok("the kernel takes the rules of the fence and of the interception"),
         Err(error) => {
-            // The address's lifetime is a fence too, where promises are long enough for it. Who asks by hand need
-            // not be who runs the agent.
+            // The address's lifetime is a fence too, where promises are long enough for it.
             let other_fence = s.config.fence != FenceMode::Nftables && s.promise.is_none_or(|p| p >= LIFETIME_PROMISE_MIN);
-            let verdict = if other_fence || s.moment == Moment::Asked { Verdict::Warning } else { Verdict::Failed };
+            let verdict = if other_fence { Verdict::Warning } else { s.denied() };
             let remedy = format!("install nftables, and a kernel with nf_tables and nft_tproxy; without them a cluster needs promises of {LIFETIME_PROMISE_MIN:?}");
             Said(verdict, error.to_string(), remedy)
         }
@@ -60,8 +59,11 @@ pub(super) fn rules(s: &Subject) -> Said {
 }
 
 pub(super) fn addresses(s: &Subject) -> Said {
-    if !s.config.holds_in_kernel() || s.virtual_ips.is_empty() || s.moment == Moment::Starting {
-        return Said::skipped(if s.config.holds_in_kernel() { "the virtual IPs are not known here" } else { NOT_HERE });
+    if !s.config.holds_in_kernel() {
+        return Said::skipped(NOT_HERE);
+    }
+    if s.virtual_ips.is_empty() || s.moment == Moment::Starting {
+        return Said::skipped("the virtual IPs are not known here");
     }
     match examine::claimed(&settings(s), &vips(s), ANSWER_WITHIN) {
         Err(error) => Said::warning(error.to_string(), "whether another machine has the virtual IP cannot be seen without CAP_NET_RAW"),

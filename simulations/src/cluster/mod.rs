@@ -184,10 +184,10 @@ async fn watch_for_errors(universe: Arc<Universe>) {
                 term = news.term;
                 universe.with(|s| s.counts.add("elections"));
             }
-            let now = Some((news.voters, news.learners));
-            if now != membership {
-                membership = now;
-                story::note(&format!("node-{at}: {}", words_for(&universe, membership.as_ref())));
+            let now = (news.voters, news.learners);
+            if membership.as_ref() != Some(&now) {
+                story::note(&format!("node-{at}: {}", words_for(&universe, &now)));
+                membership = Some(now);
             }
         }
         if universe.with(|s| s.violation.is_some()) {
@@ -197,12 +197,11 @@ async fn watch_for_errors(universe: Arc<Universe>) {
 }
 
 /// Who votes and who learns, by number.
-fn words_for(universe: &Universe, membership: Option<&(VoterSets, BTreeSet<NodeId>)>) -> String {
+fn words_for(universe: &Universe, (voters, learners): &(VoterSets, BTreeSet<NodeId>)) -> String {
     let numbers = |set: &BTreeSet<NodeId>| {
         let known = (1..=universe.size()).filter(|n| set.contains(&universe.id_of(*n))).map(|n| n.to_string());
         known.collect::<Vec<_>>().join(" ")
     };
-    let Some((voters, learners)) = membership else { return String::new() };
     let voters: Vec<String> = voters.iter().map(numbers).collect();
     format!("voters {}; learners {}", voters.join(" and "), numbers(learners))
 }

@@ -352,8 +352,7 @@ impl Universe {
     /// A node has applied an entry.
     pub fn on_applied(&self, me: usize, consensus: &Consensus<NodeWorld>) {
         let snap = consensus.read();
-        let placed = snap.facts.config.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
-        let placed = placed.filter_map(|(b, s)| Some((snap.facts.server_id(&b.name, &s.name)?, snap.facts.member_named(s.node.as_deref()?)?.id)));
+        let placed = snap.facts.placed().filter_map(|(backend, s, node)| Some((snap.facts.server_id(backend, &s.name)?, node?)));
         let (mut maintenance, mut draining) = (Vec::new(), Vec::new());
         for (id, node) in placed {
             match snap.facts.effective_admin(id, Some(node)).state {

@@ -102,7 +102,7 @@ impl Facts {
     }
 
     /// Every server with its backend and the id of its node.
-    fn placed(&self) -> impl Iterator<Item = (&str, &Server, Option<NodeId>)> {
+    pub fn placed(&self) -> impl Iterator<Item = (&str, &Server, Option<NodeId>)> {
         self.config.backends.iter().flat_map(move |b| b.servers.iter().map(move |s| (b.name.as_str(), s, s.node.as_deref().and_then(|n| self.member_named(n)).map(|m| m.id))))
     }
 
