@@ -4,6 +4,7 @@ use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
 use crate::stick::{StickEntry, StickKey};
 use crate::time::Timestamp;
+use crate::trust::{Ticket, TrustOrder};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
@@ -70,8 +71,17 @@ pub enum Command {
     Bind(Vec<(StickKey, StickEntry)>),
     /// A node becomes known; it is a learner until consensus makes it a voter.
     AddMember(Member),
-    /// A node is forgotten.
+    /// A node that shows a token becomes known; the token is used up.
+    Admit {
+        /// Who.
+        member: Member,
+        /// What it shows.
+        ticket: Ticket,
+    },
+    /// A node is forgotten, and not heard any more.
     RemoveMember(NodeId),
+    /// Who may speak changes.
+    Trust(TrustOrder),
     /// A node tells its version and addresses at start.
     UpdateMember(Member),
     /// A leader holds the addresses from now on.
@@ -179,6 +189,36 @@ pub enum Rejection {
     /// That address belongs to a member.
     #[error("the address {0} is taken by node {1}: set another `listen` in agent.toml")]
     AddressTaken(String, String),
+    /// No such token, or another secret.
+    #[error("there is no join token {0}: `ha-cli token list` shows those that are, `ha-cli token create` makes one")]
+    TokenUnknown(String),
+    /// A token works once.
+    #[error("the join token {0} was used already, by {1}: make another with `ha-cli token create`")]
+    TokenUsed(String, String),
+    /// It was taken back.
+    #[error("the join token {0} was revoked: make another with `ha-cli token create`")]
+    TokenRevoked(String),
+    /// It came too late.
+    #[error("the join token {0} expired {1} s ago: make another with `ha-cli token create`, with a longer --ttl if need be")]
+    TokenExpired(String, u64),
+    /// It is for the other kind of node.
+    #[error("the join token {0} is for a {1}, and `role` in agent.toml is {2}: make one with `ha-cli token create --role {2}`")]
+    TokenRole(String, String, String),
+    /// It left for ever.
+    #[error("node {0} was removed from this cluster and cannot come back under that id: empty its data_dir and join it as a new node, with a new token")]
+    NodeRemoved(NodeId),
+    /// No such operator.
+    #[error("there is no operator {0}: `ha-cli user list` shows those that are")]
+    UserUnknown(String),
+    /// No such authority, or it is not at that stage.
+    #[error("authority {0} is unknown here, or not at that stage: `ha-cli ca show` shows those that are")]
+    AuthorityUnknown(String),
+    /// One change of authority at a time.
+    #[error("a change of authority is under way: `ha-cli ca show` says how far it is; `ha-cli ca retire` ends it")]
+    RotationUnderWay,
+    /// A table is full.
+    #[error("there are {1} {0} already: remove one first")]
+    TooMany(String, usize),
     /// Nobody would be left to serve.
     #[error("backend {backend} would have no usable server left: make another one ready first, or say --force")]
     LastServer {

@@ -27,6 +27,7 @@ use crate::id::{Epoch, NodeId, ServerId};
 use crate::lease::{Hold, Lease, Refusal, VoterSets};
 use crate::model::{CheckClose, Role};
 use crate::state::Facts;
+use crate::trust::Credentials;
 use crate::time::{Instant, Timestamp};
 use crate::view::Overlay;
 use campaign::Campaign;
@@ -138,6 +139,8 @@ pub struct NodeReport {
     pub fence: String,
     /// Servers on it that its own check finds down.
     pub down: BTreeSet<ServerId>,
+    /// Whom it believes, and what it shows.
+    pub credentials: Credentials,
 }
 
 /// What happened.

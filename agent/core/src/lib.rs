@@ -23,4 +23,5 @@ pub mod model;
 pub mod state;
 pub mod stick;
 pub mod time;
+pub mod trust;
 pub mod view;

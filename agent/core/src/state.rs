@@ -12,6 +12,7 @@
 mod admin;
 pub mod configure;
 mod members;
+mod trust;
 
 use crate::command::{Answer, Command, DrainEnd, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::EventLog;
@@ -19,6 +20,7 @@ use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Role, Sticky, Timing};
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::time::Timestamp;
+use crate::trust::Trust;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -66,6 +68,8 @@ pub struct Facts {
     pub health: Arc<BTreeMap<ServerId, HealthRecord>>,
     /// Who holds the addresses, as far as the log knows.
     pub holder: Option<HolderRecord>,
+    /// Who may speak.
+    pub trust: Arc<Trust>,
     /// What happened.
     pub events: Arc<EventLog>,
 }
@@ -158,6 +162,8 @@ impl ClusterState {
             Command::Health(changes) => Ok(next.note_health(changes, at)),
             Command::Bind(_) => Ok(Outcome::Done),
             Command::AddMember(member) => next.add_member(member, at, by),
+            Command::Admit { member, ticket } => next.admit(member, ticket, at),
+            Command::Trust(order) => next.change_trust(order, at, by),
             Command::RemoveMember(node) => next.remove_member(*node, at, by),
             Command::UpdateMember(member) => next.update_member(member, at),
             Command::Holder { node, epoch, reason } => next.note_holder(*node, *epoch, reason, at),

@@ -34,6 +34,7 @@ impl Facts {
         let Some(member) = self.members.get(&id).cloned() else { return Err(Rejection::NodeUnknown(id.to_string())) };
         Arc::make_mut(&mut self.members).remove(&id);
         self.node_admin.remove(&id);
+        self.shut_out(id, at);
         if self.holder.as_ref().is_some_and(|h| h.node == id) {
             self.holder = None;
         }

@@ -1,0 +1,123 @@
+//! Changes of who may speak.
+
+use super::Facts;
+use crate::command::{Answer, Outcome, Rejection};
+use crate::id::NodeId;
+use crate::model::Member;
+use crate::time::Timestamp;
+use crate::trust::{Authority, REMOVED_MAX, Stage, TOKENS_MAX, Ticket, TokenRecord, Trust, TrustOrder, USERS_MAX, UserRecord};
+use std::sync::Arc;
+
+impl Facts {
+    pub(super) fn change_trust(&mut self, order: &TrustOrder, at: Timestamp, by: &str) -> Answer {
+        let trust = Arc::make_mut(&mut self.trust);
+        if matches!(order, TrustOrder::Introduce { .. } | TrustOrder::Advance(_) | TrustOrder::Retire(_)) {
+            trust.generation += 1;
+        }
+        let said = match order {
+            TrustOrder::Introduce { fingerprint, certificate, sealed_key } => {
+                let first = trust.authorities.is_empty();
+                if trust.authorities.len() > 1 {
+                    return Err(Rejection::RotationUnderWay);
+                }
+                let stage = if first { Stage::Signing } else { Stage::Spreading };
+                trust.authorities.push(Authority { fingerprint: *fingerprint, certificate: certificate.clone(), sealed_key: sealed_key.clone(), stage, since: at });
+                format!("authority {} {}", fingerprint.short(), if first { "signs" } else { "is made known to every node" })
+            }
+            TrustOrder::Advance(fingerprint) => {
+                if !trust.authorities.iter().any(|a| a.fingerprint == *fingerprint && a.stage == Stage::Spreading) {
+                    return Err(Rejection::AuthorityUnknown(fingerprint.short()));
+                }
+                for a in &mut trust.authorities {
+                    a.stage = if a.fingerprint == *fingerprint { Stage::Signing } else { Stage::Leaving };
+                    a.since = at;
+                }
+                format!("authority {} signs from now on, the one before it is still believed", fingerprint.short())
+            }
+            TrustOrder::Retire(fingerprint) => {
+                if trust.authority(*fingerprint).is_none_or(|a| a.stage == Stage::Signing) {
+                    return Err(Rejection::AuthorityUnknown(fingerprint.short()));
+                }
+                trust.authorities.retain(|a| a.fingerprint != *fingerprint);
+                format!("authority {} is not believed any more", fingerprint.short())
+            }
+            TrustOrder::MakeToken { id, secret, role, expires } => {
+                make_room(trust, at)?;
+                let record = TokenRecord { secret: *secret, role: *role, expires: *expires, made: at, by: by.to_owned(), used: None, revoked: false };
+                trust.tokens.insert(id.clone(), record);
+                format!("token {id} for one {} was made", role.word())
+            }
+            TrustOrder::RevokeToken(id) => {
+                let token = trust.tokens.get_mut(id).ok_or_else(|| Rejection::TokenUnknown(id.clone()))?;
+                token.revoked = true;
+                format!("token {id} was revoked")
+            }
+            TrustOrder::AddUser { name, access, key } => {
+                if trust.users.len() >= USERS_MAX && !trust.users.contains_key(name) {
+                    return Err(Rejection::TooMany("operators".to_owned(), USERS_MAX));
+                }
+                trust.users.insert(name.clone(), UserRecord { access: *access, key: *key, since: at, by: by.to_owned() });
+                format!("{name} may enter as {}", access.word())
+            }
+            TrustOrder::RemoveUser(name) => {
+                trust.users.remove(name).ok_or_else(|| Rejection::UserUnknown(name.clone()))?;
+                format!("{name} may not enter any more")
+            }
+        };
+        self.event(at, "trust", said, by);
+        Ok(Outcome::Done)
+    }
+
+    /// Lets a node in that shows a token. The token is used up by this and by nothing less.
+    pub(super) fn admit(&mut self, member: &Member, ticket: &Ticket, at: Timestamp) -> Answer {
+        let unknown = || Rejection::TokenUnknown(ticket.token.clone());
+        let token = self.trust.tokens.get(&ticket.token).ok_or_else(unknown)?;
+        if token.secret != ticket.secret {
+            return Err(unknown());
+        }
+        let by = format!("token {} of {}", ticket.token, token.by);
+        if let Some(used) = token.used {
+            // The same node asks again because the answer was lost: no second node comes in by that.
+            let again = used == (member.id, ticket.key) && self.members.contains_key(&member.id);
+            return if again { self.add_member(member, at, &by) } else { Err(Rejection::TokenUsed(ticket.token.clone(), self.node_name(used.0))) };
+        }
+        if token.revoked {
+            return Err(Rejection::TokenRevoked(ticket.token.clone()));
+        }
+        if token.expires <= at {
+            return Err(Rejection::TokenExpired(ticket.token.clone(), at.saturating_since(token.expires).as_secs()));
+        }
+        if token.role != member.role {
+            return Err(Rejection::TokenRole(ticket.token.clone(), token.role.word().to_owned(), member.role.word().to_owned()));
+        }
+        if self.trust.removed.contains_key(&member.id) {
+            return Err(Rejection::NodeRemoved(member.id));
+        }
+        let done = self.add_member(member, at, &by)?;
+        let trust = Arc::make_mut(&mut self.trust);
+        if let Some(token) = trust.tokens.get_mut(&ticket.token) {
+            token.used = Some((member.id, ticket.key));
+        }
+        Ok(done)
+    }
+
+    /// From now on nobody hears that node.
+    pub(super) fn shut_out(&mut self, id: NodeId, at: Timestamp) {
+        let removed = &mut Arc::make_mut(&mut self.trust).removed;
+        removed.insert(id, at);
+        while removed.len() > REMOVED_MAX {
+            let Some(oldest) = removed.iter().min_by_key(|(id, at)| (**at, **id)).map(|(id, _)| *id) else { break };
+            removed.remove(&oldest);
+        }
+    }
+}
+
+/// The oldest token that opens nothing makes room for the next.
+fn make_room(trust: &mut Trust, now: Timestamp) -> Result<(), Rejection> {
+    if trust.tokens.len() < TOKENS_MAX {
+        return Ok(());
+    }
+    let spent = trust.tokens.iter().filter(|(_, t)| t.is_spent(now)).min_by_key(|(id, t)| (t.made, (*id).clone())).map(|(id, _)| id.clone());
+    trust.tokens.remove(&spent.ok_or_else(|| Rejection::TooMany("join tokens that were not used".to_owned(), TOKENS_MAX))?);
+    Ok(())
+}
