@@ -7,6 +7,7 @@
 
 pub mod found;
 mod manager;
+mod renewal;
 mod report;
 
 pub use found::{found, join};
@@ -23,10 +24,12 @@ use crate::identity::Identity;
 use crate::peers::PeerService;
 use crate::preflight::{self, Moment, Subject, Verdict};
 use crate::proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
+use crate::world::entrance::{self, Entrance};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
 use ha_core::controller::{Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings};
 use ha_core::model::Member;
+use ha_trust::store::TrustStore;
 use report::Reporter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +62,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     let gate = Gate::new();
     let hands = Hands::start(&config, gate.clone(), promise, controller.lease)?;
     let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&config.data_dir)?);
-    let world = Arc::new(RealWorld::new(identity.node_id, store, hands.addresses.clone()));
+    let trust = Arc::new(TrustStore::open(&config.data_dir)?);
+    let world = Arc::new(RealWorld::new(identity.node_id, trust.clone(), store, hands.addresses.clone()));
     let (driver, inbox) = DriverHandle::channel();
     let listener = driver.clone();
     let settings = Settings { me: identity.node_id, role: config.role, timing, promise, founding: false, snapshot_every: SNAPSHOT_EVERY };
@@ -90,6 +94,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         consensus: consensus.clone(),
         driver: driver.clone(),
         world: world.clone(),
+        trust: trust.clone(),
         stop: stop.clone(),
     };
     reporter.look().await;
@@ -112,13 +117,13 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     world.spawn("proxy-news", Box::pin(hear_proxy(proxy_news, driver.clone())));
     hands.listen(&world, driver.clone());
 
-    let node = Node::new(member, consensus.clone(), driver.clone(), proxy, world.clone());
-    let listener = tokio::net::TcpListener::bind(config.listen)
-        .await
-        .map_err(|e| format!("listen = {}: {e}: is another ha-agent running, or is this not an address of this machine?", config.listen))?;
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let node = Node::new(member, consensus.clone(), driver.clone(), proxy, world.clone(), trust.clone());
+    let entrance = bind(&config, trust, consensus.clone()).await?;
+    let renewal = renewal::Renewal { node: node.clone() };
+    world.spawn("renewal", Box::pin(renewal.run()));
     let stop_server = stop_loops.clone();
-    let server = wire::server().add_service(PeerService::server(consensus.clone(), driver.clone())).add_service(Api::server(node));
+    let server = wire::server().layer(node.guard()).add_service(PeerService::server(consensus.clone(), driver.clone())).add_service(Api::server(node));
+    let incoming = entrance.open(&world);
     essential(
         "server",
         Box::pin(async move {
@@ -149,6 +154,18 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     Ok(())
 }
 
+/// Where peers and operators come in.
+async fn bind<W: World>(config: &AgentConfig, trust: Arc<TrustStore>, consensus: Consensus<W>) -> Result<Entrance, Failure> {
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .map_err(|e| format!("listen = {}: {e}: is another ha-agent running, or is this not an address of this machine?", config.listen))?;
+    let path = config.socket_path(std::env::var_os("RUNTIME_DIRECTORY").map(Into::into));
+    // Without it the agent does its work all the same, and operators come by the network.
+    let local = entrance::local_socket(&path).inspect_err(|error| tracing::warn!(path = %path.display(), %error, "there is no local socket: set `socket` in agent.toml")).ok();
+    let familiar = Arc::new(move |from: std::net::IpAddr| consensus.read().facts.members.values().any(|m| m.listen.ip().to_canonical() == from));
+    Ok(Entrance { listener, local, trust, familiar })
+}
+
 /// From now on the service manager hears of this agent.
 #[cfg(target_os = "linux")]
 fn tell_manager(world: &Arc<RealWorld>, driver: &DriverHandle) {
@@ -162,7 +179,7 @@ fn tell_manager(_: &Arc<RealWorld>, _: &DriverHandle) {}
 
 /// Says what has changed for the worse since this node was let in.
 async fn look_at_machine(config: &AgentConfig) {
-    let subject = Subject { config, virtual_ips: &[], promise: None, member: None, moment: Moment::Starting };
+    let subject = Subject { config, virtual_ips: &[], promise: None, member: None, authority: None, moment: Moment::Starting };
     for f in preflight::look(&subject).await.into_iter().filter(|f| f.verdict >= Verdict::Warning) {
         tracing::warn!(check = f.check, found = %f.found, remedy = %f.remedy, "preflight");
     }

@@ -10,22 +10,29 @@ mod members;
 mod orders;
 mod status;
 mod traffic;
+mod trust;
 
 use crate::config::Problem;
+use crate::consensus::machine::Snap;
 use crate::consensus::{Consensus, ProposeError};
 use crate::driver::DriverHandle;
+use crate::guard::{Asker, Caller, FORWARDED, Guard, Knows, ON_BEHALF, asker};
 use crate::proxy::Proxy;
 use crate::world::World;
-use crate::world::wire::endpoint;
+use crate::world::limiter::Limiter;
+use crate::world::wire::{belief, channel};
 use ha_core::command::{Command, Outcome, Rejection, Stamped};
 use ha_core::id::NodeId;
 use ha_core::model::Member;
+use ha_core::time::Timestamp;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
 use ha_proto::control::control_server::{Control, ControlServer};
+use ha_trust::store::{Live, TrustStore};
 use members::MembershipLock;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -33,8 +40,6 @@ use tonic::{Request, Response, Status};
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
 /// Largest request, in bytes: a configuration file.
 const REQUEST_MAX: usize = 4 << 20;
-/// Marks a request that a follower passed on, so that it is not passed on again.
-const FORWARDED: &str = "ha-forwarded";
 
 /// Everything that answers need.
 pub struct Node<W: World> {
@@ -48,14 +53,24 @@ pub struct Node<W: World> {
     pub proxy: Arc<Proxy>,
     /// Clock and addresses.
     pub world: Arc<W>,
+    /// Whom this node believes.
+    pub trust: Arc<TrustStore>,
     /// One membership change at a time.
     pub membership: MembershipLock,
+    /// Tokens that were none, by who showed them.
+    wrong_tokens: Mutex<Limiter>,
 }
 
 impl<W: World> Node<W> {
     /// A new membership lock is held by nobody.
-    pub fn new(member: Member, consensus: Consensus<W>, driver: DriverHandle, proxy: Arc<Proxy>, world: Arc<W>) -> Arc<Self> {
-        Arc::new(Node { member, consensus, driver, proxy, world, membership: MembershipLock::default() })
+    pub fn new(member: Member, consensus: Consensus<W>, driver: DriverHandle, proxy: Arc<Proxy>, world: Arc<W>, trust: Arc<TrustStore>) -> Arc<Self> {
+        let wrong_tokens = Mutex::new(Limiter::new(trust::WRONG_TOKENS_MAX, trust::WRONG_TOKENS_WINDOW));
+        Arc::new(Node { member, consensus, driver, proxy, world, trust, membership: MembershipLock::default(), wrong_tokens })
+    }
+
+    /// What stands before every service of this node.
+    pub fn guard(self: &Arc<Self>) -> Guard {
+        Guard(self.clone())
     }
 
     /// Proposes and waits, as an operator's request.
@@ -69,6 +84,18 @@ impl<W: World> Node<W> {
     }
 }
 
+impl<W: World> Knows for Node<W> {
+    fn snap(&self) -> Snap {
+        self.consensus.read()
+    }
+    fn live(&self) -> Arc<Live> {
+        self.trust.live()
+    }
+    fn wall(&self) -> Timestamp {
+        self.world.wall()
+    }
+}
+
 fn propose_status(e: &ProposeError) -> Status {
     match e {
         ProposeError::NotLeader(_) => Status::unavailable("leadership is moving: try again"),
@@ -79,7 +106,15 @@ fn propose_status(e: &ProposeError) -> Status {
 
 fn rejection_status(r: &Rejection) -> Status {
     match r {
-        Rejection::NodeUnknown(_) | Rejection::ServerUnknown(_) | Rejection::VersionUnknown(_) => Status::not_found(r.to_string()),
+        Rejection::NodeUnknown(_)
+        | Rejection::ServerUnknown(_)
+        | Rejection::VersionUnknown(_)
+        | Rejection::UserUnknown(_)
+        | Rejection::AuthorityUnknown(_)
+        | Rejection::TokenUnknown(_) => Status::not_found(r.to_string()),
+        Rejection::TokenUsed(..) | Rejection::TokenRevoked(_) | Rejection::TokenExpired(..) | Rejection::TokenRole(..) | Rejection::NodeRemoved(_) => {
+            Status::permission_denied(r.to_string())
+        }
         Rejection::IdTaken(..) | Rejection::NameTaken(_) | Rejection::AddressTaken(..) => Status::already_exists(r.to_string()),
         _ => Status::failed_precondition(r.to_string()),
     }
@@ -114,35 +149,87 @@ impl<W: World> Api<W> {
             return Err(Status::unavailable("leadership is moving: try again"));
         }
         let address = news.addresses.get(&leader).ok_or_else(|| Status::unavailable("the leader's address is not known yet: try again"))?;
-        let channel = endpoint(address).map_err(|e| Status::internal(e.to_string()))?.connect_lazy();
+        let channel = channel(address, Some(leader), belief(&self.node.trust)).map_err(|e| Status::internal(e.to_string()))?;
         Ok(Some(ControlClient::new(channel).max_decoding_message_size(64 << 20)))
     }
 }
 
-/// Passes a request on.
-fn forwarded<T>(request: Request<T>) -> Request<T> {
-    let mut next = Request::new(request.into_inner());
-    next.metadata_mut().insert(FORWARDED, tonic::metadata::MetadataValue::from_static("1"));
+/// What is passed on, with the access of who asks.
+fn forwarded<T>(asker: &Asker, request: T) -> Request<T> {
+    let mut next = Request::new(request);
+    let headers = next.metadata_mut();
+    headers.insert(FORWARDED, MetadataValue::from_static("1"));
+    if let Some(access) = asker.caller.access() {
+        headers.insert(ON_BEHALF, MetadataValue::from_static(access.word()));
+    }
     next.set_timeout(Duration::from_secs(60));
     next
 }
 
+/// A request that says who asks for it; the guard knows better.
+trait SaysWho {
+    fn by(&mut self) -> &mut String;
+}
+
+macro_rules! says_who {
+    ($($request:ident),*) => { $(impl SaysWho for pb::$request {
+        fn by(&mut self) -> &mut String {
+            &mut self.by
+        }
+    })* };
+}
+says_who!(
+    SetStateRequest,
+    ApplyRequest,
+    RollbackRequest,
+    RemoveMemberRequest,
+    PromoteMemberRequest,
+    MoveLeaderRequest,
+    CreateTokenRequest,
+    RevokeTokenRequest,
+    AddUserRequest,
+    RemoveUserRequest,
+    RotateAuthorityRequest,
+    RetireAuthorityRequest
+);
+
 /// Passes on to the leader, or answers here.
 macro_rules! on_leader {
-    ($self:ident, $request:ident, $method:ident) => {
+    ($self:ident, $request:ident, $method:ident) => {{
+        let who = asker(&$request)?;
         match $self.leader(&$request).await? {
-            Some(mut leader) => leader.$method(forwarded($request)).await,
+            Some(mut leader) => leader.$method(forwarded(&who, $request.into_inner())).await,
             None => $self.node.$method($request.into_inner()).await.map(Response::new),
         }
-    };
+    }};
+}
+
+/// The same for a change, which is done by somebody.
+macro_rules! change_on_leader {
+    ($self:ident, $request:ident, $method:ident) => {{
+        let mut request = $request;
+        $self.signed(&mut request)?;
+        on_leader!($self, request, $method)
+    }};
+}
+
+impl<W: World> Api<W> {
+    /// Writes into a request who asks for it.
+    fn signed<T: SaysWho>(&self, request: &mut Request<T>) -> Result<(), Status> {
+        let who = asker(request)?;
+        let by = request.get_mut().by();
+        *by = who.by(by, &self.node.member.name);
+        Ok(())
+    }
 }
 
 #[tonic::async_trait]
 impl<W: World> Control for Api<W> {
     async fn status(&self, r: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
+        let who = asker(&r)?;
         match self.leader(&r).await {
             // Without a leader, or while it does not answer, this node still says what it knows.
-            Ok(Some(mut leader)) => match tokio::time::timeout(Duration::from_secs(1), leader.status(forwarded(r))).await {
+            Ok(Some(mut leader)) => match tokio::time::timeout(Duration::from_secs(1), leader.status(forwarded(&who, r.into_inner()))).await {
                 Ok(Ok(reply)) => Ok(reply),
                 _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
             },
@@ -150,39 +237,88 @@ impl<W: World> Control for Api<W> {
         }
     }
     async fn set_state(&self, r: Request<pb::SetStateRequest>) -> Result<Response<pb::SetStateReply>, Status> {
-        on_leader!(self, r, set_state)
+        change_on_leader!(self, r, set_state)
     }
     async fn apply(&self, r: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyReply>, Status> {
-        on_leader!(self, r, apply)
+        change_on_leader!(self, r, apply)
     }
     async fn rollback(&self, r: Request<pb::RollbackRequest>) -> Result<Response<pb::ApplyReply>, Status> {
-        on_leader!(self, r, rollback)
+        change_on_leader!(self, r, rollback)
     }
     async fn config_history(&self, r: Request<pb::ConfigHistoryRequest>) -> Result<Response<pb::ConfigHistoryReply>, Status> {
         on_leader!(self, r, config_history)
     }
     async fn join(&self, r: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
-        on_leader!(self, r, join)
+        let from = asker(&r)?.from;
+        self.node.may_show_a_token(from)?;
+        let answer = on_leader!(self, r, join);
+        self.node.note_token(from, &answer);
+        answer
+    }
+    async fn diff(&self, mut r: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyReply>, Status> {
+        r.get_mut().dry_run = true;
+        let who = asker(&r)?;
+        match self.leader(&r).await? {
+            Some(mut leader) => leader.diff(forwarded(&who, r.into_inner())).await,
+            None => self.node.apply(r.into_inner()).await.map(Response::new),
+        }
+    }
+    async fn renew(&self, mut r: Request<pb::RenewRequest>) -> Result<Response<pb::RenewReply>, Status> {
+        match asker(&r)?.caller {
+            Caller::User(name, _) => r.get_mut().name = name,
+            Caller::Behind(..) => {}
+            _ => return Err(Status::failed_precondition("only an operator's own certificate is renewed by this")),
+        }
+        on_leader!(self, r, renew)
+    }
+    async fn create_token(&self, r: Request<pb::CreateTokenRequest>) -> Result<Response<pb::CreateTokenReply>, Status> {
+        change_on_leader!(self, r, create_token)
+    }
+    async fn tokens(&self, r: Request<pb::TokensRequest>) -> Result<Response<pb::TokensReply>, Status> {
+        on_leader!(self, r, tokens)
+    }
+    async fn revoke_token(&self, r: Request<pb::RevokeTokenRequest>) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, revoke_token)
+    }
+    async fn add_user(&self, r: Request<pb::AddUserRequest>) -> Result<Response<pb::RenewReply>, Status> {
+        change_on_leader!(self, r, add_user)
+    }
+    async fn users(&self, r: Request<pb::UsersRequest>) -> Result<Response<pb::UsersReply>, Status> {
+        on_leader!(self, r, users)
+    }
+    async fn remove_user(&self, r: Request<pb::RemoveUserRequest>) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, remove_user)
+    }
+    async fn authorities(&self, r: Request<pb::AuthoritiesRequest>) -> Result<Response<pb::AuthoritiesReply>, Status> {
+        on_leader!(self, r, authorities)
+    }
+    async fn rotate_authority(&self, r: Request<pb::RotateAuthorityRequest>) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, rotate_authority)
+    }
+    async fn retire_authority(&self, r: Request<pb::RetireAuthorityRequest>) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, retire_authority)
     }
     async fn remove_member(&self, r: Request<pb::RemoveMemberRequest>) -> Result<Response<pb::MemberReply>, Status> {
-        let again = r.get_ref().clone();
+        let mut r = r;
+        self.signed(&mut r)?;
+        let (who, again) = (asker(&r)?, r.get_ref().clone());
         match self.leader(&r).await? {
-            Some(mut leader) => leader.remove_member(forwarded(r)).await,
+            Some(mut leader) => leader.remove_member(forwarded(&who, r.into_inner())).await,
             None => match self.node.remove_member(r.into_inner()).await? {
                 members::Removal::Done(reply) => Ok(Response::new(reply)),
                 // This node leads and is the one to go: it has handed over, and the next leader does it.
                 members::Removal::HandedOver => match self.leader(&Request::new(())).await? {
-                    Some(mut leader) => leader.remove_member(forwarded(Request::new(again))).await,
+                    Some(mut leader) => leader.remove_member(forwarded(&who, again)).await,
                     None => Err(Status::unavailable("leadership could not be handed over: try again")),
                 },
             },
         }
     }
     async fn promote_member(&self, r: Request<pb::PromoteMemberRequest>) -> Result<Response<pb::MemberReply>, Status> {
-        on_leader!(self, r, promote_member)
+        change_on_leader!(self, r, promote_member)
     }
     async fn move_leader(&self, r: Request<pb::MoveLeaderRequest>) -> Result<Response<pb::MoveLeaderReply>, Status> {
-        on_leader!(self, r, move_leader)
+        change_on_leader!(self, r, move_leader)
     }
     async fn sessions(&self, r: Request<pb::SessionsRequest>) -> Result<Response<pb::SessionsReply>, Status> {
         on_leader!(self, r, sessions)
@@ -196,7 +332,7 @@ impl<W: World> Control for Api<W> {
 
     /// Answered by the node that is asked, for itself.
     async fn reach(&self, r: Request<pb::ReachRequest>) -> Result<Response<pb::ReachReply>, Status> {
-        let caller = r.remote_addr().map(|a| a.ip());
+        let caller = asker(&r)?.from;
         Ok(Response::new(self.node.reach(caller, &r.into_inner().listen).await?))
     }
 

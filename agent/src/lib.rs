@@ -13,6 +13,7 @@ pub mod binder;
 pub mod config;
 pub mod consensus;
 pub mod driver;
+pub mod guard;
 pub mod identity;
 pub mod peers;
 pub mod preflight;

@@ -5,6 +5,7 @@ use ha_agent::agent::{self, Failure};
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::preflight::{self, Moment, Subject, Verdict};
 use ha_core::id::NodeId;
+use ha_trust::token::Token;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,9 @@ enum What {
     Join {
         /// `listen` address of any member.
         address: String,
+        /// What `ha-cli token create` printed on a member.
+        #[arg(long, env = "HA_TOKEN", hide_env_values = true)]
+        token: Option<String>,
         /// This node's file.
         #[arg(long)]
         config: PathBuf,
@@ -149,16 +153,22 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let text = config::read(&cluster)?;
             let parsed = parse_cluster(&cluster.display().to_string(), &text)?;
             let promise = Some(parsed.promise.unwrap_or_else(|| parsed.timing.unwrap_or_default().promise()));
-            let subject = Subject { config: &agent, virtual_ips: &parsed.config.virtual_ips, promise, member: None, moment: Moment::Founding };
+            let subject = Subject { config: &agent, virtual_ips: &parsed.config.virtual_ips, promise, member: None, authority: None, moment: Moment::Founding };
             look_first(&subject, skip_preflight).await?;
             let identity = agent::found(&agent, parsed, text, id).await?;
             let say = format!("cluster {} is founded, this node is {} ({})\nnext: ha-agent run --config {}", identity.cluster_id, agent.name, identity.node_id, config.display());
             tell(output, &say, &serde_json::json!({ "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
         }
-        What::Join { address, config, id, skip_preflight } => {
+        What::Join { address, token, config, id, skip_preflight } => {
             let agent = read_agent(&config)?;
-            look_first(&Subject { config: &agent, virtual_ips: &[], promise: None, member: Some(&address), moment: Moment::Joining }, skip_preflight).await?;
-            let (identity, cluster) = agent::join(&agent, &address, id).await?;
+            let token = token.ok_or("a node joins with a token: `ha-cli token create` on any member prints one; give it with --token or HA_TOKEN. Nothing was asked of anybody")?;
+            let token: Token = token.parse()?;
+            look_first(
+                &Subject { config: &agent, virtual_ips: &[], promise: None, member: Some(&address), authority: Some(token.authority), moment: Moment::Joining },
+                skip_preflight,
+            )
+            .await?;
+            let (identity, cluster) = agent::join(&agent, &address, &token, id).await?;
             let say = format!("{} ({}) is let into cluster {cluster}\nnext: ha-agent run --config {}", agent.name, identity.node_id, config.display());
             tell(output, &say, &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
         }
@@ -166,7 +176,8 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let agent = read_agent(&config)?;
             let cluster = cluster.map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?)).transpose()?;
             let virtual_ips = cluster.map(|c| c.config.virtual_ips).unwrap_or_default();
-            let findings = preflight::look(&Subject { config: &agent, virtual_ips: &virtual_ips, promise: None, member: member.as_deref(), moment: Moment::Asked }).await;
+            let findings =
+                preflight::look(&Subject { config: &agent, virtual_ips: &virtual_ips, promise: None, member: member.as_deref(), authority: None, moment: Moment::Asked }).await;
             let failed = preflight::failed(&findings);
             let last = if failed == 0 { "this machine is ready".to_owned() } else { format!("this machine is not ready: {failed} failed") };
             let lines: Vec<String> = findings.iter().map(ToString::to_string).chain([last]).collect();

@@ -3,6 +3,7 @@
 use crate::consensus::Consensus;
 use crate::consensus::codec::RECORD_MAX;
 use crate::driver::DriverHandle;
+use crate::guard::{Caller, asker};
 use crate::world::wire::MESSAGE_MAX;
 use crate::world::{Call, World};
 use ha_core::controller::Event;
@@ -25,14 +26,20 @@ impl<W: World> PeerService<W> {
     }
 
     async fn answer(&self, call: Call, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        let caller = asker(&request)?.caller;
         let Envelope { from, body } = request.into_inner();
-        let from = self.known(&from)?;
+        let from = speaks_for(&caller, &from)?;
         let body = hear(&self.consensus, &self.driver, from, call, &body).await.map_err(status)?;
         Ok(Response::new(Envelope { from: self.consensus.me().0.as_bytes().to_vec(), body }))
     }
+}
 
-    fn known(&self, from: &[u8]) -> Result<NodeId, Status> {
-        NodeId::from_slice(from).ok_or_else(|| Status::invalid_argument("`from` is not a node id of 16 bytes"))
+/// A node speaks for itself only.
+fn speaks_for(caller: &Caller, from: &[u8]) -> Result<NodeId, Status> {
+    let from = NodeId::from_slice(from).ok_or_else(|| Status::invalid_argument("`from` is not a node id of 16 bytes"))?;
+    match caller {
+        Caller::Member(id) if *id == from => Ok(from),
+        _ => Err(Status::permission_denied(format!("this certificate does not speak for node {from}"))),
     }
 }
 
@@ -77,10 +84,13 @@ impl<W: World> Service for PeerService<W> {
         self.answer(Call::Release, r).await
     }
     async fn install_snapshot(&self, r: Request<Streaming<SnapshotPiece>>) -> Result<Response<Envelope>, Status> {
+        let asked_by = asker(&r)?;
         let mut pieces = r.into_inner();
         let (mut from, mut body) = (Vec::new(), Vec::new());
         while let Some(piece) = pieces.message().await? {
             if from.is_empty() {
+                // Before the rest is taken in.
+                speaks_for(&asked_by.caller, &piece.from)?;
                 from = piece.from;
             }
             if body.len() + piece.data.len() > RECORD_MAX {
@@ -88,6 +98,24 @@ impl<W: World> Service for PeerService<W> {
             }
             body.extend_from_slice(&piece.data);
         }
-        self.answer(Call::InstallSnapshot, Request::new(Envelope { from, body })).await
+        let mut whole = Request::new(Envelope { from, body });
+        whole.extensions_mut().insert(asked_by);
+        self.answer(Call::InstallSnapshot, whole).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_core::trust::Access;
+
+    #[test]
+    fn a_node_speaks_for_no_other() {
+        let (one, two) = (NodeId::from_random(1), NodeId::from_random(2));
+        assert_eq!(speaks_for(&Caller::Member(one), one.0.as_bytes()).unwrap(), one);
+        for caller in [Caller::Member(two), Caller::Stranger, Caller::User("alice".into(), Access::Admin), Caller::Local("root".into()), Caller::Behind(one, Access::Admin)] {
+            assert!(speaks_for(&caller, one.0.as_bytes()).is_err(), "{caller:?}");
+        }
+        assert!(speaks_for(&Caller::Member(one), b"short").is_err());
     }
 }

@@ -14,6 +14,7 @@ mod network;
 
 use crate::config::AgentConfig;
 use ha_core::model::VirtualIp;
+use ha_core::trust::Digest;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -109,6 +110,8 @@ pub struct Subject<'a> {
     pub promise: Option<Duration>,
     /// `HOST:PORT` of a member to be asked.
     pub member: Option<&'a str>,
+    /// The authority that the member must show; `None`: whoever answers will do.
+    pub authority: Option<Digest>,
     /// Why.
     pub moment: Moment,
 }

@@ -6,12 +6,15 @@
 //!              real.rs (sockets, kernel, OS)   or   the simulator
 //! ```
 
+pub mod entrance;
+pub mod limiter;
 pub mod real;
 pub mod wire;
 
 use crate::consensus::log_store::LogStore;
 use crate::consensus::types::Runtime;
 use ha_core::health::CheckResult;
+use ha_core::id::NodeId;
 use ha_core::model::{CheckClose, VirtualIp};
 use ha_core::time::{Instant, Timestamp};
 use std::future::Future;
@@ -54,6 +57,15 @@ pub enum CallError {
     NoAnswer(String),
 }
 
+/// Whom a call is for. Another node that has come to the same address does not hear it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    /// Who.
+    pub node: NodeId,
+    /// Where, `host:port`.
+    pub at: String,
+}
+
 /// Everything that a node needs from the outside.
 pub trait World: Send + Sync + 'static {
     /// Tasks, timers and random numbers of the consensus library.
@@ -69,8 +81,8 @@ pub trait World: Send + Sync + 'static {
     fn spawn(&self, name: &'static str, task: Boxed<()>);
     /// Waits.
     fn sleep(&self, duration: Duration) -> Boxed<()>;
-    /// Asks a peer at `to` (`host:port`), for at most `within`.
-    fn call(&self, to: String, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>>;
+    /// Asks a peer, for at most `within`.
+    fn call(&self, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>>;
     /// Checks a server by connecting to it.
     fn probe(&self, to: SocketAddr, within: Duration, close: CheckClose) -> Boxed<CheckResult>;
     /// This node's disk.

@@ -8,14 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ha_agent::addresses::BoundAddresses;
+use ha_agent::consensus::sled_store::SledStore;
+use ha_agent::proxy::Gate;
+use ha_agent::world::entrance::Entrance;
+use ha_agent::world::real::{RealWorld, wall_now};
 use ha_agent::world::wire::{MESSAGE_MAX, PeerChannels, server};
-use ha_agent::world::{Call, CallError};
+use ha_agent::world::{Addressee, Call, CallError};
 use ha_core::id::NodeId;
 use ha_proto::consensus::consensus_server::{Consensus, ConsensusServer};
 use ha_proto::consensus::{Envelope, SnapshotPiece};
+use ha_trust::authority::{Authority, LIFETIME, Seal, request};
+use ha_trust::identity::Subject;
+use ha_trust::keyring::Keyring;
+use ha_trust::store::TrustStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
 const WITHIN: Duration = Duration::from_secs(5);
@@ -66,22 +74,74 @@ impl Consensus for Echo {
     }
 }
 
-async fn serve(at: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind(at).await.expect("a port");
-    let address = listener.local_addr().expect("its address");
-    tokio::spawn(async move {
-        let service = ConsensusServer::new(Echo).max_decoding_message_size(MESSAGE_MAX);
-        server().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)).await.expect("it serves");
-    });
-    address
+/// A cluster's authority, and what it gives to its nodes.
+struct Cluster {
+    authority: Authority,
+    seal: Seal,
+    dir: tempfile::TempDir,
 }
+
+const CLIENT: u128 = 1;
+const SERVER: u128 = 2;
+
+fn id(i: u128) -> NodeId {
+    NodeId::from_random(i)
+}
+
+impl Cluster {
+    fn new() -> Cluster {
+        Cluster {
+            authority: Authority::generate(id(9), wall_now()).expect("an authority"),
+            seal: Seal::generate().expect("a seal"),
+            dir: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    fn keyring(&self, node: u128, authorities: &[&Authority]) -> Keyring {
+        let (key, asked) = request().expect("a request");
+        let certificate = authorities[0].sign(&asked, &Subject::Node(id(node)), id(9), wall_now(), LIFETIME).expect("a certificate");
+        let authorities = authorities.iter().map(|a| a.certificate().to_vec()).collect();
+        Keyring { generation: 1, authorities, certificate, key: key.serialize_der(), seal: self.seal.clone() }
+    }
+
+    fn trust(&self, node: u128) -> Arc<TrustStore> {
+        let dir = self.dir.path().join(format!("{node}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        self.keyring(node, &[&self.authority]).save(&dir).expect("saved");
+        Arc::new(TrustStore::open(&dir).expect("a store"))
+    }
+
+    fn channels(&self) -> PeerChannels {
+        PeerChannels::new(id(CLIENT), self.trust(CLIENT))
+    }
+
+    async fn serve(&self, at: SocketAddr) -> SocketAddr {
+        self.serve_as(at, self.trust(SERVER)).await
+    }
+
+    async fn serve_as(&self, at: SocketAddr, trust: Arc<TrustStore>) -> SocketAddr {
+        let listener = TcpListener::bind(at).await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let store = self.dir.path().join(format!("store-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let store = Arc::new(SledStore::open(&store).expect("a disk"));
+        let world = Arc::new(RealWorld::new(id(SERVER), trust.clone(), store, Arc::new(BoundAddresses::new(Gate::new()))));
+        let incoming = Entrance { listener, local: None, trust, familiar: Arc::new(|_| true) }.open(&world);
+        tokio::spawn(async move {
+            let service = ConsensusServer::new(Echo).max_decoding_message_size(MESSAGE_MAX);
+            server().add_service(service).serve_with_incoming(incoming).await.expect("it serves");
+        });
+        address
+    }
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().expect("an address")
 }
 
-fn channels() -> PeerChannels {
-    PeerChannels::new(NodeId::from_random(1))
+fn server_at(at: SocketAddr) -> Addressee {
+    Addressee { node: id(SERVER), at: at.to_string() }
 }
 
 /// Carries connections to a server. Those that were made before the newest cut swallow everything.
@@ -130,7 +190,8 @@ async fn carry(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp
 
 #[tokio::test]
 async fn each_call_reaches_its_method_and_brings_its_answer() {
-    let (peers, to) = (channels(), serve(loopback()).await.to_string());
+    let cluster = Cluster::new();
+    let (peers, to) = (cluster.channels(), server_at(cluster.serve(loopback()).await));
     for (method, call) in CALLS.into_iter().enumerate() {
         let answer = peers.call(to.clone(), call, b"body".to_vec(), WITHIN).await.expect("answered");
         assert_eq!(answer, [&[method as u8], b"body".as_slice()].concat(), "{call:?}");
@@ -139,7 +200,8 @@ async fn each_call_reaches_its_method_and_brings_its_answer() {
 
 #[tokio::test]
 async fn a_snapshot_may_be_larger_than_any_message() {
-    let (peers, to) = (channels(), serve(loopback()).await.to_string());
+    let cluster = Cluster::new();
+    let (peers, to) = (cluster.channels(), server_at(cluster.serve(loopback()).await));
     let body = vec![1; 2 * MESSAGE_MAX + 17];
     let answer = peers.call(to.clone(), Call::InstallSnapshot, body.clone(), Duration::from_secs(60)).await.expect("answered");
     let number = |at: usize| u64::from_le_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
@@ -151,7 +213,8 @@ async fn a_snapshot_may_be_larger_than_any_message() {
 
 #[tokio::test]
 async fn an_unanswered_call_ends_at_its_deadline_and_holds_nothing_up() {
-    let (peers, to) = (channels(), serve(loopback()).await.to_string());
+    let cluster = Cluster::new();
+    let (peers, to) = (cluster.channels(), server_at(cluster.serve(loopback()).await));
     let within = Duration::from_millis(400);
     let began = Instant::now();
     let silent = peers.call(to.clone(), Call::Vote, b"silence".to_vec(), within);
@@ -174,14 +237,15 @@ async fn a_peer_that_is_not_there_is_unreachable_and_found_when_it_comes() {
     let reserved = TcpListener::bind(loopback()).await.expect("a port");
     let at = reserved.local_addr().expect("its address");
     drop(reserved);
-    let peers = channels();
+    let cluster = Cluster::new();
+    let peers = cluster.channels();
     let began = Instant::now();
-    let nobody = peers.call(at.to_string(), Call::Lease, Vec::new(), WITHIN).await;
+    let nobody = peers.call(server_at(at), Call::Lease, Vec::new(), WITHIN).await;
     assert!(matches!(nobody, Err(CallError::Unreachable(_))), "{nobody:?}");
     assert!(began.elapsed() < WITHIN, "a refusal is not waited out");
-    serve(at).await;
+    cluster.serve(at).await;
     let began = Instant::now();
-    while peers.call(at.to_string(), Call::Lease, Vec::new(), WITHIN).await.is_err() {
+    while peers.call(server_at(at), Call::Lease, Vec::new(), WITHIN).await.is_err() {
         assert!(began.elapsed() < WITHIN, "not found again");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -190,8 +254,9 @@ async fn a_peer_that_is_not_there_is_unreachable_and_found_when_it_comes() {
 /// TCP alone would go on with the dead connection for minutes.
 #[tokio::test]
 async fn a_black_holed_connection_is_given_up_and_a_new_one_made() {
-    let cable = Cable::to(serve(loopback()).await).await;
-    let (peers, to) = (channels(), cable.address.to_string());
+    let cluster = Cluster::new();
+    let cable = Cable::to(cluster.serve(loopback()).await).await;
+    let (peers, to) = (cluster.channels(), server_at(cable.address));
     let short = Duration::from_millis(100);
     for round in 1..=3 {
         peers.call(to.clone(), Call::Lease, Vec::new(), WITHIN).await.expect("it works");
@@ -205,4 +270,55 @@ async fn a_black_holed_connection_is_given_up_and_a_new_one_made() {
         }
         println!("round {round}: works again {:?} after the cut", cut.elapsed());
     }
+}
+
+#[tokio::test]
+async fn who_has_come_to_the_address_of_another_does_not_hear_what_is_for_that_one() {
+    let cluster = Cluster::new();
+    let at = cluster.serve(loopback()).await;
+    let to = Addressee { node: id(3), at: at.to_string() };
+    let lost = cluster.channels().call(to, Call::Lease, Vec::new(), WITHIN).await;
+    assert!(matches!(lost, Err(CallError::Unreachable(_))), "{lost:?}");
+}
+
+/// A self-made authority with the same names, on either side.
+#[tokio::test]
+async fn an_impostor_neither_speaks_nor_hears() {
+    let (cluster, impostor) = (Cluster::new(), Cluster::new());
+    let at = cluster.serve(loopback()).await;
+    let refused = impostor.channels().call(server_at(at), Call::Lease, Vec::new(), WITHIN).await;
+    assert!(matches!(refused, Err(CallError::Unreachable(_))), "{refused:?}");
+    let at = impostor.serve(loopback()).await;
+    let refused = cluster.channels().call(server_at(at), Call::Lease, Vec::new(), WITHIN).await;
+    assert!(matches!(refused, Err(CallError::Unreachable(_))), "{refused:?}");
+}
+
+/// Calls go on while one authority takes the place of another, in the steps of the log: no call fails.
+#[tokio::test]
+async fn an_authority_follows_another_without_a_call_that_fails() {
+    let cluster = Cluster::new();
+    let next = Authority::generate(id(9), wall_now()).expect("another authority");
+    let (client, served) = (cluster.trust(CLIENT), cluster.trust(SERVER));
+    let to = server_at(cluster.serve_as(loopback(), served.clone()).await);
+    let peers = PeerChannels::new(id(CLIENT), client.clone());
+    let old = &cluster.authority;
+    let both = |node, first: &Authority, second: &Authority| cluster.keyring(node, &[first, second]);
+    let steps: [(&TrustStore, Keyring); 6] = [
+        (&client, both(CLIENT, old, &next)),
+        (&served, both(SERVER, old, &next)),
+        (&served, both(SERVER, &next, old)),
+        (&client, both(CLIENT, &next, old)),
+        (&client, cluster.keyring(CLIENT, &[&next])),
+        (&served, cluster.keyring(SERVER, &[&next])),
+    ];
+    for (store, keyring) in steps {
+        for _ in 0..20 {
+            peers.call(to.clone(), Call::Lease, Vec::new(), WITHIN).await.expect("without a gap");
+        }
+        store.replace(keyring).expect("replaced");
+    }
+    peers.call(to.clone(), Call::Lease, Vec::new(), WITHIN).await.expect("without a gap");
+    // Who was away during all of it is not believed any more.
+    let late = cluster.channels().call(to, Call::Lease, Vec::new(), WITHIN).await;
+    assert!(late.is_err(), "{late:?}");
 }

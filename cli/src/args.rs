@@ -13,9 +13,13 @@ use crate::output::Format;
 #[derive(Debug, Parser)]
 #[command(name = "ha-cli", version, after_help = exit::HELP, after_long_help = exit::HELP)]
 pub struct Cli {
-    /// An agent; several are tried in turn (again, or separated by commas)
-    #[arg(long, global = true, env = "HA_ADDRESS", value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:7400")]
+    /// An agent: unix:PATH on this machine, HOST:PORT with a context; several are tried in turn (again, or separated by commas)
+    /// [default: those of the context, else unix:/run/ha-agent/control.sock]
+    #[arg(long, global = true, env = "HA_ADDRESS", value_name = "ADDRESS", value_delimiter = ',')]
     pub address: Vec<String>,
+    /// As whom to come, over the network: the file that `user add` wrote, or its name in ~/.config/ha-cli
+    #[arg(long, global = true, env = "HA_CONTEXT", value_name = "FILE")]
+    pub context: Option<String>,
     /// For people or for programs
     #[arg(long, global = true, value_enum, default_value = "table")]
     pub output: Format,
@@ -69,6 +73,15 @@ pub enum Command {
     /// Lists and changes the nodes of the cluster
     #[command(subcommand)]
     Member(MemberCommand),
+    /// Lets new nodes in: a token works once
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Lets operators in, each with a role
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Looks at and changes the cluster's certificate authority
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Hands leadership and the virtual IPs to another node
     MoveLeader {
         /// To which node [default: the best]
@@ -230,6 +243,65 @@ pub enum MemberCommand {
     Promote {
         /// Its name or id
         node: String,
+    },
+}
+
+/// `ha-cli token ...`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Makes a token and prints it, this once
+    Create {
+        /// How long it may be used
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
+        ttl: Duration,
+        /// What may join with it
+        #[arg(long, default_value = "server", value_parser = ["server", "witness"])]
+        role: String,
+    },
+    /// Lists tokens: open, used, expired, revoked
+    List,
+    /// Takes a token back
+    Revoke {
+        /// Its id, as `token list` shows it
+        id: String,
+    },
+}
+
+/// `ha-cli user ...`
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Lets an operator in and writes the context file that it needs; an earlier one of that name is shut out
+    Add {
+        /// How it will be called in the event log
+        name: String,
+        /// What it may do: viewer looks, operator drains and moves, admin changes configuration and members
+        #[arg(long, value_parser = ["viewer", "operator", "admin"])]
+        role: String,
+        /// Where the context file goes [default: NAME.json here]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Lists the operators
+    List,
+    /// Shuts an operator out, at once
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `ha-cli ca ...`
+#[derive(Debug, Subcommand)]
+pub enum CaCommand {
+    /// Shows the authorities, and who shows certificates of which
+    Show,
+    /// Makes another authority and waits until every node uses it; the old one is still believed for 30 days
+    Rotate,
+    /// Ends the belief in the old authority now
+    Retire {
+        /// Even if nodes are shut out by it
+        #[arg(long)]
+        force: bool,
     },
 }
 

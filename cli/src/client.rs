@@ -2,10 +2,14 @@
 //!
 //! Any agent will do, a follower forwards. The one that answered last is asked first, so that a
 //! loop (`--wait`, `--watch`) stays with it until it is gone. This is the one place where channels
-//! are made: transport security goes in here.
+//! are made: by TLS to an address, or to the socket of an agent on this machine.
 
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ha_trust::tls::{self, ClientConfig};
+use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
@@ -24,14 +28,25 @@ pub enum Again {
 #[derive(Debug)]
 pub struct Cluster {
     addresses: Vec<String>,
+    credentials: Option<Arc<ClientConfig>>,
     timeout: Duration,
     connected: Option<Channel>,
+    /// The authority that the last agent showed, in DER.
+    shown: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
+/// What an address of a socket on this machine begins with.
+pub const LOCAL: &str = "unix:";
+
 impl Cluster {
-    /// Agents at these `HOST:PORT`s, each given `timeout` to answer.
-    pub fn new(addresses: Vec<String>, timeout: Duration) -> Self {
-        Cluster { addresses, timeout, connected: None }
+    /// Agents at these addresses (`unix:PATH`, or with credentials `HOST:PORT`), each given `timeout` to answer.
+    pub fn new(addresses: Vec<String>, credentials: Option<Arc<ClientConfig>>, timeout: Duration) -> Self {
+        Cluster { addresses, credentials, timeout, connected: None, shown: Arc::default() }
+    }
+
+    /// The authority that the last agent showed, in DER.
+    pub fn shown_authority(&self) -> Option<Vec<u8>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How long an agent may take to answer.
@@ -79,8 +94,7 @@ impl Cluster {
             tried.push(format!("{}: {}", self.addresses[0], status.message()));
             self.next();
         }
-        Err(Failure::new(Exit::Unreachable, format!("no agent answered ({})", tried.join("; ")))
-            .remedy("is ha-agent running there? Name others with --address HOST:PORT or HA_ADDRESS"))
+        Err(Failure::new(Exit::Unreachable, format!("no agent answered ({})", tried.join("; "))).remedy("is ha-agent running there? Name others with --address or HA_ADDRESS"))
     }
 
     /// The connection to the first address, made when it is not there yet.
@@ -88,13 +102,19 @@ impl Cluster {
         if let Some(channel) = &self.connected {
             return Ok(channel.clone());
         }
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.addresses[0]))
-            .map_err(|_| "not an address, write HOST:PORT".to_string())?
-            .connect_timeout(self.timeout)
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(self.timeout)
-            .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|error| innermost(&error))?;
+        // The connector makes what protects the connection; the address here only names it.
+        let endpoint = Endpoint::from_static("http://ha-agent").connect_timeout(self.timeout).http2_keep_alive_interval(Duration::from_secs(5)).keep_alive_timeout(self.timeout);
+        let address = self.addresses[0].clone();
+        let channel = if let Some(path) = address.strip_prefix(LOCAL) {
+            let path = path.to_owned();
+            endpoint.connect_with_connector(tower::service_fn(move |_| local(path.clone()))).await
+        } else if let Some(credentials) = self.credentials.clone() {
+            let shown = self.shown.clone();
+            endpoint.connect_with_connector(tower::service_fn(move |_| secured(address.clone(), credentials.clone(), shown.clone()))).await
+        } else {
+            return Err("an address over the network needs --context FILE: who comes shows a certificate".into());
+        };
+        let channel = channel.map_err(|error| innermost(&error))?;
         self.connected = Some(channel.clone());
         Ok(channel)
     }
@@ -104,6 +124,25 @@ impl Cluster {
         self.connected = None;
         self.addresses.rotate_left(1);
     }
+}
+
+#[cfg(unix)]
+async fn local(path: String) -> io::Result<TokioIo<tokio::net::UnixStream>> {
+    tokio::net::UnixStream::connect(path).await.map(TokioIo::new)
+}
+
+#[cfg(not(unix))]
+async fn local(_: String) -> io::Result<TokioIo<tokio::net::TcpStream>> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "there are no such sockets on this system: use --context FILE"))
+}
+
+async fn secured(address: String, credentials: Arc<ClientConfig>, shown: Arc<Mutex<Option<Vec<u8>>>>) -> io::Result<TokioIo<tls::ClientStream>> {
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let stream = tls::connect(stream, None, credentials).await?;
+    // Beside its own certificate a member shows that of the authority which signed it.
+    let authority = stream.get_ref().1.peer_certificates().and_then(|chain| chain.get(1)).map(|c| c.to_vec());
+    *shown.lock().unwrap_or_else(PoisonError::into_inner) = authority;
+    Ok(TokioIo::new(stream))
 }
 
 /// "transport error" helps nobody: the cause at the bottom does.
@@ -122,7 +161,7 @@ pub fn refusal(status: &Status) -> Failure {
         Code::NotFound => Failure::new(Exit::NotFound, message).remedy("`ha-cli status` lists the names"),
         Code::FailedPrecondition | Code::AlreadyExists => Failure::new(Exit::Refused, message),
         Code::Aborted => Failure::new(Exit::Refused, message).remedy("look again, then repeat it"),
-        Code::PermissionDenied | Code::Unauthenticated => Failure::new(Exit::Refused, message),
+        Code::PermissionDenied | Code::Unauthenticated | Code::ResourceExhausted => Failure::new(Exit::Refused, message),
         Code::InvalidArgument => Failure::new(Exit::Usage, message),
         Code::Unimplemented => Failure::new(Exit::Unexpected, "the agent does not know this command")
             .remedy("ha-cli and ha-agent should be of the same version: see `ha-cli --version` and `ha-cli status`"),

@@ -9,7 +9,10 @@ use tonic::transport::Channel;
 
 use crate::client::{Again, Cluster, asked_by, refusal};
 use crate::exit::{Exit, Failure};
-use crate::report::{Applied, Binding, ConfigVersion, Event, Explanation, Frontend, Moved, Node, Problem, Server, Session, Sessions, StateChange, Status, VirtualIp};
+use crate::report::{
+    Applied, Authorities, Authority, Binding, ConfigVersion, Event, Explanation, Frontend, Moved, NewToken, Node, Papers, Problem, Server, Session, Sessions, StateChange, Status,
+    Token, User, VirtualIp,
+};
 
 /// The calls. Each fails with what the cluster said, or that nobody answered.
 #[allow(clippy::missing_errors_doc, reason = "said above, once")]
@@ -31,8 +34,11 @@ impl Cluster {
     /// Applies a configuration, or with `dry_run` says what it would change.
     pub async fn apply(&mut self, text: String, file: String, dry_run: bool, expect_version: u64) -> Result<Applied, Failure> {
         let question = wire::ApplyRequest { text, file, dry_run, expect_version, by: asked_by() };
-        let again = if dry_run { Again::Yes } else { Again::No };
-        let reply = self.ask(again, question, async |c, q| Client::new(c).apply(q).await).await;
+        let reply = if dry_run {
+            self.ask(Again::Yes, question, async |c, q| Client::new(c).diff(q).await).await
+        } else {
+            self.ask(Again::No, question, async |c, q| Client::new(c).apply(q).await).await
+        };
         let reply = reply.map_err(|failure| match failure.exit {
             Exit::Usage => Failure { exit: Exit::Invalid, ..failure },
             _ => failure,
@@ -74,6 +80,65 @@ impl Cluster {
     pub async fn move_leader(&mut self, to: String) -> Result<Moved, Failure> {
         let question = wire::MoveLeaderRequest { to, by: asked_by() };
         Ok(self.ask(Again::No, question, async |c, q| Client::new(c).move_leader(q).await).await?.into())
+    }
+
+    /// A new join token.
+    pub async fn create_token(&mut self, ttl_ms: u64, role: String) -> Result<NewToken, Failure> {
+        let question = wire::CreateTokenRequest { ttl_ms, role, by: asked_by() };
+        Ok(self.ask(Again::No, question, async |c, q| Client::new(c).create_token(q).await).await?.into())
+    }
+
+    /// The join tokens.
+    pub async fn tokens(&mut self) -> Result<Vec<Token>, Failure> {
+        let reply = self.ask(Again::Yes, wire::TokensRequest {}, async |c, q| Client::new(c).tokens(q).await).await?;
+        Ok(reply.tokens.into_iter().map(Into::into).collect())
+    }
+
+    /// Takes a join token back.
+    pub async fn revoke_token(&mut self, id: String) -> Result<String, Failure> {
+        let question = wire::RevokeTokenRequest { id, by: asked_by() };
+        Ok(self.ask(Again::Yes, question, async |c, q| Client::new(c).revoke_token(q).await).await?.message)
+    }
+
+    /// Lets an operator in who has the key of this request.
+    pub async fn add_user(&mut self, name: String, role: String, request: Vec<u8>) -> Result<Papers, Failure> {
+        let question = wire::AddUserRequest { name, role, request, by: asked_by() };
+        Ok(self.ask(Again::No, question, async |c, q| Client::new(c).add_user(q).await).await?.into())
+    }
+
+    /// A new certificate for who asks.
+    pub async fn renew(&mut self, request: Vec<u8>) -> Result<Papers, Failure> {
+        let question = wire::RenewRequest { request, name: String::new() };
+        Ok(self.ask(Again::No, question, async |c, q| Client::new(c).renew(q).await).await?.into())
+    }
+
+    /// The operators.
+    pub async fn users(&mut self) -> Result<Vec<User>, Failure> {
+        let reply = self.ask(Again::Yes, wire::UsersRequest {}, async |c, q| Client::new(c).users(q).await).await?;
+        Ok(reply.users.into_iter().map(Into::into).collect())
+    }
+
+    /// Shuts an operator out.
+    pub async fn remove_user(&mut self, name: String) -> Result<String, Failure> {
+        let question = wire::RemoveUserRequest { name, by: asked_by() };
+        Ok(self.ask(Again::No, question, async |c, q| Client::new(c).remove_user(q).await).await?.message)
+    }
+
+    /// The cluster's certificate authorities.
+    pub async fn authorities(&mut self) -> Result<Authorities, Failure> {
+        Ok(self.ask(Again::Yes, wire::AuthoritiesRequest {}, async |c, q| Client::new(c).authorities(q).await).await?.into())
+    }
+
+    /// Begins the change to another authority.
+    pub async fn rotate_authority(&mut self) -> Result<String, Failure> {
+        let question = wire::RotateAuthorityRequest { by: asked_by() };
+        Ok(self.ask(Again::No, question, async |c, q| Client::new(c).rotate_authority(q).await).await?.message)
+    }
+
+    /// Ends the belief in the old authority.
+    pub async fn retire_authority(&mut self, force: bool) -> Result<String, Failure> {
+        let question = wire::RetireAuthorityRequest { by: asked_by(), force };
+        Ok(self.ask(Again::No, question, async |c, q| Client::new(c).retire_authority(q).await).await?.message)
     }
 
     /// The sessions of a client, of a server, or all (empty = any, limit 0 = all).
@@ -145,6 +210,12 @@ same_names! {
         id, client, frontend, port, backend, server, server_address, age_ms, bytes_in, bytes_out
     }
     BindingInfo => Binding { group, client, server, address, bound_at_ms, expires_in_ms, usable }
+    CreateTokenReply => NewToken { token, id, expires_ms }
+    TokenInfo => Token { id, role, state, made_ms, expires_ms, by, used_by }
+    RenewReply => Papers { certificate, authorities, endpoints, cluster }
+    UserInfo => User { name, role, since_ms, by }
+    AuthoritiesReply => Authorities { waiting_for; authorities }
+    AuthorityInfo => Authority { fingerprint, stage, since_ms, shown_by }
     EventRecord => Event { seq, at_ms, kind, text, by }
 }
 

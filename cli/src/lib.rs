@@ -14,6 +14,7 @@ pub mod args;
 pub mod client;
 pub mod clock;
 pub mod commands;
+pub mod context;
 pub mod convert;
 pub mod demo;
 pub mod exit;

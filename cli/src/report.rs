@@ -242,6 +242,66 @@ pub struct Explanation {
     pub lines: Vec<String>,
 }
 
+/// A join token that was just made: the only time that it is seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+pub struct NewToken {
+    pub token: String,
+    pub id: String,
+    pub expires_ms: u64,
+}
+
+/// A join token as the cluster knows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+pub struct Token {
+    pub id: String,
+    pub role: String,
+    pub state: String,
+    pub made_ms: u64,
+    pub expires_ms: u64,
+    pub by: String,
+    pub used_by: String,
+}
+
+/// What an operator is given: goes into a context file, is not printed.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+pub struct Papers {
+    pub certificate: Vec<u8>,
+    pub authorities: Vec<Vec<u8>>,
+    pub endpoints: Vec<String>,
+    pub cluster: String,
+}
+
+/// An operator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+pub struct User {
+    pub name: String,
+    pub role: String,
+    pub since_ms: u64,
+    pub by: String,
+}
+
+/// The certificate authorities, and who has not followed the last change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+pub struct Authorities {
+    pub authorities: Vec<Authority>,
+    pub waiting_for: Vec<String>,
+}
+
+/// A certificate authority.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+pub struct Authority {
+    pub fingerprint: String,
+    pub stage: String,
+    pub since_ms: u64,
+    pub shown_by: Vec<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,22 +41,33 @@ fn status_as_json_has_the_documented_shape() {
 
 #[test]
 fn nobody_reachable_is_6_and_says_what_to_do() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = format!("unix:{}", dir.path().join("control.sock").display());
     for output in ["table", "json"] {
-        let ran = run(&free.to_string(), &["status", "--output", output]);
+        let ran = run(&nowhere, &["status", "--output", output]);
         assert_eq!(ran.code, 6, "{ran:?}");
-        assert!(ran.err.contains(&free.to_string()) && ran.err.contains("--address"), "{}", ran.err);
+        assert!(ran.err.contains(&nowhere) && ran.err.contains("--address"), "{}", ran.err);
     }
 }
 
 #[test]
 fn the_next_address_is_tried_when_one_does_not_answer() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let silent = dir.path().join("silent.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&silent).unwrap();
     let mock = Mock::start(Scene { status: a_status(), ..Scene::default() });
-    let addresses = format!("{free},{},{}", silent.local_addr().unwrap(), mock.address);
+    let addresses = format!("unix:{},unix:{},{}", dir.path().join("nowhere").display(), silent.display(), mock.address);
     let ran = run(&addresses, &["status", "--timeout", "300ms"]);
     assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn nobody_is_spoken_to_over_the_network_without_a_context() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ran = run(&free.local_addr().unwrap().to_string(), &["status"]);
+    assert!(ran.code == 2 && ran.err.contains("--context"), "{ran:?}");
+    let ran = run("", &["status", "--context", "/nowhere/alice.json"]);
+    assert!(ran.code == 2 && ran.err.contains("alice.json") && ran.err.contains("user add"), "{ran:?}");
 }
 
 #[test]
@@ -95,9 +106,9 @@ fn members_are_listed_removed_promoted_and_join_by_themselves() {
     assert!(mock.run(&["member", "list"]).out.contains("learner"));
     assert_eq!(mock.json(&["member", "list"]).1["nodes"][0]["name"], "node-1");
     let ran = mock.run(&["member", "add", "node-4", "--listen", "10.0.0.4:7400"]);
-    assert!(ran.out.contains("ha-agent join 10.0.0.1:7400 --config agent.toml"), "{ran:?}");
+    assert!(ran.out.contains("ha-agent join 10.0.0.1:7400 --token TOKEN --config agent.toml"), "{ran:?}");
     assert!(ran.out.contains("listen = \"10.0.0.4:7400\""), "{ran:?}");
-    assert_eq!(mock.json(&["member", "add"]).1["join"], "ha-agent join 10.0.0.1:7400 --config agent.toml");
+    assert_eq!(mock.json(&["member", "add"]).1["join"], "ha-agent join 10.0.0.1:7400 --token TOKEN --config agent.toml");
     assert_eq!(mock.run(&["member", "add", "node-2"]).code, 4);
     assert_eq!(mock.run(&["member", "remove", "node-3"]).out, "node-3 has left\n");
     assert_eq!(mock.run(&["member", "promote", "node-3"]).out, "node-3 is promoted\n");
@@ -150,7 +161,7 @@ fn sessions_bindings_events_and_explanations() {
 fn followed_events_are_shown_once_and_ctrl_c_is_their_normal_end() {
     let event = EventRecord { seq: 5, text: "once".into(), ..Default::default() };
     let mock = Mock::start(Scene { events: vec![event], ..Scene::default() });
-    let child = command(&mock.address.to_string()).args(["events", "--follow"]).spawn().unwrap();
+    let child = command(&mock.address).args(["events", "--follow"]).spawn().unwrap();
     while mock.scene.lock().unwrap().asked.len() < 2 {
         std::thread::yield_now(); // the stream of the mock ends: it is asked for again
     }
@@ -174,7 +185,7 @@ fn help_lists_the_exit_codes_and_completions_come_for_each_shell() {
 #[test]
 fn a_closed_pipe_is_no_error() {
     let mock = Mock::start(Scene { status: a_status(), ..Scene::default() });
-    let mut child = command(&mock.address.to_string()).args(["status"]).spawn().unwrap();
+    let mut child = command(&mock.address).args(["status"]).spawn().unwrap();
     drop(child.stdout.take());
     let ran = read(child.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));

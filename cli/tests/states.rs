@@ -65,7 +65,7 @@ fn a_drain_that_is_taken_back_is_5() {
 #[test]
 fn ctrl_c_while_waiting_is_5() {
     let mock = draining(vec![with_alpha("drain", 3)]);
-    let child = command(&mock.address.to_string()).args(["drain", "app/alpha", "--wait"]).spawn().unwrap();
+    let child = command(&mock.address).args(["drain", "app/alpha", "--wait"]).spawn().unwrap();
     while mock.scene.lock().unwrap().asked.len() < 3 {
         std::thread::yield_now();
     }

@@ -75,7 +75,7 @@ impl Site {
     /// `ha-cli`, with JSON as its output.
     pub fn cli(&self, words: &[&str]) -> Finished {
         let mut command = Command::new(cli_program());
-        command.args(["--address", &self.listen.to_string(), "--output", "json"]).args(words);
+        command.args(["--address", &format!("unix:{}", self.data().join("control.sock").display()), "--output", "json"]).args(words);
         run(command, b"", BOUND)
     }
 

@@ -23,10 +23,14 @@ pub struct ClusterConfig {
     pub failback: Failback,
     /// How many client bindings are kept in all; the least recently used go first.
     pub bindings_max: u32,
+    /// How long the certificates of nodes and operators are good; they are renewed when a third of it is left.
+    pub certificate_lifetime: Duration,
 }
 
 /// [`ClusterConfig::bindings_max`] when the file does not say.
 pub const BINDINGS_MAX: u32 = 100_000;
+/// [`ClusterConfig::certificate_lifetime`] when the file does not say.
+pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 
 /// An address that moves between nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

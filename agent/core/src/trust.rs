@@ -250,7 +250,13 @@ pub struct Credentials {
 ///
 /// `said` is what each member told last; who said nothing holds the change up. An authority that leaves is
 /// retired once nobody shows its certificates and `grace` has passed, for operators who are not connected.
-pub fn next_step<'a>(trust: &Trust, members: impl Iterator<Item = NodeId> + Clone, said: impl Fn(NodeId) -> Option<&'a Credentials>, now: Timestamp, grace: std::time::Duration) -> Option<TrustOrder> {
+pub fn next_step<'a>(
+    trust: &Trust,
+    members: impl Iterator<Item = NodeId> + Clone,
+    said: impl Fn(NodeId) -> Option<&'a Credentials>,
+    now: Timestamp,
+    grace: std::time::Duration,
+) -> Option<TrustOrder> {
     let all = |ok: &dyn Fn(&Credentials) -> bool| members.clone().all(|m| said(m).is_some_and(ok));
     if let Some(new) = trust.authorities.iter().find(|a| a.stage == Stage::Spreading) {
         return all(&|c| c.trusts.contains(&new.fingerprint)).then_some(TrustOrder::Advance(new.fingerprint));

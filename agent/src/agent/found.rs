@@ -5,14 +5,21 @@ use crate::config::{AgentConfig, ClusterFile};
 use crate::consensus::sled_store::SledStore;
 use crate::consensus::{Consensus, SNAPSHOT_EVERY, Settings};
 use crate::identity::Identity;
-use crate::world::real::{RealWorld, boot_now};
+use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Intercepted, Release, World, wire};
 use ha_core::command::{Command, Stamped};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing, VirtualIp};
 use ha_core::time::Instant;
+use ha_core::trust::TrustOrder;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
+use ha_trust::authority::{Authority, Seal, request, requested_key};
+use ha_trust::identity::{Identity as CertificateIdentity, Subject};
+use ha_trust::keyring::Keyring;
+use ha_trust::store::TrustStore;
+use ha_trust::tls;
+use ha_trust::token::Token;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Code;
@@ -36,18 +43,34 @@ pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id:
     let me = id.unwrap_or_else(new_id);
     let timing = cluster.timing.unwrap_or_default();
     let identity = Identity::new(me, new_id(), timing, cluster.promise.unwrap_or_else(|| timing.promise()));
+    let first_authority = first_authority(config, &identity, cluster.config.certificate_lifetime)?;
     let store = Arc::new(SledStore::open(&config.data_dir)?);
-    let world = Arc::new(RealWorld::new(me, store, Arc::new(NoAddresses)));
+    let trust = Arc::new(TrustStore::open(&config.data_dir)?);
+    let world = Arc::new(RealWorld::new(me, trust, store, Arc::new(NoAddresses)));
     let settings = Settings { me, role: config.role, timing, promise: identity.promise(), founding: true, snapshot_every: SNAPSHOT_EVERY };
     let consensus = Consensus::start(world.clone(), settings, Arc::new(|| {})).await?;
-    let commands =
-        [Command::Found { cluster_id: identity.cluster_id, timing }, Command::AddMember(member(config, me)), Command::Configure { config: cluster.config, text, expect: None }];
+    let commands = [
+        Command::Found { cluster_id: identity.cluster_id, timing },
+        Command::Trust(first_authority),
+        Command::AddMember(member(config, me)),
+        Command::Configure { config: cluster.config, text, expect: None },
+    ];
     tokio::time::timeout(FOUND_WITHIN, write_first(&*world, &consensus, config.listen.to_string(), commands))
         .await
         .map_err(|_| format!("the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}", config.data_dir.display()))??;
     consensus.shutdown().await;
     identity.save(&config.data_dir)?;
     Ok(identity)
+}
+
+/// Makes the cluster's authority, and of this node its first member.
+fn first_authority(config: &AgentConfig, identity: &Identity, lifetime: Duration) -> Result<TrustOrder, Failure> {
+    let (authority, seal) = (Authority::generate(identity.cluster_id, wall_now())?, Seal::generate()?);
+    let (key, request) = request()?;
+    let certificate = authority.sign(&request, &Subject::Node(identity.node_id), identity.cluster_id, wall_now(), lifetime)?;
+    let order = TrustOrder::Introduce { fingerprint: authority.fingerprint(), certificate: authority.certificate().to_vec(), sealed_key: authority.sealed_key(&seal)? };
+    Keyring { generation: 1, authorities: vec![authority.certificate().to_vec()], certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?;
+    Ok(order)
 }
 
 /// Makes the cluster and writes its first entries, in this order.
@@ -70,12 +93,13 @@ pub async fn write_first<W: World>(world: &W, consensus: &Consensus<W>, listen: 
     Ok(())
 }
 
-/// Asks any member to be let in.
+/// Asks any member to be let in. Nothing is sent before it has shown the authority that the token names.
 ///
 /// # Errors
 /// What the member said, or that nobody answered.
-pub async fn join(config: &AgentConfig, address: &str, id: Option<NodeId>) -> Result<(Identity, String), Failure> {
+pub async fn join(config: &AgentConfig, address: &str, token: &Token, id: Option<NodeId>) -> Result<(Identity, String), Failure> {
     Identity::claim(&config.data_dir)?;
+    let (key, asked) = request()?;
     let me = id.unwrap_or_else(new_id);
     let member = member(config, me);
     let request = pb::JoinRequest {
@@ -85,10 +109,12 @@ pub async fn join(config: &AgentConfig, address: &str, id: Option<NodeId>) -> Re
         address: member.address.to_string(),
         role: member.role.word().to_owned(),
         version: member.version,
+        token: token.to_string(),
+        request: asked.clone(),
     };
     let deadline = boot_now() + JOIN_WITHIN;
     let reply = loop {
-        match ask_to_join(address, &request).await {
+        match ask_to_join(address, token, &request).await {
             Ok(reply) => break reply,
             Err(Refusal::Final(why)) => return Err(why.into()),
             Err(Refusal::NotYet(why)) if boot_now() >= deadline => return Err(why.into()),
@@ -101,6 +127,14 @@ pub async fn join(config: &AgentConfig, address: &str, id: Option<NodeId>) -> Re
     let timing = Timing::from_word(&reply.timing).ok_or_else(|| format!("{address} names timing {:?}, which this version does not know", reply.timing))?;
     let cluster_id = reply.cluster_id.parse::<NodeId>()?;
     let identity = Identity::new(me, cluster_id, timing, Duration::from_millis(reply.promise_ms));
+    let given = |what: &str| format!("{address} let this node in and gave it {what}: remove it there (`ha-cli member remove {}`), and join again", config.name);
+    let said = CertificateIdentity::of(&reply.certificate)?;
+    if said.subject != Subject::Node(me) || said.cluster != cluster_id || said.key != requested_key(&asked)? {
+        return Err(given("the certificate of another").into());
+    }
+    let seal = Seal(reply.seal.try_into().map_err(|_| given("no seal"))?);
+    Keyring { generation: reply.generation, authorities: reply.authorities, certificate: reply.certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?;
+    TrustStore::open(&config.data_dir)?;
     identity.save(&config.data_dir)?;
     Ok((identity, reply.cluster))
 }
@@ -112,21 +146,30 @@ enum Refusal {
     Final(String),
 }
 
-async fn ask_to_join(address: &str, request: &pb::JoinRequest) -> Result<pb::JoinReply, Refusal> {
-    let unreachable = |e: String| Refusal::NotYet(format!("no agent answers at {address}: {e}. Name the `listen` address of any member that is running"));
-    let channel = wire::endpoint(address).map_err(|e| Refusal::Final(format!("{address} is no HOST:PORT: {}", source_of(&e))))?;
-    let channel = channel.connect().await.map_err(|e| unreachable(source_of(&e)))?;
+async fn ask_to_join(address: &str, token: &Token, request: &pb::JoinRequest) -> Result<pb::JoinReply, Refusal> {
+    let config = Arc::new(tls::client_by_fingerprint(Some(token.authority)).map_err(|e| Refusal::Final(e.to_string()))?);
+    let channel = wire::channel(address, None, Arc::new(move || config.clone())).map_err(|e| Refusal::Final(format!("{address} is no HOST:PORT: {}", cause(&e))))?;
     let reply = tokio::time::timeout(JOIN_WITHIN, ControlClient::new(channel).join(request.clone())).await;
     let reply = reply.map_err(|_| Refusal::NotYet(format!("{address} did not answer within {JOIN_WITHIN:?}")))?;
     reply.map(tonic::Response::into_inner).map_err(|s| match s.code() {
+        // It was not asked anything: what it showed was not what the token names.
+        _ if cause(&s).contains(tls::OTHER_CLUSTER) => Refusal::Final(format!("{address} is not the cluster of this token: {}", tls::OTHER_CLUSTER)),
+        _ if std::error::Error::source(&s).is_some() => {
+            Refusal::NotYet(format!("no agent answers at {address}: {}. Name the `listen` address of any member that is running", cause(&s)))
+        }
         // No leader at the moment, or another node is just being let in.
         Code::Unavailable | Code::FailedPrecondition | Code::DeadlineExceeded => Refusal::NotYet(format!("{address} says: {}", s.message())),
         _ => Refusal::Final(format!("{address} refused: {}", s.message())),
     })
 }
 
-fn source_of(e: &tonic::transport::Error) -> String {
-    std::error::Error::source(e).map_or_else(|| e.to_string(), ToString::to_string)
+/// "transport error" helps nobody: the cause at the bottom does.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }
 
 fn new_id() -> NodeId {

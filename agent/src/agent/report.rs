@@ -12,6 +12,7 @@ use ha_core::health::CheckResult;
 use ha_core::id::ServerId;
 use ha_core::model::{CheckClose, Role};
 use ha_core::state::Facts;
+use ha_trust::store::TrustStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub struct Reporter<W: World> {
     pub(super) consensus: Consensus<W>,
     pub(super) driver: DriverHandle,
     pub(super) world: Arc<W>,
+    pub(super) trust: Arc<TrustStore>,
     pub(super) stop: CancellationToken,
 }
 
@@ -71,7 +73,13 @@ impl<W: World> Reporter<W> {
         }
         let witness = (self.config.role == Role::Witness).then(|| "it is a witness".to_owned());
         let why_not = witness.or_else(|| fault.map(|f| format!("its proxy does not work: {f}"))).or_else(|| self.hands.obstacle());
-        let report = NodeReport { eligible: why_not.is_none(), why_not: why_not.unwrap_or_default(), fence: self.hands.addresses.fence(), down };
+        let report = NodeReport {
+            eligible: why_not.is_none(),
+            why_not: why_not.unwrap_or_default(),
+            fence: self.hands.addresses.fence(),
+            down,
+            credentials: self.trust.live().credentials(),
+        };
         self.consensus.set_report(report.clone());
         self.driver.tell(Event::Own(report));
     }

@@ -8,6 +8,7 @@ use ha_core::health::CheckResult;
 use ha_core::id::NodeId;
 use ha_core::model::{CheckClose, Member, Role};
 use ha_proto::control as pb;
+use ha_trust::identity::Subject;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -86,9 +87,12 @@ impl<W: World> Node<W> {
         if !crate::config::agent_file::is_name(&member.name) {
             return Err(bad("name", format!("{:?}: use letters, digits, `-`, `_` and `.`", member.name)));
         }
+        let ticket = self.ticket(&r.token, &r.request)?;
         let _change = self.membership.take(format!("the joining of {}", member.name))?;
         self.settled()?;
-        self.propose("", Command::AddMember(member.clone())).await?;
+        // Nothing is promised before it is sure that the promise can be kept.
+        let certificate = self.sign(&r.request, &Subject::Node(member.id))?;
+        self.propose("", Command::Admit { member: member.clone(), ticket }).await?;
         self.consensus.add_learner(member.id, member.listen.to_string()).await.map_err(|e| propose_status(&e))?;
         let facts = self.consensus.read().facts;
         let members = facts.members.values().filter(|m| m.id != member.id).map(|m| m.listen.to_string()).collect();
@@ -98,6 +102,10 @@ impl<W: World> Node<W> {
             timing: facts.timing.word().to_owned(),
             promise_ms: u64::try_from(self.consensus.promise_length().as_millis()).unwrap_or(u64::MAX),
             members,
+            certificate,
+            authorities: facts.trust.authorities.iter().map(|a| a.certificate.clone()).collect(),
+            generation: facts.trust.generation,
+            seal: self.trust.live().keyring.seal.0.to_vec(),
         })
     }
 

@@ -51,6 +51,8 @@ pub struct AgentConfig {
     pub sessions_max: usize,
     /// Where the proxy listens on loopback for what the kernel sends it.
     pub proxy_port: u16,
+    /// Where who sits at this machine reaches the agent; `None`: beside its data, or where the service manager says.
+    pub socket: Option<PathBuf>,
 }
 
 /// [`AgentConfig::proxy_port`] when the file does not say.
@@ -67,6 +69,11 @@ impl AgentConfig {
     /// Whether this node adds virtual IPs to an interface of its own, which needs privilege.
     pub fn holds_in_kernel(&self) -> bool {
         self.vip == VipMode::Kernel && self.role == Role::Server
+    }
+
+    /// The local socket, given the directory that the service manager made for this agent, if there is one.
+    pub fn socket_path(&self, runtime_dir: Option<PathBuf>) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| runtime_dir.unwrap_or_else(|| self.data_dir.clone()).join("control.sock"))
     }
 
     /// Reads the text of the file.
@@ -118,6 +125,9 @@ impl AgentConfig {
         if proxy_port == 0 {
             c.problem(raw.proxy_port.as_ref().map_or(0, |p| p.span().start), "proxy_port", 0, "use a free port, 1 to 65535");
         }
+        if let Some(socket) = raw.socket.as_ref().filter(|s| !s.get_ref().is_absolute()) {
+            c.problem(socket.span().start, "socket", format!("{:?}", socket.get_ref()), "write an absolute path, such as /run/ha-agent/control.sock");
+        }
         let config = listen.zip(address).map(|(listen, address)| AgentConfig {
             name: raw.name.into_inner(),
             data_dir: raw.data_dir.into_inner(),
@@ -129,6 +139,7 @@ impl AgentConfig {
             role,
             workers,
             proxy_port,
+            socket: raw.socket.map(toml::Spanned::into_inner),
             sessions_max: raw.sessions_max.map_or(0, |s| s.into_inner() as usize),
         });
         c.finish(config)

@@ -5,7 +5,8 @@ use super::raw::{RawBackend, RawCheck, RawCluster, RawFrontend, RawGlobal, RawPe
 use super::units::Span;
 use super::{Checker, Problems};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, BindingMode, Check, CheckClose, ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing, VirtualIp,
+    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, CheckClose, ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing,
+    VirtualIp,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,6 +27,9 @@ pub struct ClusterFile {
 const INTER: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXPIRE: Duration = Duration::from_secs(30 * 60);
+/// Less leaves no time to renew.
+const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
+const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(825 * 86_400);
 const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
 
 /// Reads the text of the file.
@@ -80,7 +84,15 @@ impl Checker<'_> {
             }
             n
         });
-        let config = ClusterConfig { name: raw.name.unwrap_or_else(|| "cluster".to_owned()), failback, bindings_max, ..ClusterConfig::default() };
+        let certificate_lifetime = raw.certificate_lifetime.map_or(CERTIFICATE_LIFETIME, |found| {
+            let (at, lifetime) = (found.span().start, found.into_inner().0);
+            if !(CERTIFICATE_LIFETIME_MIN..=CERTIFICATE_LIFETIME_MAX).contains(&lifetime) {
+                self.problem(at, "cluster.certificate_lifetime", format!("{lifetime:?}"), "use 10s to 825d; 90d is a good choice");
+            }
+            lifetime
+        });
+        let name = raw.name.unwrap_or_else(|| "cluster".to_owned());
+        let config = ClusterConfig { name, failback, bindings_max, certificate_lifetime, ..ClusterConfig::default() };
         (config, timing, promise.map(|(_, p)| p))
     }
 

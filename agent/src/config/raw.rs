@@ -26,6 +26,7 @@ pub struct RawGlobal {
     pub prefer: Option<Spanned<String>>,
     pub failback_after: Option<Span>,
     pub bindings_max: Option<Spanned<u32>>,
+    pub certificate_lifetime: Option<Spanned<Span>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,4 +133,5 @@ pub struct RawAgent {
     pub workers: Option<Spanned<u16>>,
     pub sessions_max: Option<Spanned<u32>>,
     pub proxy_port: Option<Spanned<u16>>,
+    pub socket: Option<Spanned<std::path::PathBuf>>,
 }

@@ -34,7 +34,7 @@ struct Inner<R: Runtime> {
 }
 
 /// What a reader gets: pointers into the state at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Snap {
     /// Everything but the bindings.
     pub facts: Arc<Facts>,

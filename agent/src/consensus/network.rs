@@ -3,7 +3,7 @@
 use super::codec::{decode, encode};
 use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 use super::{SharedPromise, lock};
-use crate::world::{Call, CallError, World};
+use crate::world::{Addressee, Call, CallError, World};
 use ha_core::id::NodeId;
 use ha_core::lease::{Ballot, Gate};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -31,21 +31,21 @@ pub struct Peer<W: World> {
     world: Arc<W>,
     me: NodeId,
     promise: SharedPromise,
-    address: String,
+    to: Addressee,
 }
 
 impl<W: World> RaftNetworkFactory<Types<W::Runtime>> for Peers<W> {
     type Network = Peer<W>;
 
-    async fn new_client(&mut self, _: NodeId, node: &BasicNode) -> Peer<W> {
-        Peer { world: self.world.clone(), me: self.me, promise: self.promise.clone(), address: node.addr.clone() }
+    async fn new_client(&mut self, id: NodeId, node: &BasicNode) -> Peer<W> {
+        Peer { world: self.world.clone(), me: self.me, promise: self.promise.clone(), to: Addressee { node: id, at: node.addr.clone() } }
     }
 }
 
 impl<W: World> Peer<W> {
     async fn ask<Q: Serialize, A: DeserializeOwned>(&self, call: Call, question: &Q, within: Duration) -> Result<A, RPCError<Types<W::Runtime>>> {
         let body = encode(question).map_err(|e| RPCError::Network(NetworkError::new(&e)))?;
-        let answer = self.world.call(self.address.clone(), call, body, within).await.map_err(|e| match e {
+        let answer = self.world.call(self.to.clone(), call, body, within).await.map_err(|e| match e {
             CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&e)),
             CallError::NoAnswer(_) => RPCError::Network(NetworkError::new(&e)),
         })?;
@@ -56,7 +56,7 @@ impl<W: World> Peer<W> {
     async fn ask_for_vote(&self, ballot: Ballot, rpc: VoteRequest<Types<W::Runtime>>, within: Duration) -> Result<VoteResponse<Types<W::Runtime>>, RPCError<Types<W::Runtime>>> {
         let gate = lock(&self.promise).vote_out(self.world.now(), self.me, rpc.vote.leader_id.term, ballot);
         if gate == Gate::Refuse {
-            tracing::trace!(to = %self.address, ?ballot, "vote held back: this node is promised to another");
+            tracing::trace!(to = %self.to.at, ?ballot, "vote held back: this node is promised to another");
             return Err(RPCError::Network(NetworkError::from_string("held back: this node is promised to another leader")));
         }
         let call = if ballot == Ballot::Vote { Call::Vote } else { Call::PreVote };

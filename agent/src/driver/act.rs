@@ -3,7 +3,7 @@
 use super::DriverHandle;
 use crate::consensus::codec::{decode, encode};
 use crate::consensus::{Consensus, LeaseReply};
-use crate::world::{Addresses, Call, Intercepted, Release, World};
+use crate::world::{Addressee, Addresses, Call, Intercepted, Release, World};
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, DropReason, Event, NodeReport};
 use ha_core::id::NodeId;
@@ -97,8 +97,8 @@ impl<W: World> Actor<'_, W> {
         let Ok(body) = encode(&lease) else { return };
         let addresses = self.consensus.news().addresses;
         for node in to {
-            let Some(address) = addresses.get(node).cloned() else { continue };
-            let asking = self.world.call(address, call, body.clone(), LEASE_CALL_WITHIN);
+            let Some(at) = addresses.get(node).cloned() else { continue };
+            let asking = self.world.call(Addressee { node: *node, at }, call, body.clone(), LEASE_CALL_WITHIN);
             let (handle, node, answered) = (self.handle.clone(), *node, answered.clone());
             let task = async move {
                 if let Ok(body) = asking.await {

@@ -144,7 +144,7 @@ mod tests {
 
     fn said(look: fn(&Subject) -> Said, agent: &str) -> Said {
         let config = AgentConfig::parse("agent.toml", agent).unwrap();
-        look(&Subject { config: &config, virtual_ips: &[], promise: None, member: None, moment: Moment::Joining })
+        look(&Subject { config: &config, virtual_ips: &[], promise: None, member: None, authority: None, moment: Moment::Joining })
     }
 
     fn agent(listen: &str, data_dir: &Path) -> String {

@@ -1,12 +1,15 @@
 //! What a member of the cluster says: whether it is reached, reaches back, and has the same time and version.
 
 use super::{Moment, Said, Subject};
-use crate::agent::found::JOIN_WITHIN;
+use crate::agent::found::{JOIN_WITHIN, cause};
 use crate::world::real::{boot_now, wall_now};
 use crate::world::wire;
+use ha_core::trust::Digest;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
+use ha_trust::tls;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -29,8 +32,8 @@ const OLDER: &str = "its agent is older than this one and cannot be asked";
 
 pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
     let Some(address) = s.member else { return Vec::new() };
-    let channel = match wire::endpoint(address) {
-        Ok(endpoint) => endpoint.connect_lazy(),
+    let channel = match channel(address, s.authority) {
+        Ok(channel) => channel,
         Err(_) => return vec![(MEMBER, Said::failed(format!("{address} is no HOST:PORT"), "name the `listen` address of any member"))],
     };
     let mut client = ControlClient::new(channel);
@@ -65,12 +68,18 @@ pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
     said
 }
 
+/// Who joins knows which authority the member must show; who only looks believes whoever answers, and tells it nothing.
+fn channel(address: &str, authority: Option<Digest>) -> Result<Channel, crate::agent::Failure> {
+    let config = Arc::new(tls::client_by_fingerprint(authority)?);
+    Ok(wire::channel(address, None, Arc::new(move || config.clone()))?)
+}
+
 async fn until_it_answers(client: &mut ControlClient<Channel>, patience: Duration) -> Result<(), String> {
     let deadline = boot_now() + patience;
     loop {
         match ask(client, String::new()).await {
             Ok(_) => return Ok(()),
-            Err(why) if why == OLDER || boot_now() >= deadline => return Err(why),
+            Err(why) if why == OLDER || why.contains(tls::OTHER_CLUSTER) || boot_now() >= deadline => return Err(why),
             Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
@@ -80,7 +89,7 @@ async fn ask(client: &mut ControlClient<Channel>, listen: String) -> Result<pb::
     match tokio::time::timeout(WITHIN, client.reach(pb::ReachRequest { listen })).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
         Ok(Err(status)) if status.code() == Code::Unimplemented => Err(OLDER.to_owned()),
-        Ok(Err(status)) => Err(status.message().to_owned()),
+        Ok(Err(status)) => Err(cause(&status)),
         Err(_) => Err(format!("no answer within {WITHIN:?}")),
     }
 }

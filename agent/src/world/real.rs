@@ -1,12 +1,13 @@
 //! The real world: boot-time clock, tokio, sockets, the disk. The only file that opens peers' sockets or reads clocks.
 
 use super::wire::PeerChannels;
-use super::{Addresses, Boxed, Call, CallError, World};
+use super::{Addressee, Addresses, Boxed, Call, CallError, World};
 use crate::consensus::log_store::LogStore;
 use ha_core::health::CheckResult;
 use ha_core::id::NodeId;
 use ha_core::model::CheckClose;
 use ha_core::time::{Instant, Timestamp};
+use ha_trust::store::TrustStore;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,8 +39,8 @@ pub struct RealWorld {
 
 impl RealWorld {
     /// Of node `me`.
-    pub fn new(me: NodeId, store: Arc<dyn LogStore>, addresses: Arc<dyn Addresses>) -> Self {
-        RealWorld { peers: Arc::new(PeerChannels::new(me)), store, addresses }
+    pub fn new(me: NodeId, trust: Arc<TrustStore>, store: Arc<dyn LogStore>, addresses: Arc<dyn Addresses>) -> Self {
+        RealWorld { peers: Arc::new(PeerChannels::new(me, trust)), store, addresses }
     }
 }
 
@@ -68,7 +69,7 @@ impl World for RealWorld {
         Box::pin(tokio::time::sleep(duration))
     }
 
-    fn call(&self, to: String, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>> {
+    fn call(&self, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>> {
         let peers = self.peers.clone();
         Box::pin(async move { peers.call(to, call, body, within).await })
     }

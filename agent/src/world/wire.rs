@@ -1,55 +1,95 @@
-//! The one place where channels and servers are made, and the peer protocol over them.
-//!
-//! What protects a connection belongs here and nowhere else.
+//! The one place where channels and servers are made, and the peer protocol over them. Every channel is TLS;
+//! what comes in comes by `entrance`.
 
-use super::{Call, CallError};
+use super::{Addressee, Call, CallError};
 use ha_core::id::NodeId;
 use ha_proto::consensus::consensus_client::ConsensusClient;
 use ha_proto::consensus::{Envelope, SnapshotPiece};
+use ha_trust::store::{Live, TrustStore};
+use ha_trust::tls;
+use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Status};
 
 /// Largest message of a peer that is accepted, in bytes. Snapshots travel in pieces.
 pub const MESSAGE_MAX: usize = 8 << 20;
+/// Questions at once on one connection.
+const STREAMS_MAX: u32 = 256;
 /// Size of a piece of a snapshot.
 const PIECE: usize = 1 << 20;
 
-/// The way to an agent, for peers and operators alike.
+/// A TCP connection that is not there after this will not be.
+const CONNECT_WITHIN: Duration = Duration::from_millis(200);
+/// The same with its handshake.
+const SECURE_WITHIN: Duration = Duration::from_millis(500);
+
+/// What a new connection believes and shows: asked for each one, so that a change holds from the next.
+pub type Belief = Arc<dyn Fn() -> Arc<tls::ClientConfig> + Send + Sync>;
+
+/// What this node believes and shows.
+pub fn belief(trust: &Arc<TrustStore>) -> Belief {
+    let trust = trust.clone();
+    Arc::new(move || trust.live().client.clone())
+}
+
+/// The way to the agent at `address`; it must be `node`, or any member when that is not known. Connects when it is used.
 ///
 /// # Errors
 /// An address that is no `host:port`.
-pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+pub fn channel(address: &str, node: Option<NodeId>, belief: Belief) -> Result<Channel, tonic::transport::Error> {
+    // What protects it is made by the connector; `https` here would have it made twice.
     // A black-holed connection is given up within 750 ms: TCP alone would take minutes.
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
-        .tcp_nodelay(true)
-        .connect_timeout(Duration::from_millis(200))
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(SECURE_WITHIN)
         .http2_keep_alive_interval(Duration::from_millis(250))
         .keep_alive_timeout(Duration::from_millis(500))
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true);
+    let address = address.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let (address, config) = (address.clone(), belief());
+        async move {
+            let stream = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
+            tls::connect(stream, node, config).await.map(TokioIo::new)
+        }
+    });
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 /// A server for peers and operators.
 pub fn server() -> Server {
-    Server::builder().tcp_nodelay(true).http2_keepalive_interval(Some(Duration::from_secs(2))).http2_keepalive_timeout(Some(Duration::from_secs(2))).max_concurrent_streams(1024)
+    Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(2)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
+        .max_concurrent_streams(STREAMS_MAX)
 }
 
 /// Connections to peers, made when first used and kept.
 pub struct PeerChannels {
     me: NodeId,
-    open: Mutex<BTreeMap<String, ConsensusClient<Channel>>>,
+    trust: Arc<TrustStore>,
+    open: Mutex<Open>,
+}
+
+struct Open {
+    /// What was believed and shown when they were made.
+    under: Arc<Live>,
+    clients: BTreeMap<(NodeId, String), ConsensusClient<Channel>>,
 }
 
 impl PeerChannels {
     /// None yet.
-    pub fn new(me: NodeId) -> Self {
-        PeerChannels { me, open: Mutex::new(BTreeMap::new()) }
+    pub fn new(me: NodeId, trust: Arc<TrustStore>) -> Self {
+        let open = Mutex::new(Open { under: trust.live(), clients: BTreeMap::new() });
+        PeerChannels { me, trust, open }
     }
 
     /// One call. Lease and replication share a connection, so that one is not blocked without the other.
-    pub async fn call(&self, to: String, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
+    pub async fn call(&self, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
         let mut client = self.client(&to)?;
         let envelope = Envelope { from: self.me.0.as_bytes().to_vec(), body };
         let asking = async {
@@ -66,18 +106,24 @@ impl PeerChannels {
         match tokio::time::timeout(within, asking).await {
             Ok(Ok(answer)) => Ok(answer.into_inner().body),
             Ok(Err(status)) => Err(call_error(&status)),
-            Err(_) => Err(CallError::NoAnswer(format!("{to} did not answer within {within:?}"))),
+            Err(_) => Err(CallError::NoAnswer(format!("{} did not answer within {within:?}", to.at))),
         }
     }
 
-    fn client(&self, to: &str) -> Result<ConsensusClient<Channel>, CallError> {
+    fn client(&self, to: &Addressee) -> Result<ConsensusClient<Channel>, CallError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = open.get(to) {
+        let now = self.trust.live();
+        if !Arc::ptr_eq(&open.under, &now) {
+            // From now on another certificate is shown. Calls that are under way keep their connection to their end.
+            *open = Open { under: now, clients: BTreeMap::new() };
+        }
+        let key = (to.node, to.at.clone());
+        if let Some(client) = open.clients.get(&key) {
             return Ok(client.clone());
         }
-        let channel = endpoint(to).map_err(|e| CallError::Unreachable(format!("{to}: {e}")))?.connect_lazy();
+        let channel = channel(&to.at, Some(to.node), belief(&self.trust)).map_err(|e| CallError::Unreachable(format!("{}: {e}", to.at)))?;
         let client = ConsensusClient::new(channel).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX);
-        open.insert(to.to_owned(), client.clone());
+        open.clients.insert(key, client.clone());
         Ok(client)
     }
 }

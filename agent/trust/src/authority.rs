@@ -6,8 +6,8 @@ use ha_core::id::NodeId;
 use ha_core::time::Timestamp;
 use ha_core::trust::Digest;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType,
 };
 use ring::aead;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
@@ -67,9 +67,7 @@ impl Authority {
     pub fn sealed_key(&self, seal: &Seal) -> Result<Vec<u8>, TrustError> {
         let nonce: [u8; aead::NONCE_LEN] = random()?;
         let mut sealed = self.key.serialize_der();
-        seal.key()?
-            .seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(self.fingerprint().0), &mut sealed)
-            .map_err(|_| TrustError::Sealed)?;
+        seal.key()?.seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(self.fingerprint().0), &mut sealed).map_err(|_| TrustError::Sealed)?;
         Ok([&nonce[..], &sealed].concat())
     }
 
@@ -80,10 +78,7 @@ impl Authority {
     pub fn open(certificate: &[u8], sealed_key: &[u8], seal: &Seal) -> Result<Authority, TrustError> {
         let (nonce, sealed) = sealed_key.split_first_chunk::<{ aead::NONCE_LEN }>().ok_or(TrustError::Sealed)?;
         let mut key = sealed.to_vec();
-        let opened = seal
-            .key()?
-            .open_in_place(aead::Nonce::assume_unique_for_key(*nonce), aead::Aad::from(digest(certificate).0), &mut key)
-            .map_err(|_| TrustError::Sealed)?;
+        let opened = seal.key()?.open_in_place(aead::Nonce::assume_unique_for_key(*nonce), aead::Aad::from(digest(certificate).0), &mut key).map_err(|_| TrustError::Sealed)?;
         let key = KeyPair::try_from(&*opened)?;
         Ok(Authority { certificate: CertificateDer::from(certificate.to_vec()), key })
     }

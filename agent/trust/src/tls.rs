@@ -10,12 +10,13 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+pub use rustls::ClientConfig;
 pub use tokio_rustls::TlsAcceptor;
 /// What a connection is for who made it.
 pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
@@ -45,7 +46,8 @@ impl Shown<'_> {
 /// # Errors
 /// Certificates or a key that do not go together.
 pub fn server(authorities: &[Vec<u8>], shown: &Shown<'_>) -> Result<ServerConfig, TrustError> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots(authorities)?, provider()).allow_unauthenticated().build().map_err(|e| TrustError::Certificate(e.to_string()))?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots(authorities)?, provider()).allow_unauthenticated().build().map_err(|e| TrustError::Certificate(e.to_string()))?;
     let signed_by = crate::identity::Identity::of(shown.certificate)?.signed_by;
     let issuer = authorities.iter().find(|a| crate::identity::key_id(a).is_ok_and(|id| id == signed_by));
     let (chain, key) = shown.owned(issuer.map(Vec::as_slice));
@@ -76,8 +78,11 @@ pub fn client(authorities: &[Vec<u8>], shown: Option<&Shown<'_>>) -> Result<Clie
 /// None in practice: the settings are fixed.
 pub fn client_by_fingerprint(authority: Option<Digest>) -> Result<ClientConfig, TrustError> {
     let verifier = Arc::new(ByFingerprint { authority, provider: provider() });
-    let config =
-        ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
     Ok(finished(config))
 }
 
@@ -87,12 +92,11 @@ fn finished(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
-/// Connects to `address` (`host:port`) and demands the certificate of `node`, or of any node.
+/// Secures a connection, demanding the certificate of `node`, or of any node.
 ///
 /// # Errors
-/// Nobody there, or somebody who is not believed.
-pub async fn connect(address: &str, node: Option<NodeId>, config: Arc<ClientConfig>) -> io::Result<ClientStream> {
-    let stream = TcpStream::connect(address).await?;
+/// Somebody who is not believed, or who does not speak TLS.
+pub async fn connect(stream: TcpStream, node: Option<NodeId>, config: Arc<ClientConfig>) -> io::Result<ClientStream> {
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(node.map_or_else(|| MEMBER.to_owned(), node_name)).map_err(io::Error::other)?;
     TlsConnector::from(config).connect(name, stream).await

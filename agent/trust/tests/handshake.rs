@@ -55,7 +55,7 @@ async fn meet(server: ServerConfig, client: ClientConfig, node: Option<NodeId>) 
         Ok(stream.get_ref().1.peer_certificates().map(|c| Identity::of(&c[0]).unwrap()))
     };
     let connecting = async {
-        let mut stream = tls::connect(&at, node, Arc::new(client)).await.map_err(|e| e.to_string())?;
+        let mut stream = tls::connect(TcpStream::connect(&at).await.unwrap(), node, Arc::new(client)).await.map_err(|e| e.to_string())?;
         let mut hello = [0; 5];
         stream.read_exact(&mut hello).await.map(drop).map_err(|e| format!("client: {e}"))
     };

@@ -44,22 +44,28 @@ async fn add(ctx: &mut Context, name: &str, listen: &str, role: &str) -> Result<
         return Err(Failure::new(Exit::Unexpected, "no member with an address to join by is reachable").remedy("`ha-cli member list` shows the members"));
     };
     let agent_toml = format!("name = \"{name}\"\ndata_dir = \"/var/lib/ha-agent\"\nlisten = \"{listen}\"\nvip = \"kernel\"\nrole = \"{role}\"\n");
-    let join = format!("ha-agent join {member} --config agent.toml");
+    let token = if role == "server" { "ha-cli token create".to_owned() } else { format!("ha-cli token create --role {role}") };
+    let join = format!("ha-agent join {member} --token TOKEN --config agent.toml");
     let run = "ha-agent run --config agent.toml";
     if ctx.out.is_json() {
-        ctx.out.json(&json!({ "join": join, "run": run, "agent_toml": agent_toml, "members": addresses(&status) }))?;
+        ctx.out.json(&json!({ "token": token, "join": join, "run": run, "agent_toml": agent_toml, "members": addresses(&status) }))?;
         return Ok(Exit::Done);
     }
     let indented: String = agent_toml.lines().map(|line| format!("    {line}\n")).collect();
     ctx.out.text(&format!(
-        "A node joins by itself. On the new machine, with ha-agent installed:
+        "A node joins by itself, with a token that works once. On any member:
 
-  1. write agent.toml
+  1. make a token
+    {token}
+
+On the new machine, with ha-agent installed:
+
+  2. write agent.toml
 {indented}
-  2. join, once (any member's address will do)
+  3. join, once (any member's address will do)
     {join}
 
-  3. start it
+  4. start it
     {run}
 
 It learns until it has caught up, then it votes: `ha-cli member list` shows it.

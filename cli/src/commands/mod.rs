@@ -1,15 +1,18 @@
 //! One module for each group of commands. This one only chooses.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::CommandFactory;
 
 use crate::args::{Cli, Command, ConfigCommand, ExplainCommand};
-use crate::client::Cluster;
+use crate::client::{Cluster, LOCAL};
+use crate::clock;
+use crate::context::{self, Context as ContextFile};
 use crate::demo;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, note};
 
 mod config;
 mod drain;
@@ -20,6 +23,7 @@ mod page;
 mod sessions;
 mod state;
 mod status;
+mod trust;
 mod wait;
 
 /// What every command works with.
@@ -36,27 +40,80 @@ pub struct Context {
 /// # Errors
 /// Why it was not done; carries the exit code.
 pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
-    let mut ctx = Context { cluster: Cluster::new(cli.address, cli.timeout), out };
-    match cli.command {
-        Command::Status { watch: false } => status::once(&mut ctx).await,
-        Command::Status { watch: true } => status::watch(&mut ctx).await,
-        Command::Drain(args) => state::drain(&mut ctx, args).await,
-        Command::Ready(args) => state::ready(&mut ctx, args).await,
-        Command::Maintenance(args) => state::maintenance(&mut ctx, args).await,
-        Command::Apply { file, yes, expect_version } => config::apply(&mut ctx, &file, yes, expect_version).await,
-        Command::Diff { file } => config::diff(&mut ctx, &file).await,
-        Command::Rollback { version } => config::rollback(&mut ctx, version).await,
-        Command::Config(ConfigCommand::History) => config::history(&mut ctx).await,
-        Command::Config(ConfigCommand::Show { version }) => config::show(&mut ctx, version).await,
-        Command::Member(command) => member::run(&mut ctx, command).await,
-        Command::MoveLeader { node, wait } => leader::hand_over(&mut ctx, node, wait).await,
-        Command::Sessions { client, server, limit } => sessions::list(&mut ctx, client, server, limit).await,
-        Command::Whereis { client } => sessions::whereis(&mut ctx, client).await,
+    let needs_nobody = matches!(cli.command, Command::Demo(_) | Command::Completions { .. } | Command::Manual { .. });
+    let (cluster, used) = if needs_nobody { (Cluster::new(Vec::new(), None, cli.timeout), None) } else { whom(cli.address, cli.context, cli.timeout)? };
+    let mut ctx = Context { cluster, out };
+    let done = act(cli.command, &mut ctx).await;
+    if let Some((path, file)) = used
+        && done.is_ok()
+        && file.is_due(clock::unix_ms(), ctx.cluster.shown_authority().as_deref())
+    {
+        // What was asked for is done; this can be done another time.
+        if let Err(failure) = trust::renew(&mut ctx, &path).await {
+            note(&format!("the certificate of {} could not be renewed: {failure}", path.display()));
+        }
+    }
+    done
+}
+
+/// Where an agent's own socket is when it runs as a service.
+const SERVICE_SOCKET: &str = "/run/ha-agent/control.sock";
+
+/// Whom to ask, and as whom.
+fn whom(mut addresses: Vec<String>, named: Option<String>, timeout: Duration) -> Result<(Cluster, Option<(PathBuf, ContextFile)>), Failure> {
+    let by_network = |addresses: &[String]| addresses.iter().any(|a| !a.starts_with(LOCAL));
+    let path = match named {
+        Some(named) => Some(context::path_of(&named)),
+        None if by_network(&addresses) => context::default_path(),
+        None if addresses.is_empty() && Path::new(SERVICE_SOCKET).exists() => {
+            addresses.push(format!("{LOCAL}{SERVICE_SOCKET}"));
+            None
+        }
+        None if addresses.is_empty() => Some(context::default_path().ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("no agent runs as a service here (there is no {SERVICE_SOCKET}), and there is no context"))
+                .remedy("name an agent's socket with --address unix:DATA_DIR/control.sock, or a context with --context FILE (an admin makes one with `ha-cli user add`)")
+        })?),
+        None => None,
+    };
+    let Some(path) = path else {
+        if by_network(&addresses) {
+            return Err(Failure::new(Exit::Usage, "an address over the network needs a context: who comes shows a certificate")
+                .remedy("add --context FILE (an admin makes one with `ha-cli user add NAME --role ROLE`), or on the node itself use --address unix:DATA_DIR/control.sock"));
+        }
+        return Ok((Cluster::new(addresses, None, timeout), None));
+    };
+    let file = ContextFile::load(&path)?;
+    if addresses.is_empty() {
+        addresses.clone_from(&file.endpoints);
+    }
+    Ok((Cluster::new(addresses, Some(file.credentials()?), timeout), Some((path, file))))
+}
+
+async fn act(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
+    let out = ctx.out;
+    match command {
+        Command::Status { watch: false } => status::once(ctx).await,
+        Command::Status { watch: true } => status::watch(ctx).await,
+        Command::Drain(args) => state::drain(ctx, args).await,
+        Command::Ready(args) => state::ready(ctx, args).await,
+        Command::Maintenance(args) => state::maintenance(ctx, args).await,
+        Command::Apply { file, yes, expect_version } => config::apply(ctx, &file, yes, expect_version).await,
+        Command::Diff { file } => config::diff(ctx, &file).await,
+        Command::Rollback { version } => config::rollback(ctx, version).await,
+        Command::Config(ConfigCommand::History) => config::history(ctx).await,
+        Command::Config(ConfigCommand::Show { version }) => config::show(ctx, version).await,
+        Command::Member(command) => member::run(ctx, command).await,
+        Command::Token(command) => trust::token(ctx, command).await,
+        Command::User(command) => trust::user(ctx, command).await,
+        Command::Ca(command) => trust::ca(ctx, command).await,
+        Command::MoveLeader { node, wait } => leader::hand_over(ctx, node, wait).await,
+        Command::Sessions { client, server, limit } => sessions::list(ctx, client, server, limit).await,
+        Command::Whereis { client } => sessions::whereis(ctx, client).await,
         Command::Events { follow, since, grep, limit } => {
             let filter = events::Filter { since, grep, limit };
-            events::run(&mut ctx, filter, follow).await
+            events::run(ctx, filter, follow).await
         }
-        Command::Explain(ExplainCommand::Vip { name }) => status::explain(&mut ctx, name).await,
+        Command::Explain(ExplainCommand::Vip { name }) => status::explain(ctx, name).await,
         Command::Demo(args) => demo::run(args, out).await,
         Command::Completions { shell } => completions(shell, &out),
         Command::Manual { directory } => manual(&directory),

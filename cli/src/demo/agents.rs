@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use super::places::NODES;
 use super::process::Process;
-use crate::client::Cluster;
+use crate::client::{Cluster, LOCAL};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::report::Status;
 
 /// How long `ha-agent init` and `join` may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a join token of the demo is good.
+const TOKEN_MS: u64 = 60_000;
 
 /// How long an agent may take to say how it is.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
@@ -23,6 +26,7 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 struct Agent {
     name: &'static str,
     listen: SocketAddr,
+    socket: String,
     config: PathBuf,
     log: PathBuf,
     running: Option<Process>,
@@ -39,10 +43,13 @@ pub(super) struct Agents {
 impl Agents {
     /// Three agents that do not run yet.
     pub(super) fn new(program: PathBuf, dir: &Path, listen: &[SocketAddr], configs: Vec<PathBuf>) -> Self {
-        let addresses = listen.iter().map(SocketAddr::to_string).collect();
-        let agent = |((&name, &listen), config): ((&&'static str, _), PathBuf)| Agent { name, listen, config, log: dir.join(format!("{name}.log")), running: None };
+        // Each agent's own socket, beside its data.
+        let socket = |name: &str| format!("{LOCAL}{}", dir.join(name).join("control.sock").display());
+        let addresses = NODES.iter().map(|name| socket(name)).collect();
+        let agent =
+            |((&name, &listen), config): ((&&'static str, _), PathBuf)| Agent { name, listen, socket: socket(name), config, log: dir.join(format!("{name}.log")), running: None };
         let agents = NODES.iter().zip(listen).zip(configs).map(agent).collect();
-        Agents { program, agents, cluster: Cluster::new(addresses, ANSWER_LIMIT) }
+        Agents { program, agents, cluster: Cluster::new(addresses, None, ANSWER_LIMIT) }
     }
 
     /// `ha-agent init`, for the first one.
@@ -54,9 +61,11 @@ impl Agents {
 
     /// `ha-agent join`, for one of the others.
     pub(super) async fn join(&self, index: usize) -> Result<(), Failure> {
+        let mut first = Cluster::new(vec![self.agents[0].socket.clone()], None, COMMAND_LIMIT);
+        let token = first.create_token(TOKEN_MS, "server".into()).await?.token;
         let agent = &self.agents[index];
         let member = self.agents[0].listen.to_string();
-        let args = ["join".as_ref(), OsStr::new(&member), "--config".as_ref(), agent.config.as_os_str()];
+        let args = ["join".as_ref(), OsStr::new(&member), "--token".as_ref(), OsStr::new(&token), "--config".as_ref(), agent.config.as_os_str()];
         self.command(agent, &args).await
     }
 
@@ -83,7 +92,7 @@ impl Agents {
     /// What the agents say of themselves, when one answers: this one, or any.
     pub(super) async fn status(&mut self, whom: Option<usize>) -> Option<Status> {
         match whom {
-            Some(index) => Cluster::new(vec![self.agents[index].listen.to_string()], ANSWER_LIMIT).status().await.ok(),
+            Some(index) => Cluster::new(vec![self.agents[index].socket.clone()], None, ANSWER_LIMIT).status().await.ok(),
             None => self.cluster.status().await.ok(),
         }
     }

@@ -35,7 +35,7 @@ pub fn act(args: &[String], fault: &str) {
             if fault == "run ends" {
                 fail("error: the disk is on fire");
             }
-            run(&value(&config, "name"), &value(&config, "listen"), &dir, fault == "changes server");
+            run(&value(&config, "name"), Path::new(&value(&config, "data_dir")), &dir, fault == "changes server");
         }
     }
 }
@@ -46,10 +46,12 @@ fn fail(why: &str) -> ! {
     std::process::exit(1);
 }
 
-fn run(name: &str, listen: &str, dir: &Path, fickle: bool) {
-    let listener = TcpListener::bind(listen).unwrap();
+fn run(name: &str, data_dir: &Path, dir: &Path, fickle: bool) {
+    let socket = data_dir.join("control.sock");
+    // One that an earlier life left.
+    let _ = std::fs::remove_file(&socket);
     std::fs::write(dir.join(format!("{name}.pid")), std::process::id().to_string()).unwrap();
-    let mock = Mock::serve(listener, Scene::default());
+    let mock = Mock::serve(&socket, Scene::default());
     let lead = Lead { name: name.into(), dir: dir.into(), fickle };
     std::thread::spawn(move || lead.wait_and_serve());
     loop {

@@ -5,13 +5,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
 
-use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use ha_proto::control::control_server::{Control, ControlServer};
 use ha_proto::control::*;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
 /// What the mock answers, and what it was asked.
@@ -29,43 +30,48 @@ pub struct Scene {
     pub bindings: Vec<BindingInfo>,
     pub events: Vec<EventRecord>,
     pub explain: ExplainVipReply,
+    /// Nodes that do not follow a change of authority yet, one gone with each call.
+    pub waiting_for: Vec<String>,
     /// Each request as its debug form.
     pub asked: Vec<String>,
 }
 
-/// A running mock; it ends with the test process.
+/// A running mock on a local socket, as an agent has one; it ends with the test process.
 pub struct Mock {
-    pub address: SocketAddr,
+    pub address: String,
     pub scene: Arc<Mutex<Scene>>,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Mock {
-    /// Starts one on a port of the system's choice.
+    /// Starts one in a directory of its own.
     pub fn start(scene: Scene) -> Mock {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback is there");
-        Mock::serve(listener, scene)
+        let dir = tempfile::tempdir().expect("a directory");
+        let mock = Mock::serve(&dir.path().join("control.sock"), scene);
+        Mock { _dir: Some(dir), ..mock }
     }
 
-    /// Serves on this listener.
-    pub fn serve(listener: std::net::TcpListener, scene: Scene) -> Mock {
+    /// Serves on a socket of this name.
+    pub fn serve(path: &Path, scene: Scene) -> Mock {
         let scene = Arc::new(Mutex::new(scene));
-        let address = listener.local_addr().expect("a bound listener has an address");
+        let listener = UnixListener::bind(path).expect("the directory is there");
+        let address = format!("unix:{}", path.display());
         listener.set_nonblocking(true).expect("sockets can be non-blocking");
         let service = ControlServer::new(Service(scene.clone()));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("within a runtime");
-                let incoming = TcpListenerStream::new(listener);
+                let listener = tokio::net::UnixListener::from_std(listener).expect("within a runtime");
+                let incoming = UnixListenerStream::new(listener);
                 tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await
             })
         });
-        Mock { address, scene }
+        Mock { address, scene, _dir: None }
     }
 
     /// Runs the real binary against the mock.
     pub fn run(&self, args: &[&str]) -> Ran {
-        run(&self.address.to_string(), args)
+        run(&self.address, args)
     }
 
     /// Runs it with `--output json` and reads what it printed.
@@ -203,6 +209,54 @@ impl Control for Service {
 
     async fn apply(&self, q: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {
         self.answer(q, |scene| scene.apply.clone())
+    }
+
+    async fn diff(&self, q: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {
+        self.answer(q, |scene| scene.apply.clone())
+    }
+
+    async fn create_token(&self, q: Request<CreateTokenRequest>) -> Result<Response<CreateTokenReply>, Status> {
+        self.answer(q, |_| CreateTokenReply { token: "ha1-token".into(), id: "0a".into(), expires_ms: 0 })
+    }
+
+    async fn tokens(&self, q: Request<TokensRequest>) -> Result<Response<TokensReply>, Status> {
+        let token = |id: &str, state: &str| TokenInfo { id: id.into(), role: "server".into(), state: state.into(), by: "root on node-1".into(), ..Default::default() };
+        self.answer(q, |_| TokensReply { tokens: vec![token("0a", "open"), token("0b", "used")] })
+    }
+
+    async fn revoke_token(&self, q: Request<RevokeTokenRequest>) -> Result<Response<TrustReply>, Status> {
+        self.answer(q, |_| TrustReply { message: "token 0a opens nothing any more".into() })
+    }
+
+    async fn add_user(&self, q: Request<AddUserRequest>) -> Result<Response<RenewReply>, Status> {
+        self.answer(q, |_| RenewReply { endpoints: vec!["10.0.0.1:7400".into()], cluster: "print".into(), ..Default::default() })
+    }
+
+    async fn renew(&self, q: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
+        self.answer(q, |_| RenewReply::default())
+    }
+
+    async fn users(&self, q: Request<UsersRequest>) -> Result<Response<UsersReply>, Status> {
+        self.answer(q, |_| UsersReply { users: vec![UserInfo { name: "alice".into(), role: "viewer".into(), since_ms: 0, by: String::new() }] })
+    }
+
+    async fn remove_user(&self, q: Request<RemoveUserRequest>) -> Result<Response<TrustReply>, Status> {
+        self.answer(q, |_| TrustReply { message: "alice may not enter any more".into() })
+    }
+
+    async fn authorities(&self, q: Request<AuthoritiesRequest>) -> Result<Response<AuthoritiesReply>, Status> {
+        self.answer(q, |scene| {
+            let signing = AuthorityInfo { fingerprint: "ab".repeat(32), stage: "signing".into(), shown_by: vec!["node-1".into()], ..Default::default() };
+            AuthoritiesReply { authorities: vec![signing], waiting_for: scene.waiting_for.pop().into_iter().collect() }
+        })
+    }
+
+    async fn rotate_authority(&self, q: Request<RotateAuthorityRequest>) -> Result<Response<TrustReply>, Status> {
+        self.answer(q, |_| TrustReply::default())
+    }
+
+    async fn retire_authority(&self, q: Request<RetireAuthorityRequest>) -> Result<Response<TrustReply>, Status> {
+        self.answer(q, |_| TrustReply { message: "authority abababab is not believed any more".into() })
     }
 
     async fn rollback(&self, q: Request<RollbackRequest>) -> Result<Response<ApplyReply>, Status> {

@@ -96,7 +96,7 @@ async fn report(universe: &Universe, role: Role, consensus: &Consensus<NodeWorld
         let facts = consensus.read().facts;
         let is_down = universe.with(|s| s.nodes[me].service != Service::Up);
         let down = facts.server_id("ts", &format!("server-{me}")).filter(|_| is_down).into_iter().collect();
-        let report = NodeReport { eligible: why_not.is_empty(), why_not: why_not.to_owned(), fence: world.hands.fence(), down };
+        let report = NodeReport { eligible: why_not.is_empty(), why_not: why_not.to_owned(), fence: world.hands.fence(), down, ..NodeReport::default() };
         consensus.set_report(report.clone());
         driver.tell(Event::Own(report));
         if let Some(sessions) = open.news(universe.planted) {

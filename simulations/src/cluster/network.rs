@@ -6,7 +6,7 @@ use super::story;
 use super::tamper;
 use super::universe::Universe;
 use ha_agent::peers::hear;
-use ha_agent::world::{Call, CallError};
+use ha_agent::world::{Addressee, Call, CallError};
 use ha_core::id::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,12 +50,12 @@ impl Network {
 }
 
 /// Asks whoever listens at `to` on behalf of `from`, for at most `within` on its clock.
-pub async fn call(universe: Arc<Universe>, from: Sender, to: String, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
-    let Some(target) = universe.node_at(&to) else { return Err(CallError::Unreachable(format!("nobody at {to}"))) };
+pub async fn call(universe: Arc<Universe>, from: Sender, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
+    let Some(target) = universe.node_at(&to.at) else { return Err(CallError::Unreachable(format!("nobody at {}", to.at))) };
     story::mark(&[&[from.node as u8, target as u8, call as u8], &body]);
     let (tell, answer) = oneshot::channel();
     // The wire goes on when the caller gives up.
-    scheduler::spawn_on(WORLD, deliver(universe, from, target, call, body, tell));
+    scheduler::spawn_on(WORLD, deliver(universe, from, (target, to.node), call, body, tell));
     let answer = async {
         match answer.await {
             Ok(answer) => answer,
@@ -70,7 +70,14 @@ pub async fn call(universe: Arc<Universe>, from: Sender, to: String, call: Call,
     tokio::time::timeout(scheduler::in_world(within), answer).await.unwrap_or_else(late)
 }
 
-async fn deliver(universe: Arc<Universe>, Sender { node: from, id }: Sender, to: usize, call: Call, body: Vec<u8>, tell: oneshot::Sender<Result<Vec<u8>, CallError>>) {
+async fn deliver(
+    universe: Arc<Universe>,
+    Sender { node: from, id }: Sender,
+    (to, addressee): (usize, NodeId),
+    call: Call,
+    body: Vec<u8>,
+    tell: oneshot::Sender<Result<Vec<u8>, CallError>>,
+) {
     tamper::on_the_way(&universe, from, call, &body).await;
     let hop = |from, to| universe.with(|s| s.network.hop(from, to));
     let mut tell = Some(tell);
@@ -82,6 +89,8 @@ async fn deliver(universe: Arc<Universe>, Sender { node: from, id }: Sender, to:
         let answered = match known {
             None if !alive => continue,
             None => Err(CallError::Unreachable("nobody listens".to_owned())),
+            // Its certificate names another node.
+            Some((consensus, _)) if consensus.me() != addressee => Err(CallError::Unreachable("another node answers there".to_owned())),
             Some((consensus, driver)) => {
                 let asked = tamper::asked(universe.planted, to, call, &body);
                 let heard = scheduler::spawn_on(to, async move { hear(&consensus, &driver, id, call, &asked).await });

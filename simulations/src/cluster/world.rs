@@ -8,7 +8,7 @@ use super::scheduler;
 use super::segment::Hands;
 use super::universe::{EPOCH_MS, Service, Universe};
 use ha_agent::consensus::log_store::LogStore;
-use ha_agent::world::{Addresses, Boxed, Call, CallError, World};
+use ha_agent::world::{Addressee, Addresses, Boxed, Call, CallError, World};
 use ha_core::health::CheckResult;
 use ha_core::id::NodeId;
 use ha_core::model::CheckClose;
@@ -65,7 +65,7 @@ impl World for NodeWorld {
         Box::pin(scheduler::sleep(duration))
     }
 
-    fn call(&self, to: String, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>> {
+    fn call(&self, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>> {
         Box::pin(network::call(self.universe.clone(), Sender { node: self.me, id: self.id }, to, call, body, within))
     }
 

@@ -69,6 +69,11 @@ impl Plan {
         1..=self.first_members
     }
 
+    /// What a node is for.
+    pub fn role(&self, number: u8) -> &'static str {
+        if self.witnesses.contains(&number) { "witness" } else { "server" }
+    }
+
     /// The environment of the agent on a machine.
     pub fn environment(&self, machine: &Machine) -> Vec<(String, String)> {
         let dir = machine.dir().to_string_lossy();
@@ -112,7 +117,7 @@ impl Agent {
             listen: format!("{}:{AGENT_PORT}", machine.ip4()),
             vip: "kernel",
             fence: plan.fence,
-            role: if plan.witnesses.contains(&machine.number) { "witness" } else { "server" },
+            role: plan.role(machine.number),
             interface: "eth0",
             workers: None,
         }

@@ -90,12 +90,25 @@ impl Cluster {
 
     /// Lets a node join through another and starts it; gives back a refusal.
     pub fn try_join(&mut self, number: u8, through: u8) -> Result<(), String> {
+        let token = self.token(through, &["--role", self.plan.role(number)])?;
+        self.join_with(number, through, &["--token", &token])?;
+        self.start_agent(number);
+        Ok(())
+    }
+
+    /// A join token, made on a node that runs.
+    pub fn token(&self, on: u8, words: &[&str]) -> Result<String, String> {
+        let made = self.cli_at(on, &[&["token", "create"], words].concat(), START).ok()?;
+        let made: serde_json::Value = serde_json::from_str(&made).map_err(|e| format!("{e}: {made}"))?;
+        made["token"].as_str().map(str::to_owned).ok_or_else(|| made.to_string())
+    }
+
+    /// `ha-agent join` with these words, to its end.
+    pub fn join_with(&self, number: u8, through: u8, words: &[&str]) -> Result<String, String> {
         let agent = self.write_agent(number);
         let member = SocketAddr::new(self.machine(through).ip4(), AGENT_PORT).to_string();
         let program = agent_program();
-        self.machine(number).run(&[&program, "join", &member, "--config", &agent], START).ok()?;
-        self.start_agent(number);
-        Ok(())
+        self.machine(number).run(&[&[program.as_str(), "join", &member, "--config", &agent], words].concat(), START).ok()
     }
 
     /// Starts the agent of a node that has been made or has joined.

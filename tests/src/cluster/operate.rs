@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{AGENT_PORT, Cluster, Config, Status, cli_program};
+use super::{Cluster, Config, Status, cli_program};
 use crate::process::Finished;
 use crate::system::System;
 use crate::wait;
@@ -13,7 +13,7 @@ const BOUND: Duration = Duration::from_secs(20);
 impl Cluster {
     /// Runs `ha-cli` against one node, at most for `bound`.
     pub fn cli_at(&self, node: u8, words: &[&str], bound: Duration) -> Finished {
-        let address = format!("{}:{AGENT_PORT}", self.machine(node).ip4());
+        let address = format!("unix:{}", self.machine(node).dir().join("data/control.sock").display());
         let program = cli_program();
         let head = [program.as_str(), "--address", &address, "--output", "json"];
         self.machine(node).run(&[&head[..], words].concat(), bound)

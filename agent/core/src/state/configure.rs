@@ -80,6 +80,7 @@ pub fn changes(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
     setting("cluster name", &old.name, &new.name);
     setting("failback", &old.failback, &new.failback);
     setting("bindings_max", &old.bindings_max, &new.bindings_max);
+    setting("certificate_lifetime", &old.certificate_lifetime, &new.certificate_lifetime);
     compare(&mut lines, "virtual_ip", &old.virtual_ips, &new.virtual_ips, |v| &v.name);
     compare(&mut lines, "frontend", &old.frontends, &new.frontends, |f| &f.name);
     for b in &new.backends {

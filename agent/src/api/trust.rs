@@ -1,0 +1,232 @@
+//! `token`, `user`, `ca`: who may enter. Whoever leads can sign: each member has the authority's key, sealed.
+
+use super::Node;
+use crate::config::agent_file::is_name;
+use crate::world::World;
+use ha_core::command::Command;
+use ha_core::id::NodeId;
+use ha_core::model::Role;
+use ha_core::time::Timestamp;
+use ha_core::trust::{Access, Stage, Ticket, TokenRecord, TrustOrder};
+use ha_proto::control as pb;
+use ha_trust::TrustError;
+use ha_trust::authority::{Authority, requested_key};
+use ha_trust::identity::Subject;
+use ha_trust::token::Token;
+use std::net::IpAddr;
+use std::sync::PoisonError;
+use std::time::Duration;
+use tonic::{Code, Response, Status};
+
+/// Tokens that are none, from one address within [`WRONG_TOKENS_WINDOW`].
+pub const WRONG_TOKENS_MAX: u32 = 10;
+/// See [`WRONG_TOKENS_MAX`].
+pub const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
+/// How long a token may be good at most.
+const TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+impl<W: World> Node<W> {
+    /// Guessing is made slow.
+    pub(super) fn may_show_a_token(&self, from: Option<IpAddr>) -> Result<(), Status> {
+        let limiter = self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        match from {
+            Some(from) if limiter.is_over(self.world.now(), from) => {
+                Err(Status::resource_exhausted(format!("{WRONG_TOKENS_MAX} join tokens that are none came from {from}: try again in a minute, with the right one")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn note_token<T>(&self, from: Option<IpAddr>, answer: &Result<Response<T>, Status>) {
+        if let (Some(from), Err(refused)) = (from, answer)
+            && matches!(refused.code(), Code::NotFound | Code::Unauthenticated | Code::PermissionDenied)
+        {
+            tracing::warn!(%from, why = refused.message(), "a join was refused");
+            self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner).note(self.world.now(), from);
+        }
+    }
+
+    /// What a join shows, as the log wants it.
+    pub(super) fn ticket(&self, token: &str, request: &[u8]) -> Result<Ticket, Status> {
+        if token.is_empty() {
+            return Err(Status::unauthenticated("a node joins with a token: `ha-cli token create` on any member prints one"));
+        }
+        let token: Token = token.parse().map_err(Status::unauthenticated)?;
+        if self.consensus.read().facts.trust.authority(token.authority).is_none() {
+            return Err(Status::permission_denied(format!("this token is for another cluster: {}", ha_trust::tls::OTHER_CLUSTER)));
+        }
+        let key = requested_key(request).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        Ok(Ticket { token: token.id(), secret: token.secret(), key })
+    }
+
+    /// The authority that signs at this moment, opened.
+    fn authority(&self) -> Result<Authority, Status> {
+        let (facts, live) = (self.consensus.read().facts, self.trust.live());
+        let signing = facts.trust.signing().ok_or_else(|| Status::unavailable("this node does not know the cluster's authority yet: try again"))?;
+        Authority::open(&signing.certificate, &signing.sealed_key, &live.keyring.seal).map_err(internal)
+    }
+
+    pub(super) fn sign(&self, request: &[u8], subject: &Subject) -> Result<Vec<u8>, Status> {
+        let facts = self.consensus.read().facts;
+        let signed = self.authority()?.sign(request, subject, facts.cluster_id, self.world.wall(), facts.config.certificate_lifetime);
+        signed.map_err(|e| if matches!(e, TrustError::Certificate(_)) { Status::invalid_argument(e.to_string()) } else { internal(e) })
+    }
+
+    async fn order(&self, by: &str, order: TrustOrder) -> Result<(), Status> {
+        self.propose(by, Command::Trust(order)).await.map(drop)
+    }
+
+    pub(super) async fn create_token(&self, r: pb::CreateTokenRequest) -> Result<pb::CreateTokenReply, Status> {
+        let ttl = Duration::from_millis(r.ttl_ms);
+        if ttl.is_zero() || ttl > TOKEN_TTL_MAX {
+            return Err(Status::invalid_argument(format!("ttl: found {ttl:?}; use more than nothing and at most 7d")));
+        }
+        let role = match r.role.as_str() {
+            "" | "server" => Role::Server,
+            "witness" => Role::Witness,
+            other => return Err(Status::invalid_argument(format!("role: found {other:?}; use server or witness"))),
+        };
+        let token = Token::generate(self.authority()?.fingerprint()).map_err(internal)?;
+        let expires = self.world.wall() + ttl;
+        self.order(&r.by, TrustOrder::MakeToken { id: token.id(), secret: token.secret(), role, expires }).await?;
+        Ok(pb::CreateTokenReply { token: token.to_string(), id: token.id(), expires_ms: expires.0 })
+    }
+
+    pub(super) async fn tokens(&self, _: pb::TokensRequest) -> Result<pb::TokensReply, Status> {
+        let (facts, now) = (self.consensus.read().facts, self.world.wall());
+        let one = |(id, t): (&String, &TokenRecord)| pb::TokenInfo {
+            id: id.clone(),
+            role: t.role.word().to_owned(),
+            state: token_state(t, now).to_owned(),
+            made_ms: t.made.0,
+            expires_ms: t.expires.0,
+            by: t.by.clone(),
+            used_by: t.used.map_or_else(String::new, |(node, _)| facts.node_name(node)),
+        };
+        Ok(pb::TokensReply { tokens: facts.trust.tokens.iter().map(one).collect() })
+    }
+
+    pub(super) async fn revoke_token(&self, r: pb::RevokeTokenRequest) -> Result<pb::TrustReply, Status> {
+        self.order(&r.by, TrustOrder::RevokeToken(r.id.clone())).await?;
+        Ok(pb::TrustReply { message: format!("token {} opens nothing any more", r.id) })
+    }
+
+    pub(super) async fn add_user(&self, r: pb::AddUserRequest) -> Result<pb::RenewReply, Status> {
+        let access = Access::from_word(&r.role).ok_or_else(|| Status::invalid_argument(format!("role: found {:?}; use viewer, operator or admin", r.role)))?;
+        if !is_name(&r.name) {
+            return Err(Status::invalid_argument(format!("name: found {:?}; use letters, digits, `-`, `_` and `.`, at most 63 of them", r.name)));
+        }
+        self.let_in(r.name, access, &r.request, &r.by).await
+    }
+
+    /// The same operator with another key.
+    pub(super) async fn renew(&self, r: pb::RenewRequest) -> Result<pb::RenewReply, Status> {
+        let known = self.consensus.read().facts.trust.users.get(&r.name).map(|u| u.access);
+        let access = known.ok_or_else(|| Status::unauthenticated(format!("{} may not enter any more", r.name)))?;
+        let by = r.name.clone();
+        self.let_in(r.name, access, &r.request, &by).await
+    }
+
+    async fn let_in(&self, name: String, access: Access, request: &[u8], by: &str) -> Result<pb::RenewReply, Status> {
+        let key = requested_key(request).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let certificate = self.sign(request, &Subject::User { name: name.clone(), access })?;
+        self.order(by, TrustOrder::AddUser { name, access, key }).await?;
+        let facts = self.consensus.read().facts;
+        Ok(pb::RenewReply {
+            certificate,
+            authorities: facts.trust.authorities.iter().map(|a| a.certificate.clone()).collect(),
+            endpoints: facts.members.values().map(|m| m.listen.to_string()).collect(),
+            cluster: facts.config.name.clone(),
+        })
+    }
+
+    pub(super) async fn users(&self, _: pb::UsersRequest) -> Result<pb::UsersReply, Status> {
+        let facts = self.consensus.read().facts;
+        let users = facts.trust.users.iter().map(|(name, u)| pb::UserInfo { name: name.clone(), role: u.access.word().to_owned(), since_ms: u.since.0, by: u.by.clone() });
+        Ok(pb::UsersReply { users: users.collect() })
+    }
+
+    pub(super) async fn remove_user(&self, r: pb::RemoveUserRequest) -> Result<pb::TrustReply, Status> {
+        self.order(&r.by, TrustOrder::RemoveUser(r.name.clone())).await?;
+        Ok(pb::TrustReply { message: format!("{} may not enter any more", r.name) })
+    }
+
+    pub(super) async fn authorities(&self, _: pb::AuthoritiesRequest) -> Result<pb::AuthoritiesReply, Status> {
+        let facts = self.consensus.read().facts;
+        let members: Vec<NodeId> = facts.members.keys().copied().collect();
+        let said = self.credentials(members).await;
+        let name = |id: &NodeId| facts.node_name(*id);
+        let one = |a: &ha_core::trust::Authority| pb::AuthorityInfo {
+            fingerprint: a.fingerprint.to_string(),
+            stage: stage_word(a.stage).to_owned(),
+            since_ms: a.since.0,
+            shown_by: said.iter().filter(|(_, c)| c.as_ref().is_some_and(|c| c.shows == a.fingerprint)).map(|(id, _)| name(id)).collect(),
+        };
+        // Whether it trusts the newest, and shows what the one that signs has signed.
+        let newest = facts.trust.authorities.last().map(|a| a.fingerprint);
+        let signing = facts.trust.signing().map(|a| a.fingerprint);
+        let follows = |c: &ha_core::trust::Credentials| newest.is_none_or(|n| c.trusts.contains(&n)) && signing.is_none_or(|s| c.shows == s);
+        let waiting_for = said.iter().filter(|(_, c)| !c.as_ref().is_some_and(follows)).map(|(id, _)| name(id)).collect();
+        Ok(pb::AuthoritiesReply { authorities: facts.trust.authorities.iter().map(one).collect(), waiting_for })
+    }
+
+    /// What each of these members told last of its certificates.
+    pub async fn credentials(&self, members: Vec<NodeId>) -> Vec<(NodeId, Option<ha_core::trust::Credentials>)> {
+        let own = (self.member.id, self.trust.live().credentials());
+        let told = self.driver.ask(move |c| members.into_iter().map(|m| (m, c.report_of(m).map(|r| r.credentials.clone()))).collect::<Vec<_>>()).await;
+        let told = told.unwrap_or_default().into_iter();
+        told.map(|(id, said)| if id == own.0 { (id, Some(own.1.clone())) } else { (id, said) }).collect()
+    }
+
+    pub(super) async fn rotate_authority(&self, r: pb::RotateAuthorityRequest) -> Result<pb::TrustReply, Status> {
+        let facts = self.consensus.read().facts;
+        let new = Authority::generate(facts.cluster_id, self.world.wall()).map_err(internal)?;
+        let sealed_key = new.sealed_key(&self.trust.live().keyring.seal).map_err(internal)?;
+        let (fingerprint, certificate) = (new.fingerprint(), new.certificate().to_vec());
+        self.order(&r.by, TrustOrder::Introduce { fingerprint, certificate, sealed_key }).await?;
+        Ok(pb::TrustReply { message: format!("authority {} is being made known to every node", fingerprint.short()) })
+    }
+
+    pub(super) async fn retire_authority(&self, r: pb::RetireAuthorityRequest) -> Result<pb::TrustReply, Status> {
+        let facts = self.consensus.read().facts;
+        let Some(old) = facts.trust.authorities.iter().find(|a| a.stage != Stage::Signing) else {
+            return Err(Status::failed_precondition("there is one authority, and it signs: `ha-cli ca rotate` makes another"));
+        };
+        let shown: Vec<String> = match old.stage {
+            Stage::Leaving => {
+                let said = self.credentials(facts.members.keys().copied().collect()).await;
+                said.iter().filter(|(_, c)| c.as_ref().is_none_or(|c| c.shows == old.fingerprint)).map(|(id, _)| facts.node_name(*id)).collect()
+            }
+            _ => Vec::new(),
+        };
+        if !shown.is_empty() && !r.force {
+            return Err(Status::failed_precondition(format!(
+                "{} would be shut out: their certificates are signed by it, or they do not answer. Start them and try again, or say --force and let them join anew",
+                shown.join(", ")
+            )));
+        }
+        self.order(&r.by, TrustOrder::Retire(old.fingerprint)).await?;
+        Ok(pb::TrustReply { message: format!("authority {} is not believed any more", old.fingerprint.short()) })
+    }
+}
+
+fn token_state(t: &TokenRecord, now: Timestamp) -> &'static str {
+    match t {
+        t if t.used.is_some() => "used",
+        t if t.revoked => "revoked",
+        t if t.expires <= now => "expired",
+        _ => "open",
+    }
+}
+
+fn stage_word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Spreading => "spreading",
+        Stage::Signing => "signing",
+        Stage::Leaving => "leaving",
+    }
+}
+
+fn internal(e: TrustError) -> Status {
+    Status::internal(e.to_string())
+}

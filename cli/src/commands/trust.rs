@@ -1,0 +1,188 @@
+//! `token`, `user`, `ca`: who may enter.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ha_trust::authority::request;
+use serde_json::json;
+
+use super::Context;
+use crate::args::{CaCommand, TokenCommand, UserCommand};
+use crate::clock;
+use crate::context::Context as ContextFile;
+use crate::exit::{Exit, Failure};
+use crate::human::{ago, span};
+use crate::output::Progress;
+use crate::paint::Tint;
+use crate::report::{Authorities, Papers};
+use crate::signal::Stop;
+use crate::table::{Cell, Table};
+
+/// Between two looks at a change of authority.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long nodes that run need at most to follow a change of authority.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
+
+/// `ha-cli token ...`
+pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Exit, Failure> {
+    match command {
+        TokenCommand::Create { ttl, role } => {
+            let made = ctx.cluster.create_token(crate::human::millis(ttl), role).await?;
+            if ctx.out.is_json() {
+                ctx.out.json(&made)?;
+            } else {
+                // The token alone, so that it can be piped; what belongs to it goes beside.
+                ctx.out.line(&made.token)?;
+                let left = span(made.expires_ms.saturating_sub(clock::unix_ms()));
+                crate::output::note(&format!("token {}, good for one node within {left}; it is not shown again", made.id));
+            }
+        }
+        TokenCommand::List => {
+            let tokens = ctx.cluster.tokens().await?;
+            if ctx.out.is_json() {
+                ctx.out.json(&json!({ "tokens": tokens }))?;
+                return Ok(Exit::Done);
+            }
+            let now = clock::unix_ms();
+            let mut table = Table::new(&["ID", "ROLE", "STATE", "MADE", "LEFT", "BY", "USED BY"]);
+            for t in tokens {
+                let open = t.state == "open";
+                let left = if open { span(t.expires_ms.saturating_sub(now)) } else { String::new() };
+                let state = Cell::tinted(t.state, if open { Tint::Good } else { Tint::Quiet });
+                table.row([t.id.into(), t.role.into(), state, ago(t.made_ms, now).into(), left.into(), t.by.into(), t.used_by.into()]);
+            }
+            ctx.out.table(&table, "no tokens")?;
+        }
+        TokenCommand::Revoke { id } => {
+            let message = ctx.cluster.revoke_token(id).await.map_err(|f| names(f, "`ha-cli token list` shows the ids"))?;
+            say(ctx, message)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `ha-cli user ...`
+pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit, Failure> {
+    match command {
+        UserCommand::Add { name, role, file } => {
+            let path = file.unwrap_or_else(|| PathBuf::from(format!("{name}.json")));
+            if path.exists() {
+                return Err(Failure::new(Exit::Usage, format!("{} is there already", path.display())).remedy("name another with --file, or move it away"));
+            }
+            let (key, asked) = request().map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
+            let papers = ctx.cluster.add_user(name.clone(), role.clone(), asked).await?;
+            file_of(papers, key.serialize_der()).save(&path)?;
+            if ctx.out.is_json() {
+                ctx.out.json(&json!({ "name": name, "role": role, "file": path }))?;
+            } else {
+                ctx.out.line(&format!("{name} may enter as {role}, with `ha-cli --context {}`; who has that file is {name}", path.display()))?;
+            }
+        }
+        UserCommand::List => {
+            let users = ctx.cluster.users().await?;
+            if ctx.out.is_json() {
+                ctx.out.json(&json!({ "users": users }))?;
+                return Ok(Exit::Done);
+            }
+            let now = clock::unix_ms();
+            let mut table = Table::new(&["NAME", "ROLE", "CERTIFICATE", "BY"]);
+            for u in users {
+                table.row([u.name.into(), u.role.into(), ago(u.since_ms, now).into(), u.by.into()]);
+            }
+            ctx.out.table(&table, "no operators: only who sits at a node may enter, by its socket")?;
+        }
+        UserCommand::Remove { name } => {
+            let message = ctx.cluster.remove_user(name).await.map_err(|f| names(f, "`ha-cli user list` shows the names"))?;
+            say(ctx, message)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `ha-cli ca ...`
+pub(super) async fn ca(ctx: &mut Context, command: CaCommand) -> Result<Exit, Failure> {
+    match command {
+        CaCommand::Show => {
+            let known = ctx.cluster.authorities().await?;
+            show(ctx, &known)?;
+        }
+        CaCommand::Rotate => {
+            ctx.cluster.rotate_authority().await?;
+            let known = followed(ctx).await?;
+            show(ctx, &known)?;
+            if !ctx.out.is_json() {
+                ctx.out.line("every node uses the new authority; contexts are renewed when they are used; `ha-cli ca retire` ends the belief in the old one")?;
+            }
+        }
+        CaCommand::Retire { force } => {
+            let message = ctx.cluster.retire_authority(force).await?;
+            say(ctx, message)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Waits until every node shows a certificate of the newest authority.
+async fn followed(ctx: &mut Context) -> Result<Authorities, Failure> {
+    let mut stop = Stop::listen()?;
+    let mut progress = Progress::new(&ctx.out);
+    let goes_on = "the change goes on by itself, as soon as they do: `ha-cli ca show` says how far it is";
+    let mut last = Authorities::default();
+    let looking = async {
+        loop {
+            // A leader may just be changing.
+            if let Ok(known) = ctx.cluster.authorities().await {
+                last = known;
+                if last.waiting_for.is_empty() && last.authorities.last().is_some_and(|a| a.stage == "signing") {
+                    return;
+                }
+                let line = format!("waiting for {}", if last.waiting_for.is_empty() { "the next step".to_owned() } else { last.waiting_for.join(", ") });
+                progress.show(&line, &line);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let (done, why) = tokio::select! {
+        biased;
+        () = stop.asked() => (false, Exit::Cancelled),
+        () = looking => (true, Exit::Done),
+        () = tokio::time::sleep(FOLLOWED_WITHIN) => (false, Exit::Deadline),
+    };
+    progress.clear();
+    if done { Ok(last) } else { Err(Failure::new(why, format!("not every node has followed: {}", last.waiting_for.join(", "))).remedy(goes_on)) }
+}
+
+fn show(ctx: &Context, known: &Authorities) -> Result<(), Failure> {
+    if ctx.out.is_json() {
+        return ctx.out.json(known);
+    }
+    let now = clock::unix_ms();
+    let mut table = Table::new(&["FINGERPRINT", "STAGE", "SINCE", "SHOWN BY"]);
+    for a in &known.authorities {
+        table.row([a.fingerprint.as_str().into(), a.stage.as_str().into(), ago(a.since_ms, now).into(), a.shown_by.join(", ").into()]);
+    }
+    ctx.out.table(&table, "no authority: this agent has not heard of it yet")?;
+    if !known.waiting_for.is_empty() {
+        ctx.out.line(&format!("not followed yet: {}", known.waiting_for.join(", ")))?;
+    }
+    Ok(())
+}
+
+/// Another certificate for the context in `path`, which was just used.
+pub(super) async fn renew(ctx: &mut Context, path: &Path) -> Result<(), Failure> {
+    let (key, asked) = request().map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
+    let papers = ctx.cluster.renew(asked).await?;
+    file_of(papers, key.serialize_der()).save(path)
+}
+
+fn file_of(papers: Papers, key: Vec<u8>) -> ContextFile {
+    ContextFile { cluster: papers.cluster, endpoints: papers.endpoints, authorities: papers.authorities, certificate: papers.certificate, key }
+}
+
+fn names(failure: Failure, remedy: &str) -> Failure {
+    if failure.exit == Exit::NotFound { failure.remedy(remedy) } else { failure }
+}
+
+fn say(ctx: &Context, message: String) -> Result<(), Failure> {
+    if ctx.out.is_json() { ctx.out.json(&json!({ "message": message })) } else { ctx.out.line(&message) }
+}
