@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// How long a change may take to be committed before the operator hears that it was not.
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
@@ -231,6 +231,8 @@ impl<W: World> Control for Api<W> {
             // Without a leader, or while it does not answer, this node still says what it knows.
             Ok(Some(mut leader)) => match tokio::time::timeout(Duration::from_secs(1), leader.status(forwarded(&who, r.into_inner()))).await {
                 Ok(Ok(reply)) => Ok(reply),
+                // It is out: what it knows is not what is.
+                Ok(Err(refused)) if refused.code() == Code::PermissionDenied => Err(refused),
                 _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
             },
             _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),

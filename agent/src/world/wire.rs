@@ -9,6 +9,7 @@ use ha_trust::store::{Live, TrustStore};
 use ha_trust::tls;
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -73,6 +74,7 @@ pub struct PeerChannels {
     me: NodeId,
     trust: Arc<TrustStore>,
     open: Mutex<Open>,
+    told: AtomicBool,
 }
 
 struct Open {
@@ -85,7 +87,7 @@ impl PeerChannels {
     /// None yet.
     pub fn new(me: NodeId, trust: Arc<TrustStore>) -> Self {
         let open = Mutex::new(Open { under: trust.live(), clients: BTreeMap::new() });
-        PeerChannels { me, trust, open }
+        PeerChannels { me, trust, open, told: AtomicBool::new(false) }
     }
 
     /// One call. Lease and replication share a connection, so that one is not blocked without the other.
@@ -105,8 +107,18 @@ impl PeerChannels {
         };
         match tokio::time::timeout(within, asking).await {
             Ok(Ok(answer)) => Ok(answer.into_inner().body),
-            Ok(Err(status)) => Err(call_error(&status)),
+            Ok(Err(status)) => {
+                self.tell_if_shut_out(&status, &to);
+                Err(call_error(&status))
+            }
             Err(_) => Err(CallError::NoAnswer(format!("{} did not answer within {within:?}", to.at))),
+        }
+    }
+
+    /// Once: who was removed asks for votes again and again.
+    fn tell_if_shut_out(&self, status: &Status, by: &Addressee) {
+        if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::error!(by = %by.at, why = status.message(), "a member does not hear this node");
         }
     }
 

@@ -14,12 +14,14 @@ use crate::exit::{Exit, Failure};
 use crate::human::{ago, span};
 use crate::output::Progress;
 use crate::paint::Tint;
-use crate::report::{Authorities, Papers};
+use crate::report::{Authorities, NewToken, Papers};
 use crate::signal::Stop;
 use crate::table::{Cell, Table};
 
 /// Between two looks at a change of authority.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a leader may take to be found.
+const LEADER_WITHIN: Duration = Duration::from_secs(10);
 /// How long nodes that run need at most to follow a change of authority.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -27,7 +29,7 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
 pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Exit, Failure> {
     match command {
         TokenCommand::Create { ttl, role } => {
-            let made = ctx.cluster.create_token(crate::human::millis(ttl), role).await?;
+            let made = token_once_there_is_a_leader(ctx, crate::human::millis(ttl), role).await?;
             if ctx.out.is_json() {
                 ctx.out.json(&made)?;
             } else {
@@ -59,6 +61,20 @@ pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Ex
         }
     }
     Ok(Exit::Done)
+}
+
+/// An agent that was just started finds its leader within a second or two: scripts need not wait for that.
+async fn token_once_there_is_a_leader(ctx: &mut Context, ttl_ms: u64, role: String) -> Result<NewToken, Failure> {
+    let (began, mut progress) = (clock::now(), Progress::new(&ctx.out));
+    loop {
+        match ctx.cluster.create_token(ttl_ms, role.clone()).await {
+            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() < LEADER_WITHIN => {
+                progress.show("waiting", &format!("waiting: {}", failure.message));
+                tokio::time::sleep(LOOK).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// `ha-cli user ...`
