@@ -149,9 +149,14 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     hand_over(&driver, &consensus, &*world).await;
     hands.drop_now().await;
     stop_loops.cancel();
+    std::fs::remove_file(socket_path(&config)).ok();
     tokio::time::timeout(STOP_WITHIN, consensus.shutdown()).await.ok();
     tracing::info!("stopped");
     Ok(())
+}
+
+fn socket_path(config: &AgentConfig) -> std::path::PathBuf {
+    config.socket_path(std::env::var_os("RUNTIME_DIRECTORY").map(Into::into))
 }
 
 /// Where peers and operators come in.
@@ -159,7 +164,7 @@ async fn bind<W: World>(config: &AgentConfig, trust: Arc<TrustStore>, consensus:
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|e| format!("listen = {}: {e}: is another ha-agent running, or is this not an address of this machine?", config.listen))?;
-    let path = config.socket_path(std::env::var_os("RUNTIME_DIRECTORY").map(Into::into));
+    let path = socket_path(config);
     // Without it the agent does its work all the same, and operators come by the network.
     let local = entrance::local_socket(&path).inspect_err(|error| tracing::warn!(path = %path.display(), %error, "there is no local socket: set `socket` in agent.toml")).ok();
     let familiar = Arc::new(move |from: std::net::IpAddr| consensus.read().facts.members.values().any(|m| m.listen.ip().to_canonical() == from));

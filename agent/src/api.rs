@@ -190,7 +190,8 @@ says_who!(
     AddUserRequest,
     RemoveUserRequest,
     RotateAuthorityRequest,
-    RetireAuthorityRequest
+    RetireAuthorityRequest,
+    LockRequest
 );
 
 /// Passes on to the leader, or answers here.
@@ -240,6 +241,9 @@ impl<W: World> Control for Api<W> {
     }
     async fn set_state(&self, r: Request<pb::SetStateRequest>) -> Result<Response<pb::SetStateReply>, Status> {
         change_on_leader!(self, r, set_state)
+    }
+    async fn lock(&self, r: Request<pb::LockRequest>) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, lock)
     }
     async fn apply(&self, r: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyReply>, Status> {
         change_on_leader!(self, r, apply)

@@ -60,6 +60,7 @@ pub const TABLE: &[(&str, Takes)] = {
         ("Control/ExplainVip", A(Viewer)),
         ("Control/Authorities", A(Viewer)),
         ("Control/SetState", A(Operator)),
+        ("Control/Lock", A(Operator)),
         ("Control/MoveLeader", A(Operator)),
         ("Control/Apply", A(Admin)),
         ("Control/Rollback", A(Admin)),
@@ -321,6 +322,7 @@ mod tests {
         Control/ExplainVip        -voal-VOA
         Control/Authorities       -voal-VOA
         Control/SetState          --oal--OA
+        Control/Lock              --oal--OA
         Control/MoveLeader        --oal--OA
         Control/Apply             ---al---A
         Control/Rollback          ---al---A
@@ -378,7 +380,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (key, asked) = request().unwrap();
         let certificate = authority.sign(&asked, &Subject::Node(NodeId::from_random(1)), cluster, NOW, LIFETIME).unwrap();
-        Keyring { generation: 1, authorities: vec![authority.certificate().to_vec()], certificate, key: key.serialize_der(), seal: Seal::generate().unwrap() }
+        Keyring { generation: 1, authorities: vec![authority.certificate().to_vec()], crosses: Vec::new(), certificate, key: key.serialize_der(), seal: Seal::generate().unwrap() }
             .save(dir.path())
             .unwrap();
         let live = TrustStore::open(dir.path()).unwrap().live();

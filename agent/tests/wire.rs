@@ -101,7 +101,7 @@ impl Cluster {
         let (key, asked) = request().expect("a request");
         let certificate = authorities[0].sign(&asked, &Subject::Node(id(node)), id(9), wall_now(), LIFETIME).expect("a certificate");
         let authorities = authorities.iter().map(|a| a.certificate().to_vec()).collect();
-        Keyring { generation: 1, authorities, certificate, key: key.serialize_der(), seal: self.seal.clone() }
+        Keyring { generation: 1, authorities, crosses: Vec::new(), certificate, key: key.serialize_der(), seal: self.seal.clone() }
     }
 
     fn trust(&self, node: u128) -> Arc<TrustStore> {

@@ -46,6 +46,8 @@ pub enum Command {
     Ready(StateArgs),
     /// Takes a target out at once: no traffic, no checks
     Maintenance(StateArgs),
+    /// Takes each node out in turn, runs a command for it, and brings it back; nobody else takes nodes out meanwhile
+    RollingRestart(RollingArgs),
     /// Changes the cluster's configuration, after showing the difference
     Apply {
         /// The new cluster.toml (`-` = standard input)
@@ -182,6 +184,26 @@ pub struct DrainArgs {
     /// Why, for those who look later
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
+}
+
+/// What `rolling-restart` takes.
+#[derive(Debug, Args)]
+pub struct RollingArgs {
+    /// Run here by `sh -c` for each node, which is drained then; HA_NODE is its name, HA_NODE_ADDRESS its address
+    #[arg(long, value_name = "COMMAND")]
+    pub command: String,
+    /// Only these nodes, in this order (again, or separated by commas) [default: all, the one that leads last]
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub node: Vec<String>,
+    /// Sessions that are left on a node after this time are cut
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
+    pub deadline: Duration,
+    /// How long the command may take for one node
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
+    pub command_within: Duration,
+    /// How long a node may take after that until it votes and its servers are up
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5m")]
+    pub back_within: Duration,
 }
 
 /// What happens to clients that are bound to a server that drains.

@@ -25,10 +25,16 @@ impl Cluster {
 
     /// Changes an administrative state; the servers that it concerns, as `backend/server`.
     pub async fn set_state(&mut self, change: StateChange) -> Result<Vec<String>, Failure> {
-        let StateChange { target, state, deadline_ms, sticky, then, reason, force } = change;
+        let StateChange { target, state, deadline_ms, sticky, then, reason, force, lock } = change;
         let by = asked_by();
-        let question = wire::SetStateRequest { target, state, deadline_ms, sticky, then, reason, force, by };
+        let question = wire::SetStateRequest { target, state, deadline_ms, sticky, then, reason, force, by, lock };
         Ok(self.ask(Again::Yes, question, async |c, q| Client::new(c).set_state(q).await).await?.servers)
+    }
+
+    /// Takes or renews the maintenance lock; with a time of 0 gives it back.
+    pub async fn lock(&mut self, owner: String, purpose: String, ttl_ms: u64) -> Result<(), Failure> {
+        let question = wire::LockRequest { owner, purpose, ttl_ms, release: ttl_ms == 0, by: asked_by() };
+        self.ask(Again::Yes, question, async |c, q| Client::new(c).lock(q).await).await.map(drop)
     }
 
     /// Applies a configuration, or with `dry_run` says what it would change.

@@ -119,6 +119,8 @@ pub struct StateChange {
     pub reason: String,
     /// Even if it is the last usable server.
     pub force: bool,
+    /// The owner of the maintenance lock, when it is this one that asks.
+    pub lock: String,
 }
 
 /// The result of `apply`, `diff` and `rollback`.

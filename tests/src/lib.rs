@@ -25,6 +25,7 @@
 //! no `--test-threads 1` and timings are not disturbed by another test.
 
 pub mod bench;
+pub mod capture;
 pub mod client;
 pub mod cluster;
 pub mod disk;

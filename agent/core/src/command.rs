@@ -56,6 +56,20 @@ pub enum Command {
         /// Even if no usable server remains.
         force: bool,
     },
+    /// Nodes will be taken out one after the other, by nobody else meanwhile. Again by the same owner: for longer.
+    Lock {
+        /// Tells this owner from every other.
+        owner: String,
+        /// For what, for other people.
+        purpose: String,
+        /// Until when.
+        expires: Timestamp,
+    },
+    /// That is over.
+    Unlock {
+        /// As in [`Command::Lock`].
+        owner: String,
+    },
     /// A drain ended: empty, or its deadline passed.
     DrainEnded {
         /// Of what.
@@ -124,6 +138,8 @@ pub struct AdminOrder {
     pub then: Option<AdminState>,
     /// Why, for other people.
     pub reason: String,
+    /// The owner of the maintenance lock, when it is this one that asks.
+    pub lock: String,
 }
 
 /// How a drain ended.
@@ -224,6 +240,24 @@ pub enum Rejection {
     LastServer {
         /// Of which backend.
         backend: String,
+    },
+    /// One node at a time.
+    #[error("{node} is out already (by {by}): one node at a time, `ha-cli ready {node}` brings it back first, or say --force")]
+    OtherNodeOut {
+        /// Which.
+        node: String,
+        /// Who took it out.
+        by: String,
+    },
+    /// Somebody else takes nodes out.
+    #[error("{by} holds the maintenance lock ({purpose}), for {seconds} s more at least: wait for its end, or say --force")]
+    Locked {
+        /// Who.
+        by: String,
+        /// For what.
+        purpose: String,
+        /// Until it ends by itself.
+        seconds: u64,
     },
     /// The cluster exists already.
     #[error("this cluster was founded already")]

@@ -68,6 +68,8 @@ pub struct Facts {
     pub health: Arc<BTreeMap<ServerId, HealthRecord>>,
     /// Who holds the addresses, as far as the log knows.
     pub holder: Option<HolderRecord>,
+    /// Who takes nodes out at the moment, one after the other.
+    pub maintenance: Option<MaintenanceLock>,
     /// Who may speak.
     pub trust: Arc<Trust>,
     /// What happened.
@@ -110,6 +112,21 @@ pub struct AdminRecord {
     pub by: String,
     /// Why.
     pub reason: String,
+}
+
+/// Held by who takes nodes out one after the other; ends by itself when its owner is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceLock {
+    /// Tells this owner from every other.
+    pub owner: String,
+    /// For what.
+    pub purpose: String,
+    /// By whom.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when, unless its owner renews it.
+    pub expires: Timestamp,
 }
 
 /// What the checks say of a server.
@@ -158,6 +175,8 @@ impl ClusterState {
             Command::Configure { config, text, expect } => next.configure(config, text, *expect, at, by),
             Command::Rollback(version) => next.rollback(*version, at, by),
             Command::SetAdmin { target, order, force } => next.set_admin(target, order, *force, at, by),
+            Command::Lock { owner, purpose, expires } => next.lock(owner, purpose, *expires, at, by),
+            Command::Unlock { owner } => Ok(next.unlock(owner, at, by)),
             Command::DrainEnded { target, began, end } => next.drain_ended(target, *began, *end, at),
             Command::Health(changes) => Ok(next.note_health(changes, at)),
             Command::Bind(_) => Ok(Outcome::Done),

@@ -105,6 +105,8 @@ pub struct Authority {
     pub fingerprint: Digest,
     /// DER.
     pub certificate: Vec<u8>,
+    /// Its certificate once more, signed by the authority before it; empty for the first.
+    pub cross: Vec<u8>,
     /// Its private key, encrypted with a key that is on every node and in no log.
     pub sealed_key: Vec<u8>,
     /// See [`Stage`].
@@ -193,6 +195,8 @@ pub enum TrustOrder {
         fingerprint: Digest,
         /// DER.
         certificate: Vec<u8>,
+        /// The same, signed by the authority before it; empty for the first.
+        cross: Vec<u8>,
         /// Its key, sealed.
         sealed_key: Vec<u8>,
     },
@@ -276,7 +280,7 @@ mod tests {
     }
 
     fn authority(i: u8, stage: Stage) -> Authority {
-        Authority { fingerprint: digest(i), certificate: vec![i], sealed_key: vec![i], stage, since: Timestamp(1000) }
+        Authority { fingerprint: digest(i), certificate: vec![i], cross: Vec::new(), sealed_key: vec![i], stage, since: Timestamp(1000) }
     }
 
     #[test]

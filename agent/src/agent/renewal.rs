@@ -53,10 +53,9 @@ impl<W: World> Renewal<W> {
             return Ok(());
         }
         let mut keyring = live.keyring.clone();
-        if trust.generation > keyring.generation {
-            keyring.generation = trust.generation;
-            keyring.authorities = authorities(trust);
-        }
+        keyring.generation = trust.generation;
+        keyring.authorities = authorities(trust);
+        keyring.crosses = trust.authorities.iter().filter(|a| !a.cross.is_empty()).map(|a| a.cross.clone()).collect();
         if is_due(&live.identity, trust, now)? {
             let (certificate, key) = renewed(trust, &live, facts.cluster_id, now, facts.config.certificate_lifetime)?;
             (keyring.certificate, keyring.key) = (certificate, key);
@@ -117,7 +116,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn known(authority: &Authority, stage: Stage) -> Known {
-        Known { fingerprint: authority.fingerprint(), certificate: authority.certificate().to_vec(), sealed_key: Vec::new(), stage, since: NOW }
+        Known { fingerprint: authority.fingerprint(), certificate: authority.certificate().to_vec(), cross: Vec::new(), sealed_key: Vec::new(), stage, since: NOW }
     }
 
     #[test]

@@ -9,6 +9,9 @@ use ha_proto::control as pb;
 use std::time::Duration;
 use tonic::Status;
 
+/// For how long the maintenance lock may be taken at once.
+const LOCK_TTL_MAX: Duration = Duration::from_secs(86_400);
+
 impl<W: World> Node<W> {
     pub(super) async fn set_state(&self, r: pb::SetStateRequest) -> Result<pb::SetStateReply, Status> {
         let facts = self.consensus.read().facts;
@@ -23,11 +26,29 @@ impl<W: World> Node<W> {
             deadline: (r.deadline_ms > 0).then(|| self.world.wall() + Duration::from_millis(r.deadline_ms)),
             then: if r.then.is_empty() { None } else { Some(admin_state(&r.then)?) },
             reason: r.reason,
+            lock: r.lock,
         };
         match self.propose(&r.by, Command::SetAdmin { target, order, force: r.force }).await? {
             Outcome::Affected(servers) => Ok(pb::SetStateReply { servers }),
             _ => Ok(pb::SetStateReply::default()),
         }
+    }
+
+    /// Takes, renews or gives back the maintenance lock.
+    pub(super) async fn lock(&self, r: pb::LockRequest) -> Result<pb::TrustReply, Status> {
+        if r.owner.is_empty() || r.owner.len() > 256 || r.purpose.len() > 256 {
+            return Err(Status::invalid_argument("owner and purpose: use 1 to 256 letters"));
+        }
+        if r.release {
+            self.propose(&r.by, Command::Unlock { owner: r.owner }).await?;
+            return Ok(pb::TrustReply { message: "the maintenance lock is given back".to_owned() });
+        }
+        let ttl = Duration::from_millis(r.ttl_ms);
+        if ttl.is_zero() || ttl > LOCK_TTL_MAX {
+            return Err(Status::invalid_argument(format!("ttl: found {ttl:?}; use more than nothing and at most {LOCK_TTL_MAX:?}")));
+        }
+        self.propose(&r.by, Command::Lock { owner: r.owner, purpose: r.purpose, expires: self.world.wall() + ttl }).await?;
+        Ok(pb::TrustReply { message: format!("the maintenance lock is yours for {ttl:?}") })
     }
 
     pub(super) async fn move_leader(&self, r: pb::MoveLeaderRequest) -> Result<pb::MoveLeaderReply, Status> {

@@ -8,6 +8,7 @@ use ha_core::id::{NodeId, ServerId};
 use ha_core::model::{AdminState, Backend, Failback, Member, Server};
 use ha_core::state::Facts;
 use ha_core::time::Instant;
+use ha_core::time::Timestamp;
 use ha_proto::control as pb;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -73,7 +74,7 @@ impl<W: World> Node<W> {
             bindings_uncommitted: counters.bindings_uncommitted,
             fence: self.world.addresses().fence(),
             lease_left_ms: lease_left.as_millis() as u64,
-            warnings: warnings(facts, &seen, &counters, leads),
+            warnings: warnings(facts, &seen, &counters, leads, self.world.wall()),
         })
     }
 
@@ -255,10 +256,13 @@ fn frontend_status(f: &ha_core::model::Frontend, counters: &ProxyCounters, held:
     }
 }
 
-fn warnings(facts: &Facts, seen: &Seen, counters: &ProxyCounters, leads: bool) -> Vec<String> {
+fn warnings(facts: &Facts, seen: &Seen, counters: &ProxyCounters, leads: bool, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     if seen.raft.leader.is_none() {
         found.push("there is no leader: a majority of the voters must be running and reach each other".to_owned());
+    }
+    if let Some(lock) = facts.maintenance.as_ref().filter(|l| l.expires > now) {
+        found.push(format!("{} holds the maintenance lock: {}", lock.by, lock.purpose));
     }
     if leads {
         for n in &seen.unreachable {

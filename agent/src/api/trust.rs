@@ -182,8 +182,9 @@ impl<W: World> Node<W> {
         let facts = self.consensus.read().facts;
         let new = Authority::generate(facts.cluster_id, self.world.wall()).map_err(internal)?;
         let sealed_key = new.sealed_key(&self.trust.live().keyring.seal).map_err(internal)?;
+        let cross = self.authority()?.cross_sign(&new, self.world.wall()).map_err(internal)?;
         let (fingerprint, certificate) = (new.fingerprint(), new.certificate().to_vec());
-        self.order(&r.by, TrustOrder::Introduce { fingerprint, certificate, sealed_key }).await?;
+        self.order(&r.by, TrustOrder::Introduce { fingerprint, certificate, cross, sealed_key }).await?;
         Ok(pb::TrustReply { message: format!("authority {} is being made known to every node", fingerprint.short()) })
     }
 

@@ -1,6 +1,6 @@
 //! The cluster's certificate authority: makes itself, signs for nodes and operators, travels sealed.
 
-use crate::identity::{MEMBER, Subject, node_name};
+use crate::identity::{MEMBER, Subject, common_name, node_name};
 use crate::{TrustError, digest, random};
 use ha_core::id::NodeId;
 use ha_core::time::Timestamp;
@@ -46,11 +46,24 @@ impl Authority {
     /// A new authority for a cluster.
     pub fn generate(cluster: NodeId, now: Timestamp) -> Result<Authority, TrustError> {
         let key = KeyPair::generate()?;
-        let mut params = params(&format!("ha-agent authority of {cluster}"), now, AUTHORITY_LIFETIME)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key)?.der().clone();
+        // A name of its own: else the signatures of one would be checked with the key of another.
+        let mark: [u8; 4] = random()?;
+        let name = format!("ha-agent authority {:08x} of {cluster}", u32::from_be_bytes(mark));
+        let certificate = authority_params(&name, now)?.self_signed(&key)?.der().clone();
         Ok(Authority { certificate, key })
+    }
+
+    /// A certificate that says: who believes this authority may believe `next` too. For whoever has not heard of
+    /// `next` yet, such as an operator's context that was not used for a while.
+    ///
+    /// # Errors
+    /// None in practice: both are authorities.
+    pub fn cross_sign(&self, next: &Authority, now: Timestamp) -> Result<Vec<u8>, TrustError> {
+        let mut params = authority_params(&common_name(&next.certificate)?, now)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.use_authority_key_identifier_extension = true;
+        let issuer = Issuer::from_ca_cert_der(&self.certificate, &self.key)?;
+        Ok(params.signed_by(&next.key, &issuer)?.der().to_vec())
     }
 
     /// Its certificate, in DER.
@@ -119,6 +132,14 @@ pub fn request() -> Result<(KeyPair, Vec<u8>), TrustError> {
 pub fn requested_key(request: &[u8]) -> Result<Digest, TrustError> {
     let asked = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))?;
     Ok(digest(&asked.public_key.subject_public_key_info()))
+}
+
+/// One authority below it, which is the next one, and then who shows its certificate.
+fn authority_params(name: &str, now: Timestamp) -> Result<CertificateParams, TrustError> {
+    let mut params = params(name, now, AUTHORITY_LIFETIME)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
 }
 
 fn params(name: &str, now: Timestamp, lifetime: Duration) -> Result<CertificateParams, TrustError> {

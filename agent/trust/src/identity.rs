@@ -112,6 +112,16 @@ pub fn key_id(authority: &[u8]) -> Result<Vec<u8>, TrustError> {
     found.ok_or_else(|| TrustError::Certificate("an authority without a key identifier".to_owned()))
 }
 
+/// What a certificate calls its holder, for people.
+///
+/// # Errors
+/// Bytes that are no certificate, or one without a name.
+pub fn common_name(certificate: &[u8]) -> Result<String, TrustError> {
+    let parsed = parse(certificate)?;
+    let name = parsed.subject().iter_common_name().next().and_then(|n| n.as_str().ok()).map(str::to_owned);
+    name.ok_or_else(|| TrustError::Certificate("a certificate without a name".to_owned()))
+}
+
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, TrustError> {
     match X509Certificate::from_der(der) {
         Ok(([], parsed)) => Ok(parsed),

@@ -16,6 +16,8 @@ pub struct Keyring {
     pub generation: u64,
     /// Whose signatures are believed; who signs is the first.
     pub authorities: Vec<Vec<u8>>,
+    /// With these an older authority vouches for a newer one.
+    pub crosses: Vec<Vec<u8>>,
     /// What this node shows.
     pub certificate: Vec<u8>,
     /// Its private key, PKCS #8.
@@ -30,6 +32,7 @@ struct OnDisk {
     format: u32,
     generation: u64,
     authorities: Vec<String>,
+    crosses: Vec<String>,
     certificate: String,
     key: String,
     seal: String,
@@ -61,6 +64,7 @@ impl Keyring {
         Ok(Keyring {
             generation: disk.generation,
             authorities: disk.authorities.iter().map(|a| bytes(a)).collect::<Result<_, _>>()?,
+            crosses: disk.crosses.iter().map(|c| bytes(c)).collect::<Result<_, _>>()?,
             certificate: bytes(&disk.certificate)?,
             key: bytes(&disk.key)?,
             seal: Seal(seal),
@@ -77,6 +81,7 @@ impl Keyring {
             format: FORMAT,
             generation: self.generation,
             authorities: self.authorities.iter().map(|a| STANDARD.encode(a)).collect(),
+            crosses: self.crosses.iter().map(|c| STANDARD.encode(c)).collect(),
             certificate: STANDARD.encode(&self.certificate),
             key: STANDARD.encode(&self.key),
             seal: STANDARD.encode(self.seal.0),

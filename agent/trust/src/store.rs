@@ -32,7 +32,7 @@ pub struct Live {
 impl Live {
     fn of(keyring: Keyring) -> Result<Live, TrustError> {
         let shown = Shown { certificate: &keyring.certificate, key: &keyring.key };
-        let server = Arc::new(tls::server(&keyring.authorities, &shown)?);
+        let server = Arc::new(tls::server(&keyring.authorities, &keyring.crosses, &shown)?);
         let client = Arc::new(tls::client(&keyring.authorities, Some(&shown))?);
         let identity = Identity::of(&keyring.certificate)?;
         let key_ids = keyring.authorities.iter().map(|a| key_id(a)).collect::<Result<_, _>>()?;

@@ -34,23 +34,24 @@ pub struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    fn owned(&self, issuer: Option<&[u8]>) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let chain = std::iter::once(self.certificate).chain(issuer).map(|c| CertificateDer::from(c.to_vec())).collect();
+    fn owned<'b>(&'b self, beside: impl IntoIterator<Item = &'b Vec<u8>>) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain = std::iter::once(self.certificate).chain(beside.into_iter().map(Vec::as_slice)).map(|c| CertificateDer::from(c.to_vec())).collect();
         (chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.to_vec())))
     }
 }
 
 /// For who accepts: shows `shown`, takes certificates of any of `authorities`, and callers without one: what
-/// those may ask is decided for each question. The authority that signed is shown too, for who has only its fingerprint.
+/// those may ask is decided for each question. The authorities are shown too, the one that signed first, for who has
+/// only the fingerprint of one, and `crosses`, for who has not heard of the newest.
 ///
 /// # Errors
 /// Certificates or a key that do not go together.
-pub fn server(authorities: &[Vec<u8>], shown: &Shown<'_>) -> Result<ServerConfig, TrustError> {
+pub fn server(authorities: &[Vec<u8>], crosses: &[Vec<u8>], shown: &Shown<'_>) -> Result<ServerConfig, TrustError> {
     let verifier =
         WebPkiClientVerifier::builder_with_provider(roots(authorities)?, provider()).allow_unauthenticated().build().map_err(|e| TrustError::Certificate(e.to_string()))?;
     let signed_by = crate::identity::Identity::of(shown.certificate)?.signed_by;
-    let issuer = authorities.iter().find(|a| crate::identity::key_id(a).is_ok_and(|id| id == signed_by));
-    let (chain, key) = shown.owned(issuer.map(Vec::as_slice));
+    let (signers, others): (Vec<_>, Vec<_>) = authorities.iter().partition(|a| crate::identity::key_id(a).is_ok_and(|id| id == signed_by));
+    let (chain, key) = shown.owned(signers.into_iter().chain(others).chain(crosses));
     let mut config =
         ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
@@ -64,7 +65,7 @@ pub fn server(authorities: &[Vec<u8>], shown: &Shown<'_>) -> Result<ServerConfig
 /// Certificates or a key that do not go together.
 pub fn client(authorities: &[Vec<u8>], shown: Option<&Shown<'_>>) -> Result<ClientConfig, TrustError> {
     let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?.with_root_certificates(roots(authorities)?);
-    let config = match shown.map(|s| s.owned(None)) {
+    let config = match shown.map(|s| s.owned([])) {
         Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
         None => builder.with_no_client_auth(),
     };
@@ -89,6 +90,8 @@ pub fn client_by_fingerprint(authority: Option<Digest>) -> Result<ClientConfig, 
 fn finished(mut config: ClientConfig) -> ClientConfig {
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.resumption = Resumption::disabled();
+    // The name is that of a node: who listens on the wire need not read it.
+    config.enable_sni = false;
     config
 }
 
@@ -137,7 +140,7 @@ impl ServerCertVerifier for ByFingerprint {
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone().into_owned())?;
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build().map_err(|e| rustls::Error::General(e.to_string()))?;
-        verifier.verify_server_cert(leaf, &[], name, ocsp, now)
+        verifier.verify_server_cert(leaf, intermediates, name, ocsp, now)
     }
 
     fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {

@@ -124,7 +124,7 @@ async fn nodes_believe_each_other_and_see_who_it_is() {
     let ca = authority();
     let trusted = [ca.certificate().to_vec()];
     let (one, two, alice) = (Papers::of(&ca, &Subject::Node(id(1))), Papers::of(&ca, &Subject::Node(id(2))), Papers::of(&ca, &user(Access::Operator)));
-    let server = || tls::server(&trusted, &one.shown()).unwrap();
+    let server = || tls::server(&trusted, &[], &one.shown()).unwrap();
     let client = |papers: &Papers| tls::client(&trusted, Some(&papers.shown())).unwrap();
 
     let seen = meet(server(), client(&two), Some(id(1))).await.unwrap().unwrap();
@@ -135,7 +135,7 @@ async fn nodes_believe_each_other_and_see_who_it_is() {
     assert_eq!(seen, None, "who shows nothing is nobody");
     let wrong = meet(server(), client(&two), Some(id(3))).await.unwrap_err();
     assert!(wrong.contains("not valid for name"), "another node answers at that address: {wrong}");
-    let operator = tls::server(&trusted, &alice.shown()).unwrap();
+    let operator = tls::server(&trusted, &[], &alice.shown()).unwrap();
     assert!(meet(operator, client(&two), None).await.is_err(), "an operator is no node");
 }
 
@@ -148,13 +148,13 @@ async fn an_impostor_is_not_believed() {
     let expired = Papers::until(&ca, &Subject::Node(id(1)), Timestamp(now().0 - 3_600_000), Duration::from_secs(60));
     let good = || tls::client(&trusted, Some(&one.shown())).unwrap();
     let own_trust = [own.certificate().to_vec(), ca.certificate().to_vec()];
-    for false_server in [tls::server(&own_trust, &impostor.shown()).unwrap(), tls::server(&trusted, &expired.shown()).unwrap()] {
+    for false_server in [tls::server(&own_trust, &[], &impostor.shown()).unwrap(), tls::server(&trusted, &[], &expired.shown()).unwrap()] {
         let why = meet(false_server, good(), Some(id(1))).await.unwrap_err();
         assert!(why.contains("invalid peer certificate"), "{why}");
     }
     for false_client in [&impostor, &expired] {
         let client = tls::client(&own_trust, Some(&false_client.shown())).unwrap();
-        let why = meet(tls::server(&trusted, &one.shown()).unwrap(), client, None).await.unwrap_err();
+        let why = meet(tls::server(&trusted, &[], &one.shown()).unwrap(), client, None).await.unwrap_err();
         assert!(why.contains("invalid peer certificate"), "{why}");
     }
 }
@@ -163,7 +163,7 @@ async fn an_impostor_is_not_believed() {
 async fn who_joins_believes_the_fingerprint_and_nothing_else() {
     let (ca, own) = (authority(), authority());
     let one = Papers::of(&ca, &Subject::Node(id(1)));
-    let server = |papers: &Papers| tls::server(&[ca.certificate().to_vec()], &papers.shown()).unwrap();
+    let server = |papers: &Papers| tls::server(&[ca.certificate().to_vec()], &[], &papers.shown()).unwrap();
     let by = |a: Option<&Authority>| tls::client_by_fingerprint(a.map(Authority::fingerprint)).unwrap();
     assert_eq!(meet(server(&one), by(Some(&ca)), None).await, Ok(None));
     assert_eq!(meet(server(&one), by(None), None).await, Ok(None));
@@ -171,17 +171,34 @@ async fn who_joins_believes_the_fingerprint_and_nothing_else() {
     assert!(why.contains(OTHER_CLUSTER), "{why}");
     // It shows the right authority, and its own certificate is of another.
     let impostor = Papers::of(&own, &Subject::Node(id(1)));
-    let chain = tls::server(&[own.certificate().to_vec()], &impostor.shown()).unwrap();
+    let chain = tls::server(&[own.certificate().to_vec()], &[], &impostor.shown()).unwrap();
     assert!(meet(chain, by(Some(&ca)), None).await.unwrap_err().contains(OTHER_CLUSTER));
     let alice = Papers::of(&ca, &user(Access::Admin));
     assert!(meet(server(&alice), by(Some(&ca)), None).await.is_err(), "an operator is no node");
 }
 
 #[tokio::test]
+async fn who_knows_only_the_old_authority_believes_the_new_one_by_the_old_ones_word() {
+    let (old, new) = (authority(), authority());
+    let cross = [old.cross_sign(&new, now()).unwrap()];
+    let (one, alice) = (Papers::of(&new, &Subject::Node(id(1))), Papers::of(&old, &user(Access::Viewer)));
+    let both = [new.certificate().to_vec(), old.certificate().to_vec()];
+    let behind = || tls::client(&[old.certificate().to_vec()], Some(&alice.shown())).unwrap();
+    let seen = meet(tls::server(&both, &cross, &one.shown()).unwrap(), behind(), Some(id(1))).await.unwrap().unwrap();
+    assert_eq!(seen.subject, user(Access::Viewer), "and is believed, while the old one is");
+    assert!(meet(tls::server(&both, &[], &one.shown()).unwrap(), behind(), None).await.is_err(), "without that word it is not");
+    let by_token = tls::client_by_fingerprint(Some(old.fingerprint())).unwrap();
+    assert_eq!(meet(tls::server(&both, &cross, &one.shown()).unwrap(), by_token, None).await, Ok(None), "a token of before still names it");
+    let stranger = authority();
+    let lie = [stranger.cross_sign(&new, now()).unwrap()];
+    assert!(meet(tls::server(&both, &lie, &one.shown()).unwrap(), behind(), None).await.is_err(), "anybody's word is not enough");
+}
+
+#[tokio::test]
 async fn what_is_no_tls_ends_the_handshake_and_nothing_else() {
     let ca = authority();
     let one = Papers::of(&ca, &Subject::Node(id(1)));
-    let acceptor = TlsAcceptor::from(Arc::new(tls::server(&[ca.certificate().to_vec()], &one.shown()).unwrap()));
+    let acceptor = TlsAcceptor::from(Arc::new(tls::server(&[ca.certificate().to_vec()], &[], &one.shown()).unwrap()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     for plain in [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), b"\x16\x03\x01\x00\x00", &[0; 64]] {
@@ -204,7 +221,7 @@ async fn what_is_no_tls_ends_the_handshake_and_nothing_else() {
 fn a_keyring_is_private_and_survives_the_disk() {
     let (ca, dir) = (authority(), tempfile::tempdir().unwrap());
     let papers = Papers::of(&ca, &Subject::Node(id(1)));
-    let ring = Keyring { generation: 3, authorities: vec![ca.certificate().to_vec()], certificate: papers.certificate, key: papers.key, seal: Seal::generate().unwrap() };
+    let ring = Keyring { generation: 3, authorities: vec![ca.certificate().to_vec()], crosses: Vec::new(), certificate: papers.certificate, key: papers.key, seal: Seal::generate().unwrap() };
     ring.save(dir.path()).unwrap();
     ring.save(dir.path()).unwrap();
     assert!(Keyring::load(dir.path()).unwrap() == ring);

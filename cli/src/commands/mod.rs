@@ -20,6 +20,7 @@ mod events;
 mod leader;
 mod member;
 mod page;
+mod rolling;
 mod sessions;
 mod state;
 mod status;
@@ -56,8 +57,8 @@ pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
     done
 }
 
-/// Where an agent's own socket is when it runs as a service.
-const SERVICE_SOCKET: &str = "/run/ha-agent/control.sock";
+/// Where an agent's own socket is: as a service, and started by hand with the data where they are in the examples.
+const SOCKETS: [&str; 2] = ["/run/ha-agent/control.sock", "/var/lib/ha-agent/control.sock"];
 
 /// Whom to ask, and as whom.
 fn whom(mut addresses: Vec<String>, named: Option<String>, timeout: Duration) -> Result<(Cluster, Option<(PathBuf, ContextFile)>), Failure> {
@@ -65,12 +66,12 @@ fn whom(mut addresses: Vec<String>, named: Option<String>, timeout: Duration) ->
     let path = match named {
         Some(named) => Some(context::path_of(&named)),
         None if by_network(&addresses) => context::default_path(),
-        None if addresses.is_empty() && Path::new(SERVICE_SOCKET).exists() => {
-            addresses.push(format!("{LOCAL}{SERVICE_SOCKET}"));
+        None if addresses.is_empty() && SOCKETS.iter().any(|s| Path::new(s).exists()) => {
+            addresses.extend(SOCKETS.iter().filter(|s| Path::new(s).exists()).map(|s| format!("{LOCAL}{s}")));
             None
         }
         None if addresses.is_empty() => Some(context::default_path().ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("no agent runs as a service here (there is no {SERVICE_SOCKET}), and there is no context"))
+            Failure::new(Exit::Usage, format!("no agent runs on this machine (there is no {}), and there is no context", SOCKETS.join(" and no ")))
                 .remedy("name an agent's socket with --address unix:DATA_DIR/control.sock, or a context with --context FILE (an admin makes one with `ha-cli user add`)")
         })?),
         None => None,
@@ -95,6 +96,7 @@ async fn act(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
         Command::Status { watch: false } => status::once(ctx).await,
         Command::Status { watch: true } => status::watch(ctx).await,
         Command::Drain(args) => state::drain(ctx, args).await,
+        Command::RollingRestart(args) => rolling::run(ctx, args).await,
         Command::Ready(args) => state::ready(ctx, args).await,
         Command::Maintenance(args) => state::maintenance(ctx, args).await,
         Command::Apply { file, yes, expect_version } => config::apply(ctx, &file, yes, expect_version).await,

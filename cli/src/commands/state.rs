@@ -65,11 +65,12 @@ fn change(args: &DrainArgs) -> StateChange {
         then: then.into(),
         reason: args.reason.clone(),
         force: args.force,
+        lock: String::new(),
     }
 }
 
 /// Shows the sessions that are left until the drain has ended.
-async fn follow(ctx: &mut Context, stop: &mut Stop, limit: Duration, target: &str, mut drain: Drain, deadline_ms: u64) -> Result<End, Failure> {
+pub(super) async fn follow(ctx: &mut Context, stop: &mut Stop, limit: Duration, target: &str, mut drain: Drain, deadline_ms: u64) -> Result<End, Failure> {
     let mut progress = Progress::new(&ctx.out);
     let look = |status: &_, now_ms: u64| match drain.see(status, now_ms) {
         Seen::Ended(end) => Some(end),

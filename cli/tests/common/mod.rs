@@ -207,6 +207,10 @@ impl Control for Service {
         self.answer(q, |scene| scene.set_state.clone())
     }
 
+    async fn lock(&self, q: Request<LockRequest>) -> Result<Response<TrustReply>, Status> {
+        self.answer(q, |_| TrustReply::default())
+    }
+
     async fn apply(&self, q: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {
         self.answer(q, |scene| scene.apply.clone())
     }

@@ -65,8 +65,8 @@ fn set_admin(universe: &Universe, node: usize, state: AdminState) -> Command {
     let drains = state == AdminState::Drain;
     let deadline = (drains && scheduler::happens(500)).then(|| Timestamp(wall_of(WORLD).0 + scheduler::between(1000, 6000)));
     let then = (drains && scheduler::happens(500)).then_some(AdminState::Maintenance);
-    let order = AdminOrder { state, sticky, deadline, then, reason: String::new() };
-    Command::SetAdmin { target: AdminTarget::Node(universe.id_of(node)), order, force: false }
+    let order = AdminOrder { state, sticky, deadline, then, reason: String::new(), ..AdminOrder::default() };
+    Command::SetAdmin { target: AdminTarget::Node(universe.id_of(node)), order, force: node.is_multiple_of(2) }
 }
 
 /// The answer, if it comes in time. What had not been proposed by then never is.

@@ -53,9 +53,15 @@ impl Cluster {
         Cluster::form(Plan { sample_servers: false, config, ..Plan::default() })
     }
 
-    fn form(plan: Plan) -> Cluster {
+    /// Machines without any agent: the test founds the cluster.
+    pub fn machines_only(plan: Plan) -> Cluster {
         let topology = Topology::new(plan.nodes, plan.clients);
-        let mut cluster = Cluster { plan, agents: BTreeMap::new(), servers: BTreeMap::new(), topology };
+        Cluster { plan, agents: BTreeMap::new(), servers: BTreeMap::new(), topology }
+    }
+
+    /// Forms the cluster and does not wait for its servers.
+    pub fn form(plan: Plan) -> Cluster {
+        let mut cluster = Cluster::machines_only(plan);
         for number in cluster.plan.members() {
             cluster.start_server(number);
         }
@@ -73,10 +79,15 @@ impl Cluster {
 
     /// Makes the first node and starts it.
     pub fn init(&mut self, number: u8) {
-        let agent = self.write_agent(number);
         let config = self.write_config(&self.plan.config);
+        self.init_with(number, &config);
+    }
+
+    /// The same with another `cluster.toml`.
+    pub fn init_with(&mut self, number: u8, config: &str) {
+        let agent = self.write_agent(number);
         let program = agent_program();
-        let words = [&program, "init", "--config", &agent, "--cluster", &config];
+        let words = [&program, "init", "--config", &agent, "--cluster", config];
         let done = self.machine(number).run(&words, START).ok();
         done.unwrap_or_else(|why| panic!("ha-agent init on node-{number}: {why}"));
         self.start_agent(number);
@@ -191,7 +202,8 @@ impl Cluster {
         });
     }
 
-    fn write_agent(&self, number: u8) -> String {
+    /// Writes `agent.toml` of a node down and gives the path.
+    pub fn write_agent(&self, number: u8) -> String {
         let machine = self.machine(number);
         let path = machine.dir().join("agent.toml");
         std::fs::write(&path, Agent::of(machine, &self.plan).to_toml()).expect("agent.toml");

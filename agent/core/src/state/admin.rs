@@ -1,6 +1,6 @@
 //! Drain, maintenance, ready: what the operator wants, and what follows a drain.
 
-use super::{AdminRecord, Facts};
+use super::{AdminRecord, Facts, MaintenanceLock};
 use crate::command::{AdminOrder, AdminTarget, Answer, DrainEnd, Outcome, Rejection};
 use crate::id::{NodeId, ServerId};
 use crate::model::{AdminState, Server};
@@ -9,6 +9,12 @@ use crate::time::Timestamp;
 impl Facts {
     pub(super) fn set_admin(&mut self, target: &AdminTarget, order: &AdminOrder, force: bool, at: Timestamp, by: &str) -> Answer {
         let affected = self.servers_of(target)?;
+        if let AdminTarget::Node(node) = target
+            && order.state != AdminState::Ready
+            && !force
+        {
+            self.one_node_at_a_time(*node, &order.lock, at)?;
+        }
         let served_before: Vec<String> = self.backends_served();
         let record = AdminRecord {
             state: order.state,
@@ -30,6 +36,46 @@ impl Facts {
         let why = if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
         self.event(at, "admin", format!("{} is set to {}{why}", self.describe(target), order.state.word()), by);
         Ok(Outcome::Affected(affected))
+    }
+
+    /// A node is taken out while all others are in, and nobody else is at it.
+    fn one_node_at_a_time(&self, node: NodeId, owner: &str, at: Timestamp) -> Result<(), Rejection> {
+        self.check_lock(owner, at)?;
+        match self.node_admin.iter().find(|(other, a)| **other != node && a.state != AdminState::Ready) {
+            Some((other, a)) => Err(Rejection::OtherNodeOut { node: self.node_name(*other), by: a.by.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_lock(&self, owner: &str, at: Timestamp) -> Result<(), Rejection> {
+        match &self.maintenance {
+            Some(lock) if lock.owner != owner && lock.expires > at => {
+                Err(Rejection::Locked { by: lock.by.clone(), purpose: lock.purpose.clone(), seconds: lock.expires.saturating_since(at).as_secs().max(1) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn lock(&mut self, owner: &str, purpose: &str, expires: Timestamp, at: Timestamp, by: &str) -> Answer {
+        self.check_lock(owner, at)?;
+        let mine = self.maintenance.as_ref().filter(|l| l.owner == owner);
+        let since = mine.map_or(at, |l| l.since);
+        if mine.is_none() {
+            if let Some((other, a)) = self.node_admin.iter().find(|(_, a)| a.state != AdminState::Ready) {
+                return Err(Rejection::OtherNodeOut { node: self.node_name(*other), by: a.by.clone() });
+            }
+            self.event(at, "admin", format!("the maintenance lock is taken: {purpose}"), by);
+        }
+        self.maintenance = Some(MaintenanceLock { owner: owner.to_owned(), purpose: purpose.to_owned(), by: by.to_owned(), since, expires });
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn unlock(&mut self, owner: &str, at: Timestamp, by: &str) -> Outcome {
+        if self.maintenance.as_ref().is_some_and(|l| l.owner == owner) {
+            self.maintenance = None;
+            self.event(at, "admin", "the maintenance lock is given back".to_owned(), by);
+        }
+        Outcome::Done
     }
 
     pub(super) fn drain_ended(&mut self, target: &AdminTarget, began: Timestamp, end: DrainEnd, at: Timestamp) -> Answer {

@@ -221,7 +221,7 @@ mod trust {
         Digest([i; 32])
     }
     fn introduce(i: u8) -> Command {
-        Command::Trust(TrustOrder::Introduce { fingerprint: digest(i), certificate: vec![i], sealed_key: vec![i] })
+        Command::Trust(TrustOrder::Introduce { fingerprint: digest(i), certificate: vec![i], cross: Vec::new(), sealed_key: vec![i] })
     }
     fn token(id: &str, role: Role, expires: u64) -> Command {
         Command::Trust(TrustOrder::MakeToken { id: id.into(), secret: digest(7), role, expires: Timestamp(expires) })
@@ -310,5 +310,56 @@ mod trust {
         }
         assert_eq!(facts.trust.removed.len(), REMOVED_MAX);
         assert!(!facts.trust.removed.contains_key(&NodeId::from_random(4)) && facts.trust.removed.contains_key(&NodeId::from_random(5)));
+    }
+}
+
+mod maintenance {
+    use super::*;
+
+    fn drain(i: u8, owner: &str, force: bool) -> Command {
+        let order = AdminOrder { state: AdminState::Drain, lock: owner.into(), ..AdminOrder::default() };
+        Command::SetAdmin { target: AdminTarget::Node(node(i)), order, force }
+    }
+    fn ready(i: u8) -> Command {
+        Command::SetAdmin { target: AdminTarget::Node(node(i)), order: AdminOrder::default(), force: false }
+    }
+    fn lock(owner: &str, until: u64) -> Command {
+        Command::Lock { owner: owner.into(), purpose: "rolling restart".into(), expires: Timestamp(until) }
+    }
+
+    #[test]
+    fn a_second_node_is_not_taken_out_and_it_is_said_who_took_out_the_first() {
+        let mut log = Log::new();
+        log.ok(drain(1, "", false));
+        log.ok(drain(1, "", false));
+        assert!(matches!(log.apply(drain(2, "", false)), Err(Rejection::OtherNodeOut { node, .. }) if node == "node-1"));
+        assert!(matches!(log.apply(lock("alice", 1_000_000)), Err(Rejection::OtherNodeOut { .. })));
+        log.ok(drain(2, "", true));
+        log.ok(ready(1));
+        log.ok(ready(2));
+        log.ok(drain(2, "", false));
+    }
+
+    #[test]
+    fn who_holds_the_lock_takes_nodes_out_and_nobody_else_until_it_ends() {
+        let mut log = Log::new();
+        log.ok(lock("alice", 1_000_000));
+        log.ok(lock("alice", 2_000_000));
+        assert!(matches!(log.apply(lock("bob", 1_000_000)), Err(Rejection::Locked { .. })));
+        assert!(matches!(log.apply(drain(1, "", false)), Err(Rejection::Locked { .. })));
+        log.ok(drain(1, "alice", false));
+        assert!(matches!(log.apply(drain(2, "alice", false)), Err(Rejection::OtherNodeOut { .. })));
+        log.ok(ready(1));
+        log.ok(Command::Unlock { owner: "bob".into() });
+        assert!(matches!(log.apply(drain(1, "", false)), Err(Rejection::Locked { .. })), "it is not bob's to give back");
+        log.ok(drain(1, "", true));
+        log.ok(ready(1));
+        log.ok(Command::Unlock { owner: "alice".into() });
+        log.ok(drain(1, "", false));
+        log.ok(ready(1));
+        log.ok(lock("carol", 5));
+        log.at = 1_000_000;
+        log.ok(drain(1, "", false));
+        assert!(log.state.facts.maintenance.as_ref().is_some_and(|l| l.owner == "carol"), "it has ended by itself");
     }
 }

@@ -15,13 +15,13 @@ impl Facts {
             trust.generation += 1;
         }
         let said = match order {
-            TrustOrder::Introduce { fingerprint, certificate, sealed_key } => {
+            TrustOrder::Introduce { fingerprint, certificate, cross, sealed_key } => {
                 let first = trust.authorities.is_empty();
                 if trust.authorities.len() > 1 {
                     return Err(Rejection::RotationUnderWay);
                 }
                 let stage = if first { Stage::Signing } else { Stage::Spreading };
-                trust.authorities.push(Authority { fingerprint: *fingerprint, certificate: certificate.clone(), sealed_key: sealed_key.clone(), stage, since: at });
+                trust.authorities.push(Authority { fingerprint: *fingerprint, certificate: certificate.clone(), cross: cross.clone(), sealed_key: sealed_key.clone(), stage, since: at });
                 format!("authority {} {}", fingerprint.short(), if first { "signs" } else { "is made known to every node" })
             }
             TrustOrder::Advance(fingerprint) => {
@@ -39,6 +39,8 @@ impl Facts {
                     return Err(Rejection::AuthorityUnknown(fingerprint.short()));
                 }
                 trust.authorities.retain(|a| a.fingerprint != *fingerprint);
+                // Nobody is left who would believe by its word.
+                trust.authorities.iter_mut().for_each(|a| a.cross.clear());
                 format!("authority {} is not believed any more", fingerprint.short())
             }
             TrustOrder::MakeToken { id, secret, role, expires } => {
