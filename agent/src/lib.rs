@@ -1,7 +1,7 @@
 //! The shell of `ha-agent`: everything that acts. What is decided stands in `ha-core`.
 //!
 //! ```text
-//!   main > agent > driver > { consensus  proxy  vip  prober  api } > ha-core
+//!   main > agent > driver > { consensus  proxy  vip  prober  api } > { ha-core  ha-trust }
 //!      \       \------ world
 //!       \> preflight > { vip  world }
 //! ```

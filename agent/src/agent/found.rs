@@ -68,7 +68,8 @@ fn first_authority(config: &AgentConfig, identity: &Identity, lifetime: Duration
     let (authority, seal) = (Authority::generate(identity.cluster_id, wall_now())?, Seal::generate()?);
     let (key, request) = request()?;
     let certificate = authority.sign(&request, &Subject::Node(identity.node_id), identity.cluster_id, wall_now(), lifetime)?;
-    let order = TrustOrder::Introduce { fingerprint: authority.fingerprint(), certificate: authority.certificate().to_vec(), cross: Vec::new(), sealed_key: authority.sealed_key(&seal)? };
+    let order =
+        TrustOrder::Introduce { fingerprint: authority.fingerprint(), certificate: authority.certificate().to_vec(), cross: Vec::new(), sealed_key: authority.sealed_key(&seal)? };
     Keyring { generation: 1, authorities: vec![authority.certificate().to_vec()], crosses: Vec::new(), certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?;
     Ok(order)
 }
@@ -133,7 +134,8 @@ pub async fn join(config: &AgentConfig, address: &str, token: &Token, id: Option
         return Err(given("the certificate of another").into());
     }
     let seal = Seal(reply.seal.try_into().map_err(|_| given("no seal"))?);
-    Keyring { generation: reply.generation, authorities: reply.authorities, crosses: Vec::new(), certificate: reply.certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?;
+    Keyring { generation: reply.generation, authorities: reply.authorities, crosses: Vec::new(), certificate: reply.certificate, key: key.serialize_der(), seal }
+        .save(&config.data_dir)?;
     TrustStore::open(&config.data_dir)?;
     identity.save(&config.data_dir)?;
     Ok((identity, reply.cluster))

@@ -1,6 +1,7 @@
 //! Authorities, certificates and handshakes over real sockets: who is believed, and who is not.
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
+#![allow(clippy::disallowed_methods, reason = "a test over real sockets, in real time")]
 
 use ha_core::id::NodeId;
 use ha_core::time::Timestamp;
@@ -221,7 +222,14 @@ async fn what_is_no_tls_ends_the_handshake_and_nothing_else() {
 fn a_keyring_is_private_and_survives_the_disk() {
     let (ca, dir) = (authority(), tempfile::tempdir().unwrap());
     let papers = Papers::of(&ca, &Subject::Node(id(1)));
-    let ring = Keyring { generation: 3, authorities: vec![ca.certificate().to_vec()], crosses: Vec::new(), certificate: papers.certificate, key: papers.key, seal: Seal::generate().unwrap() };
+    let ring = Keyring {
+        generation: 3,
+        authorities: vec![ca.certificate().to_vec()],
+        crosses: Vec::new(),
+        certificate: papers.certificate,
+        key: papers.key,
+        seal: Seal::generate().unwrap(),
+    };
     ring.save(dir.path()).unwrap();
     ring.save(dir.path()).unwrap();
     assert!(Keyring::load(dir.path()).unwrap() == ring);

@@ -21,7 +21,14 @@ impl Facts {
                     return Err(Rejection::RotationUnderWay);
                 }
                 let stage = if first { Stage::Signing } else { Stage::Spreading };
-                trust.authorities.push(Authority { fingerprint: *fingerprint, certificate: certificate.clone(), cross: cross.clone(), sealed_key: sealed_key.clone(), stage, since: at });
+                trust.authorities.push(Authority {
+                    fingerprint: *fingerprint,
+                    certificate: certificate.clone(),
+                    cross: cross.clone(),
+                    sealed_key: sealed_key.clone(),
+                    stage,
+                    since: at,
+                });
                 format!("authority {} {}", fingerprint.short(), if first { "signs" } else { "is made known to every node" })
             }
             TrustOrder::Advance(fingerprint) => {
