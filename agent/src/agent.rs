@@ -10,7 +10,7 @@ mod manager;
 mod renewal;
 mod report;
 
-pub use found::{found, join};
+pub use found::{found, join, restore};
 
 use crate::addresses::BoundAddresses;
 use crate::api::{Api, Node};

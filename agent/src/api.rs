@@ -191,7 +191,8 @@ says_who!(
     RemoveUserRequest,
     RotateAuthorityRequest,
     RetireAuthorityRequest,
-    LockRequest
+    LockRequest,
+    BackupRequest
 );
 
 /// Passes on to the leader, or answers here.
@@ -255,7 +256,9 @@ impl<W: World> Control for Api<W> {
         on_leader!(self, r, config_history)
     }
     async fn join(&self, r: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
-        let from = asker(&r)?.from;
+        // What a member passes on was counted there.
+        let who = asker(&r)?;
+        let from = who.from.filter(|_| !matches!(who.caller, Caller::Member(_)));
         self.node.may_show_a_token(from)?;
         let answer = on_leader!(self, r, join);
         self.node.note_token(from, &answer);
@@ -276,6 +279,9 @@ impl<W: World> Control for Api<W> {
             _ => return Err(Status::failed_precondition("only an operator's own certificate is renewed by this")),
         }
         on_leader!(self, r, renew)
+    }
+    async fn backup(&self, r: Request<pb::BackupRequest>) -> Result<Response<pb::BackupReply>, Status> {
+        change_on_leader!(self, r, backup)
     }
     async fn create_token(&self, r: Request<pb::CreateTokenRequest>) -> Result<Response<pb::CreateTokenReply>, Status> {
         change_on_leader!(self, r, create_token)

@@ -66,6 +66,7 @@ pub const TABLE: &[(&str, Takes)] = {
         ("Control/Rollback", A(Admin)),
         ("Control/RemoveMember", A(Admin)),
         ("Control/PromoteMember", A(Admin)),
+        ("Control/Backup", A(Admin)),
         ("Control/CreateToken", A(Admin)),
         ("Control/Tokens", A(Admin)),
         ("Control/RevokeToken", A(Admin)),
@@ -328,6 +329,7 @@ mod tests {
         Control/Rollback          ---al---A
         Control/RemoveMember      ---al---A
         Control/PromoteMember     ---al---A
+        Control/Backup            ---al---A
         Control/CreateToken       ---al---A
         Control/Tokens            ---al---A
         Control/RevokeToken       ---al---A

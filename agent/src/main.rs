@@ -2,9 +2,11 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ha_agent::agent::{self, Failure};
+use ha_agent::backup::Backup;
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::preflight::{self, Moment, Subject, Verdict};
 use ha_core::id::NodeId;
+use ha_trust::passphrase;
 use ha_trust::token::Token;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,6 +67,23 @@ enum What {
         #[arg(long)]
         skip_preflight: bool,
     },
+    /// Found a cluster from a backup of an earlier one, which must be gone: the same identity, configuration and authority.
+    Restore {
+        /// What `ha-cli backup` wrote.
+        file: PathBuf,
+        /// This node's file.
+        #[arg(long)]
+        config: PathBuf,
+        /// A file with the passphrase on its first line; without it HA_PASSPHRASE is taken, or it is asked for.
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+        /// This node's id, a UUID; made when it is not given.
+        #[arg(long)]
+        id: Option<NodeId>,
+        /// Even if a check of `preflight` fails.
+        #[arg(long)]
+        skip_preflight: bool,
+    },
     /// Look whether this machine can do what an agent needs, without changing anything.
     Preflight {
         /// This node's file.
@@ -91,6 +110,18 @@ enum What {
         /// The cluster's file.
         #[arg(long)]
         cluster: Option<PathBuf>,
+    },
+    /// Put programs, systemd unit and user into place, where there is no package.
+    Install {
+        /// Another root than this machine's.
+        #[arg(long, default_value = "/", hide_default_value = true)]
+        root: PathBuf,
+    },
+    /// Take away what `install` put there; configuration and data stay.
+    Uninstall {
+        /// Another root than this machine's.
+        #[arg(long, default_value = "/", hide_default_value = true)]
+        root: PathBuf,
     },
     /// Prints completions for a shell.
     Completions {
@@ -172,6 +203,25 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let say = format!("{} ({}) is let into cluster {cluster}\nnext: ha-agent run --config {}", agent.name, identity.node_id, config.display());
             tell(output, &say, &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
         }
+        What::Restore { file, config, passphrase_file, id, skip_preflight } => {
+            let agent = read_agent(&config)?;
+            let locked = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+            let said = |e: String| format!("{}: {e}", file.display());
+            let backup = Backup::from_bytes(&passphrase::unlock(&passphrase::ask(passphrase_file.as_deref(), false)?, &locked).map_err(said)?).map_err(|e| said(e.to_string()))?;
+            // The one that it takes the place of must not answer for the addresses any more.
+            let virtual_ips = &backup.facts.config.virtual_ips;
+            look_first(&Subject { config: &agent, virtual_ips, promise: Some(backup.promise()), member: None, authority: None, moment: Moment::Founding }, skip_preflight).await?;
+            let cluster = backup.facts.config.name.clone();
+            let identity = agent::restore(&agent, backup, id).await?;
+            let say = format!(
+                "cluster {cluster} ({}) is restored, this node is {} ({})\nnext: ha-agent run --config {}; the other nodes join with an empty data_dir and a new token",
+                identity.cluster_id,
+                agent.name,
+                identity.node_id,
+                config.display()
+            );
+            tell(output, &say, &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
+        }
         What::Preflight { config, cluster, member } => {
             let agent = read_agent(&config)?;
             let cluster = cluster.map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?)).transpose()?;
@@ -205,6 +255,15 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 return Err(config::Problems(problems).into());
             }
             tell(output, "the configuration is right", &serde_json::json!({ "ok": true }));
+        }
+        What::Install { root } => {
+            let done = ha_agent::install::install(&root)?;
+            let next = "next: write /etc/ha-agent/agent.toml, then `ha-agent init` or `ha-agent join`, then `systemctl enable --now ha-agent`";
+            tell(output, &format!("{}\n{next}", done.join("\n")), &serde_json::json!({ "done": done }));
+        }
+        What::Uninstall { root } => {
+            let done = ha_agent::install::uninstall(&root)?;
+            tell(output, &done.join("\n"), &serde_json::json!({ "done": done }));
         }
         What::Completions { shell } => {
             // In memory first: clap_complete would panic on a closed pipe.

@@ -84,6 +84,14 @@ pub enum Command {
     /// Looks at and changes the cluster's certificate authority
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Writes configuration, states of servers, operators and authority into a file, encrypted; `ha-agent restore` reads it
+    Backup {
+        /// Where to; must not be there yet
+        file: PathBuf,
+        /// A file with the passphrase on its first line [default: HA_PASSPHRASE, or it is asked for]
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
     /// Hands leadership and the virtual IPs to another node
     MoveLeader {
         /// To which node [default: the best]

@@ -65,6 +65,7 @@ impl Cluster {
     /// What the cluster said, or that nobody is there.
     pub async fn ask<Q: Clone, A>(&mut self, again: Again, question: Q, call: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>) -> Result<A, Failure> {
         let mut tried = Vec::new();
+        let mut stranger = None;
         for _ in 0..self.addresses.len() {
             let channel = match self.channel().await {
                 Ok(channel) => channel,
@@ -84,6 +85,12 @@ impl Cluster {
             };
             // tonic turns our own limit into `Cancelled`.
             let lost = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled);
+            if status.code() == Code::Unauthenticated {
+                // It was not asked anything. Who was let in a moment ago is known to the leader, and soon to the others.
+                stranger = Some(refusal(&status));
+                self.next();
+                continue;
+            }
             if !lost {
                 return Err(refusal(&status));
             }
@@ -93,6 +100,9 @@ impl Cluster {
             }
             tried.push(format!("{}: {}", self.addresses[0], status.message()));
             self.next();
+        }
+        if let Some(refused) = stranger {
+            return Err(refused);
         }
         Err(Failure::new(Exit::Unreachable, format!("no agent answered ({})", tried.join("; "))).remedy("is ha-agent running there? Name others with --address or HA_ADDRESS"))
     }

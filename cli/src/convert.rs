@@ -14,6 +14,9 @@ use crate::report::{
     Token, User, VirtualIp,
 };
 
+/// Largest backup that is taken, in bytes.
+const BACKUP_MAX: usize = 64 << 20;
+
 /// The calls. Each fails with what the cluster said, or that nobody answered.
 #[allow(clippy::missing_errors_doc, reason = "said above, once")]
 impl Cluster {
@@ -86,6 +89,13 @@ impl Cluster {
     pub async fn move_leader(&mut self, to: String) -> Result<Moved, Failure> {
         let question = wire::MoveLeaderRequest { to, by: asked_by() };
         Ok(self.ask(Again::No, question, async |c, q| Client::new(c).move_leader(q).await).await?.into())
+    }
+
+    /// What a new cluster of the same identity is made from, not encrypted yet, and the cluster's name.
+    pub async fn backup(&mut self) -> Result<(Vec<u8>, String), Failure> {
+        let question = wire::BackupRequest { by: asked_by() };
+        let reply = self.ask(Again::Yes, question, async |c, q| Client::new(c).max_decoding_message_size(BACKUP_MAX).backup(q).await).await?;
+        Ok((reply.content, reply.cluster))
     }
 
     /// A new join token.

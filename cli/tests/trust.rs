@@ -56,3 +56,19 @@ fn a_change_of_authority_is_waited_for_and_says_for_whom() {
     assert_eq!(mock.json(&["ca", "show"]).1["authorities"][0]["stage"], "signing");
     assert!(mock.run(&["ca", "retire"]).out.contains("not believed any more"));
 }
+
+#[test]
+fn a_backup_is_encrypted_and_writes_over_nothing() {
+    let (mock, dir) = (Mock::start(Scene::default()), tempfile::tempdir().unwrap());
+    let (file, phrase) = (dir.path().join("backup"), dir.path().join("phrase"));
+    std::fs::write(&phrase, "correct horse\nanother line").unwrap();
+    let words = ["backup", file.to_str().unwrap(), "--passphrase-file", phrase.to_str().unwrap()];
+    let (code, said) = mock.json(&words);
+    assert_eq!((code, &said["cluster"]), (0, &"print".into()));
+    assert_eq!(ha_trust::passphrase::unlock("correct horse", &std::fs::read(&file).unwrap()).unwrap(), b"facts");
+    assert_eq!(mock.run(&words).code, 2, "it is there already");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&phrase, "short").unwrap();
+    let refused = mock.run(&words);
+    assert!(refused.code == 2 && refused.err.contains("too short") && !file.exists(), "{refused:?}");
+}

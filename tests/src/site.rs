@@ -84,6 +84,13 @@ impl Site {
         self.agent = running(self.dir.path());
     }
 
+    /// The same under another program, such as one that sets limits.
+    pub fn start_under(&mut self, words: &[&str]) {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(agent_program()).args(["run", "--config", text(&self.dir.path().join("agent.toml"))]);
+        self.agent = Process::start("ha-agent", command, &self.dir.path().join("agent.log"));
+    }
+
     /// `ha-agent` with this node's file, to its end.
     pub fn ha_agent(&self, word: &str) -> Finished {
         let mut command = Command::new(agent_program());

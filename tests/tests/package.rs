@@ -105,6 +105,35 @@ fn a_package_installs_is_upgraded_and_removed_and_leaves_the_data() {
 }
 
 #[test]
+fn without_a_package_install_and_uninstall_do_the_same() {
+    require_root!("systemd-sysusers");
+    let root = Root(tempfile::tempdir().expect("a root"));
+    let path = root.0.path().display().to_string();
+    let agent = |word: &str| run(agent_program(), &[word, "--root", &path]);
+    for _ in 0..2 {
+        agent("install").ok().unwrap_or_else(|why| panic!("install: {why}"));
+    }
+    assert_eq!(root.files(), ["etc/systemd/system/ha-agent.service", "etc/sysusers.d/ha-agent.conf", "usr/local/bin/ha-agent", "usr/local/bin/ha-cli"]);
+    let text = |file: &str| std::fs::read_to_string(root.path(file)).expect("a file");
+    assert!(text("etc/passwd").contains("ha-agent:") && text("etc/group").contains("ha-admin:"));
+    let unit = text("etc/systemd/system/ha-agent.service");
+    assert!(unit.contains("ExecStart=/usr/local/bin/ha-agent run") && !unit.contains("/usr/bin/ha-agent"));
+    run(root.path("usr/local/bin/ha-agent"), &["--version"]).ok().expect("it runs from there");
+
+    std::fs::create_dir_all(root.path("var/lib/ha-agent")).expect("data");
+    std::fs::write(root.path("var/lib/ha-agent/identity.json"), "{}").expect("data");
+    std::fs::write(root.path("etc/ha-agent/agent.toml"), "").expect("configuration");
+    agent("uninstall").ok().unwrap_or_else(|why| panic!("uninstall: {why}"));
+    assert_eq!(root.files(), ["etc/ha-agent/agent.toml", "var/lib/ha-agent/identity.json"]);
+    agent("uninstall").ok().expect("nothing is left to remove");
+
+    std::fs::create_dir_all(root.path("usr/bin")).expect("a directory");
+    std::fs::write(root.path("usr/bin/ha-agent"), "").expect("a package's");
+    let refused = agent("install").ok().expect_err("a package is there");
+    assert!(refused.contains("package is installed"), "{refused}");
+}
+
+#[test]
 fn the_examples_of_the_package_are_right() {
     let (agent, cluster) = (packaging("examples/agent.toml"), packaging("examples/cluster.toml"));
     run(agent_program(), &["check", "--config", &agent.to_string_lossy(), "--cluster", &cluster.to_string_lossy()]).ok().unwrap_or_else(|why| panic!("{why}"));

@@ -1,5 +1,6 @@
 //! Bad luck: power, disks and people. What was acknowledged stays, and what cannot go on says why.
 
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +10,7 @@ use ha_tests::cluster::{Config, Plan};
 use ha_tests::scenario::{SOON, Watched};
 use ha_tests::site::Site;
 use ha_tests::system::System;
-use ha_tests::{disk, process, require_root, sys, wait};
+use ha_tests::{clock, disk, process, require_root, sys, wait};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -94,16 +95,78 @@ fn a_holder_whose_disk_is_full_says_so_gives_way_and_comes_back() {
 #[test]
 fn a_holder_whose_disk_is_broken_says_so_gives_way_and_comes_back() {
     require_root!("cc");
+    flushes_fail(libc::EIO, "Input/output error");
+}
+
+/// As the kernel makes a disk that it does not trust any more.
+#[test]
+fn a_holder_whose_disk_has_become_read_only_says_so_gives_way_and_comes_back() {
+    require_root!("cc");
+    flushes_fail(libc::EROFS, "Read-only file system");
+}
+
+fn flushes_fail(errno: i32, said: &str) {
     let directory = tempfile::tempdir().expect("directory");
     let library = disk::library(directory.path()).expect("the guard looked for cc");
     let run = Watched::start(Plan { agent_env: disk::environment(&library), config: Config::print(&[1, 2, 3]), ..Plan::default() });
     let holder = run.holder();
-    disk::break_down(run.cluster.machine(holder), libc::EIO);
+    disk::break_down(run.cluster.machine(holder), errno);
     let words = gives_way(run, holder, |run| {
         assert!(disk::was_hit(run.cluster.machine(holder)), "nothing was flushed, so nothing was tested");
         disk::delay(run.cluster.machine(holder), Duration::ZERO);
     });
-    assert!(words.contains("Input/output error"), "it does not say what its disk has:\n{words}");
+    assert!(words.contains(said), "it does not say what its disk has:\n{words}");
+}
+
+/// The lease knows nothing of wall clocks; certificates and stamps do.
+#[test]
+fn wall_clocks_that_jump_by_hours_disturb_nobody() {
+    require_root!("cc");
+    let directory = tempfile::tempdir().expect("directory");
+    let library = clock::library(directory.path()).expect("the guard looked for cc");
+    let run = Watched::start(Plan { agent_env: clock::environment(&library), ..Plan::default() });
+    let holder = run.holder();
+    let other = run.cluster.other_than(holder);
+    const HOUR: i64 = 3600;
+    for (node, hours) in [(holder, 5), (holder, -5), (other, 20), (other, -20), (holder, 0), (other, 0)] {
+        clock::step(run.cluster.machine(node), hours * HOUR);
+        // Something is written, stamped by the stepped clock, and connections are made under it.
+        run.cluster.cli_at(node, &["drain", "terminal-servers/server-1"], SOON).ok().unwrap_or_else(|why| panic!("{hours} h on node-{node}: {why}"));
+        run.cluster.cli_at(node, &["ready", "terminal-servers/server-1"], SOON).ok().unwrap_or_else(|why| panic!("{hours} h on node-{node}: {why}"));
+        run.served_again();
+        assert_eq!(run.holder(), holder);
+    }
+    // It reached the agents: the log has stamps of tomorrow.
+    let events = run.cluster.cli_at(holder, &["events"], SOON).ok().expect("events");
+    let events: Vec<serde_json::Value> = events.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+    assert!(events.iter().any(|e| e["at_ms"].as_u64().is_some_and(|at| at > now + 4 * 3_600_000)), "no event of the future: {events:?}");
+    // Whoever restarts meanwhile comes back.
+    let mut run = run;
+    clock::step(run.cluster.machine(other), -20 * HOUR);
+    run.cluster.stop_agent(other);
+    run.cluster.start_agent(other);
+    run.cluster.wait_for_all_serving();
+    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+}
+
+#[test]
+fn an_agent_without_file_descriptors_goes_on_and_says_so() {
+    require_root!("prlimit");
+    let mut site = Site::start();
+    site.agent.terminate(BOUND);
+    site.start_under(&["prlimit", "--nofile=120:120"]);
+    site.serves();
+    // More than there are: some wait or are turned away.
+    let crowd: Vec<TcpStream> = (0..300).filter_map(|_| TcpStream::connect_timeout(&site.front, Duration::from_millis(200)).ok()).collect();
+    assert!(crowd.len() > 60, "{}", crowd.len());
+    wait::until("the operator to be told", BOUND, || {
+        let status = site.cli(&["status"]).ok()?;
+        if status.contains("file descriptors") { Ok(()) } else { Err(status) }
+    });
+    drop(crowd);
+    site.serves();
+    site.holds();
 }
 
 /// The holder cannot write: another node takes over and clients are served; with the disk mended and the agent

@@ -2,6 +2,7 @@
 
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use crate::state::Facts;
 use crate::stick::{StickEntry, StickKey};
 use crate::time::Timestamp;
 use crate::trust::{Ticket, TrustOrder};
@@ -36,6 +37,8 @@ pub enum Command {
         /// Timers, the same on all nodes for ever.
         timing: Timing,
     },
+    /// The first entry of a cluster that takes the place of an earlier one, with what that had agreed.
+    Restore(Box<Facts>),
     /// A new configuration.
     Configure {
         /// What it says.

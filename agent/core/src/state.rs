@@ -172,6 +172,7 @@ impl ClusterState {
         let at = self.clock;
         let outcome = match command {
             Command::Found { cluster_id, timing } => next.found(*cluster_id, *timing),
+            Command::Restore(facts) => next.restore(facts, at, by),
             Command::Configure { config, text, expect } => next.configure(config, text, *expect, at, by),
             Command::Rollback(version) => next.rollback(*version, at, by),
             Command::SetAdmin { target, order, force } => next.set_admin(target, order, *force, at, by),
@@ -268,6 +269,23 @@ impl Facts {
             return Err(Rejection::AlreadyFounded);
         }
         (self.cluster_id, self.timing) = (cluster_id, timing);
+        Ok(Outcome::Done)
+    }
+
+    /// Identity, configuration, what is wanted of servers, authorities and operators stay. Nodes do not: they join
+    /// anew, and those of before are not heard.
+    fn restore(&mut self, facts: &Facts, at: Timestamp, by: &str) -> Answer {
+        if self.cluster_id != NodeId::default() {
+            return Err(Rejection::AlreadyFounded);
+        }
+        *self = facts.clone();
+        for node in facts.members.keys() {
+            self.shut_out(*node, at);
+        }
+        (self.members, self.health) = (Arc::default(), Arc::default());
+        (self.node_admin, self.holder, self.maintenance) = (BTreeMap::new(), None, None);
+        Arc::make_mut(&mut self.trust).tokens.clear();
+        self.event(at, "member", "the cluster was restored from a backup: nodes join anew".to_owned(), by);
         Ok(Outcome::Done)
     }
 

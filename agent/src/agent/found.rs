@@ -1,6 +1,7 @@
 //! `init` and `join`: how a node comes to its identity.
 
 use super::Failure;
+use crate::backup::Backup;
 use crate::config::{AgentConfig, ClusterFile};
 use crate::consensus::sled_store::SledStore;
 use crate::consensus::{Consensus, SNAPSHOT_EVERY, Settings};
@@ -44,18 +45,51 @@ pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id:
     let timing = cluster.timing.unwrap_or_default();
     let identity = Identity::new(me, new_id(), timing, cluster.promise.unwrap_or_else(|| timing.promise()));
     let first_authority = first_authority(config, &identity, cluster.config.certificate_lifetime)?;
-    let store = Arc::new(SledStore::open(&config.data_dir)?);
-    let trust = Arc::new(TrustStore::open(&config.data_dir)?);
-    let world = Arc::new(RealWorld::new(me, trust, store, Arc::new(NoAddresses)));
-    let settings = Settings { me, role: config.role, timing, promise: identity.promise(), founding: true, snapshot_every: SNAPSHOT_EVERY };
-    let consensus = Consensus::start(world.clone(), settings, Arc::new(|| {})).await?;
     let commands = [
         Command::Found { cluster_id: identity.cluster_id, timing },
         Command::Trust(first_authority),
         Command::AddMember(member(config, me)),
         Command::Configure { config: cluster.config, text, expect: None },
     ];
-    tokio::time::timeout(FOUND_WITHIN, write_first(&*world, &consensus, config.listen.to_string(), commands))
+    found_with(config, identity, commands, "init").await
+}
+
+/// Founds a cluster of this node alone that takes the place of the one of which `backup` was taken: the same
+/// identity, configuration, authority and operators. Its other nodes join anew.
+///
+/// # Errors
+/// A data directory in use, a disk that refuses, a witness, a backup that does not go together.
+pub async fn restore(config: &AgentConfig, backup: Backup, id: Option<NodeId>) -> Result<Identity, Failure> {
+    if config.role == Role::Witness {
+        return Err("the first node cannot be a witness: it holds no address. Restore on a server".into());
+    }
+    Identity::claim(&config.data_dir)?;
+    let me = id.unwrap_or_else(new_id);
+    let trust = &backup.facts.trust;
+    if backup.facts.members.contains_key(&me) || trust.removed.contains_key(&me) {
+        return Err(format!("node {me} was one of the cluster's before, and is not heard any more: choose another --id").into());
+    }
+    let identity = Identity::new(me, backup.facts.cluster_id, backup.facts.timing, backup.promise());
+    let seal = Seal(backup.seal);
+    let signing = trust.signing().ok_or("the backup holds no authority")?;
+    let authority = Authority::open(&signing.certificate, &signing.sealed_key, &seal)?;
+    let (key, request) = request()?;
+    let certificate = authority.sign(&request, &Subject::Node(me), identity.cluster_id, wall_now(), backup.facts.config.certificate_lifetime)?;
+    // The rest follows from the log when the agent runs.
+    Keyring { generation: 0, authorities: vec![signing.certificate.clone()], crosses: Vec::new(), certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?;
+    let commands = [Command::Restore(Box::new(backup.facts)), Command::AddMember(member(config, me))];
+    found_with(config, identity, commands, "restore").await
+}
+
+/// Writes the log of a new cluster, and its identity when that is done.
+async fn found_with(config: &AgentConfig, identity: Identity, commands: impl IntoIterator<Item = Command>, by: &str) -> Result<Identity, Failure> {
+    let me = identity.node_id;
+    let store = Arc::new(SledStore::open(&config.data_dir)?);
+    let trust = Arc::new(TrustStore::open(&config.data_dir)?);
+    let world = Arc::new(RealWorld::new(me, trust, store, Arc::new(NoAddresses)));
+    let settings = Settings { me, role: config.role, timing: identity.timing(), promise: identity.promise(), founding: true, snapshot_every: SNAPSHOT_EVERY };
+    let consensus = Consensus::start(world.clone(), settings, Arc::new(|| {})).await?;
+    tokio::time::timeout(FOUND_WITHIN, write_first(&*world, &consensus, config.listen.to_string(), by, commands))
         .await
         .map_err(|_| format!("the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}", config.data_dir.display()))??;
     consensus.shutdown().await;
@@ -78,11 +112,11 @@ fn first_authority(config: &AgentConfig, identity: &Identity, lifetime: Duration
 ///
 /// # Errors
 /// A disk that refuses, or a command that contradicts those before it.
-pub async fn write_first<W: World>(world: &W, consensus: &Consensus<W>, listen: String, commands: impl IntoIterator<Item = Command>) -> Result<(), Failure> {
+pub async fn write_first<W: World>(world: &W, consensus: &Consensus<W>, listen: String, by: &str, commands: impl IntoIterator<Item = Command>) -> Result<(), Failure> {
     consensus.found(listen).await?;
     for command in commands {
         loop {
-            let stamped = Stamped { at: world.wall(), by: "init".to_owned(), command: command.clone() };
+            let stamped = Stamped { at: world.wall(), by: by.to_owned(), command: command.clone() };
             match consensus.propose(stamped).await {
                 Ok(Ok(_)) => break,
                 Ok(Err(rejection)) => return Err(Failure::from(rejection)),

@@ -1,6 +1,7 @@
 //! `apply`, `diff`, `rollback`, `config history`.
 
 use super::{Node, wire_problem};
+use crate::backup::Backup;
 use crate::config::{Problem, parse_cluster};
 use crate::world::World;
 use ha_core::command::{Command, Outcome};
@@ -47,6 +48,20 @@ impl<W: World> Node<W> {
     pub(super) async fn rollback(&self, r: pb::RollbackRequest) -> Result<pb::ApplyReply, Status> {
         let version = (r.version > 0).then_some(r.version);
         Ok(configured(self.propose(&r.by, Command::Rollback(version)).await?))
+    }
+
+    pub(super) async fn backup(&self, r: pb::BackupRequest) -> Result<pb::BackupReply, Status> {
+        // Told first: who takes one can sign for anybody.
+        self.propose(&r.by, Command::Note { kind: "trust".to_owned(), text: "a backup was taken: it holds what opens the authority's key".to_owned() }).await?;
+        let backup = Backup {
+            made: self.world.wall(),
+            version: self.member.version.clone(),
+            promise_ms: u64::try_from(self.consensus.promise_length().as_millis()).unwrap_or(u64::MAX),
+            seal: self.trust.live().keyring.seal.0,
+            facts: Facts::clone(&self.consensus.read().facts),
+        };
+        let content = backup.to_bytes().map_err(|e| Status::internal(e.to_string()))?;
+        Ok(pb::BackupReply { content, cluster: backup.facts.config.name.clone() })
     }
 
     pub(super) async fn config_history(&self, r: pb::ConfigHistoryRequest) -> Result<pb::ConfigHistoryReply, Status> {

@@ -13,6 +13,7 @@
 pub mod authority;
 pub mod identity;
 pub mod keyring;
+pub mod passphrase;
 pub mod store;
 pub mod tls;
 pub mod token;

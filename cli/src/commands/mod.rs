@@ -105,6 +105,7 @@ async fn act(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
         Command::Config(ConfigCommand::History) => config::history(ctx).await,
         Command::Config(ConfigCommand::Show { version }) => config::show(ctx, version).await,
         Command::Member(command) => member::run(ctx, command).await,
+        Command::Backup { file, passphrase_file } => trust::backup(ctx, &file, passphrase_file.as_deref()).await,
         Command::Token(command) => trust::token(ctx, command).await,
         Command::User(command) => trust::user(ctx, command).await,
         Command::Ca(command) => trust::ca(ctx, command).await,

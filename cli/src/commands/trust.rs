@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ha_trust::authority::request;
+use ha_trust::keyring::write_private;
+use ha_trust::passphrase;
 use serde_json::json;
 
 use super::Context;
@@ -111,6 +113,24 @@ pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit
             let message = ctx.cluster.remove_user(name).await.map_err(|f| names(f, "`ha-cli user list` shows the names"))?;
             say(ctx, message)?;
         }
+    }
+    Ok(Exit::Done)
+}
+
+/// `ha-cli backup`. The passphrase does not leave this process.
+pub(super) async fn backup(ctx: &mut Context, file: &Path, passphrase_file: Option<&Path>) -> Result<Exit, Failure> {
+    if file.exists() {
+        return Err(Failure::new(Exit::Usage, format!("{} is there already", file.display())).remedy("name another, or move it away"));
+    }
+    let wrong = |e: String| Failure::new(Exit::Usage, e);
+    let passphrase = passphrase::ask(passphrase_file, true).map_err(wrong)?;
+    let (content, cluster) = ctx.cluster.backup().await?;
+    let locked = passphrase::lock(&passphrase, &content).map_err(wrong)?;
+    write_private(file, &locked).map_err(|e| Failure::new(Exit::Unexpected, format!("{}: {e}", file.display())))?;
+    if ctx.out.is_json() {
+        ctx.out.json(&json!({ "cluster": cluster, "file": file, "bytes": locked.len() }))?;
+    } else {
+        ctx.out.line(&format!("cluster {cluster} is in {}; who has that file and its passphrase can sign for anybody in it", file.display()))?;
     }
     Ok(Exit::Done)
 }

@@ -219,6 +219,10 @@ impl Control for Service {
         self.answer(q, |scene| scene.apply.clone())
     }
 
+    async fn backup(&self, q: Request<BackupRequest>) -> Result<Response<BackupReply>, Status> {
+        self.answer(q, |_| BackupReply { content: b"facts".to_vec(), cluster: "print".into() })
+    }
+
     async fn create_token(&self, q: Request<CreateTokenRequest>) -> Result<Response<CreateTokenReply>, Status> {
         self.answer(q, |_| CreateTokenReply { token: "ha1-token".into(), id: "0a".into(), expires_ms: 0 })
     }

@@ -155,7 +155,7 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
     let consensus = first.consensus.clone();
     let written = scheduler::spawn_on(1, async move {
         let world = NodeWorld { me: 1, id: whole.id_of(1), universe: whole, disk, hands };
-        write_first(&world, &consensus, Universe::listen_of(1).to_string(), commands).await.map_err(|e| e.to_string())
+        write_first(&world, &consensus, Universe::listen_of(1).to_string(), "init", commands).await.map_err(|e| e.to_string())
     });
     written.await.map_err(|e| e.to_string())??;
     universe.with(|s| {

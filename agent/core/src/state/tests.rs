@@ -363,3 +363,22 @@ mod maintenance {
         assert!(log.state.facts.maintenance.as_ref().is_some_and(|l| l.owner == "carol"), "it has ended by itself");
     }
 }
+
+#[test]
+fn a_restored_cluster_is_the_same_one_with_other_nodes() {
+    let mut log = Log::new();
+    log.ok(Command::Found { cluster_id: node(99), timing: Timing::Fast });
+    log.ok(Command::SetAdmin { target: AdminTarget::Servers(vec![ServerId(1)]), order: AdminOrder { state: AdminState::Maintenance, ..AdminOrder::default() }, force: true });
+    log.ok(Command::SetAdmin { target: AdminTarget::Node(node(1)), order: AdminOrder { state: AdminState::Drain, ..AdminOrder::default() }, force: true });
+    let before = Facts::clone(&log.state.facts);
+    let mut new = ClusterState::default();
+    let at = Timestamp(1 << 40);
+    new.apply(&Stamped { at, by: "restore".into(), command: Command::Restore(Box::new(before.clone())) }).unwrap();
+    let after = &new.facts;
+    assert_eq!((after.cluster_id, after.timing, &after.config, &after.server_ids), (node(99), Timing::Fast, &before.config, &before.server_ids));
+    assert_eq!(after.server_admin, before.server_admin);
+    assert!(after.members.is_empty() && after.node_admin.is_empty() && after.holder.is_none());
+    assert!((1..=3).all(|i| after.trust.removed.contains_key(&node(i))), "who was a member is not heard");
+    new.apply(&Stamped { at, by: String::new(), command: Command::AddMember(member(7)) }).unwrap();
+    assert_eq!(new.apply(&Stamped { at, by: String::new(), command: Command::Restore(Box::new(before)) }), Err(Rejection::AlreadyFounded));
+}
