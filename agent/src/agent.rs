@@ -29,6 +29,7 @@ use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
 use ha_core::controller::{Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings};
 use ha_core::model::Member;
+use ha_core::trust::Credentials;
 use ha_trust::store::TrustStore;
 use report::Reporter;
 use std::sync::Arc;
@@ -118,6 +119,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     hands.listen(&world, driver.clone());
 
     let node = Node::new(member, consensus.clone(), driver.clone(), proxy, world.clone(), trust.clone());
+    let shown = trust.clone();
     let entrance = bind(&config, trust, consensus.clone()).await?;
     let renewal = renewal::Renewal { node: node.clone() };
     world.spawn("renewal", Box::pin(renewal.run()));
@@ -146,7 +148,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     tracing::info!("stopping: leadership is handed over first");
     #[cfg(target_os = "linux")]
     manager::stopping();
-    hand_over(&driver, &consensus, &*world).await;
+    hand_over(&driver, &consensus, &*world, shown.live().credentials()).await;
     hands.drop_now().await;
     stop_loops.cancel();
     std::fs::remove_file(socket_path(&config)).ok();
@@ -318,12 +320,12 @@ async fn hear_proxy(mut news: mpsc::Receiver<ProxyEvent>, driver: DriverHandle) 
     }
 }
 
-async fn hand_over<W: World>(driver: &DriverHandle, consensus: &Consensus<W>, world: &W) {
+async fn hand_over<W: World>(driver: &DriverHandle, consensus: &Consensus<W>, world: &W, credentials: Credentials) {
     let to = driver.ask(|c| c.last_successor().filter(|_| c.raft().role == RaftRole::Leader)).await.flatten();
     let Some(to) = to else { return };
     driver.tell(Event::MoveLeader { to: Some(to), reason: HandoverReason::Shutdown });
     // Else a drained node to which it goes for want of another would hand it back at once.
-    consensus.set_report(NodeReport { why_not: STOPS.to_owned(), ..NodeReport::default() });
+    consensus.set_report(NodeReport { why_not: STOPS.to_owned(), credentials, ..NodeReport::default() });
     let deadline = world.now() + HANDOVER_WITHIN;
     while world.now() < deadline && consensus.news().leader == Some(consensus.me()) {
         world.sleep(Duration::from_millis(5)).await;

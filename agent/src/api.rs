@@ -16,7 +16,7 @@ use crate::config::Problem;
 use crate::consensus::machine::Snap;
 use crate::consensus::{Consensus, ProposeError};
 use crate::driver::DriverHandle;
-use crate::guard::{Asker, Caller, FORWARDED, Guard, Knows, ON_BEHALF, asker};
+use crate::guard::{Asker, Caller, FORWARDED, Guard, Knows, NAMED, ON_BEHALF, asker};
 use crate::proxy::Proxy;
 use crate::world::World;
 use crate::world::limiter::Limiter;
@@ -66,6 +66,11 @@ impl<W: World> Node<W> {
     pub fn new(member: Member, consensus: Consensus<W>, driver: DriverHandle, proxy: Arc<Proxy>, world: Arc<W>, trust: Arc<TrustStore>) -> Arc<Self> {
         let wrong_tokens = Mutex::new(Limiter::new(trust::WRONG_TOKENS_MAX, trust::WRONG_TOKENS_WINDOW));
         Arc::new(Node { member, consensus, driver, proxy, world, trust, membership: MembershipLock::default(), wrong_tokens })
+    }
+
+    /// What the log will take for the time at the least: stamps of a clock that was fast are not taken back.
+    fn agreed_now(&self) -> Timestamp {
+        self.world.wall().max(self.consensus.read().clock)
     }
 
     /// What stands before every service of this node.
@@ -161,6 +166,10 @@ fn forwarded<T>(asker: &Asker, request: T) -> Request<T> {
     headers.insert(FORWARDED, MetadataValue::from_static("1"));
     if let Some(access) = asker.caller.access() {
         headers.insert(ON_BEHALF, MetadataValue::from_static(access.word()));
+    }
+    // Names and digits in hexadecimal: both can stand in a header.
+    if let Some(named) = asker.named.as_ref().and_then(|(name, key)| format!("{name} {key}").parse().ok()) {
+        headers.insert(NAMED, named);
     }
     next.set_timeout(Duration::from_secs(60));
     next
@@ -352,7 +361,8 @@ impl<W: World> Control for Api<W> {
 
     /// Answered by the node that is asked: the event log is everywhere.
     async fn events(&self, r: Request<pb::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
-        Ok(Response::new(traffic::events(self.node.clone(), r.into_inner())))
+        let shows = asker(&r)?.shows;
+        Ok(Response::new(traffic::events(self.node.clone(), shows, r.into_inner())))
     }
 }
 

@@ -9,9 +9,10 @@ use crate::world::entrance::{Shows, Visitor};
 use futures_util::future::{Either, Ready, ready};
 use ha_core::id::NodeId;
 use ha_core::time::Timestamp;
-use ha_core::trust::Access;
+use ha_core::trust::{Access, Digest, Trust};
 use ha_trust::identity::Subject;
 use ha_trust::store::Live;
+use http_body_util::Limited;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub enum Takes {
 pub const FORWARDED: &str = "ha-forwarded";
 /// The access of whoever asked the follower.
 pub const ON_BEHALF: &str = "ha-access";
+/// Name and key of the operator who asked the follower; nothing for who sits at its machine.
+pub const NAMED: &str = "ha-user";
 
 /// Every question, by its path without the dots before the service.
 pub const TABLE: &[(&str, Takes)] = {
@@ -83,6 +86,9 @@ pub fn takes(path: &str) -> Option<Takes> {
     let short = path.rsplit_once('.').map_or(path, |(_, short)| short);
     TABLE.iter().find(|(name, _)| *name == short).map(|(_, takes)| *takes)
 }
+
+/// Largest question of somebody who has shown no certificate, in bytes.
+const STRANGERS_BODY_MAX: usize = 64 << 10;
 
 /// Who asks, as far as that is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +150,10 @@ pub struct Asker {
     pub caller: Caller,
     /// From where; `None`: from this machine.
     pub from: Option<IpAddr>,
+    /// What the connection showed.
+    pub shows: Shows,
+    /// The operator's name and key.
+    pub named: Option<(String, Digest)>,
 }
 
 impl Asker {
@@ -193,12 +203,31 @@ pub fn who(shows: &Shows, live: &Live, snap: &Snap, now: Timestamp) -> Result<Ca
         }
         // It may have joined so lately that this node has not heard of it: the authority has signed for it.
         Subject::Node(id) => Ok(Caller::Member(*id)),
-        Subject::User { name, access } => match trust.users.get(name) {
-            Some(user) if user.key == identity.key && user.access == *access => Ok(Caller::User(name.clone(), *access)),
-            Some(_) => Err(Status::unauthenticated(format!("{name} has a newer certificate than this one"))),
-            None => Err(Status::unauthenticated(format!("{name} may not enter any more"))),
-        },
+        Subject::User { name, access } => may_enter(trust, name, identity.key, *access).map(|()| Caller::User(name.clone(), *access)),
     }
+}
+
+/// Whether an operator of that name, key and role is let in.
+fn may_enter(trust: &Trust, name: &str, key: Digest, access: Access) -> Result<(), Status> {
+    match trust.users.get(name) {
+        Some(user) if user.key == key && user.access == access => Ok(()),
+        Some(_) => Err(Status::unauthenticated(format!("{name} has a newer certificate than this one"))),
+        None => Err(Status::unauthenticated(format!("{name} may not enter any more"))),
+    }
+}
+
+/// Whoever is behind a member, as that says. An operator is looked up here too: the member may not have heard yet
+/// that he was shut out.
+fn behind(member: NodeId, headers: &http::HeaderMap, trust: &Trust) -> Result<Option<Caller>, Status> {
+    let wrong = || Status::invalid_argument(format!("{ON_BEHALF}, {NAMED}: no role, or no name and key"));
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().map_err(|_| wrong())).transpose();
+    let Some(access) = text(ON_BEHALF)? else { return Ok(None) };
+    let access = Access::from_word(access).ok_or_else(wrong)?;
+    if let Some(named) = text(NAMED)? {
+        let (name, key) = named.split_once(' ').ok_or_else(wrong)?;
+        may_enter(trust, name, key.parse().map_err(|_| wrong())?, access)?;
+    }
+    Ok(Some(Caller::Behind(member, access)))
 }
 
 /// Puts a guard before services.
@@ -230,13 +259,16 @@ impl Guard {
             if takes == Takes::Nothing { Ok(Caller::Stranger) } else { Err(refused) }
         })?;
         if let Caller::Member(id) = caller
-            && let Some(access) = request.headers().get(ON_BEHALF)
+            && let Some(somebody) = behind(id, request.headers(), &snap.facts.trust)?
         {
-            let access = access.to_str().ok().and_then(Access::from_word).ok_or_else(|| Status::invalid_argument(format!("{ON_BEHALF}: no role")))?;
-            caller = Caller::Behind(id, access);
+            caller = somebody;
         }
         may(&caller, takes)?;
-        Ok(Asker { caller, from: visitor.from })
+        let named = match (&caller, &visitor.shows) {
+            (Caller::User(name, _), Shows::Certificate(identity)) => Some((name.clone(), identity.key)),
+            _ => None,
+        };
+        Ok(Asker { caller, from: visitor.from, shows: visitor.shows.clone(), named })
     }
 }
 
@@ -262,7 +294,10 @@ where
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         match self.guard.admit(&request) {
             Ok(asker) => {
+                let stranger = asker.caller == Caller::Stranger;
                 request.extensions_mut().insert(asker);
+                // Who has shown nothing has little to say.
+                let request = if stranger { request.map(|body| Body::new(Limited::new(body, STRANGERS_BODY_MAX))) } else { request };
                 Either::Right(self.inner.call(request))
             }
             Err(refused) => Either::Left(ready(Ok(refused.into_http()))),
@@ -419,6 +454,33 @@ mod tests {
         assert!(town.who(&foreign, NOW).unwrap_err().contains("authority"));
         let (elsewhere, _) = town.show(&town.authority, &Subject::Node(NodeId::from_random(3)), 8);
         assert!(town.who(&elsewhere, NOW).is_err(), "of another cluster");
+    }
+
+    #[test]
+    fn who_is_behind_a_member_is_looked_up_once_more() {
+        let mut town = town();
+        let (member, key) = (NodeId::from_random(2), Digest([5; 32]));
+        town.change(|t| assert!(t.users.insert("alice".into(), UserRecord { access: Access::Operator, key, since: NOW, by: String::new() }).is_none()));
+        let ask = |town: &Town, access: Option<&str>, named: Option<String>| {
+            let mut headers = http::HeaderMap::new();
+            access.map(|a| headers.insert(ON_BEHALF, a.parse().unwrap()));
+            named.map(|n| headers.insert(NAMED, n.parse().unwrap()));
+            behind(member, &headers, &town.snap.facts.trust)
+        };
+        assert_eq!(ask(&town, None, None).unwrap(), None);
+        assert_eq!(ask(&town, Some("admin"), None).unwrap(), Some(Caller::Behind(member, Access::Admin)), "who sits there is not named");
+        assert_eq!(ask(&town, Some("operator"), Some(format!("alice {key}"))).unwrap(), Some(Caller::Behind(member, Access::Operator)));
+        for (access, named) in [
+            ("admin", format!("alice {key}")),
+            ("operator", format!("alice {}", Digest([6; 32]))),
+            ("operator", format!("bob {key}")),
+            ("king", format!("alice {key}")),
+            ("operator", "alice".into()),
+        ] {
+            assert!(ask(&town, Some(access), Some(named.clone())).is_err(), "{access} {named}");
+        }
+        town.change(|t| t.users.clear());
+        assert!(ask(&town, Some("operator"), Some(format!("alice {key}"))).is_err(), "shut out, and the member has not heard of it");
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Cluster {
     /// A new certificate for who asks.
     pub async fn renew(&mut self, request: Vec<u8>) -> Result<Papers, Failure> {
         let question = wire::RenewRequest { request, name: String::new() };
-        Ok(self.ask(Again::No, question, async |c, q| Client::new(c).renew(q).await).await?.into())
+        Ok(self.ask(Again::Yes, question, async |c, q| Client::new(c).renew(q).await).await?.into())
     }
 
     /// The operators.

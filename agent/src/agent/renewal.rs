@@ -97,7 +97,8 @@ fn authorities(trust: &Trust) -> Vec<Vec<u8>> {
 fn is_due(identity: &Identity, trust: &Trust, now: Timestamp) -> Result<bool, TrustError> {
     let Some(signing) = trust.signing() else { return Ok(false) };
     let whole = identity.until.saturating_since(identity.from).saturating_sub(BACKDATED);
-    Ok(identity.until.saturating_since(now) <= whole / 3 || identity.signed_by != key_id(&signing.certificate)?)
+    // One that was made by a clock that was fast is good from tomorrow only.
+    Ok(identity.from > now || identity.until.saturating_since(now) <= whole / 3 || identity.signed_by != key_id(&signing.certificate)?)
 }
 
 fn renewed(trust: &Trust, live: &Live, cluster: NodeId, now: Timestamp, lifetime: Duration) -> Result<(Vec<u8>, Vec<u8>), TrustError> {
@@ -130,6 +131,8 @@ mod tests {
         for (after, due) in [(0, false), (59, false), (61, true), (89, true), (200, true)] {
             assert_eq!(is_due(&identity, &trust, NOW + after * day).unwrap(), due, "after {after} days");
         }
+        let early = Timestamp(NOW.0 - 2 * 86_400_000);
+        assert!(is_due(&identity, &trust, early).unwrap(), "it was made by a clock that was days ahead");
         trust.authorities.push(known(&new, Stage::Spreading));
         assert!(!is_due(&identity, &trust, NOW).unwrap(), "not before the others believe it");
         trust.authorities = vec![known(&old, Stage::Leaving), known(&new, Stage::Signing)];

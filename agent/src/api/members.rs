@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::Status;
 
+/// Letters of a version.
+const VERSION_MAX: usize = 64;
+
 /// How long a handover may take before a removal gives up.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -87,7 +90,10 @@ impl<W: World> Node<W> {
         if !crate::config::agent_file::is_name(&member.name) {
             return Err(bad("name", format!("{:?}: use letters, digits, `-`, `_` and `.`", member.name)));
         }
-        let ticket = self.ticket(&r.token, &r.request)?;
+        if member.version.len() > VERSION_MAX {
+            return Err(bad("version", format!("more than {VERSION_MAX} letters")));
+        }
+        let ticket = self.ticket(&member, &r.token, &r.request)?;
         let _change = self.membership.take(format!("the joining of {}", member.name))?;
         self.settled()?;
         // Nothing is promised before it is sure that the promise can be kept.

@@ -47,7 +47,7 @@ impl<W: World> Node<W> {
         if ttl.is_zero() || ttl > LOCK_TTL_MAX {
             return Err(Status::invalid_argument(format!("ttl: found {ttl:?}; use more than nothing and at most {LOCK_TTL_MAX:?}")));
         }
-        self.propose(&r.by, Command::Lock { owner: r.owner, purpose: r.purpose, expires: self.world.wall() + ttl }).await?;
+        self.propose(&r.by, Command::Lock { owner: r.owner, purpose: r.purpose, expires: self.agreed_now() + ttl }).await?;
         Ok(pb::TrustReply { message: format!("the maintenance lock is yours for {ttl:?}") })
     }
 

@@ -1,9 +1,12 @@
 //! `sessions`, `whereis`, `events`.
 
 use super::Node;
+use crate::guard::{Takes, may, who};
 use crate::proxy::SessionFilter;
 use crate::world::World;
+use crate::world::entrance::Shows;
 use ha_core::stick::mask;
+use ha_core::trust::Access;
 use ha_core::view::{Newcomer, Overlay, Routes};
 use ha_proto::control as pb;
 use std::net::IpAddr;
@@ -83,12 +86,18 @@ impl<W: World> Node<W> {
 }
 
 /// Events after a time, and with `follow` those that come, until the operator hangs up.
-pub(super) fn events<W: World>(node: Arc<Node<W>>, r: pb::EventsRequest) -> EventStream {
+pub(super) fn events<W: World>(node: Arc<Node<W>>, shows: Shows, r: pb::EventsRequest) -> EventStream {
     let (send, receive) = tokio::sync::mpsc::channel(64);
     let world = node.world.clone();
     let task = async move {
         let (mut seq, mut first) = (0, true);
         loop {
+            // Who was shut out meanwhile hears no more.
+            let still = who(&shows, &node.trust.live(), &node.consensus.read(), node.world.wall());
+            if let Err(refused) = still.and_then(|caller| may(&caller, Takes::Access(Access::Viewer))) {
+                send.send(Err(refused)).await.unwrap_or(());
+                return;
+            }
             let log = node.consensus.read().facts.events.clone();
             let matching =
                 log.after(seq).filter(|e| e.at.0 >= r.since_ms).filter(|e| r.grep.is_empty() || e.text.contains(&r.grep) || e.kind.contains(&r.grep) || e.by.contains(&r.grep));

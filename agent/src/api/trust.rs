@@ -1,11 +1,11 @@
 //! `token`, `user`, `ca`: who may enter. Whoever leads can sign: each member has the authority's key, sealed.
 
-use super::Node;
+use super::{Node, rejection_status};
 use crate::config::agent_file::is_name;
 use crate::world::World;
 use ha_core::command::Command;
 use ha_core::id::NodeId;
-use ha_core::model::Role;
+use ha_core::model::{Member, Role};
 use ha_core::time::Timestamp;
 use ha_core::trust::{Access, Stage, Ticket, TokenRecord, TrustOrder};
 use ha_proto::control as pb;
@@ -47,7 +47,7 @@ impl<W: World> Node<W> {
     }
 
     /// What a join shows, as the log wants it.
-    pub(super) fn ticket(&self, token: &str, request: &[u8]) -> Result<Ticket, Status> {
+    pub(super) fn ticket(&self, member: &Member, token: &str, request: &[u8]) -> Result<Ticket, Status> {
         if token.is_empty() {
             return Err(Status::unauthenticated("a node joins with a token: `ha-cli token create` on any member prints one"));
         }
@@ -56,7 +56,11 @@ impl<W: World> Node<W> {
             return Err(Status::permission_denied(format!("this token is for another cluster: {}", ha_trust::tls::OTHER_CLUSTER)));
         }
         let key = requested_key(request).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        Ok(Ticket { token: token.id(), secret: token.secret(), key })
+        let ticket = Ticket { token: token.id(), secret: token.secret(), key };
+        // The log decides; what it would refuse in any case is not written into it by a stranger.
+        let facts = self.consensus.read().facts;
+        facts.check_ticket(member, &ticket, self.agreed_now()).map_err(|r| rejection_status(&r))?;
+        Ok(ticket)
     }
 
     /// The authority that signs at this moment, opened.
@@ -87,13 +91,13 @@ impl<W: World> Node<W> {
             other => return Err(Status::invalid_argument(format!("role: found {other:?}; use server or witness"))),
         };
         let token = Token::generate(self.authority()?.fingerprint()).map_err(internal)?;
-        let expires = self.world.wall() + ttl;
+        let expires = self.agreed_now() + ttl;
         self.order(&r.by, TrustOrder::MakeToken { id: token.id(), secret: token.secret(), role, expires }).await?;
         Ok(pb::CreateTokenReply { token: token.to_string(), id: token.id(), expires_ms: expires.0 })
     }
 
     pub(super) async fn tokens(&self, _: pb::TokensRequest) -> Result<pb::TokensReply, Status> {
-        let (facts, now) = (self.consensus.read().facts, self.world.wall());
+        let (facts, now) = (self.consensus.read().facts, self.agreed_now());
         let one = |(id, t): (&String, &TokenRecord)| pb::TokenInfo {
             id: id.clone(),
             role: t.role.word().to_owned(),
@@ -119,25 +123,34 @@ impl<W: World> Node<W> {
         self.let_in(r.name, access, &r.request, &r.by).await
     }
 
-    /// The same operator with another key.
+    /// Another certificate for the same operator and key. It only signs: who is shut out meanwhile stays that, and the
+    /// certificate of before stays good as long as it says.
     pub(super) async fn renew(&self, r: pb::RenewRequest) -> Result<pb::RenewReply, Status> {
-        let known = self.consensus.read().facts.trust.users.get(&r.name).map(|u| u.access);
-        let access = known.ok_or_else(|| Status::unauthenticated(format!("{} may not enter any more", r.name)))?;
-        let by = r.name.clone();
-        self.let_in(r.name, access, &r.request, &by).await
+        let user = self.consensus.read().facts.trust.users.get(&r.name).cloned();
+        let user = user.ok_or_else(|| Status::unauthenticated(format!("{} may not enter any more", r.name)))?;
+        let key = requested_key(&r.request).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        if key != user.key {
+            return Err(Status::permission_denied("only the key that the operator was let in with is renewed: an admin gives another with `ha-cli user add`"));
+        }
+        let certificate = self.sign(&r.request, &Subject::User { name: r.name, access: user.access })?;
+        Ok(self.papers(certificate))
+    }
+
+    fn papers(&self, certificate: Vec<u8>) -> pb::RenewReply {
+        let facts = self.consensus.read().facts;
+        pb::RenewReply {
+            certificate,
+            authorities: facts.trust.authorities.iter().map(|a| a.certificate.clone()).collect(),
+            endpoints: facts.members.values().map(|m| m.listen.to_string()).collect(),
+            cluster: facts.config.name.clone(),
+        }
     }
 
     async fn let_in(&self, name: String, access: Access, request: &[u8], by: &str) -> Result<pb::RenewReply, Status> {
         let key = requested_key(request).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let certificate = self.sign(request, &Subject::User { name: name.clone(), access })?;
         self.order(by, TrustOrder::AddUser { name, access, key }).await?;
-        let facts = self.consensus.read().facts;
-        Ok(pb::RenewReply {
-            certificate,
-            authorities: facts.trust.authorities.iter().map(|a| a.certificate.clone()).collect(),
-            endpoints: facts.members.values().map(|m| m.listen.to_string()).collect(),
-            cluster: facts.config.name.clone(),
-        })
+        Ok(self.papers(certificate))
     }
 
     pub(super) async fn users(&self, _: pb::UsersRequest) -> Result<pb::UsersReply, Status> {
@@ -193,10 +206,11 @@ impl<W: World> Node<W> {
         let Some(old) = facts.trust.authorities.iter().find(|a| a.stage != Stage::Signing) else {
             return Err(Status::failed_precondition("there is one authority, and it signs: `ha-cli ca rotate` makes another"));
         };
+        let signing = facts.trust.signing().map(|a| a.fingerprint);
         let shown: Vec<String> = match old.stage {
             Stage::Leaving => {
                 let said = self.credentials(facts.members.keys().copied().collect()).await;
-                said.iter().filter(|(_, c)| c.as_ref().is_none_or(|c| c.shows == old.fingerprint)).map(|(id, _)| facts.node_name(*id)).collect()
+                said.iter().filter(|(_, c)| c.as_ref().is_none_or(|c| Some(c.shows) != signing)).map(|(id, _)| facts.node_name(*id)).collect()
             }
             _ => Vec::new(),
         };

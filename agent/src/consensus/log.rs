@@ -46,6 +46,9 @@ impl<R: Runtime> Log<R> {
     }
 }
 
+/// Bytes of entries that are sent in one message: half of what a peer takes.
+const BATCH_MAX: usize = crate::world::wire::MESSAGE_MAX / 2;
+
 impl<R: Runtime> RaftLogReader<Types<R>> for Log<R> {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(&mut self, range: RB) -> Result<Vec<Entry<R>>, io::Error> {
         let start = match range.start_bound() {
@@ -59,6 +62,19 @@ impl<R: Runtime> RaftLogReader<Types<R>> for Log<R> {
             Bound::Unbounded => u64::MAX,
         };
         self.store.read(start..end)?.iter().map(|bytes| decode(bytes)).collect()
+    }
+
+    /// As many as fit well into one message of a peer, at least one: a few large entries must not make a message
+    /// that is never taken.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry<R>>, io::Error> {
+        let mut size = 0;
+        let mut fits = |bytes: &Vec<u8>| {
+            let first = size == 0;
+            size += bytes.len();
+            first || size <= BATCH_MAX
+        };
+        let read = self.store.read(start..end)?;
+        read.iter().take_while(|bytes| fits(bytes)).map(|bytes| decode(bytes)).collect()
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<R>>, io::Error> {

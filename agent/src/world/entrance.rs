@@ -28,10 +28,12 @@ use tonic::transport::server::Connected;
 
 /// How long a caller may take for its handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// Connections of one address that is no member's.
-const OPEN_PER_ADDRESS: u32 = 64;
-/// Connections of all addresses that are no member's.
-const OPEN_MAX: u32 = 1024;
+/// How long somebody may stay who shows no certificate: long enough to join.
+const STRANGER_STAYS: Duration = Duration::from_secs(60);
+/// Connections without a certificate of one address that is no member's.
+const OPEN_PER_ADDRESS: u32 = 16;
+/// Connections without a certificate of all addresses that are no member's.
+const OPEN_MAX: u32 = 256;
 /// Handshakes that may fail from one address in [`FAILURES_WINDOW`]; then it is not listened to until that is over.
 const FAILURES_MAX: u32 = 20;
 const FAILURES_WINDOW: Duration = Duration::from_secs(10);
@@ -130,11 +132,12 @@ async fn let_in<W: World>(listener: TcpListener, world: Arc<W>, hall: Hall) {
 async fn handshake(stream: TcpStream, from: IpAddr, pass: Pass, trust: &TrustStore) -> io::Result<Accepted> {
     stream.set_nodelay(true)?;
     let stream = TlsAcceptor::from(trust.live().server.clone()).accept(stream).await?;
-    let shows = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
-        None => Shows::Nothing,
-        Some(certificate) => Shows::Certificate(Arc::new(Identity::of(certificate).map_err(io::Error::other)?)),
+    let (shows, stay) = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
+        None => (Shows::Nothing, Some(Stay { _pass: pass, end: Box::pin(tokio::time::sleep(STRANGER_STAYS)) })),
+        // Whom we know is counted no longer.
+        Some(certificate) => (Shows::Certificate(Arc::new(Identity::of(certificate).map_err(io::Error::other)?)), None),
     };
-    Ok(Accepted { io: Io::Tls(Box::new(stream)), visitor: Visitor { from: Some(from), shows }, _pass: Some(pass) })
+    Ok(Accepted { io: Io::Tls(Box::new(stream)), visitor: Visitor { from: Some(from), shows }, stay })
 }
 
 async fn let_in_local<W: World>(listener: UnixListener, world: Arc<W>, tell: mpsc::Sender<io::Result<Accepted>>) {
@@ -147,7 +150,7 @@ async fn let_in_local<W: World>(listener: UnixListener, world: Arc<W>, tell: mps
         match stream.and_then(|(stream, _)| Ok((stream.peer_cred()?.uid(), stream))) {
             Ok((uid, stream)) => {
                 let visitor = Visitor { from: None, shows: Shows::Local(user_name(uid)) };
-                tell.send(Ok(Accepted { io: Io::Local(stream), visitor, _pass: None })).await.unwrap_or(());
+                tell.send(Ok(Accepted { io: Io::Local(stream), visitor, stay: None })).await.unwrap_or(());
             }
             Err(error) => {
                 tracing::warn!(%error, "a local connection could not be accepted");
@@ -216,11 +219,12 @@ impl Doorman {
         let mut doorman = lock(this);
         let inside = doorman.open.get(&from).copied().unwrap_or(0);
         let full = inside >= OPEN_PER_ADDRESS || doorman.open.values().sum::<u32>() >= OPEN_MAX;
-        if doorman.failures.is_over(now, from) || (full && !familiar) {
-            return None;
-        }
+        // Whoever shares a member's address does not shut that member out.
         if familiar {
             return Some(Pass(None));
+        }
+        if full || doorman.failures.is_over(now, from) {
+            return None;
         }
         *doorman.open.entry(from).or_default() += 1;
         Some(Pass(Some((this.clone(), from))))
@@ -259,7 +263,13 @@ fn lock(doorman: &Mutex<Doorman>) -> MutexGuard<'_, Doorman> {
 pub struct Accepted {
     io: Io,
     visitor: Visitor,
-    _pass: Option<Pass>,
+    stay: Option<Stay>,
+}
+
+/// Of somebody who shows no certificate.
+struct Stay {
+    _pass: Pass,
+    end: Pin<Box<tokio::time::Sleep>>,
 }
 
 enum Io {
@@ -276,6 +286,11 @@ impl Connected for Accepted {
 
 impl AsyncRead for Accepted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(stay) = &mut self.stay
+            && stay.end.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no certificate was shown")));
+        }
         match &mut self.io {
             Io::Tls(s) => Pin::new(s).poll_read(cx, buf),
             Io::Local(s) => Pin::new(s).poll_read(cx, buf),

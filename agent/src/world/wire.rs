@@ -19,7 +19,7 @@ use tonic::{Code, Request, Status};
 /// Largest message of a peer that is accepted, in bytes. Snapshots travel in pieces.
 pub const MESSAGE_MAX: usize = 8 << 20;
 /// Questions at once on one connection.
-const STREAMS_MAX: u32 = 256;
+const STREAMS_MAX: u32 = 64;
 /// Size of a piece of a snapshot.
 const PIECE: usize = 1 << 20;
 

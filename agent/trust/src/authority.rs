@@ -125,6 +125,15 @@ pub fn request() -> Result<(KeyPair, Vec<u8>), TrustError> {
     Ok((key, request))
 }
 
+/// The request for another certificate of a key that is there already (PKCS #8).
+///
+/// # Errors
+/// Bytes that are no such key.
+pub fn request_for(key: &[u8]) -> Result<Vec<u8>, TrustError> {
+    let key = KeyPair::try_from(key)?;
+    Ok(CertificateParams::default().serialize_request(&key)?.der().to_vec())
+}
+
 /// Of the public key for which a certificate is requested.
 ///
 /// # Errors

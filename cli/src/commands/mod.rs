@@ -50,7 +50,7 @@ pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
         && file.is_due(clock::unix_ms(), ctx.cluster.shown_authority().as_deref())
     {
         // What was asked for is done; this can be done another time.
-        if let Err(failure) = trust::renew(&mut ctx, &path).await {
+        if let Err(failure) = trust::renew(&mut ctx, &path, file).await {
             note(&format!("the certificate of {} could not be renewed: {failure}", path.display()));
         }
     }

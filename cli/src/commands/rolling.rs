@@ -31,7 +31,11 @@ const DRAIN_GRACE: Duration = Duration::from_secs(15);
 /// How long the address may take to move away from a node that is drained.
 const MOVED_WITHIN: Duration = Duration::from_secs(15);
 /// A node that was restarted must look well for so long: what is seen first may be from before.
-const STEADY_MS: u64 = 2_000;
+const STEADY_MS: u64 = 5_000;
+/// A leader may just be changing: so long a step is tried again.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// How long each step took at one node.
 #[derive(Debug, Serialize)]
@@ -51,6 +55,10 @@ pub(super) async fn run(ctx: &mut Context, args: RollingArgs) -> Result<Exit, Fa
     let ended = loop {
         if left.is_empty() {
             break Ok(());
+        }
+        // Another one may have been lost since the last.
+        if let Err(failure) = retried(async || nodes(&ctx.cluster.status().await?, &args.node)).await {
+            break Err(failure);
         }
         let node = match next(ctx, &mut left, args.node.is_empty()).await {
             Ok(node) => node,
@@ -93,14 +101,14 @@ fn nodes(status: &Status, named: &[String]) -> Result<Vec<String>, Failure> {
 
 /// Takes the next node out of the list: the one that leads waits for its turn.
 async fn next(ctx: &mut Context, left: &mut Vec<String>, leader_last: bool) -> Result<String, Failure> {
-    let leader = if leader_last { ctx.cluster.status().await?.leader } else { String::new() };
+    let leader = if leader_last { retried(async || ctx.cluster.status().await).await?.leader } else { String::new() };
     let at = left.iter().position(|n| *n != leader).unwrap_or(0);
     Ok(left.remove(at))
 }
 
 async fn one(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, owner: &str, node: &str) -> Result<Done, Failure> {
     let ttl = args.deadline + DRAIN_GRACE + MOVED_WITHIN + args.command_within + args.back_within;
-    ctx.cluster.lock(owner.to_owned(), format!("rolling restart, now {node}"), millis(ttl)).await?;
+    retried(async || ctx.cluster.lock(owner.to_owned(), format!("rolling restart, now {node}"), millis(ttl)).await).await?;
     let began = clock::now();
     drain(ctx, stop, args, owner, node).await?;
     let drained_ms = millis(began.elapsed());
@@ -113,9 +121,21 @@ async fn one(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, owner: &str
 
     let began = clock::now();
     back(ctx, stop, args.back_within, node).await?;
-    ctx.cluster.set_state(order(node, "ready", 0, owner)).await?;
+    let ready_again = retried(async || ctx.cluster.set_state(order(node, "ready", 0, owner)).await).await;
+    ready_again.map_err(|f| f.remedy(format!("{node} is well and stays drained: `ha-cli ready {node}` brings it back")))?;
     ready(ctx, stop, args.back_within, node).await?;
     Ok(Done { node: node.to_owned(), drained_ms, command_ms, back_ms: millis(began.elapsed()) })
+}
+
+/// Tries again while nobody can answer.
+async fn retried<T>(mut ask: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let began = clock::now();
+    loop {
+        match ask().await {
+            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() < PATIENCE => tokio::time::sleep(AGAIN).await,
+            done => return done,
+        }
+    }
 }
 
 fn order(node: &str, state: &str, deadline_ms: u64, owner: &str) -> StateChange {
@@ -124,7 +144,7 @@ fn order(node: &str, state: &str, deadline_ms: u64, owner: &str) -> StateChange 
 
 async fn drain(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, owner: &str, node: &str) -> Result<(), Failure> {
     let started_ms = clock::unix_ms();
-    let servers = ctx.cluster.set_state(order(node, "drain", millis(args.deadline), owner)).await?;
+    let servers = retried(async || ctx.cluster.set_state(order(node, "drain", millis(args.deadline), owner)).await).await?;
     let deadline_ms = started_ms + millis(args.deadline);
     if !servers.is_empty() {
         let followed = Drain::new(servers, started_ms, deadline_ms, false);

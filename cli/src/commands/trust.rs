@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ha_trust::authority::request;
+use ha_trust::authority::{request, request_for};
 use ha_trust::keyring::write_private;
 use ha_trust::passphrase;
 use serde_json::json;
@@ -204,11 +204,12 @@ fn show(ctx: &Context, known: &Authorities) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Another certificate for the context in `path`, which was just used.
-pub(super) async fn renew(ctx: &mut Context, path: &Path) -> Result<(), Failure> {
-    let (key, asked) = request().map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
+/// Another certificate for the key of the context in `path`, which was just used. Until it is written, and wherever
+/// else the file is, the one of before stays good.
+pub(super) async fn renew(ctx: &mut Context, path: &Path, file: ContextFile) -> Result<(), Failure> {
+    let asked = request_for(&file.key).map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
     let papers = ctx.cluster.renew(asked).await?;
-    file_of(papers, key.serialize_der()).save(path)
+    file_of(papers, file.key).save(path)
 }
 
 fn file_of(papers: Papers, key: Vec<u8>) -> ContextFile {

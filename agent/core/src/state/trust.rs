@@ -79,35 +79,41 @@ impl Facts {
 
     /// Lets a node in that shows a token. The token is used up by this and by nothing less.
     pub(super) fn admit(&mut self, member: &Member, ticket: &Ticket, at: Timestamp) -> Answer {
-        let unknown = || Rejection::TokenUnknown(ticket.token.clone());
-        let token = self.trust.tokens.get(&ticket.token).ok_or_else(unknown)?;
-        if token.secret != ticket.secret {
-            return Err(unknown());
+        self.check_ticket(member, ticket, at)?;
+        let by = self.trust.tokens.get(&ticket.token).map_or_else(String::new, |t| format!("token {} of {}", ticket.token, t.by));
+        let done = self.add_member(member, at, &by)?;
+        if let Some(token) = Arc::make_mut(&mut self.trust).tokens.get_mut(&ticket.token) {
+            token.used = Some((member.id, ticket.key));
         }
-        let by = format!("token {} of {}", ticket.token, token.by);
-        if let Some(used) = token.used {
+        Ok(done)
+    }
+
+    /// Whether a node that shows this would be let in at `at`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_ticket(&self, member: &Member, ticket: &Ticket, at: Timestamp) -> Result<(), Rejection> {
+        let id = || ticket.token.clone();
+        let token = self.trust.tokens.get(&ticket.token).filter(|t| t.secret == ticket.secret).ok_or_else(|| Rejection::TokenUnknown(id()))?;
+        match token.used {
             // The same node asks again because the answer was lost: no second node comes in by that.
-            let again = used == (member.id, ticket.key) && self.members.contains_key(&member.id);
-            return if again { self.add_member(member, at, &by) } else { Err(Rejection::TokenUsed(ticket.token.clone(), self.node_name(used.0))) };
+            Some(used) if used == (member.id, ticket.key) && self.members.contains_key(&member.id) => return Ok(()),
+            Some((by, _)) => return Err(Rejection::TokenUsed(id(), self.node_name(by))),
+            None => {}
         }
         if token.revoked {
-            return Err(Rejection::TokenRevoked(ticket.token.clone()));
+            return Err(Rejection::TokenRevoked(id()));
         }
         if token.expires <= at {
-            return Err(Rejection::TokenExpired(ticket.token.clone(), at.saturating_since(token.expires).as_secs()));
+            return Err(Rejection::TokenExpired(id(), at.saturating_since(token.expires).as_secs()));
         }
         if token.role != member.role {
-            return Err(Rejection::TokenRole(ticket.token.clone(), token.role.word().to_owned(), member.role.word().to_owned()));
+            return Err(Rejection::TokenRole(id(), token.role.word().to_owned(), member.role.word().to_owned()));
         }
         if self.trust.removed.contains_key(&member.id) {
             return Err(Rejection::NodeRemoved(member.id));
         }
-        let done = self.add_member(member, at, &by)?;
-        let trust = Arc::make_mut(&mut self.trust);
-        if let Some(token) = trust.tokens.get_mut(&ticket.token) {
-            token.used = Some((member.id, ticket.key));
-        }
-        Ok(done)
+        Ok(())
     }
 
     /// From now on nobody hears that node.
