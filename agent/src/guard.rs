@@ -308,9 +308,10 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ha_core::model::CERTIFICATE_LIFETIME;
     use ha_core::state::Facts;
     use ha_core::trust::UserRecord;
-    use ha_trust::authority::{Authority, LIFETIME, Seal, request};
+    use ha_trust::authority::{Authority, Seal, request};
     use ha_trust::identity::Identity;
     use ha_trust::keyring::Keyring;
     use ha_trust::store::TrustStore;
@@ -416,7 +417,7 @@ mod tests {
         let authority = Authority::generate(cluster, NOW).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (key, asked) = request().unwrap();
-        let certificate = authority.sign(&asked, &Subject::Node(NodeId::from_random(1)), cluster, NOW, LIFETIME).unwrap();
+        let certificate = authority.sign(&asked, &Subject::Node(NodeId::from_random(1)), cluster, NOW, CERTIFICATE_LIFETIME).unwrap();
         Keyring { generation: 1, authorities: vec![authority.certificate().to_vec()], crosses: Vec::new(), certificate, key: key.serialize_der(), seal: Seal::generate().unwrap() }
             .save(dir.path())
             .unwrap();
@@ -427,7 +428,7 @@ mod tests {
     impl Town {
         fn show(&self, authority: &Authority, subject: &Subject, cluster: u128) -> (Shows, ha_core::trust::Digest) {
             let (_, asked) = request().unwrap();
-            let identity = Identity::of(&authority.sign(&asked, subject, NodeId::from_random(cluster), NOW, LIFETIME).unwrap()).unwrap();
+            let identity = Identity::of(&authority.sign(&asked, subject, NodeId::from_random(cluster), NOW, CERTIFICATE_LIFETIME).unwrap()).unwrap();
             let key = identity.key;
             (Shows::Certificate(Arc::new(identity)), key)
         }
@@ -446,7 +447,7 @@ mod tests {
         let mut town = town();
         let (two, _) = town.show(&town.authority, &Subject::Node(NodeId::from_random(2)), 9);
         assert_eq!(town.who(&two, NOW), Ok(Caller::Member(NodeId::from_random(2))));
-        assert!(town.who(&two, NOW + LIFETIME).unwrap_err().contains("expired"));
+        assert!(town.who(&two, NOW + CERTIFICATE_LIFETIME).unwrap_err().contains("expired"));
         town.change(|t| assert_eq!(t.removed.insert(NodeId::from_random(2), NOW), None));
         assert!(town.who(&two, NOW).unwrap_err().contains("removed"));
         let other = Authority::generate(NodeId::from_random(9), NOW).unwrap();

@@ -2,9 +2,10 @@
 
 use ha_core::id::NodeId;
 use ha_core::model::Timing;
+use ha_trust::keyring::write_private;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -97,15 +98,8 @@ impl Identity {
     /// Writes it: complete and durable, or not at all.
     pub fn save(&self, data_dir: &Path) -> Result<(), IdentityError> {
         let path = file(data_dir);
-        let write = || -> io::Result<()> {
-            let new = path.with_extension("new");
-            let mut f = File::create(&new)?;
-            f.write_all(serde_json::to_string_pretty(self).map_err(io::Error::other)?.as_bytes())?;
-            f.sync_all()?;
-            fs::rename(&new, &path)?;
-            if cfg!(unix) { File::open(data_dir)?.sync_all() } else { Ok(()) }
-        };
-        write().map_err(|error| IdentityError::Io { path: path.clone(), error })
+        let text = serde_json::to_string_pretty(self).map_err(io::Error::other);
+        text.and_then(|text| write_private(&path, text.as_bytes())).map_err(|error| IdentityError::Io { path: path.clone(), error })
     }
 
     /// The cluster's timers.

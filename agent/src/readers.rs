@@ -114,9 +114,9 @@ fn backup_file(bytes: &[u8]) {
 /// What could not be made.
 pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::agent::Failure> {
     use ha_core::id::NodeId;
-    use ha_core::model::{Member, Role, Timing};
+    use ha_core::model::{CERTIFICATE_LIFETIME, Member, Role, Timing};
     use ha_core::trust::{Access, Digest, Ticket, TrustOrder};
-    use ha_trust::authority::{Authority, LIFETIME, Seal, request};
+    use ha_trust::authority::{Authority, Seal, request};
     use ha_trust::identity::Subject;
     let (node, now) = (NodeId::from_random(1), Timestamp(1_800_000_000_000));
     let agent = "name = \"node-1\"\ndata_dir = \"/var/lib/ha-agent\"\nlisten = \"10.0.0.1:7400\"\nvip = \"bind\"\nrole = \"server\"\nsocket = \"/run/s\"\n";
@@ -148,7 +148,7 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::agent::Failure> 
         ("cluster_file", cluster.as_bytes().to_vec()),
         ("join_token", Token::generate(authority.fingerprint())?.to_string().into_bytes()),
         ("certificate", authority.certificate().to_vec()),
-        ("certificate", authority.sign(&asked, &subject, node, now, LIFETIME)?),
+        ("certificate", authority.sign(&asked, &subject, node, now, CERTIFICATE_LIFETIME)?),
         ("certificate", asked),
         ("peer_message", encode(&(1_u64, 2_u64, [3_u8; 16]))?),
         ("backup_file", passphrase::lock("passphrase", b"content")?),

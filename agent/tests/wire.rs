@@ -16,9 +16,10 @@ use ha_agent::world::real::{RealWorld, wall_now};
 use ha_agent::world::wire::{MESSAGE_MAX, PeerChannels, server};
 use ha_agent::world::{Addressee, Call, CallError};
 use ha_core::id::NodeId;
+use ha_core::model::CERTIFICATE_LIFETIME;
 use ha_proto::consensus::consensus_server::{Consensus, ConsensusServer};
 use ha_proto::consensus::{Envelope, SnapshotPiece};
-use ha_trust::authority::{Authority, LIFETIME, Seal, request};
+use ha_trust::authority::{Authority, Seal, request};
 use ha_trust::identity::Subject;
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
@@ -99,7 +100,7 @@ impl Cluster {
 
     fn keyring(&self, node: u128, authorities: &[&Authority]) -> Keyring {
         let (key, asked) = request().expect("a request");
-        let certificate = authorities[0].sign(&asked, &Subject::Node(id(node)), id(9), wall_now(), LIFETIME).expect("a certificate");
+        let certificate = authorities[0].sign(&asked, &Subject::Node(id(node)), id(9), wall_now(), CERTIFICATE_LIFETIME).expect("a certificate");
         let authorities = authorities.iter().map(|a| a.certificate().to_vec()).collect();
         Keyring { generation: 1, authorities, crosses: Vec::new(), certificate, key: key.serialize_der(), seal: self.seal.clone() }
     }

@@ -124,7 +124,7 @@ impl Cluster {
         } else {
             return Err("an address over the network needs --context FILE: who comes shows a certificate".into());
         };
-        let channel = channel.map_err(|error| innermost(&error))?;
+        let channel = channel.map_err(|error| tls::cause(&error))?;
         self.connected = Some(channel.clone());
         Ok(channel)
     }
@@ -153,15 +153,6 @@ async fn secured(address: String, credentials: Arc<ClientConfig>, shown: Arc<Mut
     let authority = stream.get_ref().1.peer_certificates().and_then(|chain| chain.get(1)).map(|c| c.to_vec());
     *shown.lock().unwrap_or_else(PoisonError::into_inner) = authority;
     Ok(TokioIo::new(stream))
-}
-
-/// "transport error" helps nobody: the cause at the bottom does.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 /// What a status of the cluster means for the operator.

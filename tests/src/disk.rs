@@ -9,9 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::guard::find_program;
 use crate::netns::Machine;
-use crate::process::must;
+use crate::preload;
+
+const NAME: &str = "slow-disk";
 
 const SOURCE: &str = r#"
 #define _GNU_SOURCE
@@ -49,18 +50,12 @@ int msync(void *at, size_t size, int flags) { NEXT(msync, at, size, flags); }
 
 /// Builds the library; `None` where there is no C compiler.
 pub fn library(dir: &Path) -> Option<PathBuf> {
-    find_program("cc")?;
-    let (source, library) = (dir.join("slow-disk.c"), dir.join("slow-disk.so"));
-    fs::write(&source, SOURCE).expect("source file");
-    let (from, to) = (source.to_string_lossy(), library.to_string_lossy());
-    must(&["cc", "-shared", "-fPIC", "-O1", "-o", &to, &from, "-ldl"], "");
-    Some(library)
+    preload::build(dir, NAME, SOURCE)
 }
 
 /// The environment that makes a program's disk slow on demand, for [`crate::cluster::Plan::agent_env`].
 pub fn environment(library: &Path) -> Vec<(String, String)> {
-    let preload = library.to_string_lossy().into_owned();
-    vec![("LD_PRELOAD".into(), preload), ("HA_SLOW_DISK".into(), "{dir}/slow-disk".into())]
+    preload::environment(library, "HA_SLOW_DISK", NAME)
 }
 
 /// From now each flush on this machine takes so much longer; zero is normal.
@@ -75,10 +70,7 @@ pub fn break_down(machine: &Machine, errno: i32) {
 
 fn set(machine: &Machine, fault: &str) {
     let _ = fs::remove_file(machine.dir().join("slow-disk.used"));
-    // Renamed into place, so that no flush reads half a number.
-    let new = machine.dir().join("slow-disk.new");
-    fs::write(&new, fault).expect("fault file");
-    fs::rename(new, machine.dir().join("slow-disk")).expect("fault file");
+    preload::tell(machine, NAME, fault);
 }
 
 /// True when a flush was delayed, or failed, since that was asked for.

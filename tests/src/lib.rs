@@ -34,6 +34,7 @@ pub mod guard;
 pub mod netns;
 pub mod observer;
 pub mod peer;
+pub mod preload;
 pub mod process;
 pub mod scenario;
 pub mod servers;

@@ -19,7 +19,7 @@ use ha_trust::authority::{Authority, Seal, request, requested_key};
 use ha_trust::identity::{Identity as CertificateIdentity, Subject};
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
-use ha_trust::tls;
+use ha_trust::tls::{self, cause};
 use ha_trust::token::Token;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,10 +73,8 @@ pub async fn restore(config: &AgentConfig, backup: Backup, id: Option<NodeId>) -
     let seal = Seal(backup.seal);
     let signing = trust.signing().ok_or("the backup holds no authority")?;
     let authority = Authority::open(&signing.certificate, &signing.sealed_key, &seal)?;
-    let (key, request) = request()?;
-    let certificate = authority.sign(&request, &Subject::Node(me), identity.cluster_id, wall_now(), backup.facts.config.certificate_lifetime)?;
     // The rest follows from the log when the agent runs.
-    Keyring { generation: 0, authorities: vec![signing.certificate.clone()], crosses: Vec::new(), certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?;
+    first_keyring(config, &identity, &authority, seal, 0, backup.facts.config.certificate_lifetime)?;
     let commands = [Command::Restore(Box::new(backup.facts)), Command::AddMember(member(config, me))];
     found_with(config, identity, commands, "restore").await
 }
@@ -100,12 +98,18 @@ async fn found_with(config: &AgentConfig, identity: Identity, commands: impl Int
 /// Makes the cluster's authority, and of this node its first member.
 fn first_authority(config: &AgentConfig, identity: &Identity, lifetime: Duration) -> Result<TrustOrder, Failure> {
     let (authority, seal) = (Authority::generate(identity.cluster_id, wall_now())?, Seal::generate()?);
-    let (key, request) = request()?;
-    let certificate = authority.sign(&request, &Subject::Node(identity.node_id), identity.cluster_id, wall_now(), lifetime)?;
     let order =
         TrustOrder::Introduce { fingerprint: authority.fingerprint(), certificate: authority.certificate().to_vec(), cross: Vec::new(), sealed_key: authority.sealed_key(&seal)? };
-    Keyring { generation: 1, authorities: vec![authority.certificate().to_vec()], crosses: Vec::new(), certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?;
+    first_keyring(config, identity, &authority, seal, 1, lifetime)?;
     Ok(order)
+}
+
+/// What the first node of a cluster believes, shows and opens the authority's key with.
+fn first_keyring(config: &AgentConfig, identity: &Identity, authority: &Authority, seal: Seal, generation: u64, lifetime: Duration) -> Result<(), Failure> {
+    let (key, request) = request()?;
+    let certificate = authority.sign(&request, &Subject::Node(identity.node_id), identity.cluster_id, wall_now(), lifetime)?;
+    let authorities = vec![authority.certificate().to_vec()];
+    Ok(Keyring { generation, authorities, crosses: Vec::new(), certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?)
 }
 
 /// Makes the cluster and writes its first entries, in this order.
@@ -197,15 +201,6 @@ async fn ask_to_join(address: &str, token: &Token, request: &pb::JoinRequest) ->
         Code::Unavailable | Code::FailedPrecondition | Code::DeadlineExceeded => Refusal::NotYet(format!("{address} says: {}", s.message())),
         _ => Refusal::Final(format!("{address} refused: {}", s.message())),
     })
-}
-
-/// "transport error" helps nobody: the cause at the bottom does.
-pub(crate) fn cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 fn new_id() -> NodeId {

@@ -120,7 +120,10 @@ impl<W: World> Node<W> {
         if !is_name(&r.name) {
             return Err(Status::invalid_argument(format!("name: found {:?}; use letters, digits, `-`, `_` and `.`, at most 63 of them", r.name)));
         }
-        self.let_in(r.name, access, &r.request, &r.by).await
+        let key = requested_key(&r.request).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let certificate = self.sign(&r.request, &Subject::User { name: r.name.clone(), access })?;
+        self.order(&r.by, TrustOrder::AddUser { name: r.name, access, key }).await?;
+        Ok(self.papers(certificate))
     }
 
     /// Another certificate for the same operator and key. It only signs: who is shut out meanwhile stays that, and the
@@ -144,13 +147,6 @@ impl<W: World> Node<W> {
             endpoints: facts.members.values().map(|m| m.listen.to_string()).collect(),
             cluster: facts.config.name.clone(),
         }
-    }
-
-    async fn let_in(&self, name: String, access: Access, request: &[u8], by: &str) -> Result<pb::RenewReply, Status> {
-        let key = requested_key(request).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        let certificate = self.sign(request, &Subject::User { name: name.clone(), access })?;
-        self.order(by, TrustOrder::AddUser { name, access, key }).await?;
-        Ok(self.papers(certificate))
     }
 
     pub(super) async fn users(&self, _: pb::UsersRequest) -> Result<pb::UsersReply, Status> {

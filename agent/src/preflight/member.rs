@@ -1,13 +1,13 @@
 //! What a member of the cluster says: whether it is reached, reaches back, and has the same time and version.
 
 use super::{Moment, Said, Subject};
-use crate::agent::found::{JOIN_WITHIN, cause};
+use crate::agent::found::JOIN_WITHIN;
 use crate::world::real::{boot_now, wall_now};
 use crate::world::wire;
 use ha_core::trust::Digest;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
-use ha_trust::tls;
+use ha_trust::tls::{self, cause};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,8 +14,6 @@ use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// How long a certificate is good.
-pub const LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 /// How long an authority is good.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
 /// Certificates are good so long before they were made: the clocks of servers are hours apart more often than one would think.
@@ -121,7 +119,7 @@ impl Authority {
 /// A new key and the request for a certificate of it, both in DER.
 pub fn request() -> Result<(KeyPair, Vec<u8>), TrustError> {
     let key = KeyPair::generate()?;
-    let request = CertificateParams::default().serialize_request(&key)?.der().to_vec();
+    let request = request_of(&key)?;
     Ok((key, request))
 }
 
@@ -130,8 +128,11 @@ pub fn request() -> Result<(KeyPair, Vec<u8>), TrustError> {
 /// # Errors
 /// Bytes that are no such key.
 pub fn request_for(key: &[u8]) -> Result<Vec<u8>, TrustError> {
-    let key = KeyPair::try_from(key)?;
-    Ok(CertificateParams::default().serialize_request(&key)?.der().to_vec())
+    request_of(&KeyPair::try_from(key)?)
+}
+
+fn request_of(key: &KeyPair) -> Result<Vec<u8>, TrustError> {
+    Ok(CertificateParams::default().serialize_request(key)?.der().to_vec())
 }
 
 /// Of the public key for which a certificate is requested.

@@ -105,6 +105,15 @@ pub async fn connect(stream: TcpStream, node: Option<NodeId>, config: Arc<Client
     TlsConnector::from(config).connect(name, stream).await
 }
 
+/// What a failed connection was about: "transport error" helps nobody, the cause at the bottom does.
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

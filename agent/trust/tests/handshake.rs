@@ -4,9 +4,10 @@
 #![allow(clippy::disallowed_methods, reason = "a test over real sockets, in real time")]
 
 use ha_core::id::NodeId;
+use ha_core::model::CERTIFICATE_LIFETIME;
 use ha_core::time::Timestamp;
 use ha_core::trust::Access;
-use ha_trust::authority::{Authority, BACKDATED, LIFETIME, Seal, request, requested_key};
+use ha_trust::authority::{Authority, BACKDATED, Seal, request, requested_key};
 use ha_trust::identity::{Identity, Subject, key_id};
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
@@ -33,7 +34,7 @@ struct Papers {
 
 impl Papers {
     fn of(authority: &Authority, subject: &Subject) -> Papers {
-        Papers::until(authority, subject, now(), LIFETIME)
+        Papers::until(authority, subject, now(), CERTIFICATE_LIFETIME)
     }
     fn until(authority: &Authority, subject: &Subject, at: Timestamp, lifetime: Duration) -> Papers {
         let (key, request) = request().unwrap();
@@ -81,11 +82,11 @@ fn a_certificate_says_whom_it_names_and_who_signed_it() {
     for subject in [Subject::Node(id(1)), user(Access::Viewer), user(Access::Admin)] {
         let (_, asked) = request().unwrap();
         let at = now();
-        let read = Identity::of(&mine.sign(&asked, &subject, id(9), at, LIFETIME).unwrap()).unwrap();
+        let read = Identity::of(&mine.sign(&asked, &subject, id(9), at, CERTIFICATE_LIFETIME).unwrap()).unwrap();
         assert_eq!((&read.subject, read.cluster), (&subject, id(9)));
         assert_eq!(read.key, requested_key(&asked).unwrap());
         assert!(read.signed_by == key_id(mine.certificate()).unwrap() && read.signed_by != key_id(other.certificate()).unwrap());
-        assert_eq!(read.until.0 / 1000, (at.0 + LIFETIME.as_millis() as u64) / 1000);
+        assert_eq!(read.until.0 / 1000, (at.0 + CERTIFICATE_LIFETIME.as_millis() as u64) / 1000);
         assert_eq!(read.from.0 / 1000, (at.0 - BACKDATED.as_millis() as u64) / 1000);
     }
     assert!(Identity::of(mine.certificate()).is_err(), "an authority names nobody");
@@ -97,8 +98,8 @@ fn a_request_that_its_key_did_not_sign_is_refused() {
     let (_, good) = request().unwrap();
     let mut last = good.clone();
     *last.last_mut().unwrap() ^= 1;
-    assert!(authority().sign(&last, &Subject::Node(id(1)), id(9), now(), LIFETIME).is_err());
-    assert!(authority().sign(&good[..good.len() - 1], &Subject::Node(id(1)), id(9), now(), LIFETIME).is_err());
+    assert!(authority().sign(&last, &Subject::Node(id(1)), id(9), now(), CERTIFICATE_LIFETIME).is_err());
+    assert!(authority().sign(&good[..good.len() - 1], &Subject::Node(id(1)), id(9), now(), CERTIFICATE_LIFETIME).is_err());
     assert!(requested_key(b"bytes").is_err());
 }
 

@@ -41,7 +41,11 @@ impl Facts {
     /// A node is taken out while all others are in, and nobody else is at it.
     fn one_node_at_a_time(&self, node: NodeId, owner: &str, at: Timestamp) -> Result<(), Rejection> {
         self.check_lock(owner, at)?;
-        match self.node_admin.iter().find(|(other, a)| **other != node && a.state != AdminState::Ready) {
+        self.all_in_but(Some(node))
+    }
+
+    fn all_in_but(&self, node: Option<NodeId>) -> Result<(), Rejection> {
+        match self.node_admin.iter().find(|(other, a)| Some(**other) != node && a.state != AdminState::Ready) {
             Some((other, a)) => Err(Rejection::OtherNodeOut { node: self.node_name(*other), by: a.by.clone() }),
             None => Ok(()),
         }
@@ -61,9 +65,7 @@ impl Facts {
         let mine = self.maintenance.as_ref().filter(|l| l.owner == owner);
         let since = mine.map_or(at, |l| l.since);
         if mine.is_none() {
-            if let Some((other, a)) = self.node_admin.iter().find(|(_, a)| a.state != AdminState::Ready) {
-                return Err(Rejection::OtherNodeOut { node: self.node_name(*other), by: a.by.clone() });
-            }
+            self.all_in_but(None)?;
             self.event(at, "admin", format!("the maintenance lock is taken: {purpose}"), by);
         }
         self.maintenance = Some(MaintenanceLock { owner: owner.to_owned(), purpose: purpose.to_owned(), by: by.to_owned(), since, expires });
