@@ -245,7 +245,7 @@ pub enum Rejection {
         backend: String,
     },
     /// One node at a time.
-    #[error("{node} is out already (by {by}): one node at a time, `ha-cli ready {node}` brings it back first, or say --force")]
+    #[error("{node} is out already (by {by}): one node at a time, `ha-cli ready {node}` brings it back first (drain and maintenance take --force)")]
     OtherNodeOut {
         /// Which.
         node: String,
@@ -253,7 +253,7 @@ pub enum Rejection {
         by: String,
     },
     /// Somebody else takes nodes out.
-    #[error("{by} holds the maintenance lock ({purpose}), for {seconds} s more at least: wait for its end, or say --force")]
+    #[error("{by} holds the maintenance lock ({purpose}), for {seconds} s more at least: wait for its end (drain and maintenance take --force)")]
     Locked {
         /// Who.
         by: String,

@@ -7,6 +7,9 @@ use std::collections::VecDeque;
 /// Entries that are kept; the oldest go first.
 pub const EVENTS_MAX: usize = 2000;
 
+/// Bytes of one text; what is longer is cut.
+pub const TEXT_MAX: usize = 2000;
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRecord {
@@ -31,7 +34,11 @@ pub struct EventLog {
 
 impl EventLog {
     /// Adds one event and forgets the oldest above the bound.
-    pub fn add(&mut self, at: Timestamp, kind: &str, text: String, by: &str) {
+    pub fn add(&mut self, at: Timestamp, kind: &str, mut text: String, by: &str) {
+        if text.len() > TEXT_MAX {
+            text.truncate(text.floor_char_boundary(TEXT_MAX));
+            text.push_str(" ...");
+        }
         self.next += 1;
         self.kept.push_back(EventRecord { seq: self.next, at, kind: kind.to_owned(), text, by: by.to_owned() });
         while self.kept.len() > EVENTS_MAX {
@@ -42,6 +49,13 @@ impl EventLog {
     /// Events after `seq`, oldest first.
     pub fn after(&self, seq: u64) -> impl Iterator<Item = &EventRecord> {
         self.kept.iter().filter(move |e| e.seq > seq)
+    }
+
+    /// Forgets the older half, for where there is little room. False when there is nothing left to forget.
+    pub fn forget_half(&mut self) -> bool {
+        let half = self.kept.len().div_ceil(2);
+        self.kept.drain(..half);
+        half > 0
     }
 
     /// The number of the newest event; 0 when there is none.

@@ -306,6 +306,15 @@ impl Role {
             Role::Witness => "witness",
         }
     }
+
+    /// The role of that word; none is a server.
+    pub fn named(word: &str) -> Option<Role> {
+        match word {
+            "" | "server" => Some(Role::Server),
+            "witness" => Some(Role::Witness),
+            _ => None,
+        }
+    }
 }
 
 /// A node as the cluster knows it.

@@ -33,7 +33,8 @@ const PURGE_BUDGET: usize = 256;
 /// The replicated state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterState {
-    /// The newest stamp of any command.
+    /// The stamp of the last command. Not the newest of all: a clock that was fast for a moment would hold back every
+    /// deadline, and end every binding at once, until the others have caught up with it.
     pub clock: Timestamp,
     /// Everything but the bindings; shared with readers, copied when it changes.
     pub facts: Arc<Facts>,
@@ -156,7 +157,7 @@ pub struct HolderRecord {
 impl ClusterState {
     /// The one road in: applies a command, or says why it changes nothing.
     pub fn apply(&mut self, stamped: &Stamped) -> Answer {
-        self.clock = self.clock.max(stamped.at);
+        self.clock = stamped.at;
         let by = stamped.by.as_str();
         let answer = match &stamped.command {
             Command::Bind(bindings) => Ok(self.bind(bindings)),

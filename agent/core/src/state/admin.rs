@@ -9,11 +9,12 @@ use crate::time::Timestamp;
 impl Facts {
     pub(super) fn set_admin(&mut self, target: &AdminTarget, order: &AdminOrder, force: bool, at: Timestamp, by: &str) -> Answer {
         let affected = self.servers_of(target)?;
-        if let AdminTarget::Node(node) = target
-            && order.state != AdminState::Ready
-            && !force
-        {
-            self.one_node_at_a_time(*node, &order.lock, at)?;
+        if order.state != AdminState::Ready && !force {
+            self.check_lock(&order.lock, at)?;
+            // A node is taken out while all others are in.
+            if let AdminTarget::Node(node) = target {
+                self.all_in_but(Some(*node))?;
+            }
         }
         let served_before: Vec<String> = self.backends_served();
         let record = AdminRecord {
@@ -36,12 +37,6 @@ impl Facts {
         let why = if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
         self.event(at, "admin", format!("{} is set to {}{why}", self.describe(target), order.state.word()), by);
         Ok(Outcome::Affected(affected))
-    }
-
-    /// A node is taken out while all others are in, and nobody else is at it.
-    fn one_node_at_a_time(&self, node: NodeId, owner: &str, at: Timestamp) -> Result<(), Rejection> {
-        self.check_lock(owner, at)?;
-        self.all_in_but(Some(node))
     }
 
     fn all_in_but(&self, node: Option<NodeId>) -> Result<(), Rejection> {
