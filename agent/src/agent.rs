@@ -20,13 +20,15 @@ use crate::consensus::log_store::LogStore;
 use crate::consensus::sled_store::SledStore;
 use crate::consensus::{Consensus, SNAPSHOT_EVERY, Settings};
 use crate::driver::{Driver, DriverHandle};
+use crate::guard::{Caller, who};
 use crate::identity::Identity;
 use crate::peers::PeerService;
 use crate::preflight::{self, Moment, Subject, Verdict};
 use crate::proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
-use crate::world::entrance::{self, Entrance};
+use crate::world::entrance::{self, Entrance, Shows};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
+use crate::written;
 use ha_core::controller::{Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings};
 use ha_core::model::Member;
 use ha_core::trust::Credentials;
@@ -57,12 +59,14 @@ const OVERRUN_PARTS: (u32, u32) = (9, 10);
 /// What it was, in words that say what to do.
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Failure> {
     let identity = Identity::load(&config.data_dir)?;
+    written::check(&config.data_dir)?;
     look_at_machine(&config).await;
     let (timing, promise) = (identity.timing(), identity.promise());
     let controller = ControllerSettings::of(identity.node_id, config.role, promise);
     let gate = Gate::new();
     let hands = Hands::start(&config, gate.clone(), promise, controller.lease)?;
     let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&config.data_dir)?);
+    written::note(&config.data_dir)?;
     let trust = Arc::new(TrustStore::open(&config.data_dir)?);
     let world = Arc::new(RealWorld::new(identity.node_id, trust.clone(), store, hands.addresses.clone()));
     let (driver, inbox) = DriverHandle::channel();
@@ -169,8 +173,10 @@ async fn bind<W: World>(config: &AgentConfig, trust: Arc<TrustStore>, consensus:
     let path = socket_path(config);
     // Without it the agent does its work all the same, and operators come by the network.
     let local = entrance::local_socket(&path).inspect_err(|error| tracing::warn!(path = %path.display(), %error, "there is no local socket: set `socket` in agent.toml")).ok();
+    let (log, live) = (consensus.clone(), trust.clone());
     let familiar = Arc::new(move |from: std::net::IpAddr| consensus.read().facts.members.values().any(|m| m.listen.ip().to_canonical() == from));
-    Ok(Entrance { listener, local, trust, familiar })
+    let known = Arc::new(move |shows: &Shows| who(shows, &live.live(), &log.read(), wall_now()).is_ok_and(|caller| caller != Caller::Stranger));
+    Ok(Entrance { listener, local, trust, familiar, known })
 }
 
 /// From now on the service manager hears of this agent.
@@ -227,8 +233,10 @@ impl Hands {
             FenceMode::Lifetime => vip::FenceMode::Lifetime,
         };
         let (events, news) = mpsc::channel(256);
-        let kernel =
-            vip::Kernel::start(settings, events).map_err(|e| format!("{e}: the virtual IP needs root or CAP_NET_ADMIN and CAP_NET_RAW; without them set vip = \"bind\""))?;
+        let kernel = vip::Kernel::start(settings, events).map_err(|e| match e {
+            vip::VipError::InUse(_) => e.to_string(),
+            e => format!("{e}: the virtual IP needs root or CAP_NET_ADMIN and CAP_NET_RAW; without them set vip = \"bind\""),
+        })?;
         if !kernel.fence().nftables() && promise < LIFETIME_PROMISE_MIN {
             return Err(format!(
                 "the only fence here is the address's lifetime, which the kernel counts in seconds: the cluster's promise must be at least {LIFETIME_PROMISE_MIN:?}, it is {promise:?}. \

@@ -23,7 +23,7 @@ use crate::world::limiter::Limiter;
 use crate::world::wire::{belief, channel};
 use ha_core::command::{Command, Outcome, Rejection, Stamped};
 use ha_core::id::NodeId;
-use ha_core::model::Member;
+use ha_core::model::{Member, Role};
 use ha_core::time::Timestamp;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
@@ -40,6 +40,8 @@ use tonic::{Code, Request, Response, Status};
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
 /// Largest request, in bytes: a configuration file.
 const REQUEST_MAX: usize = 4 << 20;
+/// Letters of who asks, as the log keeps it.
+const BY_MAX: usize = 512;
 
 /// Everything that answers need.
 pub struct Node<W: World> {
@@ -68,11 +70,6 @@ impl<W: World> Node<W> {
         Arc::new(Node { member, consensus, driver, proxy, world, trust, membership: MembershipLock::default(), wrong_tokens })
     }
 
-    /// What the log will take for the time at the least: stamps of a clock that was fast are not taken back.
-    fn agreed_now(&self) -> Timestamp {
-        self.world.wall().max(self.consensus.read().clock)
-    }
-
     /// What stands before every service of this node.
     pub fn guard(self: &Arc<Self>) -> Guard {
         Guard(self.clone())
@@ -80,6 +77,9 @@ impl<W: World> Node<W> {
 
     /// Proposes and waits, as an operator's request.
     async fn propose(&self, by: &str, command: Command) -> Result<Outcome, Status> {
+        if by.len() > BY_MAX {
+            return Err(Status::invalid_argument(format!("by: found {} letters; use at most {BY_MAX}", by.len())));
+        }
         let stamped = Stamped { at: self.world.wall(), by: by.to_owned(), command };
         match tokio::time::timeout(COMMIT_WITHIN, self.consensus.propose(stamped)).await {
             Err(_) => Err(Status::deadline_exceeded(format!("no majority has written it to disk within {COMMIT_WITHIN:?}; it may still be committed: look with `ha-cli events`"))),
@@ -106,7 +106,12 @@ fn propose_status(e: &ProposeError) -> Status {
         ProposeError::NotLeader(_) => Status::unavailable("leadership is moving: try again"),
         ProposeError::NoMajority(_) => Status::unavailable(e.to_string()),
         ProposeError::Ended(_) => Status::internal(e.to_string()),
+        ProposeError::TooLarge(_) => Status::invalid_argument(e.to_string()),
     }
+}
+
+fn role(word: &str) -> Result<Role, Status> {
+    Role::named(word).ok_or_else(|| Status::invalid_argument(format!("role: found {word:?}; use server or witness")))
 }
 
 fn rejection_status(r: &Rejection) -> Status {
@@ -268,9 +273,10 @@ impl<W: World> Control for Api<W> {
         // What a member passes on was counted there.
         let who = asker(&r)?;
         let from = who.from.filter(|_| !matches!(who.caller, Caller::Member(_)));
-        self.node.may_show_a_token(from)?;
-        let answer = on_leader!(self, r, join);
-        self.node.note_token(from, &answer);
+        self.node.show_a_token(from)?;
+        // A block of its own: whatever ends it, the try is counted or not.
+        let answer = async { on_leader!(self, r, join) }.await;
+        self.node.shown_a_token(from, &answer);
         answer
     }
     async fn diff(&self, mut r: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyReply>, Status> {

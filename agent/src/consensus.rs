@@ -86,6 +86,9 @@ pub struct Settings {
 /// [`Settings::snapshot_every`] of the product.
 pub const SNAPSHOT_EVERY: u64 = 5000;
 
+/// The largest command, in bytes: what the log adds to it in an entry is less than 1 KiB.
+pub const PROPOSAL_MAX: usize = codec::ENTRY_MAX - (1 << 10);
+
 /// Why a proposal did not come to an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProposeError {
@@ -98,6 +101,9 @@ pub enum ProposeError {
     /// Consensus has ended on this node.
     #[error("consensus has ended on this node: {0}")]
     Ended(String),
+    /// No log entry is as large. Nothing was proposed.
+    #[error("it is too large for the log: found {0} bytes; use at most {PROPOSAL_MAX}")]
+    TooLarge(usize),
 }
 
 /// What a voter answers to a `Lease`, with what the leader should know about it.
@@ -136,7 +142,14 @@ impl<W: World> Consensus<W> {
     }
 
     /// Puts a command into the log and waits for its answer.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]. What is too large is refused here: the log could only end this node over it.
     pub async fn propose(&self, stamped: Stamped) -> Result<Answer, ProposeError> {
+        let size = encode(&stamped).map_err(|e| ProposeError::Ended(e.to_string()))?.len();
+        if size > PROPOSAL_MAX {
+            return Err(ProposeError::TooLarge(size));
+        }
         match self.raft.client_write(stamped).await {
             Ok(response) => Ok(response.data.0),
             Err(e) => Err(propose_error(e)),

@@ -88,7 +88,7 @@ pub fn takes(path: &str) -> Option<Takes> {
 }
 
 /// Largest question of somebody who has shown no certificate, in bytes.
-const STRANGERS_BODY_MAX: usize = 64 << 10;
+const STRANGERS_BODY_MAX: usize = 16 << 10;
 
 /// Who asks, as far as that is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]

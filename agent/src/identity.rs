@@ -92,7 +92,12 @@ impl Identity {
         if data_dir.join("log").exists() {
             return Err(IdentityError::Unfinished(data_dir.to_owned()));
         }
-        fs::create_dir_all(data_dir).map_err(|error| IdentityError::Io { path: data_dir.to_owned(), error })
+        let io_error = |error| IdentityError::Io { path: data_dir.to_owned(), error };
+        fs::create_dir_all(data_dir).map_err(io_error)?;
+        // Nobody else lists it, but the group that may use the socket in it comes through.
+        #[cfg(unix)]
+        fs::set_permissions(data_dir, std::os::unix::fs::PermissionsExt::from_mode(0o711)).map_err(io_error)?;
+        Ok(())
     }
 
     /// Writes it: complete and durable, or not at all.

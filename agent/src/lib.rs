@@ -25,3 +25,4 @@ pub mod readers;
 #[cfg(target_os = "linux")]
 pub mod vip;
 pub mod world;
+pub mod written;

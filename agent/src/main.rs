@@ -4,7 +4,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ha_agent::agent::{self, Failure};
 use ha_agent::backup::Backup;
 use ha_agent::config::{self, AgentConfig, parse_cluster};
-use ha_agent::preflight::{self, Moment, Subject, Verdict};
+use ha_agent::preflight::{self, Finding, Moment, Subject, Verdict};
+use ha_agent::world::real::wall_now;
 use ha_core::id::NodeId;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
@@ -12,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage, 8 a configuration file is wrong.";
 
@@ -95,6 +99,9 @@ enum What {
         /// `listen` address of a member: is it near, and does it reach this node?
         #[arg(long)]
         member: Option<String>,
+        /// The same as `--output json`.
+        #[arg(long)]
+        json: bool,
     },
     /// Run, until SIGTERM or SIGINT.
     Run {
@@ -148,11 +155,20 @@ enum What {
     },
 }
 
+/// While the disk stalls, consensus, its state machine and whoever reads the log for a peer each wait in a thread:
+/// enough for these with seven voters, and some for the lease, which does not wait for disks. Idle ones cost nothing.
+const CONTROL_THREADS: usize = 12;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_env("HA_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=error,sled=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_target(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("ha-control").enable_all().build();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if log_is_the_journal() {
+        log.event_format(ForJournal).init();
+    } else {
+        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(CONTROL_THREADS).thread_name("ha-control").enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(act(args.command, args.output));
@@ -168,16 +184,53 @@ fn main() -> ExitCode {
             if e.is::<Told>() {
                 // Nothing more to say.
             } else if args.output == Output::Json {
-                println!("{}", serde_json::json!({ "error": e.to_string() }));
+                let findings = e.downcast_ref::<NotReady>().map(|n| &n.findings);
+                println!("{}", serde_json::json!({ "error": e.to_string(), "findings": findings }));
             } else {
-                eprintln!("{e}");
+                eprintln!("{}{e}", if log_is_the_journal() { "<3>" } else { "" });
             }
             ExitCode::from(if wrong_file { 8 } else { 1 })
         }
     }
 }
 
+/// Whether the service manager reads what is written to standard error: it says which file that is.
+fn log_is_the_journal() -> bool {
+    #[cfg(unix)]
+    if let (Some(journal), Ok(stderr)) = (std::env::var_os("JOURNAL_STREAM"), std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()) {
+        use std::os::unix::fs::MetadataExt as _;
+        return std::fs::File::from(stderr).metadata().is_ok_and(|m| journal.to_str() == Some(&format!("{}:{}", m.dev(), m.ino())));
+    }
+    false
+}
+
+/// One line per event, with its priority before it (sd-daemon(3)) and without the time, which the journal has.
+struct ForJournal;
+
+impl<S, N> FormatEvent<S, N> for ForJournal
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &tracing::Event<'_>) -> std::fmt::Result {
+        let priority = match *event.metadata().level() {
+            tracing::Level::ERROR => 3,
+            tracing::Level::WARN => 4,
+            tracing::Level::INFO => 6,
+            _ => 7,
+        };
+        write!(to, "<{priority}>")?;
+        Format::default().without_time().with_level(false).with_target(false).with_ansi(false).format_event(ctx, to, event)
+    }
+}
+
 async fn act(what: What, output: Output) -> Result<(), Failure> {
+    #[cfg(unix)]
+    if matches!(what, What::Init { .. } | What::Join { .. } | What::Restore { .. } | What::Run { .. }) {
+        // Whatever they make is nobody else's: log and snapshot hold the authority's key, sealed.
+        // SAFETY: it takes a number and cannot fail.
+        unsafe { libc::umask(0o077) };
+    }
     match what {
         What::Init { config, cluster, id, skip_preflight } => {
             let agent = read_agent(&config)?;
@@ -212,17 +265,26 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let virtual_ips = &backup.facts.config.virtual_ips;
             look_first(&Subject { config: &agent, virtual_ips, promise: Some(backup.promise()), member: None, authority: None, moment: Moment::Founding }, skip_preflight).await?;
             let cluster = backup.facts.config.name.clone();
+            let operators: Vec<String> = backup.facts.trust.users.keys().cloned().collect();
+            let hours = wall_now().saturating_since(backup.made).as_secs() / 3600;
             let identity = agent::restore(&agent, backup, id).await?;
             let say = format!(
-                "cluster {cluster} ({}) is restored, this node is {} ({})\nnext: ha-agent run --config {}; the other nodes join with an empty data_dir and a new token",
+                "cluster {cluster} ({}) is restored, this node is {} ({})\n\
+                 the backup is {hours} h old, and who was removed since may enter again: operators are {}. If anybody was: `ha-cli user remove`, `ha-cli ca rotate`, `ha-cli ca retire`\n\
+                 next: ha-agent run --config {}; the other nodes join with an empty data_dir and a new token",
                 identity.cluster_id,
                 agent.name,
                 identity.node_id,
+                if operators.is_empty() { "none".to_owned() } else { operators.join(", ") },
                 config.display()
             );
-            tell(output, &say, &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
+            let told = serde_json::json!({
+                "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name, "hours_old": hours, "operators": operators,
+            });
+            tell(output, &say, &told);
         }
-        What::Preflight { config, cluster, member } => {
+        What::Preflight { config, cluster, member, json } => {
+            let output = if json { Output::Json } else { output };
             let agent = read_agent(&config)?;
             let cluster = cluster.map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?)).transpose()?;
             let virtual_ips = cluster.map(|c| c.config.virtual_ips).unwrap_or_default();
@@ -292,7 +354,7 @@ async fn look_first(subject: &Subject<'_>, skip: bool) -> Result<(), Failure> {
     }
     match preflight::failed(&findings) {
         0 => Ok(()),
-        failed => Err(NotReady(failed).into()),
+        failed => Err(NotReady { failed, findings }.into()),
     }
 }
 
@@ -303,8 +365,11 @@ struct Told;
 
 /// So many checks failed.
 #[derive(Debug, thiserror::Error)]
-#[error("this machine is not ready: {0} of the checks above failed; nothing was changed (`init` and `join` take --skip-preflight)")]
-struct NotReady(usize);
+#[error("this machine is not ready: {failed} of the checks above failed; nothing was changed (`init` and `join` take --skip-preflight)")]
+struct NotReady {
+    failed: usize,
+    findings: Vec<Finding>,
+}
 
 #[cfg(target_os = "linux")]
 fn warden(mark: u8) -> Result<(), Failure> {

@@ -128,13 +128,14 @@ type Check = (&'static str, fn(&Subject) -> Said);
 
 /// What is looked at on this machine, in the order in which it is told. What needs others is in [`member`].
 #[cfg(target_os = "linux")]
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     ("kernel", machine::kernel),
     ("privileges", machine::privileges),
     ("files", machine::files),
     ("clock", machine::clock),
     ("disk", machine::disk),
     ("listen", machine::listen),
+    ("proxy port", network::proxy_port),
     ("interface", network::interface),
     ("nftables", network::rules),
     ("addresses", network::addresses),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ha_agent::addresses::BoundAddresses;
 use ha_agent::consensus::sled_store::SledStore;
 use ha_agent::proxy::Gate;
-use ha_agent::world::entrance::Entrance;
+use ha_agent::world::entrance::{Entrance, Shows};
 use ha_agent::world::real::{RealWorld, wall_now};
 use ha_agent::world::wire::{MESSAGE_MAX, PeerChannels, server};
 use ha_agent::world::{Addressee, Call, CallError};
@@ -126,7 +126,7 @@ impl Cluster {
         let store = self.dir.path().join(format!("store-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let store = Arc::new(SledStore::open(&store).expect("a disk"));
         let world = Arc::new(RealWorld::new(id(SERVER), trust.clone(), store, Arc::new(BoundAddresses::new(Gate::new()))));
-        let incoming = Entrance { listener, local: None, trust, familiar: Arc::new(|_| true) }.open(&world);
+        let incoming = Entrance { listener, local: None, trust, familiar: Arc::new(|_| true), known: Arc::new(|shows| matches!(shows, Shows::Certificate(_))) }.open(&world);
         tokio::spawn(async move {
             let service = ConsensusServer::new(Echo).max_decoding_message_size(MESSAGE_MAX);
             server().add_service(service).serve_with_incoming(incoming).await.expect("it serves");

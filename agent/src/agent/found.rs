@@ -3,14 +3,17 @@
 use super::Failure;
 use crate::backup::Backup;
 use crate::config::{AgentConfig, ClusterFile};
+use crate::consensus::codec::encode;
 use crate::consensus::sled_store::SledStore;
-use crate::consensus::{Consensus, SNAPSHOT_EVERY, Settings};
+use crate::consensus::{Consensus, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY, Settings};
 use crate::identity::Identity;
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Intercepted, Release, World, wire};
+use crate::written;
 use ha_core::command::{Command, Stamped};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing, VirtualIp};
+use ha_core::state::Facts;
 use ha_core::time::Instant;
 use ha_core::trust::TrustOrder;
 use ha_proto::control as pb;
@@ -75,8 +78,24 @@ pub async fn restore(config: &AgentConfig, backup: Backup, id: Option<NodeId>) -
     let authority = Authority::open(&signing.certificate, &signing.sealed_key, &seal)?;
     // The rest follows from the log when the agent runs.
     first_keyring(config, &identity, &authority, seal, 0, backup.facts.config.certificate_lifetime)?;
-    let commands = [Command::Restore(Box::new(backup.facts)), Command::AddMember(member(config, me))];
+    let commands = [Command::Restore(Box::new(one_entry(backup.facts)?)), Command::AddMember(member(config, me))];
     found_with(config, identity, commands, "restore").await
+}
+
+/// What fits into one log entry: of a cluster that has lived long, the oldest events and configurations are left out.
+fn one_entry(mut facts: Facts) -> std::io::Result<Facts> {
+    // Beside it there is no more than the command's name, a stamp and who proposes it.
+    while encode(&facts)?.len() > PROPOSAL_MAX - (1 << 10) {
+        if !Arc::make_mut(&mut facts.events).forget_half() {
+            let history = Arc::make_mut(&mut facts.history);
+            // The newest is the one in force. What is left is refused by name if it is still too large.
+            if history.len() <= 1 {
+                break;
+            }
+            history.pop_front();
+        }
+    }
+    Ok(facts)
 }
 
 /// Writes the log of a new cluster, and its identity when that is done.
@@ -91,6 +110,7 @@ async fn found_with(config: &AgentConfig, identity: Identity, commands: impl Int
         .await
         .map_err(|_| format!("the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}", config.data_dir.display()))??;
     consensus.shutdown().await;
+    written::note(&config.data_dir)?;
     identity.save(&config.data_dir)?;
     Ok(identity)
 }
@@ -124,6 +144,7 @@ pub async fn write_first<W: World>(world: &W, consensus: &Consensus<W>, listen: 
             match consensus.propose(stamped).await {
                 Ok(Ok(_)) => break,
                 Ok(Err(rejection)) => return Err(Failure::from(rejection)),
+                Err(ended @ (ProposeError::Ended(_) | ProposeError::TooLarge(_))) => return Err(ended.into()),
                 // It has not elected itself yet.
                 Err(_) => world.sleep(Duration::from_millis(10)).await,
             }
@@ -222,5 +243,33 @@ impl Addresses for NoAddresses {
     fn announce(&self) {}
     fn fence(&self) -> String {
         String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_core::model::ClusterConfig;
+    use ha_core::state::ConfigVersion;
+    use ha_core::time::Timestamp;
+
+    /// A cluster that has lived long is restored too: what is left out is old.
+    #[test]
+    fn a_long_life_fits_into_one_entry() {
+        let mut facts = Facts::default();
+        for n in 0..3000 {
+            Arc::make_mut(&mut facts.events).add(Timestamp(n), "config", "x".repeat(1800), "an operator");
+        }
+        for version in 1..=11 {
+            let (text, config) = ("y".repeat(600 << 10), Arc::new(ClusterConfig::default()));
+            let kept = ConfigVersion { version, at: Timestamp(1), by: "an operator".to_owned(), changes: Vec::new(), text, config };
+            Arc::make_mut(&mut facts.history).push_back(kept);
+        }
+        assert!(encode(&facts).unwrap().len() > 2 * PROPOSAL_MAX);
+        let facts = one_entry(facts).unwrap();
+        let restore = Stamped { at: Timestamp(u64::MAX), by: "restore".to_owned(), command: Command::Restore(Box::new(facts.clone())) };
+        let size = encode(&restore).unwrap().len();
+        assert!((PROPOSAL_MAX / 2..=PROPOSAL_MAX).contains(&size), "{size}");
+        assert_eq!(facts.history.back().map(|v| v.version), Some(11));
     }
 }

@@ -22,6 +22,8 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(500);
 /// After a renewal that failed.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long a majority may take to write the next step of a change of authority.
+const PROPOSED_WITHIN: Duration = Duration::from_secs(10);
 /// How long an authority is still believed after nobody shows its certificates: operators who are away have as long.
 const GRACE: Duration = Duration::from_secs(30 * 86_400);
 
@@ -81,8 +83,11 @@ impl<W: World> Renewal<W> {
         let said = |id: NodeId| said.iter().find(|(m, _)| *m == id).and_then(|(_, c)| c.as_ref());
         let now = node.world.wall();
         let Some(order) = next_step(&facts.trust, facts.members.keys().copied(), said, now, GRACE) else { return };
-        if let Err(error) = node.consensus.propose(Stamped { at: now, by: String::new(), command: Command::Trust(order) }).await {
-            tracing::warn!(%error, "the change of authority waits");
+        // A leader that is cut off must still come to renew its own certificate.
+        match tokio::time::timeout(PROPOSED_WITHIN, node.consensus.propose(Stamped { at: now, by: String::new(), command: Command::Trust(order) })).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the change of authority waits"),
+            Err(_) => tracing::warn!("the change of authority waits: no majority has written its next step within {PROPOSED_WITHIN:?}"),
         }
     }
 }

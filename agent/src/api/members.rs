@@ -1,12 +1,12 @@
 //! Joining, leaving, promoting. One membership change at a time; a second is refused by name.
 
-use super::{Node, propose_status};
+use super::{Node, propose_status, role};
 use crate::world::World;
 use ha_core::command::Command;
 use ha_core::controller::{Event, HandoverReason};
 use ha_core::health::CheckResult;
 use ha_core::id::NodeId;
-use ha_core::model::{CheckClose, Member, Role};
+use ha_core::model::{CheckClose, Member};
 use ha_proto::control as pb;
 use ha_trust::identity::Subject;
 use std::net::{IpAddr, SocketAddr};
@@ -84,7 +84,7 @@ impl<W: World> Node<W> {
             name: r.name,
             listen: r.listen.parse().map_err(|_| bad("listen", r.listen.clone()))?,
             address: r.address.parse().map_err(|_| bad("address", r.address.clone()))?,
-            role: if r.role == Role::Witness.word() { Role::Witness } else { Role::Server },
+            role: role(&r.role)?,
             version: r.version,
         };
         if !crate::config::agent_file::is_name(&member.name) {

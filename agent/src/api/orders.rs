@@ -9,12 +9,19 @@ use ha_proto::control as pb;
 use std::time::Duration;
 use tonic::Status;
 
+/// Letters of a reason.
+const REASON_MAX: usize = 1000;
+/// Letters of the maintenance lock's owner and of its purpose.
+const LOCK_WORDS_MAX: usize = 256;
 /// For how long the maintenance lock may be taken at once.
 const LOCK_TTL_MAX: Duration = Duration::from_secs(86_400);
 
 impl<W: World> Node<W> {
     pub(super) async fn set_state(&self, r: pb::SetStateRequest) -> Result<pb::SetStateReply, Status> {
         let facts = self.consensus.read().facts;
+        if r.reason.len() > REASON_MAX || r.lock.len() > LOCK_WORDS_MAX {
+            return Err(Status::invalid_argument(format!("reason: found {} letters; use at most {REASON_MAX}", r.reason.len())));
+        }
         let target = target(&facts, &r.target)?;
         let order = AdminOrder {
             state: admin_state(&r.state)?,
@@ -36,8 +43,8 @@ impl<W: World> Node<W> {
 
     /// Takes, renews or gives back the maintenance lock.
     pub(super) async fn lock(&self, r: pb::LockRequest) -> Result<pb::TrustReply, Status> {
-        if r.owner.is_empty() || r.owner.len() > 256 || r.purpose.len() > 256 {
-            return Err(Status::invalid_argument("owner and purpose: use 1 to 256 letters"));
+        if r.owner.is_empty() || r.owner.len() > LOCK_WORDS_MAX || r.purpose.len() > LOCK_WORDS_MAX {
+            return Err(Status::invalid_argument(format!("owner and purpose: use 1 to {LOCK_WORDS_MAX} letters")));
         }
         if r.release {
             self.propose(&r.by, Command::Unlock { owner: r.owner }).await?;
@@ -47,7 +54,7 @@ impl<W: World> Node<W> {
         if ttl.is_zero() || ttl > LOCK_TTL_MAX {
             return Err(Status::invalid_argument(format!("ttl: found {ttl:?}; use more than nothing and at most {LOCK_TTL_MAX:?}")));
         }
-        self.propose(&r.by, Command::Lock { owner: r.owner, purpose: r.purpose, expires: self.agreed_now() + ttl }).await?;
+        self.propose(&r.by, Command::Lock { owner: r.owner, purpose: r.purpose, expires: self.world.wall() + ttl }).await?;
         Ok(pb::TrustReply { message: format!("the maintenance lock is yours for {ttl:?}") })
     }
 

@@ -74,7 +74,7 @@ impl<W: World> Node<W> {
             bindings_uncommitted: counters.bindings_uncommitted,
             fence: self.world.addresses().fence(),
             lease_left_ms: lease_left.as_millis() as u64,
-            warnings: warnings(facts, &seen, &counters, leads, self.agreed_now()),
+            warnings: warnings(facts, &seen, &counters, leads, self.world.wall()),
         })
     }
 

@@ -1,11 +1,11 @@
 //! `token`, `user`, `ca`: who may enter. Whoever leads can sign: each member has the authority's key, sealed.
 
-use super::{Node, rejection_status};
+use super::{Node, rejection_status, role};
 use crate::config::agent_file::is_name;
 use crate::world::World;
 use ha_core::command::Command;
 use ha_core::id::NodeId;
-use ha_core::model::{Member, Role};
+use ha_core::model::Member;
 use ha_core::time::Timestamp;
 use ha_core::trust::{Access, Stage, Ticket, TokenRecord, TrustOrder};
 use ha_proto::control as pb;
@@ -26,23 +26,26 @@ pub const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
 const TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 impl<W: World> Node<W> {
-    /// Guessing is made slow.
-    pub(super) fn may_show_a_token(&self, from: Option<IpAddr>) -> Result<(), Status> {
-        let limiter = self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        match from {
-            Some(from) if limiter.is_over(self.world.now(), from) => {
-                Err(Status::resource_exhausted(format!("{WRONG_TOKENS_MAX} join tokens that are none came from {from}: try again in a minute, with the right one")))
-            }
-            _ => Ok(()),
+    /// Guessing is made slow. Counted before it is looked at, so that many at once are not free; [`Node::shown_a_token`]
+    /// takes back what was no guess.
+    pub(super) fn show_a_token(&self, from: Option<IpAddr>) -> Result<(), Status> {
+        let Some(from) = from else { return Ok(()) };
+        let (mut limiter, now) = (self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner), self.world.now());
+        if limiter.is_over(now, from) {
+            return Err(Status::resource_exhausted(format!("{WRONG_TOKENS_MAX} join tokens that are none came from {from}: try again in a minute, with the right one")));
         }
+        limiter.note(now, from);
+        Ok(())
     }
 
-    pub(super) fn note_token<T>(&self, from: Option<IpAddr>, answer: &Result<Response<T>, Status>) {
-        if let (Some(from), Err(refused)) = (from, answer)
-            && matches!(refused.code(), Code::NotFound | Code::Unauthenticated | Code::PermissionDenied)
-        {
-            tracing::warn!(%from, why = refused.message(), "a join was refused");
-            self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner).note(self.world.now(), from);
+    pub(super) fn shown_a_token<T>(&self, from: Option<IpAddr>, answer: &Result<Response<T>, Status>) {
+        use Code::{AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated};
+        let Some(from) = from else { return };
+        match answer {
+            Err(refused) if matches!(refused.code(), NotFound | Unauthenticated | PermissionDenied | InvalidArgument | AlreadyExists) => {
+                tracing::warn!(%from, why = refused.message(), "a join was refused");
+            }
+            _ => self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner).take_back(from),
         }
     }
 
@@ -59,7 +62,7 @@ impl<W: World> Node<W> {
         let ticket = Ticket { token: token.id(), secret: token.secret(), key };
         // The log decides; what it would refuse in any case is not written into it by a stranger.
         let facts = self.consensus.read().facts;
-        facts.check_ticket(member, &ticket, self.agreed_now()).map_err(|r| rejection_status(&r))?;
+        facts.check_ticket(member, &ticket, self.world.wall()).map_err(|r| rejection_status(&r))?;
         Ok(ticket)
     }
 
@@ -85,19 +88,15 @@ impl<W: World> Node<W> {
         if ttl.is_zero() || ttl > TOKEN_TTL_MAX {
             return Err(Status::invalid_argument(format!("ttl: found {ttl:?}; use more than nothing and at most 7d")));
         }
-        let role = match r.role.as_str() {
-            "" | "server" => Role::Server,
-            "witness" => Role::Witness,
-            other => return Err(Status::invalid_argument(format!("role: found {other:?}; use server or witness"))),
-        };
+        let role = role(&r.role)?;
         let token = Token::generate(self.authority()?.fingerprint()).map_err(internal)?;
-        let expires = self.agreed_now() + ttl;
+        let expires = self.world.wall() + ttl;
         self.order(&r.by, TrustOrder::MakeToken { id: token.id(), secret: token.secret(), role, expires }).await?;
         Ok(pb::CreateTokenReply { token: token.to_string(), id: token.id(), expires_ms: expires.0 })
     }
 
     pub(super) async fn tokens(&self, _: pb::TokensRequest) -> Result<pb::TokensReply, Status> {
-        let (facts, now) = (self.consensus.read().facts, self.agreed_now());
+        let (facts, now) = (self.consensus.read().facts, self.world.wall());
         let one = |(id, t): (&String, &TokenRecord)| pb::TokenInfo {
             id: id.clone(),
             role: t.role.word().to_owned(),

@@ -8,6 +8,7 @@ use ha_core::model::{
     BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, CheckClose, ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing,
     VirtualIp,
 };
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 use toml::Spanned;
@@ -32,12 +33,19 @@ const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(825 * 86_400);
 const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
 
+/// Bytes of a cluster's file: some ten thousand servers.
+pub const FILE_MAX: usize = 1 << 20;
+
 /// Reads the text of the file.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse_cluster(file: &str, text: &str) -> Result<ClusterFile, Problems> {
     let mut c = Checker::new(file, text);
+    if text.len() > FILE_MAX {
+        c.problem(0, "the file", format!("{} bytes", text.len()), format!("use at most {FILE_MAX}: it is kept, with its last versions, on every node"));
+        return c.finish(None);
+    }
     let raw: RawCluster = match toml::from_str(text) {
         Ok(raw) => raw,
         Err(e) => {
@@ -288,9 +296,13 @@ impl Checker<'_> {
             *m.get_ref()
         };
         let (mask_v4, mask_v6) = (mask("backend.persistence.mask", raw.mask.as_ref(), 32), mask("backend.persistence.mask6", raw.mask6.as_ref(), 128));
+        let group = raw.group.as_ref().map_or_else(|| backend.to_owned(), |g| g.get_ref().clone());
+        if let Some(g) = raw.group.as_ref().filter(|g| !is_name(g.get_ref())) {
+            self.problem(g.span().start, "backend.persistence.group", format!("{:?}", g.get_ref()), NAME_REMEDY);
+        }
         Persistence {
             expire: self.positive("backend.persistence.expire", raw.expire.as_ref(), EXPIRE),
-            group: raw.group.clone().unwrap_or_else(|| backend.to_owned()),
+            group,
             mask_v4,
             mask_v6,
             mode: self.choice("backend.persistence.mode", raw.mode.as_ref(), &[("commit", BindingMode::Commit), ("async", BindingMode::Async)], BindingMode::Commit),
@@ -314,15 +326,14 @@ impl Checker<'_> {
     }
 
     fn unique<'s>(&mut self, key: &str, names: impl Iterator<Item = &'s Spanned<String>>) {
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen = BTreeSet::new();
         for name in names {
             let (at, text) = (name.span().start, name.get_ref().as_str());
             if !is_name(text) {
                 self.problem(at, key, format!("{text:?}"), NAME_REMEDY);
-            } else if seen.contains(&text) {
+            } else if !seen.insert(text) {
                 self.problem(at, key, format!("{text:?} a second time"), "give each one a name of its own");
             }
-            seen.push(text);
         }
     }
 

@@ -81,7 +81,7 @@ pub struct RawBackend {
 pub struct RawPersistence {
     pub by: Option<Spanned<String>>,
     pub expire: Option<Spanned<Span>>,
-    pub group: Option<String>,
+    pub group: Option<Spanned<String>>,
     pub mask: Option<Spanned<u8>>,
     pub mask6: Option<Spanned<u8>>,
     pub mode: Option<Spanned<String>>,

@@ -5,9 +5,12 @@ use serde::de::DeserializeOwned;
 use std::io;
 
 /// The format of this version. It changes with whatever changes a record: 2 since a drain's end says which drain and how, 3 since the state says who may enter.
-const FORMAT: u8 = 3;
+pub const FORMAT: u8 = 3;
 /// The largest record that is read, in bytes: a snapshot of a full stick table is about 10 MiB.
 pub const RECORD_MAX: usize = 256 << 20;
+
+/// The largest log entry, in bytes: half of what fits into a peer's message.
+pub const ENTRY_MAX: usize = 4 << 20;
 
 /// Encodes a record.
 pub fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {

@@ -3,17 +3,22 @@
 //! ```text
 //!   write --apply_batch--> sled (memory, its files)      visible at once
 //!     |
-//!     +--callback--> writer thread: drain queue, db.flush(), sync_data(file `db`), call all back
+//!     +--callback--> writer thread: drain queue, db.flush(), sync new files in `blobs`, sync `db`, call all back
 //! ```
 //!
-//! sled mends a damaged file by cutting it off where the damage begins, and says nothing. So the index
-//! of the last durable entry also stands in a file of its own, `mark`: a log that ends before it has
-//! lost what was acknowledged, and is refused.
+//! sled mends a damaged file by cutting it off where the damage begins, and says nothing. So the writes
+//! are counted, and how many of them were durable, with the index of the last entry, also stands in a
+//! file of its own, `mark`: a log that has fewer, or ends before it, has lost what was acknowledged (an
+//! entry, or a vote, which leaves no gap), and is refused.
 //!
-//! sled's `flush` alone is not durable on Linux: it calls `sync_file_range`, never `fsync`.
-//! Records are kept small enough to stay in that one file; snapshots are plain files beside it.
+//! sled's `flush` alone is not durable on Linux: it calls `sync_file_range`, never `fsync`. And a page
+//! of more than a quarter of a segment (128 KiB; a dozen entries share a page) it writes to a file of its
+//! own in `blobs`, without a flush: we flush those too. Snapshots are plain files beside it.
 
+use super::codec::ENTRY_MAX;
 use super::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
@@ -21,8 +26,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use thiserror::Error;
 
-/// sled writes values beyond half a segment (512 KiB) to files of their own, which our `sync_data` would miss.
-const RECORD_MAX: usize = 128 << 10;
+/// The key of the number of writes, in the log itself.
+const WRITES: &[u8] = b"w";
 /// Batches whose callbacks may wait for the writer thread; more make the caller wait.
 const QUEUE_MAX: usize = 4096;
 
@@ -34,12 +39,12 @@ pub enum OpenError {
     InUse(PathBuf),
     /// It is damaged.
     #[error(
-        "the log store in {path} is damaged ({found}). Nothing was changed. If the other nodes have a majority: \
-         `ha-cli member remove` this node there, move {path} away, then `ha-agent join` again. \
-         If this was the only node, restore its data_dir from a backup"
+        "the log store in {path} is damaged ({found}). If the other nodes have a majority: `ha-cli member remove` \
+         this node there, move {path} away as a whole, then `ha-agent join` again. \
+         If this was the only node: move {path} away, then `ha-agent restore` with a file of `ha-cli backup`"
     )]
     Damaged {
-        /// Its directory.
+        /// The data directory.
         path: PathBuf,
         /// What sled said.
         found: String,
@@ -60,6 +65,8 @@ pub struct SledStore {
     queue: mpsc::SyncSender<Durable>,
     dir: PathBuf,
     mark: Arc<Mutex<Mark>>,
+    /// How many there were; locked over a write, so that the log counts them in their order.
+    writes: Mutex<u64>,
     _writer: Writer,
 }
 
@@ -73,6 +80,7 @@ impl SledStore {
         let sled_dir = dir.join("log");
         fs::create_dir_all(&sled_dir).map_err(io_error)?;
         remove_torn_snapshots(&sled_dir).map_err(io_error)?;
+        read_through(&sled_dir.join("db")).map_err(io_error)?;
         let db = open_sled(&sled_dir).or_else(|e| match e {
             sled::Error::Corruption { .. } => {
                 // sled's own index snapshots can be made again from its log; they are kept aside, not deleted.
@@ -81,13 +89,19 @@ impl SledStore {
             }
             other => Err(other),
         });
-        let db = db.map_err(|e| refusal(&sled_dir, e))?;
-        let tree = db.open_tree("raft").map_err(|e| refusal(&sled_dir, e))?;
-        let last = check_records(&tree).map_err(|found| OpenError::Damaged { path: sled_dir.clone(), found })?;
+        let db = db.map_err(|e| refusal(dir, e))?;
+        let tree = db.open_tree("raft").map_err(|e| refusal(dir, e))?;
+        let damaged = |found: String| OpenError::Damaged { path: dir.to_owned(), found };
+        let last = check_records(&tree).map_err(damaged)?;
         let mark = Mark::open(dir).map_err(io_error)?;
-        if last.map_or(0, |l| l + 1) < mark.end {
-            let found = format!("the log ends at entry {}, but entry {} was acknowledged", last.map_or_else(|| "none".to_owned(), |l| l.to_string()), mark.end - 1);
-            return Err(OpenError::Damaged { path: sled_dir, found });
+        let writes = counted_writes(&tree).map_err(|e| damaged(e.to_string()))?;
+        if last.map_or(0, |l| l + 1) < mark.sure.end {
+            let found = format!("the log ends at entry {}, but entry {} was acknowledged", last.map_or_else(|| "none".to_owned(), |l| l.to_string()), mark.sure.end - 1);
+            return Err(damaged(found));
+        }
+        if writes < mark.sure.writes {
+            let found = format!("{} of {} acknowledged writes are missing at its end", mark.sure.writes - writes, mark.sure.writes);
+            return Err(damaged(found));
         }
         let file = File::open(sled_dir.join("db")).map_err(io_error)?;
         file.sync_all().map_err(io_error)?;
@@ -95,9 +109,10 @@ impl SledStore {
         let (queue, inbox) = mpsc::sync_channel(QUEUE_MAX);
         let mark = Arc::new(Mutex::new(mark));
         let (log, marked) = (tree.clone(), mark.clone());
-        let write = move || write_loop(&db, &file, &log, &marked, &inbox);
+        let blobs = Blobs::of(&sled_dir);
+        let write = move || write_loop(&db, &file, blobs, &log, &marked, &inbox);
         let writer = std::thread::Builder::new().name("ha-log".to_owned()).spawn(write).map_err(io_error)?;
-        Ok(SledStore { tree, queue, dir: dir.to_owned(), mark, _writer: Writer(Some(writer)) })
+        Ok(SledStore { tree, queue, dir: dir.to_owned(), mark, writes: Mutex::new(writes), _writer: Writer(Some(writer)) })
     }
 }
 
@@ -154,25 +169,98 @@ fn last_index(tree: &sled::Tree) -> io::Result<Option<u64>> {
     Ok(last.and_then(|(key, _)| index_of(&key)))
 }
 
+fn counted_writes(tree: &sled::Tree) -> io::Result<u64> {
+    let stored = tree.get(WRITES).map_err(io::Error::other)?;
+    stored.map_or(Ok(0), |bytes| bytes.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| io::Error::other("the number of writes is no number")))
+}
+
+/// The number first: what is taken away after it was read makes the mark forget the end that goes with it.
+fn durable_after_a_flush(tree: &sled::Tree) -> io::Result<Sure> {
+    let writes = counted_writes(tree)?;
+    Ok(Sure { writes, end: last_index(tree)?.map_or(0, |l| l + 1) })
+}
+
 /// Group commit: everything that was applied before a flush is durable after it.
-fn write_loop(db: &sled::Db, file: &File, tree: &sled::Tree, mark: &Mutex<Mark>, inbox: &mpsc::Receiver<Durable>) {
+///
+/// What has failed once stays failed: the kernel reports a lost write one time only, and what comes after it would
+/// stand on a hole.
+fn write_loop(db: &sled::Db, file: &File, mut blobs: Blobs, tree: &sled::Tree, mark: &Mutex<Mark>, inbox: &mpsc::Receiver<Durable>) {
+    let mut failed: Option<(io::ErrorKind, String)> = None;
     while let Ok(first) = inbox.recv() {
         let mut waiting = vec![first];
         waiting.extend(inbox.try_iter());
-        let end = last_index(tree);
-        let flushed = db.flush().map_err(io::Error::other).and_then(|_| file.sync_data());
-        // The mark follows what is durable; a crash of the machine may leave an older one, which asks for less.
-        let flushed = flushed.and_then(|()| lock(mark).raise(end?.map_or(0, |l| l + 1)));
+        if failed.is_none() {
+            // The mark follows what is durable; a crash of the machine may leave an older one, which asks for less.
+            let sure = durable_after_a_flush(tree);
+            let flushed = db.flush().map_err(io::Error::other).and_then(|_| blobs.sync()).and_then(|()| file.sync_data());
+            let flushed = flushed.and_then(|()| lock(mark).raise(sure?));
+            failed = flushed.err().map(|e| (e.kind(), e.to_string()));
+        }
         for done in waiting {
-            done(flushed.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())));
+            done(failed.clone().map_or(Ok(()), |(kind, text)| Err(io::Error::new(kind, text))));
         }
     }
 }
 
-/// One past the last entry that was durable, in a file of 12 bytes with a checksum.
+/// sled's files for large pages; each is written once.
+struct Blobs {
+    dir: PathBuf,
+    /// What is known to be durable, with its length: one may be seen half written.
+    synced: BTreeMap<OsString, u64>,
+}
+
+impl Blobs {
+    /// Nothing in there is known to be durable yet.
+    fn of(sled_dir: &Path) -> Blobs {
+        Blobs { dir: sled_dir.join("blobs"), synced: BTreeMap::new() }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let listed = match fs::read_dir(&self.dir) {
+            Ok(listed) => listed,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let mut there = BTreeMap::new();
+        for entry in listed {
+            let entry = entry?;
+            // sled removes those that it no longer needs, at any time.
+            let gone = |e: io::Error| if e.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(e) };
+            if let Some(meta) = entry.metadata().map(Some).or_else(gone)? {
+                there.insert(entry.file_name(), meta.len());
+            }
+        }
+        let mut is_new = false;
+        for (name, len) in &there {
+            if self.synced.get(name) != Some(len) {
+                match File::open(self.dir.join(name)) {
+                    Ok(file) => file.sync_all()?,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(e),
+                }
+                is_new = true;
+            }
+        }
+        self.synced = there;
+        if is_new { sync_dir(&self.dir) } else { Ok(()) }
+    }
+}
+
+/// What was durable at some time.
+#[derive(Clone, Copy, Default)]
+struct Sure {
+    /// One past the last entry.
+    end: u64,
+    /// How many batches were written, of whatever.
+    writes: u64,
+}
+
+/// [`Sure`] in a file of 20 bytes with a checksum.
 struct Mark {
     file: File,
-    end: u64,
+    sure: Sure,
+    /// The write that last took entries away: an end that was read before it is no longer asked for.
+    lowered_at: u64,
 }
 
 impl Mark {
@@ -180,36 +268,43 @@ impl Mark {
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("mark"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let end = match bytes.split_at_checked(8) {
-            Some((end, crc)) if crc == crc32fast::hash(end).to_be_bytes() => end.try_into().map_or(0, u64::from_be_bytes),
-            _ if bytes.is_empty() => 0,
+        let sure = Mark::read(&bytes).unwrap_or_else(|| {
             // Torn by a crash of the machine while it was written: it asks for nothing.
-            _ => {
+            if !bytes.is_empty() {
                 tracing::warn!("the mark of the log is unreadable; what the log holds is taken as it is");
-                0
             }
-        };
-        Ok(Mark { file, end })
+            Sure::default()
+        });
+        Ok(Mark { file, sure, lowered_at: 0 })
     }
 
-    fn raise(&mut self, end: u64) -> io::Result<()> {
-        if end > self.end { self.write(end) } else { Ok(()) }
+    fn read(bytes: &[u8]) -> Option<Sure> {
+        let (numbers, crc) = bytes.split_at_checked(16)?;
+        let (end, writes) = numbers.split_at(8);
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
+        (crc == crc32fast::hash(numbers).to_be_bytes()).then_some(Sure { end: number(end)?, writes: number(writes)? })
+    }
+
+    fn raise(&mut self, to: Sure) -> io::Result<()> {
+        let end = if to.writes < self.lowered_at { 0 } else { to.end };
+        self.write(Sure { end: end.max(self.sure.end), writes: to.writes.max(self.sure.writes) })
     }
 
     /// Before entries are taken away: durably, so that a crash in between asks for less and not for more.
-    fn lower(&mut self, end: u64) -> io::Result<()> {
-        if end < self.end {
-            self.write(end)?;
+    fn lower(&mut self, end: u64, at: u64) -> io::Result<()> {
+        self.lowered_at = at;
+        if end < self.sure.end {
+            self.write(Sure { end, ..self.sure })?;
             self.file.sync_data()?;
         }
         Ok(())
     }
 
-    fn write(&mut self, end: u64) -> io::Result<()> {
-        let bytes = end.to_be_bytes();
+    fn write(&mut self, sure: Sure) -> io::Result<()> {
+        let bytes = [sure.end.to_be_bytes(), sure.writes.to_be_bytes()].concat();
         self.file.seek(io::SeekFrom::Start(0))?;
         self.file.write_all(&[bytes.as_slice(), &crc32fast::hash(&bytes).to_be_bytes()].concat())?;
-        self.end = end;
+        self.sure = sure;
         Ok(())
     }
 }
@@ -253,26 +348,32 @@ impl LogStore for SledStore {
 
     fn write(&self, batch: Batch, durable: Option<Durable>) -> io::Result<()> {
         let mut changes = sled::Batch::default();
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = *writes + 1;
         if let Some(range) = batch.remove {
             // What is truncated at the end, or purged altogether, is no longer asked for.
             let last = last_index(&self.tree)?;
             if last.is_some_and(|l| range.contains(&l)) {
-                lock(&self.mark).lower(if range.start == 0 { 0 } else { range.start })?;
+                lock(&self.mark).lower(range.start, number)?;
             }
             for key in self.tree.range(log_key(range.start)..log_key(range.end)).keys() {
                 changes.remove(key.map_err(io::Error::other)?);
             }
         }
         for (index, bytes) in batch.put {
-            if bytes.len() > RECORD_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("log entry {index} has {} bytes, more than {RECORD_MAX}", bytes.len())));
+            // Whoever proposes is refused before; a peer's message is smaller.
+            if bytes.len() > ENTRY_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("log entry {index} has {} bytes, more than {ENTRY_MAX}", bytes.len())));
             }
             changes.insert(&log_key(index), bytes);
         }
         for (key, bytes) in batch.meta {
             changes.insert(meta_key(key), bytes);
         }
+        changes.insert(WRITES, &number.to_be_bytes());
         self.tree.apply_batch(changes).map_err(io::Error::other)?;
+        *writes = number;
+        drop(writes);
         match durable {
             Some(done) => self.queue.send(done).map_err(|_| io::Error::other("the log's writer thread has ended")),
             None => Ok(()),
@@ -338,6 +439,15 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
+/// sled takes a read error for the end of the log and cuts off what follows: so everything is read before it looks.
+fn read_through(file: &Path) -> io::Result<()> {
+    match File::open(file) {
+        Ok(mut file) => io::copy(&mut file, &mut io::sink()).map(drop),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// A torn `snap.*.generating` makes sled's `open` fail.
 fn remove_torn_snapshots(dir: &Path) -> io::Result<()> {
     for file in fs::read_dir(dir)? {
@@ -392,18 +502,24 @@ mod tests {
     fn no_damage_loses_what_was_acknowledged_in_silence() {
         let dir = tempfile::tempdir().unwrap();
         let store = SledStore::open(dir.path()).unwrap();
-        for i in 0..40u64 {
+        let put = |batch: Batch| {
             let (tx, rx) = mpsc::channel();
-            let batch = Batch { put: vec![(i, format!("entry {i}").repeat(20).into_bytes())], ..Batch::default() };
             store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
             rx.recv().unwrap().unwrap();
+        };
+        for i in 0..40u64 {
+            put(Batch { put: vec![(i, format!("entry {i}").repeat(20).into_bytes())], ..Batch::default() });
         }
+        // To vote twice in one term would be worse than to lose an entry.
+        put(Batch { meta: vec![(Meta::Vote, b"before".to_vec())], ..Batch::default() });
+        put(Batch { meta: vec![(Meta::Vote, b"after".to_vec())], ..Batch::default() });
         drop(store);
         let file = dir.path().join("log/db");
         let good = fs::read(&file).unwrap();
         let used = good.iter().rposition(|b| *b != 0).unwrap();
         let (mut refused, mut unhurt) = (0, 0);
-        for at in (0..=used).step_by((used / 60).max(1)) {
+        // All over, and densely at the end: what was cut off there leaves no gap.
+        for at in (0..=used).step_by((used / 60).max(1)).chain(used.saturating_sub(100)..=used) {
             let copy = tempfile::tempdir().unwrap();
             copy_dir(dir.path(), copy.path());
             let mut bad = good.clone();
@@ -416,6 +532,7 @@ mod tests {
                 }
                 Ok(store) => {
                     assert_eq!(store.read(0..u64::MAX).unwrap().len(), 40, "byte {at} of {used}");
+                    assert_eq!(store.meta(Meta::Vote).unwrap().as_deref(), Some(b"after".as_slice()), "byte {at} of {used}");
                     unhurt += 1;
                 }
             }
@@ -436,6 +553,26 @@ mod tests {
         }
     }
 
+    /// Large pages go to files of their own, which sled does not flush.
+    #[test]
+    fn pages_in_files_of_their_own_are_flushed_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        for i in 0..40u64 {
+            let (tx, rx) = mpsc::channel();
+            let batch = Batch { put: vec![(i, vec![i as u8; 12 << 10])], ..Batch::default() };
+            store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
+            rx.recv().unwrap().unwrap();
+        }
+        let blobs = dir.path().join("log/blobs");
+        assert!(fs::read_dir(&blobs).unwrap().count() > 0, "sled writes no such files any more: is the flush still needed?");
+        let mut seen = Blobs::of(&dir.path().join("log"));
+        seen.sync().unwrap();
+        assert_eq!(seen.synced.len(), fs::read_dir(&blobs).unwrap().count());
+        drop(store);
+        assert_eq!(SledStore::open(dir.path()).unwrap().read(0..u64::MAX).unwrap().len(), 40);
+    }
+
     #[test]
     fn a_truncated_and_a_purged_log_open_again() {
         let dir = tempfile::tempdir().unwrap();
@@ -454,6 +591,20 @@ mod tests {
         put(&store, Batch { remove: Some(0..12), ..Batch::default() });
         drop(store);
         assert_eq!(SledStore::open(dir.path()).unwrap().last().unwrap(), None);
+    }
+
+    /// The writer thread has read where the log ends, and entries are taken away before it says so.
+    #[test]
+    fn the_mark_does_not_ask_for_what_was_taken_away_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mark = Mark::open(dir.path()).unwrap();
+        mark.raise(Sure { end: 20, writes: 5 }).unwrap();
+        mark.lower(12, 7).unwrap();
+        mark.raise(Sure { end: 20, writes: 6 }).unwrap();
+        assert_eq!((mark.sure.end, mark.sure.writes), (12, 6));
+        mark.raise(Sure { end: 13, writes: 7 }).unwrap();
+        let read = Mark::open(dir.path()).unwrap().sure;
+        assert_eq!((read.end, read.writes), (13, 7));
     }
 
     #[test]

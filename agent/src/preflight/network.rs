@@ -4,6 +4,8 @@ use super::{Moment, NOT_HERE, Said, Subject, Verdict};
 use crate::agent::LIFETIME_PROMISE_MIN;
 use crate::config::agent_file::FenceMode;
 use crate::vip::{Vip, VipSettings, examine};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 /// How long the answer of another machine is waited for.
@@ -55,6 +57,19 @@ pub(super) fn rules(s: &Subject) -> Said {
             let remedy = format!("install nftables, and a kernel with nf_tables and nft_tproxy; without them a cluster needs promises of {LIFETIME_PROMISE_MIN:?}");
             Said(verdict, error.to_string(), remedy)
         }
+    }
+}
+
+/// Where the kernel sends what is intercepted.
+pub(super) fn proxy_port(s: &Subject) -> Said {
+    if !s.config.holds_in_kernel() {
+        return Said::skipped(NOT_HERE);
+    }
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, s.config.proxy_port));
+    match TcpListener::bind(at) {
+        Ok(_) => Said::ok(format!("{at} is free")),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && s.moment == Moment::Asked => Said::ok(format!("{at} is in use: this node's agent is running")),
+        Err(e) => Said::failed(format!("{at}: {e}"), "set `proxy_port` in agent.toml to a port that is free; `ss -ltnp` says who has this one"),
     }
 }
 

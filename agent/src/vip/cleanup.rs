@@ -7,13 +7,22 @@ use std::time::Duration;
 use super::addresses;
 use super::netlink::Netlink;
 use super::nft::Nft;
+use super::only::Only;
 use super::tables_thread::delete_all;
 use super::types::{VipError, VipSettings};
 
 /// Removes managed addresses (found by the mark, and `also` on kernels before 5.18) and our
-/// tables, without a running `Kernel`. Returns what was removed. Takes at most about 3 s. A machine
-/// without `nft` has no tables; that is no error.
+/// tables. Returns what was removed. Takes at most about 3 s. A machine without `nft` has no tables;
+/// that is no error.
+///
+/// # Errors
+/// [`VipError::InUse`] while a [`super::Kernel`] runs: nothing is taken away from a holder who lives.
 pub fn cleanup(settings: &VipSettings, also: &[IpAddr]) -> Result<Vec<IpAddr>, VipError> {
+    remove_leftovers(&Only::take()?, settings, also)
+}
+
+/// The same for who is the only one.
+pub(super) fn remove_leftovers(_: &Only, settings: &VipSettings, also: &[IpAddr]) -> Result<Vec<IpAddr>, VipError> {
     let mut route = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(500)).map_err(VipError::kernel("open rtnetlink"))?;
     let removed = remove_addresses(&mut route, settings.mark, &also.iter().copied().collect())?;
     if let Err(error) = Nft::new(&settings.nft).run(&delete_all()) {

@@ -11,9 +11,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
 use super::check::check;
+use super::cleanup::remove_leftovers;
 use super::clock::boot_now;
 use super::elements::Elements;
 use super::netlink::Netlink;
+use super::only::Only;
 use super::packet::{Hears, PacketSocket};
 use super::parking::Parking;
 use super::place::{Plan, place};
@@ -22,7 +24,7 @@ use super::tables_thread::{Request, Wanted};
 use super::trial::choose_fence;
 use super::types::{ActiveFence, Done, Intercept, Vip, VipError, VipEvent, VipSettings};
 use super::watch_thread::{Ears, judge_carrier, news_socket};
-use super::{address_thread, cleanup, fence_thread, links, parking, probe, tables_thread, watch_thread};
+use super::{address_thread, fence_thread, links, parking, probe, tables_thread, watch_thread};
 
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Two runs of `nft` at their bound, and a little.
@@ -39,14 +41,17 @@ pub struct Kernel {
     threads: Vec<JoinHandle<()>>,
     /// Closed to stop the watch thread.
     stop: Option<UnixStream>,
+    /// Given back last, when the tables are away.
+    _only: Only,
 }
 
 impl Kernel {
     /// Removes what a crashed run left, tries the fence, opens the sockets, starts the threads.
     /// Needs `CAP_NET_ADMIN` and `CAP_NET_RAW`. Takes about 50 ms, at most about 10 s.
-    /// `events` is never waited for.
+    /// `events` is never waited for. While another process manages addresses here, nothing is touched.
     pub fn start(settings: VipSettings, events: Sender<VipEvent>) -> Result<Kernel, VipError> {
-        cleanup(&settings, &[])?;
+        let only = Only::take()?;
+        remove_leftovers(&only, &settings, &[])?;
         let (fence, features) = choose_fence(&settings)?;
         let route = || Netlink::open(libc::NETLINK_ROUTE as isize, PATIENCE).map_err(VipError::kernel("open rtnetlink"));
         let packet = |hears| PacketSocket::open(hears, None).map_err(VipError::kernel("open a packet socket"));
@@ -68,7 +73,7 @@ impl Kernel {
         let shared = Arc::new(Shared::new(settings, fence, events, desk));
         shared.set_plan(first_plan(&shared.settings, &mut route()?)?);
         judge_carrier(&shared, &shared.plan().interfaces());
-        let mut kernel = Kernel { shared, threads: Vec::new(), stop: Some(stop) };
+        let mut kernel = Kernel { shared, threads: Vec::new(), stop: Some(stop), _only: only };
         kernel.spawn("ha-fence", move |s| fence_thread::run(s, elements))?;
         kernel.spawn("ha-address", move |s| address_thread::run(s, for_addresses, sender))?;
         kernel.spawn(TABLES, move |s| tables_thread::run(s, netfilter, for_tables, features))?;

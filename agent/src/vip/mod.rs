@@ -25,7 +25,7 @@
 //!
 //! `warden` is a process of its own: it takes the addresses off when this one no longer speaks.
 //!
-//! One agent per network namespace: the tables have fixed names.
+//! One agent per network namespace, for the tables have fixed names: `only` sees to it.
 #![cfg(target_os = "linux")]
 
 mod address_thread;
@@ -43,6 +43,7 @@ mod kernel;
 mod links;
 mod netlink;
 mod nft;
+mod only;
 mod packet;
 mod parking;
 mod place;

@@ -143,6 +143,9 @@ pub type Done = Box<dyn FnOnce(Result<(), VipError>) + Send>;
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum VipError {
+    /// Another process manages them.
+    #[error("process {0} manages the virtual IPs of this machine already: stop that ha-agent first (`systemctl stop ha-agent`, or end the process)")]
+    InUse(i32),
     /// A call to the kernel failed.
     #[error("{what}: {source}")]
     Kernel {

@@ -7,7 +7,7 @@
 //! ```
 
 use super::World;
-use super::limiter::Limiter;
+use super::limiter::{Limiter, share_of};
 use ha_core::time::Instant;
 use ha_trust::identity::Identity;
 use ha_trust::store::TrustStore;
@@ -28,15 +28,17 @@ use tonic::transport::server::Connected;
 
 /// How long a caller may take for its handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// How long somebody may stay who shows no certificate: long enough to join.
+/// How long somebody may stay who shows no certificate that counts: long enough to join.
 const STRANGER_STAYS: Duration = Duration::from_secs(60);
-/// Connections without a certificate of one address that is no member's.
+/// Connections of one address without a certificate that counts; a member's address is exempt until that is known.
 const OPEN_PER_ADDRESS: u32 = 16;
-/// Connections without a certificate of all addresses that are no member's.
+/// The same of all addresses together.
 const OPEN_MAX: u32 = 256;
 /// Handshakes that may fail from one address in [`FAILURES_WINDOW`]; then it is not listened to until that is over.
 const FAILURES_MAX: u32 = 20;
 const FAILURES_WINDOW: Duration = Duration::from_secs(10);
+/// Handshakes of one address that show nothing, in [`FAILURES_WINDOW`]: each costs as much as a good one.
+const STRANGERS_MAX: u32 = 100;
 /// After an `accept` that failed, for want of file descriptors most of all.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Who may use the local socket beside root.
@@ -65,6 +67,9 @@ pub enum Shows {
 /// Whether an address is one of a member: its connections are not counted.
 pub type Familiar = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
+/// Whether what is shown lets somebody in at this moment: such connections are not counted.
+pub type Known = Arc<dyn Fn(&Shows) -> bool + Send + Sync>;
+
 /// What was bound.
 pub struct Entrance {
     /// For the network.
@@ -75,6 +80,8 @@ pub struct Entrance {
     pub trust: Arc<TrustStore>,
     /// See [`Familiar`].
     pub familiar: Familiar,
+    /// See [`Known`].
+    pub known: Known,
 }
 
 impl Entrance {
@@ -84,7 +91,7 @@ impl Entrance {
         if let Some(local) = self.local {
             world.spawn("local-entrance", Box::pin(let_in_local(local, world.clone(), tell.clone())));
         }
-        let hall = Hall { doorman: Arc::default(), trust: self.trust, familiar: self.familiar, tell };
+        let hall = Hall { doorman: Arc::default(), trust: self.trust, familiar: self.familiar, known: self.known, tell };
         world.spawn("entrance", Box::pin(let_in(self.listener, world.clone(), hall)));
         ReceiverStream::new(accepted)
     }
@@ -95,6 +102,7 @@ struct Hall {
     doorman: Arc<Mutex<Doorman>>,
     trust: Arc<TrustStore>,
     familiar: Familiar,
+    known: Known,
     tell: mpsc::Sender<io::Result<Accepted>>,
 }
 
@@ -113,31 +121,38 @@ async fn let_in<W: World>(listener: TcpListener, world: Arc<W>, hall: Hall) {
             }
         };
         let (from, now) = (from.ip().to_canonical(), world.now());
-        let Some(pass) = Doorman::admit(&hall.doorman, now, from, (hall.familiar)(from)) else { continue };
+        let familiar = (hall.familiar)(from);
+        let Some(pass) = Doorman::admit(&hall.doorman, now, from, familiar) else { continue };
         let (hall, clock) = (hall.clone(), world.clone());
         let task = async move {
-            match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, from, pass, &hall.trust)).await {
-                Ok(Ok(accepted)) => hall.tell.send(Ok(accepted)).await.unwrap_or(()),
-                Ok(Err(error)) => {
-                    tracing::debug!(%from, %error, "a handshake failed");
-                    lock(&hall.doorman).failed(clock.now(), from);
+            let why = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, &hall.trust)).await {
+                Ok(Ok((stream, shows))) => {
+                    let stay = if (hall.known)(&shows) {
+                        None
+                    } else {
+                        let Some(pass) = Doorman::keep(&hall.doorman, clock.now(), from, pass) else { return };
+                        Some(Stay { _pass: pass, end: Box::pin(tokio::time::sleep(STRANGER_STAYS)) })
+                    };
+                    let visitor = Visitor { from: Some(from), shows };
+                    return hall.tell.send(Ok(Accepted { io: Io::Tls(Box::new(stream)), visitor, stay })).await.unwrap_or(());
                 }
-                Err(_) => lock(&hall.doorman).failed(clock.now(), from),
-            }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("not done within {HANDSHAKE_WITHIN:?}"),
+            };
+            lock(&hall.doorman).failed(clock.now(), from, familiar, &why);
         };
         world.spawn("handshake", Box::pin(task));
     }
 }
 
-async fn handshake(stream: TcpStream, from: IpAddr, pass: Pass, trust: &TrustStore) -> io::Result<Accepted> {
+async fn handshake(stream: TcpStream, trust: &TrustStore) -> io::Result<(ServerStream, Shows)> {
     stream.set_nodelay(true)?;
     let stream = TlsAcceptor::from(trust.live().server.clone()).accept(stream).await?;
-    let (shows, stay) = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
-        None => (Shows::Nothing, Some(Stay { _pass: pass, end: Box::pin(tokio::time::sleep(STRANGER_STAYS)) })),
-        // Whom we know is counted no longer.
-        Some(certificate) => (Shows::Certificate(Arc::new(Identity::of(certificate).map_err(io::Error::other)?)), None),
+    let shows = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
+        None => Shows::Nothing,
+        Some(certificate) => Shows::Certificate(Arc::new(Identity::of(certificate).map_err(io::Error::other)?)),
     };
-    Ok(Accepted { io: Io::Tls(Box::new(stream)), visitor: Visitor { from: Some(from), shows }, stay })
+    Ok((stream, shows))
 }
 
 async fn let_in_local<W: World>(listener: UnixListener, world: Arc<W>, tell: mpsc::Sender<io::Result<Accepted>>) {
@@ -205,35 +220,54 @@ fn group_id(name: &str) -> Option<u32> {
 struct Doorman {
     open: BTreeMap<IpAddr, u32>,
     failures: Limiter,
+    strangers: Limiter,
 }
 
 impl Default for Doorman {
     fn default() -> Self {
-        Doorman { open: BTreeMap::new(), failures: Limiter::new(FAILURES_MAX, FAILURES_WINDOW) }
+        Doorman { open: BTreeMap::new(), failures: Limiter::new(FAILURES_MAX, FAILURES_WINDOW), strangers: Limiter::new(STRANGERS_MAX, FAILURES_WINDOW) }
     }
 }
 
 impl Doorman {
     /// `None`: not now.
     fn admit(this: &Arc<Mutex<Doorman>>, now: Instant, from: IpAddr, familiar: bool) -> Option<Pass> {
-        let mut doorman = lock(this);
-        let inside = doorman.open.get(&from).copied().unwrap_or(0);
-        let full = inside >= OPEN_PER_ADDRESS || doorman.open.values().sum::<u32>() >= OPEN_MAX;
         // Whoever shares a member's address does not shut that member out.
         if familiar {
             return Some(Pass(None));
         }
-        if full || doorman.failures.is_over(now, from) {
+        let over = |d: &Doorman| d.failures.is_over(now, from) || d.strangers.is_over(now, from);
+        if over(&lock(this)) { None } else { Doorman::count(this, from) }
+    }
+
+    /// For who has shown nothing that counts: from now on it is counted, wherever it comes from. `None`: no room.
+    fn keep(this: &Arc<Mutex<Doorman>>, now: Instant, from: IpAddr, pass: Pass) -> Option<Pass> {
+        lock(this).strangers.note(now, from);
+        if pass.0.is_some() { Some(pass) } else { Doorman::count(this, from) }
+    }
+
+    fn count(this: &Arc<Mutex<Doorman>>, from: IpAddr) -> Option<Pass> {
+        let from = share_of(from);
+        let mut doorman = lock(this);
+        let inside = doorman.open.get(&from).copied().unwrap_or(0);
+        if inside >= OPEN_PER_ADDRESS || doorman.open.values().sum::<u32>() >= OPEN_MAX {
             return None;
         }
         *doorman.open.entry(from).or_default() += 1;
         Some(Pass(Some((this.clone(), from))))
     }
 
-    fn failed(&mut self, now: Instant, from: IpAddr) {
+    fn failed(&mut self, now: Instant, from: IpAddr, familiar: bool, why: &str) {
+        tracing::debug!(%from, why, "a handshake failed");
+        let was_over = self.failures.is_over(now, from);
         self.failures.note(now, from);
-        if self.failures.is_over(now, from) {
-            tracing::warn!(%from, "{FAILURES_MAX} handshakes from there have failed: it is not listened to for {FAILURES_WINDOW:?}");
+        if was_over || !self.failures.is_over(now, from) {
+            return;
+        }
+        if familiar {
+            tracing::warn!(%from, why, "{FAILURES_MAX} handshakes from a member's address have failed within {FAILURES_WINDOW:?}");
+        } else {
+            tracing::warn!(%from, why, "{FAILURES_MAX} handshakes from there have failed: it is not listened to for {FAILURES_WINDOW:?}");
         }
     }
 }
@@ -342,10 +376,30 @@ mod tests {
         let (stranger, now) = (IpAddr::from([10, 0, 0, 1]), Instant::from(Duration::from_secs(100)));
         for _ in 0..FAILURES_MAX {
             assert!(Doorman::admit(&doorman, now, stranger, false).is_some());
-            lock(&doorman).failed(now, stranger);
+            lock(&doorman).failed(now, stranger, false, "a test");
         }
         assert!(Doorman::admit(&doorman, now, stranger, false).is_none());
         assert!(Doorman::admit(&doorman, now + FAILURES_WINDOW, stranger, false).is_some());
+    }
+
+    /// Who shares a member's address, and who shows what does not count any more, is counted after the handshake.
+    #[test]
+    fn who_shows_nothing_that_counts_is_counted_wherever_it_comes_from() {
+        let doorman: Arc<Mutex<Doorman>> = Arc::default();
+        let (shared, now) = (IpAddr::from([10, 0, 0, 1]), Instant::from(Duration::from_secs(100)));
+        let enter = || Doorman::keep(&doorman, now, shared, Doorman::admit(&doorman, now, shared, true).unwrap());
+        let inside: Vec<Pass> = (0..OPEN_PER_ADDRESS).map(|_| enter().unwrap()).collect();
+        assert!(enter().is_none(), "no room for more of them");
+        assert!(Doorman::admit(&doorman, now, shared, true).is_some(), "the member itself comes in");
+        drop(inside);
+        // Good handshakes that show nothing are not free either.
+        let elsewhere = IpAddr::from([10, 0, 0, 2]);
+        for _ in 0..STRANGERS_MAX {
+            let pass = Doorman::admit(&doorman, now, elsewhere, false).unwrap();
+            drop(Doorman::keep(&doorman, now, elsewhere, pass).unwrap());
+        }
+        assert!(Doorman::admit(&doorman, now, elsewhere, false).is_none());
+        assert!(Doorman::admit(&doorman, now + FAILURES_WINDOW, elsewhere, false).is_some());
     }
 
     #[test]

@@ -8,7 +8,15 @@ use std::time::Duration;
 /// Addresses that are remembered; above it all are forgotten, which lets a few too many through.
 const ADDRESSES_MAX: usize = 4096;
 
-/// At most so many per window and address.
+/// What counts as one address: of IPv6 the network of 64 bits, for each machine may take any address in its own.
+pub fn share_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(a) => IpAddr::from((u128::from(a) & (u128::MAX << 64)).to_be_bytes()),
+        v4 => v4,
+    }
+}
+
+/// At most so many per window and address (see [`share_of`]).
 #[derive(Debug)]
 pub struct Limiter {
     max: u32,
@@ -24,7 +32,7 @@ impl Limiter {
 
     /// Whether `address` has used up its share at `now`.
     pub fn is_over(&self, now: Instant, address: IpAddr) -> bool {
-        self.seen.get(&address.to_canonical()).is_some_and(|(since, count)| *count >= self.max && now.saturating_since(*since) < self.window)
+        self.seen.get(&share_of(address)).is_some_and(|(since, count)| *count >= self.max && now.saturating_since(*since) < self.window)
     }
 
     /// It happened.
@@ -36,11 +44,18 @@ impl Limiter {
                 self.seen.clear();
             }
         }
-        let (since, count) = self.seen.entry(address.to_canonical()).or_insert((now, 0));
+        let (since, count) = self.seen.entry(share_of(address)).or_insert((now, 0));
         if now.saturating_since(*since) >= self.window {
             (*since, *count) = (now, 0);
         }
         *count = count.saturating_add(1);
+    }
+
+    /// One that was noted is not counted after all.
+    pub fn take_back(&mut self, address: IpAddr) {
+        if let Some((_, count)) = self.seen.get_mut(&share_of(address)) {
+            *count = count.saturating_sub(1);
+        }
     }
 }
 
@@ -66,6 +81,20 @@ mod tests {
         assert!(!limiter.is_over(at(10), one));
         limiter.note(at(10), one);
         assert!(!limiter.is_over(at(10), one), "a new window begins at one");
+        limiter.note(at(10), one);
+        limiter.note(at(10), one);
+        limiter.take_back(one);
+        assert!(!limiter.is_over(at(10), one));
+    }
+
+    #[test]
+    fn a_machine_does_not_get_more_by_taking_more_addresses() {
+        let at_home = |n: u128| IpAddr::from((0xfd00_u128 << 112 | n).to_be_bytes());
+        let mut limiter = Limiter::new(3, Duration::from_secs(10));
+        for n in 1..=3 {
+            limiter.note(at(0), at_home(n));
+        }
+        assert!(limiter.is_over(at(1), at_home(99)) && !limiter.is_over(at(1), at_home(1 << 64)));
     }
 
     #[test]

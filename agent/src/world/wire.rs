@@ -69,12 +69,17 @@ pub fn server() -> Server {
         .max_concurrent_streams(STREAMS_MAX)
 }
 
+/// Peers of which something is told; more than there are members.
+const TOLD_MAX: usize = 256;
+
 /// Connections to peers, made when first used and kept.
 pub struct PeerChannels {
     me: NodeId,
     trust: Arc<TrustStore>,
     open: Mutex<Open>,
-    told: AtomicBool,
+    /// What was said last of whom, while it is so.
+    told: Mutex<BTreeMap<String, String>>,
+    anything_told: AtomicBool,
 }
 
 struct Open {
@@ -87,7 +92,7 @@ impl PeerChannels {
     /// None yet.
     pub fn new(me: NodeId, trust: Arc<TrustStore>) -> Self {
         let open = Mutex::new(Open { under: trust.live(), clients: BTreeMap::new() });
-        PeerChannels { me, trust, open, told: AtomicBool::new(false) }
+        PeerChannels { me, trust, open, told: Mutex::default(), anything_told: AtomicBool::new(false) }
     }
 
     /// One call. Lease and replication share a connection, so that one is not blocked without the other.
@@ -106,20 +111,50 @@ impl PeerChannels {
             }
         };
         match tokio::time::timeout(within, asking).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner().body),
+            Ok(Ok(answer)) => {
+                self.news_of(&to, None);
+                Ok(answer.into_inner().body)
+            }
             Ok(Err(status)) => {
-                self.tell_if_shut_out(&status, &to);
+                self.news_of(&to, Some(&status));
                 Err(call_error(&status))
             }
             Err(_) => Err(CallError::NoAnswer(format!("{} did not answer within {within:?}", to.at))),
         }
     }
 
-    /// Once: who was removed asks for votes again and again.
-    fn tell_if_shut_out(&self, status: &Status, by: &Addressee) {
-        if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) && !self.told.swap(true, Ordering::Relaxed) {
-            tracing::error!(by = %by.at, why = status.message(), "a member does not hear this node");
+    /// What is wrong between this node and another is told once, and that it is over. A member that is silent is told
+    /// of elsewhere.
+    fn news_of(&self, peer: &Addressee, refused: Option<&Status>) {
+        // By far the most calls: nothing is wrong, and nothing was.
+        if refused.is_none() && !self.anything_told.load(Ordering::Relaxed) {
+            return;
         }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused {
+            None => {
+                if told.remove(&peer.at).is_some() {
+                    tracing::info!(peer = %peer.at, "a member is reached again");
+                }
+            }
+            Some(status) => {
+                // At the bottom: an expired certificate, an authority that is not believed, a port where nobody listens.
+                let why = if status.code() == Code::Unavailable { tls::cause(status) } else { status.message().to_owned() };
+                let shut_out = matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated);
+                // Of a machine that dies one hears a little of everything; to be shut out is always news.
+                let is_news = told.get(&peer.at).is_none_or(|before| shut_out && *before != why);
+                if !is_news || told.len() >= TOLD_MAX {
+                    return;
+                }
+                if shut_out {
+                    tracing::error!(peer = %peer.at, why, "a member does not hear this node");
+                } else {
+                    tracing::warn!(peer = %peer.at, why, "a member is not reached");
+                }
+                told.insert(peer.at.clone(), why);
+            }
+        }
+        self.anything_told.store(!told.is_empty(), Ordering::Relaxed);
     }
 
     fn client(&self, to: &Addressee) -> Result<ConsensusClient<Channel>, CallError> {

@@ -97,8 +97,9 @@ impl Keyring {
 /// # Errors
 /// The disk refuses.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    // One that an earlier try left could have other permissions.
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "that is no name of a file"))?;
+    let new = path.with_file_name(format!(".{}.ha-new", name.to_string_lossy()));
+    // One of ours that an earlier try left could have other permissions.
     fs::remove_file(&new).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
