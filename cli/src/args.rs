@@ -23,7 +23,7 @@ pub struct Cli {
     /// For people or for programs
     #[arg(long, global = true, value_enum, default_value = "table")]
     pub output: Format,
-    /// How long one agent may take to answer
+    /// How long one agent may take to answer; three times as long for a change
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]
     pub timeout: Duration,
     /// What to do
@@ -212,6 +212,9 @@ pub struct RollingArgs {
     /// How long a node may take after that until it votes and its servers are up
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5m")]
     pub back_within: Duration,
+    /// Even if a backend has no usable server meanwhile
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What happens to clients that are bound to a server that drains.

@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
 use crate::exit::{Exit, Failure};
+use crate::output::note;
 
 /// Whether a call may be made again at the next address when its outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Again {
 }
 
 /// The agents that can be asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     addresses: Vec<String>,
     credentials: Option<Arc<ClientConfig>>,
@@ -34,6 +35,13 @@ pub struct Cluster {
     /// The authority that the last agent showed, in DER.
     shown: Arc<Mutex<Option<Vec<u8>>>>,
 }
+
+/// A change may take so many times as long as a question.
+const CHANGE_TIMES: u32 = 3;
+/// A machine that is off does not refuse: the next address is tried after this at the latest.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+/// Whoever waits longer is told for whom.
+const NOTED_AFTER: Duration = Duration::from_secs(1);
 
 /// What an address of a socket on this machine begins with.
 pub const LOCAL: &str = "unix:";
@@ -76,12 +84,14 @@ impl Cluster {
                 }
             };
             let mut request = Request::new(question.clone());
-            request.set_timeout(self.timeout);
-            let answer = tokio::time::timeout(self.timeout, call(channel, request)).await;
+            // A change is given time to reach the disks of a majority, and to be told about those.
+            let limit = self.timeout * if again == Again::No { CHANGE_TIMES } else { 1 };
+            request.set_timeout(limit);
+            let answer = tokio::time::timeout(limit, said_after(NOTED_AFTER, &self.addresses[0], call(channel, request))).await;
             let status = match answer {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {:?}", self.timeout)),
+                Err(_) => Status::deadline_exceeded(format!("no answer within {limit:?}")),
             };
             // tonic turns our own limit into `Cancelled`.
             let lost = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled);
@@ -113,7 +123,10 @@ impl Cluster {
             return Ok(channel.clone());
         }
         // The connector makes what protects the connection; the address here only names it.
-        let endpoint = Endpoint::from_static("http://ha-agent").connect_timeout(self.timeout).http2_keep_alive_interval(Duration::from_secs(5)).keep_alive_timeout(self.timeout);
+        let endpoint = Endpoint::from_static("http://ha-agent")
+            .connect_timeout(self.timeout.min(CONNECTED_WITHIN))
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(self.timeout);
         let address = self.addresses[0].clone();
         let channel = if let Some(path) = address.strip_prefix(LOCAL) {
             let path = path.to_owned();
@@ -134,6 +147,17 @@ impl Cluster {
         self.connected = None;
         self.addresses.rotate_left(1);
     }
+}
+
+/// Tells who is waited for when that takes longer than `after`.
+async fn said_after<T>(after: Duration, address: &str, answer: impl Future<Output = T>) -> T {
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        () = tokio::time::sleep(after) => note(&format!("waiting for {address} to answer")),
+    }
+    answer.await
 }
 
 #[cfg(unix)]

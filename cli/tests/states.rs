@@ -88,7 +88,7 @@ fn waiting_for_ready_and_for_maintenance() {
 #[test]
 fn leadership_moves_and_can_be_waited_for() {
     let mut after = a_status();
-    after.leader = "node-2".into();
+    (after.leader, after.answered_by) = ("node-2".into(), "node-2".into());
     let mut held = after.clone();
     held.holder = "node-2".into();
     let mock =

@@ -98,7 +98,6 @@ fn say(ctx: &Context, node: &str, done: &str, message: String) -> Result<Exit, F
 fn explain(failure: Failure) -> Failure {
     match failure.exit {
         Exit::NotFound => failure.remedy("`ha-cli member list` shows the names"),
-        Exit::Refused if failure.remedy.is_empty() => failure.remedy("one change at a time: `ha-cli member list` shows what is under way"),
         _ => failure,
     }
 }

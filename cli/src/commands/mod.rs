@@ -60,17 +60,37 @@ pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
 /// Where an agent's own socket is: as a service, and started by hand with the data where they are in the examples.
 const SOCKETS: [&str; 2] = ["/run/ha-agent/control.sock", "/var/lib/ha-agent/control.sock"];
 
+/// Those that this user may open, and one that is there for others.
+fn sockets_here() -> (Vec<&'static str>, Option<&'static str>) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::net::UnixStream;
+        let there = SOCKETS.into_iter().filter(|s| Path::new(s).exists());
+        // Whatever else is wrong with one is told when it is asked.
+        let (closed, open): (Vec<_>, Vec<_>) = there.partition(|s| UnixStream::connect(s).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied));
+        (open, closed.first().copied())
+    }
+    #[cfg(not(unix))]
+    (Vec::new(), None)
+}
+
 /// Whom to ask, and as whom.
 fn whom(mut addresses: Vec<String>, named: Option<String>, timeout: Duration) -> Result<(Cluster, Option<(PathBuf, ContextFile)>), Failure> {
     let by_network = |addresses: &[String]| addresses.iter().any(|a| !a.starts_with(LOCAL));
+    let (sockets, closed) = sockets_here();
     let path = match named {
         Some(named) => Some(context::path_of(&named)),
         None if by_network(&addresses) => context::default_path(),
-        None if addresses.is_empty() && SOCKETS.iter().any(|s| Path::new(s).exists()) => {
-            addresses.extend(SOCKETS.iter().filter(|s| Path::new(s).exists()).map(|s| format!("{LOCAL}{s}")));
+        None if addresses.is_empty() && !sockets.is_empty() => {
+            addresses.extend(sockets.iter().map(|s| format!("{LOCAL}{s}")));
             None
         }
         None if addresses.is_empty() => Some(context::default_path().ok_or_else(|| {
+            if let Some(socket) = closed {
+                return Failure::new(Exit::Usage, format!("an agent runs on this machine, but its socket {socket} is not open to you, and there is no context")).remedy(
+                    "be root or in the group ha-admin (log in again after you were added), or name a context with --context FILE (an admin makes one with `ha-cli user add`)",
+                );
+            }
             Failure::new(Exit::Usage, format!("no agent runs on this machine (there is no {}), and there is no context", SOCKETS.join(" and no ")))
                 .remedy("name an agent's socket with --address unix:DATA_DIR/control.sock, or a context with --context FILE (an admin makes one with `ha-cli user add`)")
         })?),

@@ -16,7 +16,9 @@ use serde_json::json;
 use super::Context;
 use super::drain::{Drain, End};
 use super::state::follow;
-use super::wait::wait;
+use super::wait::{PATIENCE, answered, leaders_status, wait};
+use ha_core::controller::VOTERS_MAX;
+
 use crate::args::RollingArgs;
 use crate::client::asked_by;
 use crate::clock;
@@ -28,14 +30,14 @@ use crate::signal::Stop;
 
 /// A drain is over a little after its deadline at the latest.
 const DRAIN_GRACE: Duration = Duration::from_secs(15);
+/// The maintenance lock outlives this program by so much at most.
+const LOCKED_FOR: Duration = Duration::from_secs(60);
+/// So often it is renewed.
+const RENEWED_EVERY: Duration = Duration::from_secs(15);
 /// How long the address may take to move away from a node that is drained.
 const MOVED_WITHIN: Duration = Duration::from_secs(15);
 /// A node that was restarted must look well for so long: what is seen first may be from before.
 const STEADY_MS: u64 = 5_000;
-/// A leader may just be changing: so long a step is tried again.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two tries.
-const AGAIN: Duration = Duration::from_millis(250);
 
 /// How long each step took at one node.
 #[derive(Debug, Serialize)]
@@ -50,28 +52,25 @@ struct Done {
 pub(super) async fn run(ctx: &mut Context, args: RollingArgs) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
     let owner = format!("{} {} {}", asked_by(), std::process::id(), clock::unix_ms());
-    let mut left = nodes(&ctx.cluster.status().await?, &args.node)?;
+    let mut left = nodes(&seen(ctx).await?, &args.node)?;
     let mut done = Vec::new();
     let ended = loop {
         if left.is_empty() {
             break Ok(());
         }
         // Another one may have been lost since the last.
-        if let Err(failure) = retried(async || nodes(&ctx.cluster.status().await?, &args.node)).await {
-            break Err(failure);
-        }
-        let node = match next(ctx, &mut left, args.node.is_empty()).await {
+        let node = match seen(ctx).await.and_then(|status| nodes(&status, &args.node).map(|_| next(&status, &mut left, args.node.is_empty()))) {
             Ok(node) => node,
             Err(failure) => break Err(failure),
         };
-        match one(ctx, &mut stop, &args, &owner, &node).await {
+        match locked(ctx, &mut stop, &args, &owner, &node).await {
             Ok(took) => done.push(took),
             Err(failure) => break Err(failure),
         }
     };
     // Whoever waits for it need not wait for its end by itself.
     if let Err(failure) = ctx.cluster.lock(owner, String::new(), 0).await {
-        note(&format!("the maintenance lock could not be given back and ends by itself: {failure}"));
+        note(&format!("the maintenance lock could not be given back and ends by itself within {}: {failure}", span(millis(LOCKED_FOR))));
     }
     ended.map_err(|failure: Failure| {
         let so_far = if done.is_empty() { "no node was done".to_owned() } else { format!("done: {}", done.iter().map(|d| d.node.as_str()).collect::<Vec<_>>().join(", ")) };
@@ -87,55 +86,69 @@ pub(super) async fn run(ctx: &mut Context, args: RollingArgs) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
+/// What the leader sees, as soon as there is one.
+async fn seen(ctx: &mut Context) -> Result<Status, Failure> {
+    answered(&ctx.out, PATIENCE, async || leaders_status(&mut ctx.cluster).await).await
+}
+
 /// The nodes to do, by name.
 fn nodes(status: &Status, named: &[String]) -> Result<Vec<String>, Failure> {
     let known: Vec<&str> = status.nodes.iter().map(|n| n.name.as_str()).collect();
     if let Some(stranger) = named.iter().find(|n| !known.contains(&n.as_str())) {
         return Err(Failure::new(Exit::NotFound, format!("there is no node {stranger}; the nodes are {}", known.join(", "))));
     }
-    if let Some(away) = status.nodes.iter().find(|n| !is_well(n)) {
+    if let Some(away) = status.nodes.iter().find(|n| !is_well(status, n)) {
         return Err(Failure::new(Exit::Refused, format!("{} is {}: with another one out the cluster could stand still", away.name, away.state)).remedy("bring it back first"));
     }
     Ok(if named.is_empty() { known.into_iter().map(str::to_owned).collect() } else { named.to_vec() })
 }
 
 /// Takes the next node out of the list: the one that leads waits for its turn.
-async fn next(ctx: &mut Context, left: &mut Vec<String>, leader_last: bool) -> Result<String, Failure> {
-    let leader = if leader_last { retried(async || ctx.cluster.status().await).await?.leader } else { String::new() };
-    let at = left.iter().position(|n| *n != leader).unwrap_or(0);
-    Ok(left.remove(at))
+fn next(status: &Status, left: &mut Vec<String>, leader_last: bool) -> String {
+    let at = left.iter().position(|n| !leader_last || *n != status.leader).unwrap_or(0);
+    left.remove(at)
+}
+
+/// One node, under the lock, which is renewed for as long as it takes: it ends soon after this program, however that ends.
+async fn locked(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, owner: &str, node: &str) -> Result<Done, Failure> {
+    let purpose = format!("rolling restart, now {node}");
+    answered(&ctx.out, PATIENCE, async || ctx.cluster.lock(owner.to_owned(), purpose.clone(), millis(LOCKED_FOR)).await).await?;
+    let mut cluster = ctx.cluster.clone();
+    let renewing = async {
+        loop {
+            tokio::time::sleep(RENEWED_EVERY).await;
+            // Lost, it is not the end of what is under way here; the next node will be refused.
+            if let Err(failure) = cluster.lock(owner.to_owned(), purpose.clone(), millis(LOCKED_FOR)).await {
+                note(&format!("the maintenance lock could not be renewed: {failure}"));
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        took = one(ctx, stop, args, owner, node) => took,
+        () = renewing => unreachable!("it has no end"),
+    }
 }
 
 async fn one(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, owner: &str, node: &str) -> Result<Done, Failure> {
-    let ttl = args.deadline + DRAIN_GRACE + MOVED_WITHIN + args.command_within + args.back_within;
-    retried(async || ctx.cluster.lock(owner.to_owned(), format!("rolling restart, now {node}"), millis(ttl)).await).await?;
+    let before = seen(ctx).await?;
+    // What is out or down by itself, on purpose or not, need not be better afterwards.
+    let up: Vec<String> = before.servers.iter().filter(|s| s.node == node && serves(s)).map(Server::path).collect();
+    let address = before.nodes.iter().find(|n| n.name == node).map(|n| n.address.clone()).unwrap_or_default();
     let began = clock::now();
     drain(ctx, stop, args, owner, node).await?;
     let drained_ms = millis(began.elapsed());
-    let status = ctx.cluster.status().await?;
-    let address = status.nodes.iter().find(|n| n.name == node).map(|n| n.address.clone()).unwrap_or_default();
 
     let began = clock::now();
     command(ctx, stop, args, node, &address).await.map_err(|f| f.remedy(format!("{node} stays drained: `ha-cli ready {node}` brings it back")))?;
     let command_ms = millis(began.elapsed());
 
     let began = clock::now();
-    back(ctx, stop, args.back_within, node).await?;
-    let ready_again = retried(async || ctx.cluster.set_state(order(node, "ready", 0, owner)).await).await;
+    back(ctx, stop, args.back_within, node, &up).await?;
+    let ready_again = answered(&ctx.out, PATIENCE, async || ctx.cluster.set_state(order(node, "ready", 0, owner)).await).await;
     ready_again.map_err(|f| f.remedy(format!("{node} is well and stays drained: `ha-cli ready {node}` brings it back")))?;
-    ready(ctx, stop, args.back_within, node).await?;
+    ready(ctx, stop, args.back_within, node, &up).await?;
     Ok(Done { node: node.to_owned(), drained_ms, command_ms, back_ms: millis(began.elapsed()) })
-}
-
-/// Tries again while nobody can answer.
-async fn retried<T>(mut ask: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-    let began = clock::now();
-    loop {
-        match ask().await {
-            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() < PATIENCE => tokio::time::sleep(AGAIN).await,
-            done => return done,
-        }
-    }
 }
 
 fn order(node: &str, state: &str, deadline_ms: u64, owner: &str) -> StateChange {
@@ -144,7 +157,8 @@ fn order(node: &str, state: &str, deadline_ms: u64, owner: &str) -> StateChange 
 
 async fn drain(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, owner: &str, node: &str) -> Result<(), Failure> {
     let started_ms = clock::unix_ms();
-    let servers = retried(async || ctx.cluster.set_state(order(node, "drain", millis(args.deadline), owner)).await).await?;
+    let drain = StateChange { force: args.force, ..order(node, "drain", millis(args.deadline), owner) };
+    let servers = answered(&ctx.out, PATIENCE, async || ctx.cluster.set_state(drain.clone()).await).await?;
     let deadline_ms = started_ms + millis(args.deadline);
     if !servers.is_empty() {
         let followed = Drain::new(servers, started_ms, deadline_ms, false);
@@ -156,7 +170,7 @@ async fn drain(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, owner: &s
             End::TakenBack(server) => return Err(Failure::new(Exit::Cancelled, format!("somebody made {server} ready again"))),
         }
     }
-    let gone = |status: &Status, _: u64| (status.leader != node && status.holder != node && !status.leader.is_empty()).then_some(());
+    let gone = |status: &Status, _: u64| (status.leader != node && status.holder != node).then_some(());
     let end = wait(ctx, stop, MOVED_WITHIN, gone).await;
     end.map_err(|why| why.failure(&format!("{node} still leads, drained"), "`ha-cli explain vip` says why"))
 }
@@ -168,7 +182,10 @@ async fn command(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, node: &
     let mut shell = tokio::process::Command::new("sh");
     // What it says goes to standard error: standard output carries the result.
     shell.args(["-c", &args.command]).env("HA_NODE", node).env("HA_NODE_ADDRESS", address).stdin(Stdio::null()).stdout(std::io::stderr()).kill_on_drop(true);
+    #[cfg(unix)]
+    shell.process_group(0);
     let mut running = shell.spawn()?;
+    let mut group = Group(running.id());
     let status = tokio::select! {
         biased;
         () = stop.asked() => return Err(Failure::new(Exit::Cancelled, format!("stopped while the command ran for {node}"))),
@@ -177,15 +194,30 @@ async fn command(ctx: &mut Context, stop: &mut Stop, args: &RollingArgs, node: &
             return Err(Failure::new(Exit::Deadline, format!("the command for {node} is not done after {}", span(millis(args.command_within)))));
         }
     };
+    // What it left behind on purpose lives on.
+    group.0 = None;
     if status.success() { Ok(()) } else { Err(Failure::new(Exit::Unexpected, format!("the command for {node} failed: {status}"))) }
 }
 
-/// Waits until the node votes and its servers answer, steadily.
-async fn back(ctx: &mut Context, stop: &mut Stop, limit: Duration, node: &str) -> Result<(), Failure> {
+/// A command and what it started; asked to end (SIGTERM) when it is dropped before the command has ended.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Some(leader) = self.0.and_then(|id| libc::pid_t::try_from(id).ok()) {
+            // SAFETY: plain numbers. The leader is our child and was not waited for, so its group is still its own.
+            unsafe { libc::kill(-leader, libc::SIGTERM) };
+        }
+    }
+}
+
+/// Waits until the node votes and those of its servers answer that did, steadily.
+async fn back(ctx: &mut Context, stop: &mut Stop, limit: Duration, node: &str, up: &[String]) -> Result<(), Failure> {
     let mut progress = Progress::new(&ctx.out);
     let mut well_since = None;
     let look = |status: &Status, now_ms: u64| {
-        let well = status.nodes.iter().any(|n| n.name == node && is_well(n)) && !status.servers.iter().any(|s| s.node == node && s.status.starts_with("DOWN"));
+        let well = status.nodes.iter().any(|n| n.name == node && is_well(status, n)) && !status.servers.iter().any(|s| up.contains(&s.path()) && s.status.starts_with("DOWN"));
         let since = *well_since.get_or_insert(now_ms);
         if !well {
             well_since = None;
@@ -201,15 +233,20 @@ async fn back(ctx: &mut Context, stop: &mut Stop, limit: Duration, node: &str) -
     end.map_err(|why| why.failure(&format!("{node} stays drained"), &format!("look at its agent's log; `ha-cli ready {node}` brings it back")))
 }
 
-async fn ready(ctx: &mut Context, stop: &mut Stop, limit: Duration, node: &str) -> Result<(), Failure> {
-    let serves = |s: &Server| s.status.starts_with("UP") || s.status == "no check";
-    let look = |status: &Status, _: u64| status.servers.iter().filter(|s| s.node == node).all(serves).then_some(());
+async fn ready(ctx: &mut Context, stop: &mut Stop, limit: Duration, node: &str, up: &[String]) -> Result<(), Failure> {
+    let look = |status: &Status, _: u64| status.servers.iter().filter(|s| up.contains(&s.path())).all(serves).then_some(());
     let end = wait(ctx, stop, limit, look).await;
     end.map_err(|why| why.failure(&format!("{node} is ready and its servers are not up"), "`ha-cli status` shows them"))
 }
 
-fn is_well(node: &Node) -> bool {
-    ["leader", "follower"].contains(&node.state.as_str())
+fn serves(server: &Server) -> bool {
+    server.status.starts_with("UP") || server.status == "no check"
+}
+
+/// It votes, or it is one of those that need not: beyond seven voters nodes stay learners.
+fn is_well(status: &Status, node: &Node) -> bool {
+    let votes = |n: &Node| ["leader", "follower"].contains(&n.state.as_str());
+    votes(node) || (node.state == "learner" && status.nodes.iter().filter(|n| votes(n)).count() + 1 >= VOTERS_MAX)
 }
 
 #[cfg(test)]
@@ -229,5 +266,23 @@ mod tests {
         assert_eq!(nodes(&well, &["c".into()]).unwrap_err().exit, Exit::NotFound);
         assert_eq!(nodes(&status(&[("a", "leader"), ("b", "unreachable")]), &[]).unwrap_err().exit, Exit::Refused);
         assert_eq!(nodes(&status(&[("a", "leader"), ("b", "learner")]), &["a".into()]).unwrap_err().exit, Exit::Refused);
+        let many: Vec<(String, &str)> = (0..9)
+            .map(|n| {
+                (
+                    format!("n{n}"),
+                    if n == 0 {
+                        "leader"
+                    } else if n < 7 {
+                        "follower"
+                    } else {
+                        "learner"
+                    },
+                )
+            })
+            .collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|(name, state)| (name.as_str(), *state)).collect();
+        assert_eq!(nodes(&status(&many), &[]).unwrap().len(), 9, "beyond seven nodes learn for ever");
+        assert_eq!(next(&Status { leader: "a".into(), ..Status::default() }, &mut vec!["a".into(), "b".into()], true), "b");
+        assert_eq!(next(&Status { leader: "a".into(), ..Status::default() }, &mut vec!["a".into(), "b".into()], false), "a");
     }
 }

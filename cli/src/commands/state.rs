@@ -24,7 +24,7 @@ pub(super) async fn drain(ctx: &mut Context, args: DrainArgs) -> Result<Exit, Fa
         0 => 0,
         from_now => started_ms.saturating_add(from_now),
     };
-    let servers = ctx.cluster.set_state(change).await.map_err(with_force)?;
+    let servers = ctx.cluster.set_state(change).await?;
     let Some(limit) = args.wait else {
         return accepted(ctx, &args.target, "drain", &servers);
     };
@@ -130,7 +130,7 @@ async fn set_and_wait(ctx: &mut Context, args: StateArgs, state: &str, not_yet: 
     let mut stop = Stop::listen()?;
     let StateArgs { target, reason, force, wait: limit } = args;
     let change = StateChange { target: target.clone(), state: state.into(), reason, force, ..StateChange::default() };
-    let servers = ctx.cluster.set_state(change).await.map_err(with_force)?;
+    let servers = ctx.cluster.set_state(change).await?;
     if let Some(limit) = limit {
         let mut progress = Progress::new(&ctx.out);
         let look = |status: &crate::report::Status, _: u64| {
@@ -169,12 +169,4 @@ fn accepted(ctx: &Context, target: &str, state: &str, servers: &[String]) -> Res
     let servers = if servers.is_empty() { String::new() } else { format!(" ({servers})") };
     ctx.out.line(&format!("{target} is {word}{servers}"))?;
     Ok(Exit::Done)
-}
-
-/// A refusal can usually be insisted on.
-fn with_force(failure: Failure) -> Failure {
-    match failure.exit {
-        Exit::Refused if failure.remedy.is_empty() => failure.remedy("make another server ready first, or insist with --force"),
-        _ => failure,
-    }
 }

@@ -9,6 +9,7 @@ use ha_trust::passphrase;
 use serde_json::json;
 
 use super::Context;
+use super::wait::answered;
 use crate::args::{CaCommand, TokenCommand, UserCommand};
 use crate::clock;
 use crate::context::Context as ContextFile;
@@ -16,7 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::human::{ago, span};
 use crate::output::Progress;
 use crate::paint::Tint;
-use crate::report::{Authorities, NewToken, Papers};
+use crate::report::{Authorities, Papers};
 use crate::signal::Stop;
 use crate::table::{Cell, Table};
 
@@ -31,7 +32,9 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
 pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Exit, Failure> {
     match command {
         TokenCommand::Create { ttl, role } => {
-            let made = token_once_there_is_a_leader(ctx, crate::human::millis(ttl), role).await?;
+            let ttl = crate::human::millis(ttl);
+            // An agent that was just started: scripts need not wait for its leader.
+            let made = answered(&ctx.out, LEADER_WITHIN, async || ctx.cluster.create_token(ttl, role.clone()).await).await?;
             if ctx.out.is_json() {
                 ctx.out.json(&made)?;
             } else {
@@ -65,31 +68,17 @@ pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Ex
     Ok(Exit::Done)
 }
 
-/// An agent that was just started finds its leader within a second or two: scripts need not wait for that.
-async fn token_once_there_is_a_leader(ctx: &mut Context, ttl_ms: u64, role: String) -> Result<NewToken, Failure> {
-    let (began, mut progress) = (clock::now(), Progress::new(&ctx.out));
-    loop {
-        match ctx.cluster.create_token(ttl_ms, role.clone()).await {
-            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() < LEADER_WITHIN => {
-                progress.show("waiting", &format!("waiting: {}", failure.message));
-                tokio::time::sleep(LOOK).await;
-            }
-            done => return done,
-        }
-    }
-}
-
 /// `ha-cli user ...`
 pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit, Failure> {
     match command {
         UserCommand::Add { name, role, file } => {
             let path = file.unwrap_or_else(|| PathBuf::from(format!("{name}.json")));
-            if path.exists() {
-                return Err(Failure::new(Exit::Usage, format!("{} is there already", path.display())).remedy("name another with --file, or move it away"));
-            }
+            // Before the cluster is asked: who was added without a file could not come in, nor with one of before.
+            let place = Place::take(&path)?;
             let (key, asked) = request().map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
             let papers = ctx.cluster.add_user(name.clone(), role.clone(), asked).await?;
             file_of(papers, key.serialize_der()).save(&path)?;
+            place.used();
             if ctx.out.is_json() {
                 ctx.out.json(&json!({ "name": name, "role": role, "file": path }))?;
             } else {
@@ -117,16 +106,46 @@ pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit
     Ok(Exit::Done)
 }
 
+/// A file that can be written and was not there; gone again when nothing came of it.
+struct Place<'a>(Option<&'a Path>);
+
+impl<'a> Place<'a> {
+    fn take(path: &'a Path) -> Result<Self, Failure> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(path) {
+            Ok(_) => Ok(Place(Some(path))),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Failure::new(Exit::Usage, format!("{} is there already", path.display())).remedy("name another file, or move it away"))
+            }
+            Err(e) => Err(Failure::new(Exit::Usage, format!("{}: {e}", path.display())).remedy("name a file in a directory that you may write")),
+        }
+    }
+
+    fn used(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// `ha-cli backup`. The passphrase does not leave this process.
 pub(super) async fn backup(ctx: &mut Context, file: &Path, passphrase_file: Option<&Path>) -> Result<Exit, Failure> {
-    if file.exists() {
-        return Err(Failure::new(Exit::Usage, format!("{} is there already", file.display())).remedy("name another, or move it away"));
-    }
+    let place = Place::take(file)?;
     let wrong = |e: String| Failure::new(Exit::Usage, e);
     let passphrase = passphrase::ask(passphrase_file, true).map_err(wrong)?;
     let (content, cluster) = ctx.cluster.backup().await?;
     let locked = passphrase::lock(&passphrase, &content).map_err(wrong)?;
     write_private(file, &locked).map_err(|e| Failure::new(Exit::Unexpected, format!("{}: {e}", file.display())))?;
+    place.used();
     if ctx.out.is_json() {
         ctx.out.json(&json!({ "cluster": cluster, "file": file, "bytes": locked.len() }))?;
     } else {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::Context;
+use crate::client::Cluster;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::span;
+use crate::output::{Output, Progress};
 use crate::report::Status;
 use crate::signal::Stop;
 
@@ -13,7 +15,7 @@ use crate::signal::Stop;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A leader may just be changing: so long may nobody answer before waiting is given up.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why waiting ended without what was waited for.
 #[derive(Debug)]
@@ -41,13 +43,40 @@ impl Why {
     }
 }
 
+/// Asks again while nobody can answer, and says so meanwhile: a leader is found within a second or two.
+pub(super) async fn answered<T>(out: &Output, within: Duration, mut ask: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let (began, mut progress) = (clock::now(), Progress::new(out));
+    loop {
+        match ask().await {
+            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() < within => {
+                progress.show("waiting", &format!("waiting: {}", failure.message));
+                tokio::time::sleep(LOOK).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// The status as the leader sees it. While none answers, the agent that was asked says what it knows: that shows no
+/// sessions and nobody as unreachable, and is not enough to go on by.
+///
+/// # Errors
+/// [`Exit::Unreachable`] when it is not the leader's, and what [`crate::client::Cluster::ask`] says.
+pub(super) async fn leaders_status(cluster: &mut Cluster) -> Result<Status, Failure> {
+    let status = cluster.status().await?;
+    if status.leader.is_empty() || status.answered_by != status.leader {
+        return Err(Failure::new(Exit::Unreachable, format!("the leader does not answer {}", status.answered_by)).remedy("`ha-cli status` shows what that node knows"));
+    }
+    Ok(status)
+}
+
 /// Looks again and again until `look` finds what it waits for.
 pub(super) async fn wait<T>(ctx: &mut Context, stop: &mut Stop, limit: Duration, mut look: impl FnMut(&Status, u64) -> Option<T>) -> Result<T, Why> {
     let start = clock::now();
     let mut answered = start;
     let looking = async {
         loop {
-            match ctx.cluster.status().await {
+            match leaders_status(&mut ctx.cluster).await {
                 Ok(status) => {
                     answered = clock::now();
                     if let Some(found) = look(&status, clock::unix_ms()) {

@@ -73,7 +73,13 @@ fn status(dir: &Path, leader: &str) -> StatusReply {
         };
         Some(NodeStatus { name: name.to_string(), state: state.into(), ..Default::default() })
     };
-    StatusReply { leader: leader.into(), holder: leader.into(), nodes: ["node-1", "node-2", "node-3"].iter().filter_map(node).collect(), ..Default::default() }
+    StatusReply {
+        answered_by: leader.into(),
+        leader: leader.into(),
+        holder: leader.into(),
+        nodes: ["node-1", "node-2", "node-3"].iter().filter_map(node).collect(),
+        ..Default::default()
+    }
 }
 
 struct Lead {

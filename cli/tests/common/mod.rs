@@ -22,6 +22,7 @@ pub struct Scene {
     /// Takes the place of `status` one by one, with each call.
     pub next_statuses: Vec<StatusReply>,
     pub refuse: Option<Status>,
+    pub refuse_lock: Option<Status>,
     pub set_state: SetStateReply,
     pub apply: ApplyReply,
     pub history: Vec<ConfigVersion>,
@@ -147,7 +148,7 @@ pub fn a_status() -> StatusReply {
     StatusReply {
         cluster: "test".into(),
         version: "0.1.0".into(),
-        answered_by: "node-2".into(),
+        answered_by: "node-1".into(),
         term: 3,
         leader: "node-1".into(),
         holder: "node-1".into(),
@@ -208,7 +209,9 @@ impl Control for Service {
     }
 
     async fn lock(&self, q: Request<LockRequest>) -> Result<Response<TrustReply>, Status> {
-        self.answer(q, |_| TrustReply::default())
+        let refused = self.0.lock().unwrap().refuse_lock.clone();
+        let answer = self.answer(q, |_| TrustReply::default());
+        refused.map_or(answer, Err)
     }
 
     async fn apply(&self, q: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {
