@@ -10,7 +10,7 @@
 //! ```
 //!
 //! * [`netns`] makes the machines and breaks them.
-//! * [`disk`] makes a disk slow or broken, [`mod@clock`] steps a clock; [`capture`] reads what goes over the wire; [`observer`] sees who answers for a virtual IP.
+//! * [`disk`] makes a disk slow or broken, [`memory`] lets memory run out, [`mod@clock`] steps a clock; [`capture`] reads what goes over the wire; [`observer`] sees who answers for a virtual IP.
 //! * [`client`] measures what a client notices; [`servers`] are what it talks to.
 //! * [`cluster`] is the product, [`peer`] is keepalived + HAProxy; both are a [`system::System`].
 //! * [`site`] is one agent on loopback, for what needs no root.
@@ -31,6 +31,7 @@ pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod guard;
+pub mod memory;
 pub mod netns;
 pub mod observer;
 pub mod peer;

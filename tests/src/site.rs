@@ -65,11 +65,14 @@ impl Site {
 
     /// The node holds: it leads, and knows everything that was committed.
     pub fn holds(&self) {
-        wait::until("the node to hold", BOUND, || {
-            let status = self.cli(&["status"]).ok()?;
-            let status: serde_json::Value = serde_json::from_str(&status).map_err(|e| e.to_string())?;
-            if status["holder"].as_str().is_some_and(|h| !h.is_empty()) { Ok(()) } else { Err(format!("{status}\n{}", self.agent.tail())) }
-        });
+        wait::until("the node to hold", BOUND, || self.leads().map_err(|e| format!("{e}\n{}", self.agent.tail())));
+    }
+
+    /// Whether it does now.
+    pub fn leads(&self) -> Result<(), String> {
+        let status = self.cli(&["status"]).ok()?;
+        let status: serde_json::Value = serde_json::from_str(&status).map_err(|e| e.to_string())?;
+        if status["holder"].as_str().is_some_and(|h| !h.is_empty()) { Ok(()) } else { Err(status.to_string()) }
     }
 
     /// `ha-cli`, with JSON as its output.

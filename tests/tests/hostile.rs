@@ -52,6 +52,32 @@ fn garbage_closes_its_connection_and_nothing_else() {
     assert!(!site.agent.tail().contains("panicked"), "{}", site.agent.tail());
 }
 
+/// What no log entry can hold is refused before it is proposed: in the log it would end whoever leads.
+#[test]
+fn what_is_too_large_is_refused_and_harms_nobody() {
+    let mut site = Site::start();
+    let refused = site.cli(&["drain", "b/s", "--force", "--reason", &"x".repeat(20_000)]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("20000 letters; use at most 1000"), "{refused:?}");
+
+    let text = std::fs::read_to_string(site.data().with_file_name("cluster.toml")).expect("the cluster's file");
+    let large = site.data().with_file_name("large.toml");
+    for (servers, fits) in [(4_000, true), (20_000, false)] {
+        let mut file = text.clone();
+        for n in 0..servers {
+            file.push_str(&format!("[[backend.server]]\nname = \"server-number-{n}\"\naddress = \"127.0.0.1\"\nport = 9\n"));
+        }
+        std::fs::write(&large, &file).expect("a file");
+        let applied = site.cli(&["apply", "--yes", &large.to_string_lossy()]);
+        if fits {
+            applied.ok().unwrap_or_else(|why| panic!("{} bytes: {why}", file.len()));
+        } else {
+            assert!(applied.code == Some(8) && applied.text().contains("use at most 1048576"), "{} bytes: {}", file.len(), applied.text());
+        }
+        assert!(site.agent.ended().is_none(), "the agent ended:\n{}", site.agent.tail());
+        site.holds();
+    }
+}
+
 #[test]
 fn a_second_agent_on_the_same_data_is_refused() {
     let site = Site::start();

@@ -74,7 +74,7 @@ fn a_machine_that_is_ready_is_told_so() {
     let bare = Bare::new();
     let findings = bare.preflight();
     assert_eq!((findings.code, &findings.all["failed"]), (Some(0), &Value::from(0)), "{}", findings.all);
-    for check in ["kernel", "privileges", "listen", "interface", "nftables", "addresses"] {
+    for check in ["kernel", "privileges", "listen", "proxy port", "interface", "nftables", "addresses"] {
         assert_eq!(findings.of_check(check).0, "ok", "{check}: {}", findings.all);
     }
     // It leaves nothing behind: no tables, no data.

@@ -1,13 +1,16 @@
 //! The agent as a service: what the service manager hears, and how little the agent needs.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ha_tests::cluster::{Agent, Cluster, Config, Plan, agent_program};
 use ha_tests::netns::Topology;
 use ha_tests::process::Process;
 use ha_tests::require_root;
+use ha_tests::site::Site;
 use ha_tests::wait;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -96,4 +99,23 @@ fn a_user_of_its_own_with_three_capabilities_is_enough() {
     assert!(status.contains("CapEff:\t0000000000003400"), "{status}");
     running.terminate(SOON);
     assert!(!node.has_address(plan.vip()), "an orderly stop takes the address off");
+}
+
+/// Each line has its priority, and the time is the journal's.
+#[test]
+fn the_journal_hears_how_grave_a_line_is() {
+    let mut site = Site::start();
+    site.agent.terminate(SOON);
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let meta = log.as_file().metadata().expect("its number");
+    let mut command = Command::new(agent_program());
+    command.args(["run", "--config", &site.data().with_file_name("agent.toml").to_string_lossy()]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()));
+    // A log that is not there any more.
+    std::fs::remove_dir_all(site.data().join("log")).expect("the log");
+    let mut agent = Process::start("ha-agent", command, log.path());
+    wait::until("it to refuse", SOON, || agent.ended().map(drop).ok_or("it runs".into()));
+    let said = std::fs::read_to_string(log.path()).expect("its log");
+    assert!(said.lines().count() > 0 && said.lines().all(|l| ["<3>", "<4>", "<6>"].iter().any(|p| l.starts_with(p))), "{said}");
+    assert!(said.lines().any(|l| l.starts_with("<3>the log store in")), "{said}");
 }

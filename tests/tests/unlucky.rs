@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ha_tests::cluster::{Config, Plan};
+use ha_tests::client::many;
+use ha_tests::cluster::{Config, Plan, agent_program};
 use ha_tests::scenario::{SOON, Watched};
 use ha_tests::site::Site;
 use ha_tests::system::System;
-use ha_tests::{clock, disk, process, require_root, sys, wait};
+use ha_tests::{clock, disk, memory, process, require_root, sys, wait};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -73,6 +74,75 @@ fn the_log_of_another_cluster_is_refused() {
     assert!(refused.contains("holds the log of another cluster"), "{refused}");
 }
 
+/// A byte is wrong somewhere in the log's file: the agent refuses to start and says what to do, or has lost nothing.
+#[test]
+fn a_damaged_log_is_refused_with_instructions_or_has_lost_nothing() {
+    const WRITES: u32 = 20;
+    let places: usize = if std::env::var("HA_FULL").is_ok() { 200 } else { 16 };
+    let mut site = Site::start();
+    for number in 1..=WRITES {
+        wait::until("a write", BOUND, || if write(&site, number) { Ok(()) } else { Err(site.agent.tail()) });
+    }
+    site.agent.terminate(BOUND);
+    let file = site.data().join("log/db");
+    let before = tempfile::tempdir().expect("a directory");
+    copy(&site.data(), before.path(), &["control.sock"]);
+    let good = std::fs::read(&file).expect("the log");
+    let used = good.iter().rposition(|byte| *byte != 0).expect("a log of something");
+    let (mut refused, mut unhurt) = (0, 0);
+    for place in 0..places {
+        // All over, and every fourth at its very end.
+        let at = if place % 4 == 3 { used - place } else { used * place / places };
+        std::fs::remove_dir_all(site.data()).expect("the data");
+        std::fs::create_dir(site.data()).expect("the data");
+        copy(before.path(), &site.data(), &[]);
+        let mut bad = good.clone();
+        bad[at] ^= 0xff;
+        std::fs::write(&file, bad).expect("the log");
+        site.start_again();
+        let ended = wait::until("the agent to hold, or to refuse", BOUND, || match site.agent.ended() {
+            Some(how) => Ok(Some(how)),
+            None => site.leads().map(|()| None),
+        });
+        if let Some(how) = ended {
+            let said = process::tail(&site.agent.log, 3);
+            assert!(how.code().is_some() && said.contains("is damaged") && said.contains("`ha-agent restore`"), "byte {at} of {used}: {how}, {said}");
+            refused += 1;
+        } else {
+            assert_eq!(last_written(&site), Some(WRITES), "byte {at} of {used}");
+            site.agent.kill();
+            unhurt += 1;
+        }
+    }
+    assert!(refused > places / 4, "hardly anything was damaged: {refused} refused, {unhurt} unhurt");
+    println!("{places} places of {used} bytes: {refused} refused, {unhurt} without harm");
+}
+
+/// The holder lives, and somebody starts a second agent beside it, cleans up, or starts one with other data.
+#[test]
+fn a_second_agent_takes_nothing_from_the_first() {
+    require_root!();
+    let run = Watched::start(Plan::default());
+    let holder = run.holder();
+    let machine = run.cluster.machine(holder);
+    let (own, other) = (machine.dir().join("agent.toml"), machine.dir().join("other.toml"));
+    let text = std::fs::read_to_string(&own).expect("its file");
+    let data = machine.dir().join("data");
+    assert!(text.contains(&*data.to_string_lossy()), "{text}");
+    std::fs::write(&other, text.replace(&*data.to_string_lossy(), &machine.dir().join("other-data").to_string_lossy())).expect("a file");
+    std::fs::create_dir(machine.dir().join("other-data")).expect("a directory");
+    copy(&data, &machine.dir().join("other-data"), &["control.sock"]);
+    let pid = run.cluster.agent(holder).pid();
+    for words in [["run", &*own.to_string_lossy()], ["run", &*other.to_string_lossy()], ["cleanup", &*own.to_string_lossy()]] {
+        let refused = machine.run(&[&agent_program(), words[0], "--config", words[1]], BOUND);
+        assert!(refused.code == Some(1) && refused.stderr.contains(&format!("process {pid} manages the virtual IPs")), "{words:?}: {refused:?}");
+    }
+    run.served_again();
+    let log = std::fs::read_to_string(machine.dir().join("agent.log")).expect("its log");
+    assert!(!log.contains("mended") && !log.contains("removed by somebody else"), "something was taken from it:\n{log}");
+    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+}
+
 #[test]
 fn a_holder_whose_disk_is_full_says_so_gives_way_and_comes_back() {
     require_root!("mount", "umount");
@@ -116,6 +186,37 @@ fn flushes_fail(errno: i32, said: &str) {
         disk::delay(run.cluster.machine(holder), Duration::ZERO);
     });
     assert!(words.contains(said), "it does not say what its disk has:\n{words}");
+}
+
+/// Each newcomer is a binding more in the table. What cannot grow ends the program.
+#[test]
+fn a_holder_without_memory_for_its_table_gives_way_loses_no_binding_and_comes_back() {
+    require_root!("cc");
+    const NEWCOMERS: u32 = 4_000;
+    let directory = tempfile::tempdir().expect("directory");
+    let library = memory::library(directory.path()).expect("the guard looked for cc");
+    let mut run = Watched::start(Plan { agent_env: memory::environment(&library), ..Plan::default() });
+    let old = run.holder();
+    let crowd = |run: &Watched| many::ask(run.cluster.topology().client(1), NEWCOMERS, run.cluster.address(), SOON);
+    memory::leave(run.cluster.machine(old), run.cluster.agent(old).pid(), 256 << 10);
+    let met = crowd(&run);
+    let new = run.cluster.wait_for_other_holder(old, SOON);
+    run.served_again();
+    run.cluster.stop_agent(old);
+    let words = std::fs::read_to_string(run.cluster.machine(old).dir().join("agent.log")).expect("its log");
+    // Most of the program can only end at once; what is told by an error ends it in good order.
+    let how = ["memory allocation of", "Cannot allocate memory"].into_iter().find(|how| words.contains(how));
+    let how = how.unwrap_or_else(|| panic!("it did not run out of memory:\n{words}"));
+    // Whoever got through was bound, and is bound on those who stayed.
+    many::assert_nobody_moved(&met, &crowd(&run));
+    run.cluster.start_agent(old);
+    run.cluster.wait_for_all_serving();
+    run.phase("there is memory again");
+    wait::until("it to hold again", SOON, || run.cluster.move_leader(Some(old)));
+    run.served_again();
+    many::assert_nobody_moved(&met, &crowd(&run));
+    println!("{:?}: node-{old} ran out of memory ({how}), node-{new} took over", many::count(&met));
+    run.finish().assert_changes_of_hand(2);
 }
 
 /// The lease knows nothing of wall clocks; certificates and stamps do.
