@@ -46,6 +46,8 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 const HANDOVER_WITHIN: Duration = Duration::from_secs(3);
 /// How long a holder that stops passes clients' first packets on to the next.
 const PASS_ON: Duration = Duration::from_millis(300);
+/// After a start, the members that are known are looked at.
+const MEMBERS_AFTER: Duration = Duration::from_secs(10);
 /// Why a node that stops may not hold.
 const STOPS: &str = "its agent stops";
 /// What is left for everything else when the agent stops.
@@ -139,6 +141,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         }),
     );
     tell_manager(&world, &driver);
+    world.spawn("look-at-members", Box::pin(look_at_members(config.clone(), consensus.clone(), world.clone())));
     tracing::info!(node = %config.name, id = %identity.node_id, listen = %config.listen, fence = %hands.addresses.fence(), timing = timing.word(), ?promise, "ha-agent is running");
 
     tokio::select! {
@@ -192,8 +195,24 @@ fn tell_manager(_: &Arc<RealWorld>, _: &DriverHandle) {}
 
 /// Says what has changed for the worse since this node was let in.
 async fn look_at_machine(config: &AgentConfig) {
-    let subject = Subject { config, virtual_ips: &[], promise: None, member: None, authority: None, moment: Moment::Starting };
-    for f in preflight::look(&subject).await.into_iter().filter(|f| f.verdict >= Verdict::Warning) {
+    tell_findings(preflight::look(&starting(config, None)).await);
+}
+
+/// After a start, when the others have had the time to start too: what may have changed between them and this node.
+async fn look_at_members(config: AgentConfig, consensus: Consensus<RealWorld>, world: Arc<RealWorld>) {
+    world.sleep(MEMBERS_AFTER).await;
+    let others: Vec<String> = consensus.read().facts.members.values().filter(|m| m.id != consensus.me()).map(|m| m.listen.to_string()).collect();
+    for other in others {
+        tell_findings(preflight::look_at_member(&starting(&config, Some(&other))).await);
+    }
+}
+
+fn starting<'a>(config: &'a AgentConfig, member: Option<&'a str>) -> Subject<'a> {
+    Subject { config, virtual_ips: &[], promise: None, member, authority: None, moment: Moment::Starting }
+}
+
+fn tell_findings(findings: Vec<preflight::Finding>) {
+    for f in findings.into_iter().filter(|f| f.verdict >= Verdict::Warning) {
         tracing::warn!(check = f.check, found = %f.found, remedy = %f.remedy, "preflight");
     }
 }

@@ -248,7 +248,7 @@ impl<W: World> Control for Api<W> {
             Ok(Some(mut leader)) => match tokio::time::timeout(Duration::from_secs(1), leader.status(forwarded(&who, r.into_inner()))).await {
                 Ok(Ok(reply)) => Ok(reply),
                 // It is out: what it knows is not what is.
-                Ok(Err(refused)) if refused.code() == Code::PermissionDenied => Err(refused),
+                Ok(Err(refused)) if matches!(refused.code(), Code::PermissionDenied | Code::Unauthenticated) => Err(refused),
                 _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
             },
             _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),

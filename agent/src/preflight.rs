@@ -147,10 +147,13 @@ const CHECKS: [Check; 2] = [("disk", machine::disk), ("listen", machine::listen)
 /// answer is waited for, 3 s by hand and as long as `join` waits before that.
 pub async fn look(subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = CHECKS.iter().map(|(check, look)| finding(check, look(subject))).collect();
-    if subject.moment != Moment::Starting {
-        findings.extend(member::look(subject).await.into_iter().map(|(check, said)| finding(check, said)));
-    }
+    findings.extend(look_at_member(subject).await);
     findings
+}
+
+/// What concerns others: round-trip, clocks, versions and the way back, at the member that is named, if one is.
+pub async fn look_at_member(subject: &Subject<'_>) -> Vec<Finding> {
+    member::look(subject).await.into_iter().map(|(check, said)| finding(check, said)).collect()
 }
 
 fn finding(check: &'static str, Said(verdict, found, remedy): Said) -> Finding {

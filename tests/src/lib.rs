@@ -13,7 +13,7 @@
 //! * [`disk`] makes a disk slow or broken, [`memory`] lets memory run out, [`mod@clock`] steps a clock; [`capture`] reads what goes over the wire; [`observer`] sees who answers for a virtual IP.
 //! * [`client`] measures what a client notices; [`servers`] are what it talks to.
 //! * [`cluster`] is the product, [`peer`] is keepalived + HAProxy; both are a [`system::System`].
-//! * [`site`] is one agent on loopback, for what needs no root.
+//! * [`site`] is one agent on loopback, for what needs no root; [`booted`] is a machine with systemd.
 //! * [`scenario`] puts them together for tests, [`mod@bench`] for benchmarks.
 //!
 //! `cargo test -p ha-tests` (as root, or everything says that it was skipped; one theme
@@ -25,6 +25,7 @@
 //! no `--test-threads 1` and timings are not disturbed by another test.
 
 pub mod bench;
+pub mod booted;
 pub mod capture;
 pub mod client;
 pub mod clock;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ha_tests::cluster::{AGENT_PORT, Agent, Cluster, Config, Plan, agent_program};
 use ha_tests::netns::{Machine, Topology};
 use ha_tests::process::Finished;
-use ha_tests::require_root;
+use ha_tests::{require_root, wait};
 use serde_json::Value;
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -133,6 +133,15 @@ fn a_member_that_cannot_reach_back_stops_join_before_anything_is_made() {
     cluster.join(2, 1);
     let again = look(&cluster);
     assert_eq!((again.code, again.of_check("way back").0), (Some(0), "ok"), "beside the running agent: {}", again.all);
+
+    // What has come in between since is told after a start.
+    block(cluster.machine(2));
+    cluster.stop_agent(2);
+    cluster.start_agent(2);
+    wait::until("its log to say so", BOUND, || {
+        let log = std::fs::read_to_string(cluster.machine(2).dir().join("agent.log")).expect("its log");
+        if log.lines().any(|l| l.contains("preflight") && l.contains("does not reach 10.77.0.2:7400")) { Ok(()) } else { Err(log) }
+    });
 }
 
 /// Nobody reaches the agent of a machine; it reaches others.

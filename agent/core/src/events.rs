@@ -36,7 +36,8 @@ impl EventLog {
     /// Adds one event and forgets the oldest above the bound.
     pub fn add(&mut self, at: Timestamp, kind: &str, mut text: String, by: &str) {
         if text.len() > TEXT_MAX {
-            text.truncate(text.floor_char_boundary(TEXT_MAX));
+            let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            text.truncate(end);
             text.push_str(" ...");
         }
         self.next += 1;
