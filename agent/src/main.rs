@@ -103,7 +103,7 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Run, until SIGTERM or SIGINT.
+    /// Run, until SIGTERM, SIGINT or SIGHUP.
     Run {
         /// This node's file.
         #[arg(long)]
@@ -407,13 +407,30 @@ fn tell(output: Output, text: &str, json: &serde_json::Value) {
 fn stop_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Its terminal is gone: it hands over first. Who was started by nohup stays.
+    let mut hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
     let stop = stop.clone();
     tokio::spawn(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
+            _ = hung_up => {}
         }
         stop.cancel();
     });
     Ok(())
+}
+
+fn hangup_is_ignored() -> bool {
+    // SAFETY: all zeroes is a value of this struct, which is only written to; without a new action nothing changes.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
 }

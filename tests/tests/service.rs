@@ -119,3 +119,17 @@ fn the_journal_hears_how_grave_a_line_is() {
     assert!(said.lines().count() > 0 && said.lines().all(|l| ["<3>", "<4>", "<6>"].iter().any(|p| l.starts_with(p))), "{said}");
     assert!(said.lines().any(|l| l.starts_with("<3>the log store in")), "{said}");
 }
+
+/// Started by hand in a terminal that is closed, it hands over as at any other end; started by nohup it stays.
+#[test]
+fn a_terminal_that_is_closed_ends_it_in_good_order() {
+    let mut site = Site::start();
+    site.agent.signal(libc::SIGHUP);
+    let ended = wait::until("it to end", SOON, || site.agent.ended().ok_or("it runs".into()));
+    assert_eq!(ended.code(), Some(0), "{}", site.agent.tail());
+    site.start_under(&["nohup"]);
+    site.holds();
+    site.agent.signal(libc::SIGHUP);
+    site.cli(&["status"]).ok().expect("it is still there");
+    assert!(site.agent.ended().is_none());
+}

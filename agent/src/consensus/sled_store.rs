@@ -569,8 +569,14 @@ mod tests {
         let mut seen = Blobs::of(&dir.path().join("log"));
         seen.sync().unwrap();
         assert_eq!(seen.synced.len(), fs::read_dir(&blobs).unwrap().count());
+        // The largest that there may be: a backup that is restored.
+        let (tx, rx) = mpsc::channel();
+        let largest = Batch { put: vec![(40, vec![7; ENTRY_MAX])], ..Batch::default() };
+        store.write(largest, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
+        rx.recv().unwrap().unwrap();
         drop(store);
-        assert_eq!(SledStore::open(dir.path()).unwrap().read(0..u64::MAX).unwrap().len(), 40);
+        let entries = SledStore::open(dir.path()).unwrap().read(0..u64::MAX).unwrap();
+        assert_eq!((entries.len(), entries[40].len()), (41, ENTRY_MAX));
     }
 
     #[test]
