@@ -124,6 +124,10 @@ fn the_journal_hears_how_grave_a_line_is() {
 #[test]
 fn a_terminal_that_is_closed_ends_it_in_good_order() {
     let mut site = Site::start();
+    site.agent.terminate(SOON);
+    // These tests may have been started by nohup themselves.
+    site.start_under(&["env", "--default-signal=HUP"]);
+    site.holds();
     site.agent.signal(libc::SIGHUP);
     let ended = wait::until("it to end", SOON, || site.agent.ended().ok_or("it runs".into()));
     assert_eq!(ended.code(), Some(0), "{}", site.agent.tail());

@@ -77,7 +77,7 @@ fn sockets_here() -> (Vec<&'static str>, Option<&'static str>) {
 /// Whom to ask, and as whom.
 fn whom(mut addresses: Vec<String>, named: Option<String>, timeout: Duration) -> Result<(Cluster, Option<(PathBuf, ContextFile)>), Failure> {
     let by_network = |addresses: &[String]| addresses.iter().any(|a| !a.starts_with(LOCAL));
-    let (sockets, closed) = sockets_here();
+    let (sockets, closed) = if addresses.is_empty() && named.is_none() { sockets_here() } else { (Vec::new(), None) };
     let path = match named {
         Some(named) => Some(context::path_of(&named)),
         None if by_network(&addresses) => context::default_path(),
