@@ -111,7 +111,7 @@ fn propose_status(e: &ProposeError) -> Status {
 }
 
 fn role(word: &str) -> Result<Role, Status> {
-    Role::named(word).ok_or_else(|| Status::invalid_argument(format!("role: found {word:?}; use server or witness")))
+    Role::from_word(word).ok_or_else(|| Status::invalid_argument(format!("role: found {word:?}; use server or witness")))
 }
 
 fn rejection_status(r: &Rejection) -> Status {

@@ -18,7 +18,7 @@ pub mod sled_store;
 pub mod types;
 
 use crate::world::{Call, World};
-use codec::{decode, encode};
+use codec::{decode, encode, encoded_len};
 use ha_core::command::{Answer, Stamped};
 use ha_core::controller::{NodeReport, RaftNews, RaftRole};
 use ha_core::id::NodeId;
@@ -146,7 +146,7 @@ impl<W: World> Consensus<W> {
     /// # Errors
     /// See [`ProposeError`]. What is too large is refused here: the log could only end this node over it.
     pub async fn propose(&self, stamped: Stamped) -> Result<Answer, ProposeError> {
-        let size = encode(&stamped).map_err(|e| ProposeError::Ended(e.to_string()))?.len();
+        let size = encoded_len(&stamped).map_err(|e| ProposeError::Ended(e.to_string()))?;
         if size > PROPOSAL_MAX {
             return Err(ProposeError::TooLarge(size));
         }

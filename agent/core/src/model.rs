@@ -308,7 +308,7 @@ impl Role {
     }
 
     /// The role of that word; none is a server.
-    pub fn named(word: &str) -> Option<Role> {
+    pub fn from_word(word: &str) -> Option<Role> {
         match word {
             "" | "server" => Some(Role::Server),
             "witness" => Some(Role::Witness),

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::backup::Backup;
 use crate::config::{AgentConfig, ClusterFile};
-use crate::consensus::codec::encode;
+use crate::consensus::codec::encoded_len;
 use crate::consensus::sled_store::SledStore;
 use crate::consensus::{Consensus, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY, Settings};
 use crate::identity::Identity;
@@ -85,7 +85,7 @@ pub async fn restore(config: &AgentConfig, backup: Backup, id: Option<NodeId>) -
 /// What fits into one log entry: of a cluster that has lived long, the oldest events and configurations are left out.
 fn one_entry(mut facts: Facts) -> std::io::Result<Facts> {
     // Beside it there is no more than the command's name, a stamp and who proposes it.
-    while encode(&facts)?.len() > PROPOSAL_MAX - (1 << 10) {
+    while encoded_len(&facts)? > PROPOSAL_MAX - (1 << 10) {
         if !Arc::make_mut(&mut facts.events).forget_half() {
             let history = Arc::make_mut(&mut facts.history);
             // The newest is the one in force. What is left is refused by name if it is still too large.
@@ -249,6 +249,7 @@ impl Addresses for NoAddresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consensus::codec::encode;
     use ha_core::model::ClusterConfig;
     use ha_core::state::ConfigVersion;
     use ha_core::time::Timestamp;
@@ -265,10 +266,11 @@ mod tests {
             let kept = ConfigVersion { version, at: Timestamp(1), by: "an operator".to_owned(), changes: Vec::new(), text, config };
             Arc::make_mut(&mut facts.history).push_back(kept);
         }
-        assert!(encode(&facts).unwrap().len() > 2 * PROPOSAL_MAX);
+        assert!(encoded_len(&facts).unwrap() > 2 * PROPOSAL_MAX);
         let facts = one_entry(facts).unwrap();
         let restore = Stamped { at: Timestamp(u64::MAX), by: "restore".to_owned(), command: Command::Restore(Box::new(facts.clone())) };
         let size = encode(&restore).unwrap().len();
+        assert_eq!(size, encoded_len(&restore).unwrap());
         assert!((PROPOSAL_MAX / 2..=PROPOSAL_MAX).contains(&size), "{size}");
         assert_eq!(facts.history.back().map(|v| v.version), Some(11));
     }

@@ -19,6 +19,15 @@ pub fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// How long [`encode`] would make it, without making it.
+///
+/// # Errors
+/// None in practice.
+pub fn encoded_len<T: Serialize>(value: &T) -> io::Result<usize> {
+    let body = bincode::serde::encode_into_std_write(value, &mut io::sink(), bincode::config::standard()).map_err(io::Error::other)?;
+    Ok(1 + body)
+}
+
 /// Decodes a record; every byte must belong to it.
 ///
 /// # Errors

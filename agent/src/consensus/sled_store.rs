@@ -221,24 +221,22 @@ impl Blobs {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e),
         };
-        let mut there = BTreeMap::new();
+        let (mut there, mut is_new) = (BTreeMap::new(), false);
         for entry in listed {
             let entry = entry?;
-            // sled removes those that it no longer needs, at any time.
-            let gone = |e: io::Error| if e.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(e) };
-            if let Some(meta) = entry.metadata().map(Some).or_else(gone)? {
-                there.insert(entry.file_name(), meta.len());
-            }
-        }
-        let mut is_new = false;
-        for (name, len) in &there {
-            if self.synced.get(name) != Some(len) {
-                match File::open(self.dir.join(name)) {
-                    Ok(file) => file.sync_all()?,
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(e),
+            let name = entry.file_name();
+            let synced = entry.metadata().map(|m| m.len()).and_then(|len| {
+                if self.synced.get(&name) != Some(&len) {
+                    File::open(entry.path())?.sync_all()?;
+                    is_new = true;
                 }
-                is_new = true;
+                Ok(len)
+            });
+            match synced {
+                Ok(len) => drop(there.insert(name, len)),
+                // sled removes those that it no longer needs, at any time.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
             }
         }
         self.synced = there;
@@ -474,6 +472,14 @@ fn move_snapshots_aside(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Writes, and waits until it is durable.
+    #[allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
+    fn put(store: &SledStore, batch: Batch) {
+        let (tx, rx) = mpsc::channel();
+        store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
+        rx.recv().unwrap().unwrap();
+    }
+
     #[test]
     fn sled_keeps_the_contract() {
         let dir = tempfile::tempdir().unwrap();
@@ -502,17 +508,12 @@ mod tests {
     fn no_damage_loses_what_was_acknowledged_in_silence() {
         let dir = tempfile::tempdir().unwrap();
         let store = SledStore::open(dir.path()).unwrap();
-        let put = |batch: Batch| {
-            let (tx, rx) = mpsc::channel();
-            store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
-            rx.recv().unwrap().unwrap();
-        };
         for i in 0..40u64 {
-            put(Batch { put: vec![(i, format!("entry {i}").repeat(20).into_bytes())], ..Batch::default() });
+            put(&store, Batch { put: vec![(i, format!("entry {i}").repeat(20).into_bytes())], ..Batch::default() });
         }
         // To vote twice in one term would be worse than to lose an entry.
-        put(Batch { meta: vec![(Meta::Vote, b"before".to_vec())], ..Batch::default() });
-        put(Batch { meta: vec![(Meta::Vote, b"after".to_vec())], ..Batch::default() });
+        put(&store, Batch { meta: vec![(Meta::Vote, b"before".to_vec())], ..Batch::default() });
+        put(&store, Batch { meta: vec![(Meta::Vote, b"after".to_vec())], ..Batch::default() });
         drop(store);
         let file = dir.path().join("log/db");
         let good = fs::read(&file).unwrap();
@@ -559,10 +560,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SledStore::open(dir.path()).unwrap();
         for i in 0..40u64 {
-            let (tx, rx) = mpsc::channel();
-            let batch = Batch { put: vec![(i, vec![i as u8; 12 << 10])], ..Batch::default() };
-            store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
-            rx.recv().unwrap().unwrap();
+            put(&store, Batch { put: vec![(i, vec![i as u8; 12 << 10])], ..Batch::default() });
         }
         let blobs = dir.path().join("log/blobs");
         assert!(fs::read_dir(&blobs).unwrap().count() > 0, "sled writes no such files any more: is the flush still needed?");
@@ -570,10 +568,7 @@ mod tests {
         seen.sync().unwrap();
         assert_eq!(seen.synced.len(), fs::read_dir(&blobs).unwrap().count());
         // The largest that there may be: a backup that is restored.
-        let (tx, rx) = mpsc::channel();
-        let largest = Batch { put: vec![(40, vec![7; ENTRY_MAX])], ..Batch::default() };
-        store.write(largest, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
-        rx.recv().unwrap().unwrap();
+        put(&store, Batch { put: vec![(40, vec![7; ENTRY_MAX])], ..Batch::default() });
         drop(store);
         let entries = SledStore::open(dir.path()).unwrap().read(0..u64::MAX).unwrap();
         assert_eq!((entries.len(), entries[40].len()), (41, ENTRY_MAX));
@@ -582,11 +577,6 @@ mod tests {
     #[test]
     fn a_truncated_and_a_purged_log_open_again() {
         let dir = tempfile::tempdir().unwrap();
-        let put = |store: &SledStore, batch: Batch| {
-            let (tx, rx) = mpsc::channel();
-            store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
-            rx.recv().unwrap().unwrap();
-        };
         let entries = |r: Range<u64>| r.map(|i| (i, vec![1])).collect();
         let store = SledStore::open(dir.path()).unwrap();
         put(&store, Batch { put: entries(0..20), ..Batch::default() });

@@ -6,7 +6,7 @@ use super::{Moment, Said, Subject};
 use crate::world::real::boot_now;
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -128,11 +128,21 @@ fn flush_times(place: &Path) -> io::Result<Vec<Duration>> {
 
 pub(super) fn listen(s: &Subject) -> Said {
     let at = s.config.listen;
+    port(s, at, |e| {
+        if e.kind() == io::ErrorKind::AddrInUse {
+            Said::failed(format!("{at} is in use"), "is another ha-agent running here? `ss -ltnp` says who it is")
+        } else {
+            Said::failed(format!("{at}: {e}"), "listen must be an address of this machine")
+        }
+    })
+}
+
+/// Whether this node's agent can listen there, or does; what it means when it cannot.
+pub(super) fn port(s: &Subject, at: SocketAddr, cannot: impl FnOnce(io::Error) -> Said) -> Said {
     match TcpListener::bind(at) {
         Ok(_) => Said::ok(format!("{at} is free")),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && s.moment == Moment::Asked => Said::ok(format!("{at} is in use: this node's agent is running")),
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Said::failed(format!("{at} is in use"), "is another ha-agent running here? `ss -ltnp` says who it is"),
-        Err(e) => Said::failed(format!("{at}: {e}"), "listen must be an address of this machine"),
+        Err(e) => cannot(e),
     }
 }
 

@@ -1,11 +1,10 @@
 //! What the virtual IP needs of the network: interface, rules, an address that nobody has.
 
-use super::{Moment, NOT_HERE, Said, Subject, Verdict};
+use super::{Moment, NOT_HERE, Said, Subject, Verdict, machine};
 use crate::agent::LIFETIME_PROMISE_MIN;
 use crate::config::agent_file::FenceMode;
 use crate::vip::{Vip, VipSettings, examine};
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// How long the answer of another machine is waited for.
@@ -66,11 +65,7 @@ pub(super) fn proxy_port(s: &Subject) -> Said {
         return Said::skipped(NOT_HERE);
     }
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, s.config.proxy_port));
-    match TcpListener::bind(at) {
-        Ok(_) => Said::ok(format!("{at} is free")),
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse && s.moment == Moment::Asked => Said::ok(format!("{at} is in use: this node's agent is running")),
-        Err(e) => Said::failed(format!("{at}: {e}"), "set `proxy_port` in agent.toml to a port that is free; `ss -ltnp` says who has this one"),
-    }
+    machine::port(s, at, |e| Said::failed(format!("{at}: {e}"), "set `proxy_port` in agent.toml to a port that is free; `ss -ltnp` says who has this one"))
 }
 
 pub(super) fn addresses(s: &Subject) -> Said {
