@@ -33,8 +33,14 @@ fn main() {
     };
     let (events, mut news) = tokio::sync::mpsc::channel(64);
     let kernel = Kernel::start(settings, events).expect("started");
-    let vips = args[4..].iter().map(|a| Vip { name: a.clone(), address: a.parse().expect("virtual IP"), interface: None });
-    kernel.configure(vips.collect(), vec![]).expect("configured");
+    let vips = args[4..].iter().map(|a| Vip {
+        name: a.clone(),
+        address: a.parse().expect("virtual IP"),
+        interface: None,
+    });
+    kernel
+        .configure(vips.collect(), vec![])
+        .expect("configured");
     std::thread::spawn(move || {
         while let Some(event) = news.blocking_recv() {
             println!("{event:?}");
@@ -44,7 +50,9 @@ fn main() {
     std::io::stdout().flush().expect("stdout");
     loop {
         let now = boot_now();
-        state.write_all_at(&(now.as_nanos() as u64).to_ne_bytes(), 0).expect("state");
+        state
+            .write_all_at(&(now.as_nanos() as u64).to_ne_bytes(), 0)
+            .expect("state");
         kernel.hold(now + lease);
         std::thread::sleep(Duration::from_millis(50));
     }

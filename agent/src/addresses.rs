@@ -118,11 +118,27 @@ mod kernel {
         /// # Errors
         /// No thread could be started.
         pub fn new(gate: Arc<Gate>, kernel: Arc<Kernel>, proxy_port: u16) -> std::io::Result<Self> {
-            let state = Arc::new(Mutex::new(State { obstacle: "the virtual IPs are not configured yet".to_owned(), ..State::default() }));
+            let state = Arc::new(Mutex::new(State {
+                obstacle: "the virtual IPs are not configured yet".to_owned(),
+                ..State::default()
+            }));
             let (orders, inbox) = mpsc::sync_channel(QUEUE_MAX);
-            let worker = Worker { kernel: kernel.clone(), state: state.clone(), vips: Vec::new(), intercepts: Vec::new() };
-            std::thread::Builder::new().name("ha-configure".to_owned()).spawn(move || worker.run(&inbox))?;
-            Ok(KernelAddresses { gate, kernel, state, orders, proxy_port })
+            let worker = Worker {
+                kernel: kernel.clone(),
+                state: state.clone(),
+                vips: Vec::new(),
+                intercepts: Vec::new(),
+            };
+            std::thread::Builder::new()
+                .name("ha-configure".to_owned())
+                .spawn(move || worker.run(&inbox))?;
+            Ok(KernelAddresses {
+                gate,
+                kernel,
+                state,
+                orders,
+                proxy_port,
+            })
         }
 
         /// Why this node cannot hold, if it cannot.
@@ -157,9 +173,17 @@ mod kernel {
         fn run(mut self, inbox: &mpsc::Receiver<Order>) {
             loop {
                 let in_trouble = !lock(&self.state).obstacle.is_empty() && !self.vips.is_empty();
-                let next = if in_trouble { inbox.recv_timeout(AGAIN) } else { inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected) };
+                let next = if in_trouble {
+                    inbox.recv_timeout(AGAIN)
+                } else {
+                    inbox
+                        .recv()
+                        .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+                };
                 match next {
-                    Ok(Order::Configure(vips, intercepts)) => (self.vips, self.intercepts) = (vips, intercepts),
+                    Ok(Order::Configure(vips, intercepts)) => {
+                        (self.vips, self.intercepts) = (vips, intercepts)
+                    }
                     Ok(Order::Vet) | Err(mpsc::RecvTimeoutError::Timeout) => {}
                     Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 }
@@ -168,9 +192,16 @@ mod kernel {
         }
 
         fn carry_out(&self) {
-            let configured = self.kernel.configure(self.vips.clone(), self.intercepts.clone()).map_err(|e| format!("the kernel did not take the virtual IPs: {e}"));
+            let configured = self
+                .kernel
+                .configure(self.vips.clone(), self.intercepts.clone())
+                .map_err(|e| format!("the kernel did not take the virtual IPs: {e}"));
             let must_vet = lock(&self.state).vetted == Vetted::NotYet;
-            let free = if configured.is_ok() && must_vet { self.find_foreign() } else { Ok(()) };
+            let free = if configured.is_ok() && must_vet {
+                self.find_foreign()
+            } else {
+                Ok(())
+            };
             let mut state = lock(&self.state);
             state.configured = configured.is_ok();
             if must_vet && configured.is_ok() && free.is_ok() {
@@ -189,9 +220,19 @@ mod kernel {
                     Ok(None) => {}
                     Ok(Some(mac)) => {
                         let mac: Vec<String> = mac.iter().map(|b| format!("{b:02x}")).collect();
-                        return Err(format!("{} is used by another machine ({}): take it away there, or give virtual_ip {} another address", vip.address, mac.join(":"), vip.name));
+                        return Err(format!(
+                            "{} is used by another machine ({}): take it away there, or give virtual_ip {} another address",
+                            vip.address,
+                            mac.join(":"),
+                            vip.name
+                        ));
                     }
-                    Err(e) => return Err(format!("whether {} is free could not be found out: {e}", vip.address)),
+                    Err(e) => {
+                        return Err(format!(
+                            "whether {} is free could not be found out: {e}",
+                            vip.address
+                        ));
+                    }
                 }
             }
             Ok(())
@@ -248,12 +289,25 @@ mod kernel {
 
     impl Addresses for KernelAddresses {
         fn configure(&self, virtual_ips: &[VirtualIp], intercepted: &[Intercepted]) {
-            let vips = virtual_ips.iter().map(|v| Vip { name: v.name.clone(), address: v.address, interface: None }).collect();
+            let vips = virtual_ips
+                .iter()
+                .map(|v| Vip {
+                    name: v.name.clone(),
+                    address: v.address,
+                    interface: None,
+                })
+                .collect();
             // One entry per address, also when no frontend uses it: it is guarded all the same.
             let mut by_address: BTreeMap<IpAddr, Intercept> = BTreeMap::new();
             for i in intercepted {
-                let entry = by_address.entry(i.address).or_insert_with(|| Intercept { address: i.address, ports: Vec::new(), to_port: self.proxy_port });
-                entry.ports.extend(i.ports.iter().map(|(first, last)| *first..=*last));
+                let entry = by_address.entry(i.address).or_insert_with(|| Intercept {
+                    address: i.address,
+                    ports: Vec::new(),
+                    to_port: self.proxy_port,
+                });
+                entry
+                    .ports
+                    .extend(i.ports.iter().map(|(first, last)| *first..=*last));
             }
             self.order(Order::Configure(vips, by_address.into_values().collect()));
         }
@@ -282,7 +336,9 @@ mod kernel {
                 match result {
                     Ok(()) => done(),
                     // Nobody may be told that it is away; who waits goes on when the lease is over.
-                    Err(error) => tracing::warn!(%error, "the virtual IP could not be dropped cleanly; its lease runs out in the kernel"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the virtual IP could not be dropped cleanly; its lease runs out in the kernel")
+                    }
                 }
             });
             if why == Release::Ended {
@@ -290,8 +346,15 @@ mod kernel {
                 return self.kernel.release(done);
             }
             self.kernel.prepare_handover();
-            let farewell = Farewell { gate: self.gate.clone(), kernel: self.kernel.clone(), state: self.state.clone(), turn };
-            let started = std::thread::Builder::new().name("ha-handover".to_owned()).spawn(move || farewell.say(done));
+            let farewell = Farewell {
+                gate: self.gate.clone(),
+                kernel: self.kernel.clone(),
+                state: self.state.clone(),
+                turn,
+            };
+            let started = std::thread::Builder::new()
+                .name("ha-handover".to_owned())
+                .spawn(move || farewell.say(done));
             if let Err(error) = started {
                 tracing::warn!(%error, "no thread for an orderly handover; the lease runs out instead");
                 self.gate.close();

@@ -29,7 +29,9 @@ use crate::world::entrance::{self, Entrance, Shows};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
 use crate::written;
-use ha_core::controller::{Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings};
+use ha_core::controller::{
+    Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings,
+};
 use ha_core::model::Member;
 use ha_core::trust::Credentials;
 use ha_trust::store::TrustStore;
@@ -70,21 +72,60 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&config.data_dir)?);
     written::note(&config.data_dir)?;
     let trust = Arc::new(TrustStore::open(&config.data_dir)?);
-    let world = Arc::new(RealWorld::new(identity.node_id, trust.clone(), store, hands.addresses.clone()));
+    let world = Arc::new(RealWorld::new(
+        identity.node_id,
+        trust.clone(),
+        store,
+        hands.addresses.clone(),
+    ));
     let (driver, inbox) = DriverHandle::channel();
     let listener = driver.clone();
-    let settings = Settings { me: identity.node_id, role: config.role, timing, promise, founding: false, snapshot_every: SNAPSHOT_EVERY };
-    let consensus = Consensus::start(world.clone(), settings, Arc::new(move || listener.applied())).await?;
+    let settings = Settings {
+        me: identity.node_id,
+        role: config.role,
+        timing,
+        promise,
+        founding: false,
+        snapshot_every: SNAPSHOT_EVERY,
+    };
+    let consensus = Consensus::start(
+        world.clone(),
+        settings,
+        Arc::new(move || listener.applied()),
+    )
+    .await?;
     let snap = consensus.read();
     if snap.applied_index > 0 && snap.facts.cluster_id != identity.cluster_id {
-        return Err(format!("{} holds the log of another cluster ({}) than its identity ({})", config.data_dir.display(), snap.facts.cluster_id, identity.cluster_id).into());
+        return Err(format!(
+            "{} holds the log of another cluster ({}) than its identity ({})",
+            config.data_dir.display(),
+            snap.facts.cluster_id,
+            identity.cluster_id
+        )
+        .into());
     }
-    let (loop_, view) = Driver::new(world.clone(), consensus.clone(), controller, driver.clone(), inbox);
+    let (loop_, view) = Driver::new(
+        world.clone(),
+        consensus.clone(),
+        controller,
+        driver.clone(),
+        inbox,
+    );
 
     let binder = Arc::new(LogBinder::new(boot_now));
     let (proxy_events, proxy_news) = mpsc::channel(1024);
-    let clock = Clock { now: boot_now, wall: wall_now };
-    let proxy = Arc::new(Proxy::start(proxy_settings(&config), view, gate, binder.clone(), clock, proxy_events)?);
+    let clock = Clock {
+        now: boot_now,
+        wall: wall_now,
+    };
+    let proxy = Arc::new(Proxy::start(
+        proxy_settings(&config),
+        view,
+        gate,
+        binder.clone(),
+        clock,
+        proxy_events,
+    )?);
 
     let member = Member {
         id: identity.node_id,
@@ -118,30 +159,59 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         );
     };
     let stop_loops = CancellationToken::new();
-    essential("driver", Box::pin(loop_.run(Box::pin(stop_loops.clone().cancelled_owned()))));
-    essential("binder", Box::pin(binder.run(consensus.clone(), world.clone())));
+    essential(
+        "driver",
+        Box::pin(loop_.run(Box::pin(stop_loops.clone().cancelled_owned()))),
+    );
+    essential(
+        "binder",
+        Box::pin(binder.run(consensus.clone(), world.clone())),
+    );
     essential("report", Box::pin(reporter.run()));
-    world.spawn("proxy-news", Box::pin(hear_proxy(proxy_news, driver.clone())));
+    world.spawn(
+        "proxy-news",
+        Box::pin(hear_proxy(proxy_news, driver.clone())),
+    );
     hands.listen(&world, driver.clone());
 
-    let node = Node::new(member, consensus.clone(), driver.clone(), proxy, world.clone(), trust.clone());
+    let node = Node::new(
+        member,
+        consensus.clone(),
+        driver.clone(),
+        proxy,
+        world.clone(),
+        trust.clone(),
+    );
     let shown = trust.clone();
     let entrance = bind(&config, trust, consensus.clone()).await?;
     let renewal = renewal::Renewal { node: node.clone() };
     world.spawn("renewal", Box::pin(renewal.run()));
     let stop_server = stop_loops.clone();
-    let server = wire::server().layer(node.guard()).add_service(PeerService::server(consensus.clone(), driver.clone())).add_service(Api::server(node));
+    let server = wire::server()
+        .layer(node.guard())
+        .add_service(PeerService::server(consensus.clone(), driver.clone()))
+        .add_service(Api::server(node));
     let incoming = entrance.open(&world);
     essential(
         "server",
         Box::pin(async move {
-            if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop_server.cancelled_owned()).await {
+            if let Err(error) = server
+                .serve_with_incoming_shutdown(incoming, stop_server.cancelled_owned())
+                .await
+            {
                 tracing::error!(%error, "the server for peers and operators has ended");
             }
         }),
     );
     tell_manager(&world, &driver);
-    world.spawn("look-at-members", Box::pin(look_at_members(config.clone(), consensus.clone(), world.clone())));
+    world.spawn(
+        "look-at-members",
+        Box::pin(look_at_members(
+            config.clone(),
+            consensus.clone(),
+            world.clone(),
+        )),
+    );
     tracing::info!(node = %config.name, id = %identity.node_id, listen = %config.listen, fence = %hands.addresses.fence(), timing = timing.word(), ?promise, "ha-agent is running");
 
     tokio::select! {
@@ -159,7 +229,9 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     hands.drop_now().await;
     stop_loops.cancel();
     std::fs::remove_file(socket_path(&config)).ok();
-    tokio::time::timeout(STOP_WITHIN, consensus.shutdown()).await.ok();
+    tokio::time::timeout(STOP_WITHIN, consensus.shutdown())
+        .await
+        .ok();
     tracing::info!("stopped");
     Ok(())
 }
@@ -169,7 +241,11 @@ fn socket_path(config: &AgentConfig) -> std::path::PathBuf {
 }
 
 /// Where peers and operators come in.
-async fn bind<W: World>(config: &AgentConfig, trust: Arc<TrustStore>, consensus: Consensus<W>) -> Result<Entrance, Failure> {
+async fn bind<W: World>(
+    config: &AgentConfig,
+    trust: Arc<TrustStore>,
+    consensus: Consensus<W>,
+) -> Result<Entrance, Failure> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|e| format!("listen = {}: {e}: is another ha-agent running, or is this not an address of this machine?", config.listen))?;
@@ -177,9 +253,25 @@ async fn bind<W: World>(config: &AgentConfig, trust: Arc<TrustStore>, consensus:
     // Without it the agent does its work all the same, and operators come by the network.
     let local = entrance::local_socket(&path).inspect_err(|error| tracing::warn!(path = %path.display(), %error, "there is no local socket: set `socket` in agent.toml")).ok();
     let (log, live) = (consensus.clone(), trust.clone());
-    let familiar = Arc::new(move |from: std::net::IpAddr| consensus.read().facts.members.values().any(|m| m.listen.ip().to_canonical() == from));
-    let known = Arc::new(move |shows: &Shows| who(shows, &live.live(), &log.read(), wall_now()).is_ok_and(|caller| caller != Caller::Stranger));
-    Ok(Entrance { listener, local, trust, familiar, known })
+    let familiar = Arc::new(move |from: std::net::IpAddr| {
+        consensus
+            .read()
+            .facts
+            .members
+            .values()
+            .any(|m| m.listen.ip().to_canonical() == from)
+    });
+    let known = Arc::new(move |shows: &Shows| {
+        who(shows, &live.live(), &log.read(), wall_now())
+            .is_ok_and(|caller| caller != Caller::Stranger)
+    });
+    Ok(Entrance {
+        listener,
+        local,
+        trust,
+        familiar,
+        known,
+    })
 }
 
 /// From now on the service manager hears of this agent.
@@ -187,7 +279,10 @@ async fn bind<W: World>(config: &AgentConfig, trust: Arc<TrustStore>, consensus:
 fn tell_manager(world: &Arc<RealWorld>, driver: &DriverHandle) {
     manager::ready();
     let (for_task, driver) = (world.clone(), driver.clone());
-    world.spawn("manager", Box::pin(async move { manager::keep_telling(&*for_task, driver).await }));
+    world.spawn(
+        "manager",
+        Box::pin(async move { manager::keep_telling(&*for_task, driver).await }),
+    );
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -199,20 +294,41 @@ async fn look_at_machine(config: &AgentConfig) {
 }
 
 /// After a start, when the others have had the time to start too: what may have changed between them and this node.
-async fn look_at_members(config: AgentConfig, consensus: Consensus<RealWorld>, world: Arc<RealWorld>) {
+async fn look_at_members(
+    config: AgentConfig,
+    consensus: Consensus<RealWorld>,
+    world: Arc<RealWorld>,
+) {
     world.sleep(MEMBERS_AFTER).await;
-    let others: Vec<String> = consensus.read().facts.members.values().filter(|m| m.id != consensus.me()).map(|m| m.listen.to_string()).collect();
+    let others: Vec<String> = consensus
+        .read()
+        .facts
+        .members
+        .values()
+        .filter(|m| m.id != consensus.me())
+        .map(|m| m.listen.to_string())
+        .collect();
     for other in others {
         tell_findings(preflight::look_at_member(&starting(&config, Some(&other))).await);
     }
 }
 
 fn starting<'a>(config: &'a AgentConfig, member: Option<&'a str>) -> Subject<'a> {
-    Subject { config, virtual_ips: &[], promise: None, member, authority: None, moment: Moment::Starting }
+    Subject {
+        config,
+        virtual_ips: &[],
+        promise: None,
+        member,
+        authority: None,
+        moment: Moment::Starting,
+    }
 }
 
 fn tell_findings(findings: Vec<preflight::Finding>) {
-    for f in findings.into_iter().filter(|f| f.verdict >= Verdict::Warning) {
+    for f in findings
+        .into_iter()
+        .filter(|f| f.verdict >= Verdict::Warning)
+    {
         tracing::warn!(check = f.check, found = %f.found, remedy = %f.remedy, "preflight");
     }
 }
@@ -234,12 +350,20 @@ struct KernelHands {
 
 impl Hands {
     #[cfg(target_os = "linux")]
-    fn start(config: &AgentConfig, gate: Arc<Gate>, promise: Duration, lease: Duration) -> Result<Hands, Failure> {
+    fn start(
+        config: &AgentConfig,
+        gate: Arc<Gate>,
+        promise: Duration,
+        lease: Duration,
+    ) -> Result<Hands, Failure> {
         use crate::config::agent_file::FenceMode;
         use crate::vip;
         // A witness never holds: it needs no privilege.
         if !config.holds_in_kernel() {
-            return Ok(Hands { addresses: Arc::new(BoundAddresses::new(gate)), kernel: None });
+            return Ok(Hands {
+                addresses: Arc::new(BoundAddresses::new(gate)),
+                kernel: None,
+            });
         }
         let mut settings = vip::VipSettings::new(config.address);
         settings.interface = config.interface.clone();
@@ -263,16 +387,35 @@ impl Hands {
             )
             .into());
         }
-        let addresses = Arc::new(crate::addresses::KernelAddresses::new(gate, Arc::new(kernel), config.proxy_port)?);
-        Ok(Hands { addresses: addresses.clone(), kernel: Some(KernelHands { addresses, news: Arc::new(std::sync::Mutex::new(Some(news))) }) })
+        let addresses = Arc::new(crate::addresses::KernelAddresses::new(
+            gate,
+            Arc::new(kernel),
+            config.proxy_port,
+        )?);
+        Ok(Hands {
+            addresses: addresses.clone(),
+            kernel: Some(KernelHands {
+                addresses,
+                news: Arc::new(std::sync::Mutex::new(Some(news))),
+            }),
+        })
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn start(config: &AgentConfig, gate: Arc<Gate>, _: Duration, _: Duration) -> Result<Hands, Failure> {
+    fn start(
+        config: &AgentConfig,
+        gate: Arc<Gate>,
+        _: Duration,
+        _: Duration,
+    ) -> Result<Hands, Failure> {
         if config.holds_in_kernel() {
-            return Err("vip = \"kernel\" is available on Linux only so far: set vip = \"bind\"".into());
+            return Err(
+                "vip = \"kernel\" is available on Linux only so far: set vip = \"bind\"".into(),
+            );
         }
-        Ok(Hands { addresses: Arc::new(BoundAddresses::new(gate)) })
+        Ok(Hands {
+            addresses: Arc::new(BoundAddresses::new(gate)),
+        })
     }
 
     /// Why this node cannot hold, if it cannot.
@@ -287,7 +430,11 @@ impl Hands {
     /// Passes news of the kernel on to the log of this agent.
     fn listen(&self, world: &Arc<RealWorld>, driver: DriverHandle) {
         #[cfg(target_os = "linux")]
-        if let Some(mut news) = self.kernel.as_ref().and_then(|k| k.news.lock().ok()?.take()) {
+        if let Some(mut news) = self
+            .kernel
+            .as_ref()
+            .and_then(|k| k.news.lock().ok()?.take())
+        {
             let addresses = self.addresses.clone();
             world.spawn(
                 "vip-news",
@@ -319,7 +466,10 @@ impl Hands {
     /// Drops the addresses and waits until they are away, within the bound.
     async fn drop_now(&self) {
         let (done, away) = tokio::sync::oneshot::channel();
-        self.addresses.release(Release::Ended, Box::new(move || done.send(()).unwrap_or(())));
+        self.addresses.release(
+            Release::Ended,
+            Box::new(move || done.send(()).unwrap_or(())),
+        );
         tokio::time::timeout(STOP_WITHIN, away).await.ok();
     }
 }
@@ -331,8 +481,18 @@ pub(crate) const LIFETIME_PROMISE_MIN: Duration = Duration::from_millis(1600);
 fn proxy_settings(config: &AgentConfig) -> ProxySettings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     ProxySettings {
-        workers: if config.workers == 0 { cores } else { config.workers },
-        reach: if config.holds_in_kernel() { Reach::Transparent { port: config.proxy_port } } else { Reach::Bind },
+        workers: if config.workers == 0 {
+            cores
+        } else {
+            config.workers
+        },
+        reach: if config.holds_in_kernel() {
+            Reach::Transparent {
+                port: config.proxy_port,
+            }
+        } else {
+            Reach::Bind
+        },
         sessions_max: config.sessions_max,
     }
 }
@@ -347,12 +507,30 @@ async fn hear_proxy(mut news: mpsc::Receiver<ProxyEvent>, driver: DriverHandle) 
     }
 }
 
-async fn hand_over<W: World>(driver: &DriverHandle, consensus: &Consensus<W>, world: &W, credentials: Credentials) {
-    let to = driver.ask(|c| c.last_successor().filter(|_| c.raft().role == RaftRole::Leader)).await.flatten();
+async fn hand_over<W: World>(
+    driver: &DriverHandle,
+    consensus: &Consensus<W>,
+    world: &W,
+    credentials: Credentials,
+) {
+    let to = driver
+        .ask(|c| {
+            c.last_successor()
+                .filter(|_| c.raft().role == RaftRole::Leader)
+        })
+        .await
+        .flatten();
     let Some(to) = to else { return };
-    driver.tell(Event::MoveLeader { to: Some(to), reason: HandoverReason::Shutdown });
+    driver.tell(Event::MoveLeader {
+        to: Some(to),
+        reason: HandoverReason::Shutdown,
+    });
     // Else a drained node to which it goes for want of another would hand it back at once.
-    consensus.set_report(NodeReport { why_not: STOPS.to_owned(), credentials, ..NodeReport::default() });
+    consensus.set_report(NodeReport {
+        why_not: STOPS.to_owned(),
+        credentials,
+        ..NodeReport::default()
+    });
     let deadline = world.now() + HANDOVER_WITHIN;
     while world.now() < deadline && consensus.news().leader == Some(consensus.me()) {
         world.sleep(Duration::from_millis(5)).await;

@@ -65,9 +65,28 @@ pub struct Node<W: World> {
 
 impl<W: World> Node<W> {
     /// A new membership lock is held by nobody.
-    pub fn new(member: Member, consensus: Consensus<W>, driver: DriverHandle, proxy: Arc<Proxy>, world: Arc<W>, trust: Arc<TrustStore>) -> Arc<Self> {
-        let wrong_tokens = Mutex::new(Limiter::new(trust::WRONG_TOKENS_MAX, trust::WRONG_TOKENS_WINDOW));
-        Arc::new(Node { member, consensus, driver, proxy, world, trust, membership: MembershipLock::default(), wrong_tokens })
+    pub fn new(
+        member: Member,
+        consensus: Consensus<W>,
+        driver: DriverHandle,
+        proxy: Arc<Proxy>,
+        world: Arc<W>,
+        trust: Arc<TrustStore>,
+    ) -> Arc<Self> {
+        let wrong_tokens = Mutex::new(Limiter::new(
+            trust::WRONG_TOKENS_MAX,
+            trust::WRONG_TOKENS_WINDOW,
+        ));
+        Arc::new(Node {
+            member,
+            consensus,
+            driver,
+            proxy,
+            world,
+            trust,
+            membership: MembershipLock::default(),
+            wrong_tokens,
+        })
     }
 
     /// What stands before every service of this node.
@@ -78,11 +97,20 @@ impl<W: World> Node<W> {
     /// Proposes and waits, as an operator's request.
     async fn propose(&self, by: &str, command: Command) -> Result<Outcome, Status> {
         if by.len() > BY_MAX {
-            return Err(Status::invalid_argument(format!("by: found {} letters; use at most {BY_MAX}", by.len())));
+            return Err(Status::invalid_argument(format!(
+                "by: found {} letters; use at most {BY_MAX}",
+                by.len()
+            )));
         }
-        let stamped = Stamped { at: self.world.wall(), by: by.to_owned(), command };
+        let stamped = Stamped {
+            at: self.world.wall(),
+            by: by.to_owned(),
+            command,
+        };
         match tokio::time::timeout(COMMIT_WITHIN, self.consensus.propose(stamped)).await {
-            Err(_) => Err(Status::deadline_exceeded(format!("no majority has written it to disk within {COMMIT_WITHIN:?}; it may still be committed: look with `ha-cli events`"))),
+            Err(_) => Err(Status::deadline_exceeded(format!(
+                "no majority has written it to disk within {COMMIT_WITHIN:?}; it may still be committed: look with `ha-cli events`"
+            ))),
             Ok(Err(e)) => Err(propose_status(&e)),
             Ok(Ok(answer)) => answer.map_err(|r| rejection_status(&r)),
         }
@@ -111,7 +139,9 @@ fn propose_status(e: &ProposeError) -> Status {
 }
 
 fn role(word: &str) -> Result<Role, Status> {
-    Role::from_word(word).ok_or_else(|| Status::invalid_argument(format!("role: found {word:?}; use server or witness")))
+    Role::from_word(word).ok_or_else(|| {
+        Status::invalid_argument(format!("role: found {word:?}; use server or witness"))
+    })
 }
 
 fn rejection_status(r: &Rejection) -> Status {
@@ -122,16 +152,26 @@ fn rejection_status(r: &Rejection) -> Status {
         | Rejection::UserUnknown(_)
         | Rejection::AuthorityUnknown(_)
         | Rejection::TokenUnknown(_) => Status::not_found(r.to_string()),
-        Rejection::TokenUsed(..) | Rejection::TokenRevoked(_) | Rejection::TokenExpired(..) | Rejection::TokenRole(..) | Rejection::NodeRemoved(_) => {
-            Status::permission_denied(r.to_string())
+        Rejection::TokenUsed(..)
+        | Rejection::TokenRevoked(_)
+        | Rejection::TokenExpired(..)
+        | Rejection::TokenRole(..)
+        | Rejection::NodeRemoved(_) => Status::permission_denied(r.to_string()),
+        Rejection::IdTaken(..) | Rejection::NameTaken(_) | Rejection::AddressTaken(..) => {
+            Status::already_exists(r.to_string())
         }
-        Rejection::IdTaken(..) | Rejection::NameTaken(_) | Rejection::AddressTaken(..) => Status::already_exists(r.to_string()),
         _ => Status::failed_precondition(r.to_string()),
     }
 }
 
 fn wire_problem(p: Problem) -> pb::ConfigProblem {
-    pb::ConfigProblem { file: p.file, line: p.line, key: p.key, found: p.found, remedy: p.remedy }
+    pb::ConfigProblem {
+        file: p.file,
+        line: p.line,
+        key: p.key,
+        found: p.found,
+        remedy: p.remedy,
+    }
 }
 
 /// See the module.
@@ -146,21 +186,34 @@ impl<W: World> Api<W> {
     }
 
     /// The leader's service, when it is another node. `None`: answer here.
-    async fn leader<T>(&self, request: &Request<T>) -> Result<Option<ControlClient<Channel>>, Status> {
+    async fn leader<T>(
+        &self,
+        request: &Request<T>,
+    ) -> Result<Option<ControlClient<Channel>>, Status> {
         let news = self.node.consensus.news();
         if news.leader == Some(self.node.member.id) {
             return Ok(None);
         }
         let Some(leader) = news.leader else {
-            let voters: usize = news.voters.first().map_or(0, std::collections::BTreeSet::len);
-            return Err(Status::unavailable(format!("there is no leader at the moment: a majority of the {voters} voters must be running and reach each other; try again")));
+            let voters: usize = news
+                .voters
+                .first()
+                .map_or(0, std::collections::BTreeSet::len);
+            return Err(Status::unavailable(format!(
+                "there is no leader at the moment: a majority of the {voters} voters must be running and reach each other; try again"
+            )));
         };
         if request.metadata().contains_key(FORWARDED) {
             return Err(Status::unavailable("leadership is moving: try again"));
         }
-        let address = news.addresses.get(&leader).ok_or_else(|| Status::unavailable("the leader's address is not known yet: try again"))?;
-        let channel = channel(address, Some(leader), belief(&self.node.trust)).map_err(|e| Status::internal(e.to_string()))?;
-        Ok(Some(ControlClient::new(channel).max_decoding_message_size(64 << 20)))
+        let address = news.addresses.get(&leader).ok_or_else(|| {
+            Status::unavailable("the leader's address is not known yet: try again")
+        })?;
+        let channel = channel(address, Some(leader), belief(&self.node.trust))
+            .map_err(|e| Status::internal(e.to_string()))?;
+        Ok(Some(
+            ControlClient::new(channel).max_decoding_message_size(64 << 20),
+        ))
     }
 }
 
@@ -173,7 +226,11 @@ fn forwarded<T>(asker: &Asker, request: T) -> Request<T> {
         headers.insert(ON_BEHALF, MetadataValue::from_static(access.word()));
     }
     // Names and digits in hexadecimal: both can stand in a header.
-    if let Some(named) = asker.named.as_ref().and_then(|(name, key)| format!("{name} {key}").parse().ok()) {
+    if let Some(named) = asker
+        .named
+        .as_ref()
+        .and_then(|(name, key)| format!("{name} {key}").parse().ok())
+    {
         headers.insert(NAMED, named);
     }
     next.set_timeout(Duration::from_secs(60));
@@ -215,7 +272,11 @@ macro_rules! on_leader {
         let who = asker(&$request)?;
         match $self.leader(&$request).await? {
             Some(mut leader) => leader.$method(forwarded(&who, $request.into_inner())).await,
-            None => $self.node.$method($request.into_inner()).await.map(Response::new),
+            None => $self
+                .node
+                .$method($request.into_inner())
+                .await
+                .map(Response::new),
         }
     }};
 }
@@ -241,45 +302,77 @@ impl<W: World> Api<W> {
 
 #[tonic::async_trait]
 impl<W: World> Control for Api<W> {
-    async fn status(&self, r: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
+    async fn status(
+        &self,
+        r: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusReply>, Status> {
         let who = asker(&r)?;
         match self.leader(&r).await {
             // Without a leader, or while it does not answer, this node still says what it knows.
-            Ok(Some(mut leader)) => match tokio::time::timeout(Duration::from_secs(1), leader.status(forwarded(&who, r.into_inner()))).await {
+            Ok(Some(mut leader)) => match tokio::time::timeout(
+                Duration::from_secs(1),
+                leader.status(forwarded(&who, r.into_inner())),
+            )
+            .await
+            {
                 Ok(Ok(reply)) => Ok(reply),
                 // It is out: what it knows is not what is.
-                Ok(Err(refused)) if matches!(refused.code(), Code::PermissionDenied | Code::Unauthenticated) => Err(refused),
+                Ok(Err(refused))
+                    if matches!(
+                        refused.code(),
+                        Code::PermissionDenied | Code::Unauthenticated
+                    ) =>
+                {
+                    Err(refused)
+                }
                 _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
             },
             _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
         }
     }
-    async fn set_state(&self, r: Request<pb::SetStateRequest>) -> Result<Response<pb::SetStateReply>, Status> {
+    async fn set_state(
+        &self,
+        r: Request<pb::SetStateRequest>,
+    ) -> Result<Response<pb::SetStateReply>, Status> {
         change_on_leader!(self, r, set_state)
     }
     async fn lock(&self, r: Request<pb::LockRequest>) -> Result<Response<pb::TrustReply>, Status> {
         change_on_leader!(self, r, lock)
     }
-    async fn apply(&self, r: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyReply>, Status> {
+    async fn apply(
+        &self,
+        r: Request<pb::ApplyRequest>,
+    ) -> Result<Response<pb::ApplyReply>, Status> {
         change_on_leader!(self, r, apply)
     }
-    async fn rollback(&self, r: Request<pb::RollbackRequest>) -> Result<Response<pb::ApplyReply>, Status> {
+    async fn rollback(
+        &self,
+        r: Request<pb::RollbackRequest>,
+    ) -> Result<Response<pb::ApplyReply>, Status> {
         change_on_leader!(self, r, rollback)
     }
-    async fn config_history(&self, r: Request<pb::ConfigHistoryRequest>) -> Result<Response<pb::ConfigHistoryReply>, Status> {
+    async fn config_history(
+        &self,
+        r: Request<pb::ConfigHistoryRequest>,
+    ) -> Result<Response<pb::ConfigHistoryReply>, Status> {
         on_leader!(self, r, config_history)
     }
     async fn join(&self, r: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
         // What a member passes on was counted there.
         let who = asker(&r)?;
-        let from = who.from.filter(|_| !matches!(who.caller, Caller::Member(_)));
+        let from = who
+            .from
+            .filter(|_| !matches!(who.caller, Caller::Member(_)));
         self.node.show_a_token(from)?;
         // A block of its own: whatever ends it, the try is counted or not.
         let answer = async { on_leader!(self, r, join) }.await;
         self.node.shown_a_token(from, &answer);
         answer
     }
-    async fn diff(&self, mut r: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyReply>, Status> {
+    async fn diff(
+        &self,
+        mut r: Request<pb::ApplyRequest>,
+    ) -> Result<Response<pb::ApplyReply>, Status> {
         r.get_mut().dry_run = true;
         let who = asker(&r)?;
         match self.leader(&r).await? {
@@ -287,45 +380,85 @@ impl<W: World> Control for Api<W> {
             None => self.node.apply(r.into_inner()).await.map(Response::new),
         }
     }
-    async fn renew(&self, mut r: Request<pb::RenewRequest>) -> Result<Response<pb::RenewReply>, Status> {
+    async fn renew(
+        &self,
+        mut r: Request<pb::RenewRequest>,
+    ) -> Result<Response<pb::RenewReply>, Status> {
         match asker(&r)?.caller {
             Caller::User(name, _) => r.get_mut().name = name,
             Caller::Behind(..) => {}
-            _ => return Err(Status::failed_precondition("only an operator's own certificate is renewed by this")),
+            _ => {
+                return Err(Status::failed_precondition(
+                    "only an operator's own certificate is renewed by this",
+                ));
+            }
         }
         on_leader!(self, r, renew)
     }
-    async fn backup(&self, r: Request<pb::BackupRequest>) -> Result<Response<pb::BackupReply>, Status> {
+    async fn backup(
+        &self,
+        r: Request<pb::BackupRequest>,
+    ) -> Result<Response<pb::BackupReply>, Status> {
         change_on_leader!(self, r, backup)
     }
-    async fn create_token(&self, r: Request<pb::CreateTokenRequest>) -> Result<Response<pb::CreateTokenReply>, Status> {
+    async fn create_token(
+        &self,
+        r: Request<pb::CreateTokenRequest>,
+    ) -> Result<Response<pb::CreateTokenReply>, Status> {
         change_on_leader!(self, r, create_token)
     }
-    async fn tokens(&self, r: Request<pb::TokensRequest>) -> Result<Response<pb::TokensReply>, Status> {
+    async fn tokens(
+        &self,
+        r: Request<pb::TokensRequest>,
+    ) -> Result<Response<pb::TokensReply>, Status> {
         on_leader!(self, r, tokens)
     }
-    async fn revoke_token(&self, r: Request<pb::RevokeTokenRequest>) -> Result<Response<pb::TrustReply>, Status> {
+    async fn revoke_token(
+        &self,
+        r: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::TrustReply>, Status> {
         change_on_leader!(self, r, revoke_token)
     }
-    async fn add_user(&self, r: Request<pb::AddUserRequest>) -> Result<Response<pb::RenewReply>, Status> {
+    async fn add_user(
+        &self,
+        r: Request<pb::AddUserRequest>,
+    ) -> Result<Response<pb::RenewReply>, Status> {
         change_on_leader!(self, r, add_user)
     }
-    async fn users(&self, r: Request<pb::UsersRequest>) -> Result<Response<pb::UsersReply>, Status> {
+    async fn users(
+        &self,
+        r: Request<pb::UsersRequest>,
+    ) -> Result<Response<pb::UsersReply>, Status> {
         on_leader!(self, r, users)
     }
-    async fn remove_user(&self, r: Request<pb::RemoveUserRequest>) -> Result<Response<pb::TrustReply>, Status> {
+    async fn remove_user(
+        &self,
+        r: Request<pb::RemoveUserRequest>,
+    ) -> Result<Response<pb::TrustReply>, Status> {
         change_on_leader!(self, r, remove_user)
     }
-    async fn authorities(&self, r: Request<pb::AuthoritiesRequest>) -> Result<Response<pb::AuthoritiesReply>, Status> {
+    async fn authorities(
+        &self,
+        r: Request<pb::AuthoritiesRequest>,
+    ) -> Result<Response<pb::AuthoritiesReply>, Status> {
         on_leader!(self, r, authorities)
     }
-    async fn rotate_authority(&self, r: Request<pb::RotateAuthorityRequest>) -> Result<Response<pb::TrustReply>, Status> {
+    async fn rotate_authority(
+        &self,
+        r: Request<pb::RotateAuthorityRequest>,
+    ) -> Result<Response<pb::TrustReply>, Status> {
         change_on_leader!(self, r, rotate_authority)
     }
-    async fn retire_authority(&self, r: Request<pb::RetireAuthorityRequest>) -> Result<Response<pb::TrustReply>, Status> {
+    async fn retire_authority(
+        &self,
+        r: Request<pb::RetireAuthorityRequest>,
+    ) -> Result<Response<pb::TrustReply>, Status> {
         change_on_leader!(self, r, retire_authority)
     }
-    async fn remove_member(&self, r: Request<pb::RemoveMemberRequest>) -> Result<Response<pb::MemberReply>, Status> {
+    async fn remove_member(
+        &self,
+        r: Request<pb::RemoveMemberRequest>,
+    ) -> Result<Response<pb::MemberReply>, Status> {
         let mut r = r;
         self.signed(&mut r)?;
         let (who, again) = (asker(&r)?, r.get_ref().clone());
@@ -336,39 +469,68 @@ impl<W: World> Control for Api<W> {
                 // This node leads and is the one to go: it has handed over, and the next leader does it.
                 members::Removal::HandedOver => match self.leader(&Request::new(())).await? {
                     Some(mut leader) => leader.remove_member(forwarded(&who, again)).await,
-                    None => Err(Status::unavailable("leadership could not be handed over: try again")),
+                    None => Err(Status::unavailable(
+                        "leadership could not be handed over: try again",
+                    )),
                 },
             },
         }
     }
-    async fn promote_member(&self, r: Request<pb::PromoteMemberRequest>) -> Result<Response<pb::MemberReply>, Status> {
+    async fn promote_member(
+        &self,
+        r: Request<pb::PromoteMemberRequest>,
+    ) -> Result<Response<pb::MemberReply>, Status> {
         change_on_leader!(self, r, promote_member)
     }
-    async fn move_leader(&self, r: Request<pb::MoveLeaderRequest>) -> Result<Response<pb::MoveLeaderReply>, Status> {
+    async fn move_leader(
+        &self,
+        r: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderReply>, Status> {
         change_on_leader!(self, r, move_leader)
     }
-    async fn sessions(&self, r: Request<pb::SessionsRequest>) -> Result<Response<pb::SessionsReply>, Status> {
+    async fn sessions(
+        &self,
+        r: Request<pb::SessionsRequest>,
+    ) -> Result<Response<pb::SessionsReply>, Status> {
         on_leader!(self, r, sessions)
     }
-    async fn whereis(&self, r: Request<pb::WhereisRequest>) -> Result<Response<pb::WhereisReply>, Status> {
+    async fn whereis(
+        &self,
+        r: Request<pb::WhereisRequest>,
+    ) -> Result<Response<pb::WhereisReply>, Status> {
         on_leader!(self, r, whereis)
     }
-    async fn explain_vip(&self, r: Request<pb::ExplainVipRequest>) -> Result<Response<pb::ExplainVipReply>, Status> {
+    async fn explain_vip(
+        &self,
+        r: Request<pb::ExplainVipRequest>,
+    ) -> Result<Response<pb::ExplainVipReply>, Status> {
         on_leader!(self, r, explain_vip)
     }
 
     /// Answered by the node that is asked, for itself.
-    async fn reach(&self, r: Request<pb::ReachRequest>) -> Result<Response<pb::ReachReply>, Status> {
+    async fn reach(
+        &self,
+        r: Request<pb::ReachRequest>,
+    ) -> Result<Response<pb::ReachReply>, Status> {
         let caller = asker(&r)?.from;
-        Ok(Response::new(self.node.reach(caller, &r.into_inner().listen).await?))
+        Ok(Response::new(
+            self.node.reach(caller, &r.into_inner().listen).await?,
+        ))
     }
 
     type EventsStream = traffic::EventStream;
 
     /// Answered by the node that is asked: the event log is everywhere.
-    async fn events(&self, r: Request<pb::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+    async fn events(
+        &self,
+        r: Request<pb::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
         let shows = asker(&r)?.shows;
-        Ok(Response::new(traffic::events(self.node.clone(), shows, r.into_inner())))
+        Ok(Response::new(traffic::events(
+            self.node.clone(),
+            shows,
+            r.into_inner(),
+        )))
     }
 }
 
@@ -376,10 +538,18 @@ impl<W: World> Node<W> {
     /// A node by name or id.
     fn node_called(&self, name: &str) -> Result<Member, Status> {
         let facts = self.consensus.read().facts;
-        let by_id = name.parse::<NodeId>().ok().and_then(|id| facts.members.get(&id).cloned());
-        by_id.or_else(|| facts.member_named(name).cloned()).ok_or_else(|| {
-            let known: Vec<&str> = facts.members.values().map(|m| m.name.as_str()).collect();
-            Status::not_found(format!("there is no node {name}; the nodes are {}", known.join(", ")))
-        })
+        let by_id = name
+            .parse::<NodeId>()
+            .ok()
+            .and_then(|id| facts.members.get(&id).cloned());
+        by_id
+            .or_else(|| facts.member_named(name).cloned())
+            .ok_or_else(|| {
+                let known: Vec<&str> = facts.members.values().map(|m| m.name.as_str()).collect();
+                Status::not_found(format!(
+                    "there is no node {name}; the nodes are {}",
+                    known.join(", ")
+                ))
+            })
     }
 }

@@ -38,7 +38,10 @@ impl Backup {
     pub fn from_bytes(bytes: &[u8]) -> io::Result<Backup> {
         let backup: Backup = decode(bytes)?;
         if backup.facts.trust.signing().is_none() || backup.facts.config_version == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no authority or no configuration"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it holds no authority or no configuration",
+            ));
         }
         Ok(backup)
     }

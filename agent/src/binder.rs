@@ -60,11 +60,23 @@ impl Pending {
     }
 
     /// Queues an entry; `false` at the bound.
-    fn queue(&mut self, key: StickKey, entry: StickEntry, waiters: Vec<oneshot::Sender<()>>) -> bool {
+    fn queue(
+        &mut self,
+        key: StickKey,
+        entry: StickEntry,
+        waiters: Vec<oneshot::Sender<()>>,
+    ) -> bool {
         if self.by_key.len() >= PENDING_MAX {
             return false;
         }
-        self.by_key.insert(key.clone(), Waiting { entry, waiters, committed: false });
+        self.by_key.insert(
+            key.clone(),
+            Waiting {
+                entry,
+                waiters,
+                committed: false,
+            },
+        );
         self.queue.push_back(key);
         true
     }
@@ -73,7 +85,11 @@ impl Pending {
 impl LogBinder {
     /// Nothing pending. `now`: the boot-time clock.
     pub fn new(now: fn() -> Instant) -> Self {
-        LogBinder { pending: Mutex::default(), wake: Notify::new(), now }
+        LogBinder {
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            now,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
@@ -92,7 +108,11 @@ impl LogBinder {
                 if batch.is_empty() {
                     break;
                 }
-                let stamped = Stamped { at: world.wall(), by: String::new(), command: Command::Bind(batch.clone()) };
+                let stamped = Stamped {
+                    at: world.wall(),
+                    by: String::new(),
+                    command: Command::Bind(batch.clone()),
+                };
                 let committed = matches!(consensus.propose(stamped).await, Ok(Ok(_)));
                 self.answer(&batch, committed);
                 if !committed {
@@ -106,7 +126,9 @@ impl LogBinder {
         let mut pending = self.lock();
         let n = pending.queue.len().min(BATCH_MAX);
         let keys: Vec<StickKey> = pending.queue.drain(..n).collect();
-        keys.into_iter().filter_map(|k| pending.by_key.get(&k).map(|w| (k.clone(), w.entry))).collect()
+        keys.into_iter()
+            .filter_map(|k| pending.by_key.get(&k).map(|w| (k.clone(), w.entry)))
+            .collect()
     }
 
     fn answer(&self, batch: &[(StickKey, StickEntry)], committed: bool) {
@@ -117,7 +139,9 @@ impl LogBinder {
                 pending.by_key.remove(key);
                 continue;
             }
-            let Some(waiting) = pending.by_key.get_mut(key) else { continue };
+            let Some(waiting) = pending.by_key.get_mut(key) else {
+                continue;
+            };
             waiting.committed = true;
             for waiter in waiting.waiters.drain(..) {
                 waiter.send(()).ok();
@@ -138,13 +162,19 @@ impl Binder for LogBinder {
             } else {
                 waiting.waiters.push(tell);
             }
-            return Binding { entry: waiting.entry, committed };
+            return Binding {
+                entry: waiting.entry,
+                committed,
+            };
         }
         if pending.queue(key, proposal, vec![tell]) {
             drop(pending);
             self.wake.notify_one();
         }
-        Binding { entry: proposal, committed }
+        Binding {
+            entry: proposal,
+            committed,
+        }
     }
 
     fn refresh(&self, key: StickKey, entry: StickEntry) {
@@ -165,10 +195,19 @@ mod tests {
     use std::net::IpAddr;
 
     fn key(n: u8) -> StickKey {
-        StickKey { group: "g".into(), client: IpAddr::from([10, 0, 0, n]) }
+        StickKey {
+            group: "g".into(),
+            client: IpAddr::from([10, 0, 0, n]),
+        }
     }
     fn entry(server: u32) -> StickEntry {
-        StickEntry { server: ServerId(server), host: IpAddr::from([10, 0, 1, 1]), bound_at: Timestamp(0), used_at: Timestamp(0), expire: Duration::from_secs(9) }
+        StickEntry {
+            server: ServerId(server),
+            host: IpAddr::from([10, 0, 1, 1]),
+            bound_at: Timestamp(0),
+            used_at: Timestamp(0),
+            expire: Duration::from_secs(9),
+        }
     }
 
     #[test]
@@ -187,10 +226,18 @@ mod tests {
             assert_eq!(binding.committed.try_recv(), Ok(()));
         }
         let mut right_after = binder.bind(key(1), entry(4));
-        assert_eq!(right_after.entry.server, ServerId(1), "the views may not show it yet");
+        assert_eq!(
+            right_after.entry.server,
+            ServerId(1),
+            "the views may not show it yet"
+        );
         assert_eq!(right_after.committed.try_recv(), Ok(()));
         binder.lock().forget_old(Instant(10_000_000_000));
-        assert_eq!(binder.bind(key(1), entry(4)).entry.server, ServerId(4), "the views know it now");
+        assert_eq!(
+            binder.bind(key(1), entry(4)).entry.server,
+            ServerId(4),
+            "the views know it now"
+        );
     }
 
     #[test]
@@ -198,7 +245,10 @@ mod tests {
         let binder = LogBinder::new(|| Instant(0));
         let mut binding = binder.bind(key(1), entry(1));
         binder.answer(&binder.next_batch(), false);
-        assert_eq!(binding.committed.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(
+            binding.committed.try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        );
     }
 
     #[test]
@@ -206,7 +256,13 @@ mod tests {
         let binder = LogBinder::new(|| Instant(0));
         for n in 0..5000u32 {
             let client = IpAddr::V4((0x0a00_0000 + n).into());
-            binder.refresh(StickKey { group: "g".into(), client }, entry(1));
+            binder.refresh(
+                StickKey {
+                    group: "g".into(),
+                    client,
+                },
+                entry(1),
+            );
         }
         assert_eq!(binder.next_batch().len(), BATCH_MAX);
     }

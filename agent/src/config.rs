@@ -32,7 +32,11 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}: found {}; {}", self.file, self.line, self.key, self.found, self.remedy)
+        write!(
+            f,
+            "{}:{}: {}: found {}; {}",
+            self.file, self.line, self.key, self.found, self.remedy
+        )
     }
 }
 
@@ -56,7 +60,13 @@ impl std::error::Error for Problems {}
 pub fn read(path: &Path) -> Result<String, Problems> {
     std::fs::read_to_string(path).map_err(|e| {
         let remedy = "name a readable file".to_owned();
-        Problems(vec![Problem { file: path.display().to_string(), line: 0, key: "file".to_owned(), found: e.to_string(), remedy }])
+        Problems(vec![Problem {
+            file: path.display().to_string(),
+            line: 0,
+            key: "file".to_owned(),
+            found: e.to_string(),
+            remedy,
+        }])
     })
 }
 
@@ -69,12 +79,28 @@ struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     const fn new(file: &'a str, text: &'a str) -> Self {
-        Checker { file, text, problems: Vec::new() }
+        Checker {
+            file,
+            text,
+            problems: Vec::new(),
+        }
     }
 
     /// Notes a problem at a byte of the text.
-    fn problem(&mut self, at: usize, key: &str, found: impl fmt::Display, remedy: impl fmt::Display) {
-        let line = 1 + self.text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count();
+    fn problem(
+        &mut self,
+        at: usize,
+        key: &str,
+        found: impl fmt::Display,
+        remedy: impl fmt::Display,
+    ) {
+        let line = 1 + self
+            .text
+            .as_bytes()
+            .iter()
+            .take(at)
+            .filter(|b| **b == b'\n')
+            .count();
         self.problems.push(Problem {
             file: self.file.to_owned(),
             line: u32::try_from(line).unwrap_or(u32::MAX),
@@ -90,8 +116,18 @@ impl<'a> Checker<'a> {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |n| n + 1);
         let whole_line = self.text[line_start..].lines().next().unwrap_or("");
-        let key = whole_line.split('=').next().unwrap_or("").trim().trim_matches(['[', ']']).to_owned();
-        let key = if key.is_empty() { "syntax".to_owned() } else { key };
+        let key = whole_line
+            .split('=')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .trim_matches(['[', ']'])
+            .to_owned();
+        let key = if key.is_empty() {
+            "syntax".to_owned()
+        } else {
+            key
+        };
         let message = e.message().replace('\n', " ");
         let remedy = remedy_for(&message);
         self.problem(at, &key, message, remedy);
@@ -109,14 +145,22 @@ impl<'a> Checker<'a> {
 fn remedy_for(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     if message.starts_with("unknown field") || message.starts_with("unknown variant") {
-        let (wrong, known) = (quoted.first().copied().unwrap_or(""), quoted.get(1..).unwrap_or(&[]));
+        let (wrong, known) = (
+            quoted.first().copied().unwrap_or(""),
+            quoted.get(1..).unwrap_or(&[]),
+        );
         return match known.iter().min_by_key(|k| distance(wrong, k)) {
-            Some(near) if distance(wrong, near) <= 3 => format!("did you mean `{near}`? (known: {})", known.join(", ")),
+            Some(near) if distance(wrong, near) <= 3 => {
+                format!("did you mean `{near}`? (known: {})", known.join(", "))
+            }
             _ => format!("remove it, or use one of: {}", known.join(", ")),
         };
     }
     if message.starts_with("missing field") {
-        return format!("add a line `{} = ...` to this table", quoted.first().unwrap_or(&"KEY"));
+        return format!(
+            "add a line `{} = ...` to this table",
+            quoted.first().unwrap_or(&"KEY")
+        );
     }
     if message.starts_with("duplicate key") {
         return "keep one of the two".to_owned();

@@ -30,7 +30,10 @@ use machine::{Listener, Machine, Snap};
 use network::Peers;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{BasicNode, ChangeMembers, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy, StepDownPolicy};
+use openraft::{
+    BasicNode, ChangeMembers, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy,
+    StepDownPolicy,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -128,17 +131,38 @@ impl<W: World> Consensus<W> {
     pub async fn start(world: Arc<W>, settings: Settings, listener: Listener) -> io::Result<Self> {
         let log = Log::<W::Runtime>::new(world.store());
         let machine = Machine::open(world.store(), listener)?;
-        let promise = if settings.founding { Promise::fresh(settings.promise) } else { Promise::starting(world.now(), settings.promise, log.durable_term()?) };
+        let promise = if settings.founding {
+            Promise::fresh(settings.promise)
+        } else {
+            Promise::starting(world.now(), settings.promise, log.durable_term()?)
+        };
         let promise = Arc::new(Mutex::new(promise));
-        let peers = Peers { world: world.clone(), me: settings.me, promise: promise.clone() };
+        let peers = Peers {
+            world: world.clone(),
+            me: settings.me,
+            promise: promise.clone(),
+        };
         let config = config(settings).map_err(io::Error::other)?;
-        let raft = Raft::new(settings.me, Arc::new(config), peers, log, machine.clone()).await.map_err(io::Error::other)?;
-        Ok(Consensus { raft, machine, promise, world, me: settings.me, report: Arc::default(), promise_length: settings.promise })
+        let raft = Raft::new(settings.me, Arc::new(config), peers, log, machine.clone())
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Consensus {
+            raft,
+            machine,
+            promise,
+            world,
+            me: settings.me,
+            report: Arc::default(),
+            promise_length: settings.promise,
+        })
     }
 
     /// Makes a new cluster of this node alone.
     pub async fn found(&self, listen: String) -> io::Result<()> {
-        self.raft.initialize(BTreeMap::from([(self.me, BasicNode::new(listen))])).await.map_err(io::Error::other)
+        self.raft
+            .initialize(BTreeMap::from([(self.me, BasicNode::new(listen))]))
+            .await
+            .map_err(io::Error::other)
     }
 
     /// Puts a command into the log and waits for its answer.
@@ -178,7 +202,10 @@ impl<W: World> Consensus<W> {
     }
 
     /// Calls `tell` at each change of [`Consensus::news`], until consensus ends.
-    pub fn watch(&self, tell: impl Fn(RaftNews) + Send + 'static) -> impl Future<Output = ()> + Send + 'static {
+    pub fn watch(
+        &self,
+        tell: impl Fn(RaftNews) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let mut receiver = self.raft.metrics();
         async move {
             let mut last = None;
@@ -197,7 +224,13 @@ impl<W: World> Consensus<W> {
 
     /// Whether consensus has failed on this node, and why. Such a node must stop.
     pub fn failure(&self) -> Option<String> {
-        self.raft.metrics().borrow_watched().running_state.as_ref().err().map(ToString::to_string)
+        self.raft
+            .metrics()
+            .borrow_watched()
+            .running_state
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
     }
 
     /// Asks for votes, a pre-vote first: never without one, which would depose a leader that is well.
@@ -217,19 +250,27 @@ impl<W: World> Consensus<W> {
     /// Makes a node a learner. Does not wait until it has caught up.
     pub async fn add_learner(&self, id: NodeId, listen: String) -> Result<(), ProposeError> {
         self.may_change()?;
-        self.raft.add_learner(id, BasicNode::new(listen), false).await.map(drop).map_err(propose_error)
+        self.raft
+            .add_learner(id, BasicNode::new(listen), false)
+            .await
+            .map(drop)
+            .map_err(propose_error)
     }
 
     /// Makes a learner a voter.
     pub async fn promote(&self, id: NodeId) -> Result<(), ProposeError> {
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
+            .await
     }
 
     /// Ends a joint membership: as was intended, or as it was before; a uniform one stays as it is.
     pub async fn settle_membership(&self, forward: bool) -> Result<(), ProposeError> {
         match self.news().voters.as_slice() {
             // No further voters: the library itself finds out where that leads from what is in force then.
-            [_, _, ..] if forward => self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await,
+            [_, _, ..] if forward => {
+                self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false)
+                    .await
+            }
             [before, _, ..] => self.change_voters(before.clone()).await,
             _ => Ok(()),
         }
@@ -237,7 +278,8 @@ impl<W: World> Consensus<W> {
 
     /// Makes these nodes, which are voters or learners now, the only voters, in one change; the other voters are out.
     pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ProposeError> {
-        self.change(ChangeMembers::ReplaceAllVoters(voters), false).await
+        self.change(ChangeMembers::ReplaceAllVoters(voters), false)
+            .await
     }
 
     /// Takes a node out of the membership altogether.
@@ -250,19 +292,32 @@ impl<W: World> Consensus<W> {
             return Err(e);
         }
         if self.news().learners.contains(&id) {
-            self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await?;
+            self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false)
+                .await?;
         }
         Ok(())
     }
 
     /// A leader that is out of the membership leads until another does, and changes the membership no more.
     fn may_change(&self) -> Result<(), ProposeError> {
-        if self.news().addresses.contains_key(&self.me) { Ok(()) } else { Err(ProposeError::NotLeader(None)) }
+        if self.news().addresses.contains_key(&self.me) {
+            Ok(())
+        } else {
+            Err(ProposeError::NotLeader(None))
+        }
     }
 
-    async fn change(&self, members: ChangeMembers<NodeId, BasicNode>, retain: bool) -> Result<(), ProposeError> {
+    async fn change(
+        &self,
+        members: ChangeMembers<NodeId, BasicNode>,
+        retain: bool,
+    ) -> Result<(), ProposeError> {
         self.may_change()?;
-        self.raft.change_membership(members, retain).await.map(drop).map_err(propose_error)
+        self.raft
+            .change_membership(members, retain)
+            .await
+            .map(drop)
+            .map_err(propose_error)
     }
 
     /// What this node tells the leader of itself with each lease answer.
@@ -296,19 +351,48 @@ impl<W: World> Consensus<W> {
     /// Answers what peer `from` asks. `Err` closes that call and nothing else.
     pub async fn handle(&self, from: NodeId, call: Call, body: &[u8]) -> io::Result<Vec<u8>> {
         match call {
-            Call::AppendEntries => encode(&self.raft.append_entries(decode(body)?).await.map_err(io::Error::other)?),
-            Call::TransferLeader => encode(&self.raft.handle_transfer_leader(decode(body)?).await.map_err(io::Error::other)?),
+            Call::AppendEntries => encode(
+                &self
+                    .raft
+                    .append_entries(decode(body)?)
+                    .await
+                    .map_err(io::Error::other)?,
+            ),
+            Call::TransferLeader => encode(
+                &self
+                    .raft
+                    .handle_transfer_leader(decode(body)?)
+                    .await
+                    .map_err(io::Error::other)?,
+            ),
             Call::PreVote => self.handle_vote(from, Ballot::PreVote, body).await,
             Call::Vote => self.handle_vote(from, Ballot::Vote, body).await,
             Call::InstallSnapshot => {
-                let (vote, meta, data): (Vote<W::Runtime>, SnapshotMeta<W::Runtime>, Vec<u8>) = decode(body)?;
-                let snapshot = Snapshot::<W::Runtime> { meta, snapshot: data };
-                encode(&self.raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?)
+                let (vote, meta, data): (Vote<W::Runtime>, SnapshotMeta<W::Runtime>, Vec<u8>) =
+                    decode(body)?;
+                let snapshot = Snapshot::<W::Runtime> {
+                    meta,
+                    snapshot: data,
+                };
+                encode(
+                    &self
+                        .raft
+                        .install_full_snapshot(vote, snapshot)
+                        .await
+                        .map_err(io::Error::other)?,
+                )
             }
             Call::Lease => {
                 let lease: Lease = decode(body)?;
                 let result = self.promise_to(self.world.now(), from, lease);
-                encode(&LeaseReply { result, report: self.report.read().unwrap_or_else(PoisonError::into_inner).clone() })
+                encode(&LeaseReply {
+                    result,
+                    report: self
+                        .report
+                        .read()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clone(),
+                })
             }
             Call::Release => {
                 lock(&self.promise).on_release(from, decode(body)?);
@@ -322,13 +406,25 @@ impl<W: World> Consensus<W> {
         let term = request.vote.leader_id.term;
         if lock(&self.promise).vote_in(self.world.now(), from, term, ballot) == Gate::Refuse {
             tracing::trace!(%from, term, ?ballot, "vote refused: this node is promised to another");
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, "promised to another leader"));
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "promised to another leader",
+            ));
         }
         if ballot == Ballot::PreVote {
-            return encode(&self.raft.pre_vote(request).await.map_err(io::Error::other)?);
+            return encode(
+                &self
+                    .raft
+                    .pre_vote(request)
+                    .await
+                    .map_err(io::Error::other)?,
+            );
         }
         // Whatever happens inside, the note in the promise must be taken back: also when this future is dropped.
-        let mut note = VoteNote { promise: self.promise.clone(), answered: 0 };
+        let mut note = VoteNote {
+            promise: self.promise.clone(),
+            answered: 0,
+        };
         let response = self.raft.vote(request).await.map_err(io::Error::other)?;
         note.answered = response.vote.leader_id.term;
         drop(note);
@@ -355,7 +451,11 @@ fn config(settings: Settings) -> Result<Config, String> {
     let ms = |d: Duration| d.as_millis() as u64;
     let (min, max) = settings.timing.election();
     // A witness leaves the others the first try: it may lead only to hand over.
-    let min = if settings.role == Role::Witness { max - (max - min) / 5 } else { min };
+    let min = if settings.role == Role::Witness {
+        max - (max - min) / 5
+    } else {
+        min
+    };
     Config {
         heartbeat_interval: ms(settings.timing.heartbeat()),
         election_timeout_min: ms(min),
@@ -375,7 +475,9 @@ fn config(settings: Settings) -> Result<Config, String> {
 
 fn propose_error<R: Runtime>(e: RaftError<Types<R>, ClientWriteError<Types<R>>>) -> ProposeError {
     match e {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => ProposeError::NotLeader(f.leader_id),
+        RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => {
+            ProposeError::NotLeader(f.leader_id)
+        }
         RaftError::APIError(other) => ProposeError::NoMajority(other.to_string()),
         RaftError::Fatal(e) => ProposeError::Ended(e.to_string()),
     }
@@ -394,10 +496,18 @@ fn news_of<R: Runtime>(m: &RaftMetrics<Types<R>>) -> RaftNews {
         leader: m.current_leader,
         voters: membership.get_joint_config().clone(),
         learners: membership.learner_ids().collect(),
-        addresses: membership.nodes().map(|(id, n)| (*id, n.addr.clone())).collect(),
+        addresses: membership
+            .nodes()
+            .map(|(id, n)| (*id, n.addr.clone()))
+            .collect(),
         applied_term: m.last_applied.map_or(0, |l| l.leader_id.term),
         last_log: m.last_log_index.unwrap_or(0),
-        matched: m.replication.iter().flatten().filter_map(|(id, log)| log.as_ref().map(|l| (*id, l.index))).collect(),
+        matched: m
+            .replication
+            .iter()
+            .flatten()
+            .filter_map(|(id, log)| log.as_ref().map(|l| (*id, l.index)))
+            .collect(),
         committed: m.cluster_committed.map_or(0, |l| l.index),
     }
 }

@@ -62,7 +62,10 @@ impl DriverHandle {
     }
 
     /// Asks the controller something; `None` when the driver has ended.
-    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Controller) -> T + Send + 'static) -> Option<T> {
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Controller) -> T + Send + 'static,
+    ) -> Option<T> {
         let (answer, waiting) = tokio::sync::oneshot::channel();
         let ask = Input::Ask(Box::new(move |c| drop(answer.send(question(c)))));
         self.inbox.send(ask).await.ok()?;
@@ -84,21 +87,45 @@ pub struct Driver<W: World> {
 
 impl<W: World> Driver<W> {
     /// Over a started consensus.
-    pub fn new(world: Arc<W>, consensus: Consensus<W>, settings: Settings, handle: DriverHandle, inbox: mpsc::Receiver<Input>) -> (Self, watch::Receiver<Arc<View>>) {
+    pub fn new(
+        world: Arc<W>,
+        consensus: Consensus<W>,
+        settings: Settings,
+        handle: DriverHandle,
+        inbox: mpsc::Receiver<Input>,
+    ) -> (Self, watch::Receiver<Arc<View>>) {
         let (view, published) = watch::channel(Arc::new(View::empty()));
         let controller = Controller::new(settings, world.now());
-        (Driver { world, consensus, controller, inbox, handle, view, configured: None, applied_index: 0 }, published)
+        (
+            Driver {
+                world,
+                consensus,
+                controller,
+                inbox,
+                handle,
+                view,
+                configured: None,
+                applied_index: 0,
+            },
+            published,
+        )
     }
 
     /// Runs until `stop`.
     pub async fn run(mut self, mut stop: Boxed<()>) {
         let teller = self.handle.clone();
-        let watching = self.consensus.watch(move |news| teller.tell(Event::Raft(news)));
+        let watching = self
+            .consensus
+            .watch(move |news| teller.tell(Event::Raft(news)));
         self.world.spawn("raft-watch", Box::pin(watching));
         self.look(true);
         loop {
             let now = self.world.now();
-            let wait = self.controller.next_deadline(now).saturating_since(now).max(Duration::from_millis(1));
+            let wait = self
+                .controller
+                .next_deadline(now)
+                .saturating_since(now)
+                .max(Duration::from_millis(1));
             let timer = self.world.sleep(wait);
             tokio::select! {
                 biased;
@@ -115,10 +142,21 @@ impl<W: World> Driver<W> {
     }
 
     fn step(&mut self, event: Event) {
-        let before = (self.controller.raft().role, self.controller.raft().term, self.controller.holding().map(|h| h.epoch));
-        let actions = self.controller.step(self.world.now(), self.world.wall(), event);
+        let before = (
+            self.controller.raft().role,
+            self.controller.raft().term,
+            self.controller.holding().map(|h| h.epoch),
+        );
+        let actions = self
+            .controller
+            .step(self.world.now(), self.world.wall(), event);
         self.log_change(before);
-        let actor = Actor { world: &self.world, consensus: &self.consensus, handle: &self.handle, first_ever: self.controller.facts().holder.is_none() };
+        let actor = Actor {
+            world: &self.world,
+            consensus: &self.consensus,
+            handle: &self.handle,
+            first_ever: self.controller.facts().holder.is_none(),
+        };
         let mut refresh = false;
         for action in actions {
             refresh |= actor.act(action);
@@ -136,7 +174,9 @@ impl<W: World> Driver<W> {
         }
         match (epoch, self.controller.holding().map(|h| h.epoch)) {
             (None, Some(epoch)) => tracing::info!(%epoch, "this node holds the virtual IP"),
-            (Some(epoch), None) => tracing::info!(%epoch, "this node no longer holds the virtual IP"),
+            (Some(epoch), None) => {
+                tracing::info!(%epoch, "this node no longer holds the virtual IP")
+            }
             _ => {}
         }
     }
@@ -148,7 +188,8 @@ impl<W: World> Driver<W> {
             return;
         }
         self.applied_index = snap.applied_index;
-        let facts_changed = self.configured.is_none() || !Arc::ptr_eq(&snap.facts, self.controller.facts());
+        let facts_changed =
+            self.configured.is_none() || !Arc::ptr_eq(&snap.facts, self.controller.facts());
         if facts_changed {
             if self.configured != Some(snap.facts.config_version) {
                 self.configured = Some(snap.facts.config_version);
@@ -158,13 +199,19 @@ impl<W: World> Driver<W> {
             self.publish();
         } else {
             let routes = self.view.borrow().routes.clone();
-            self.view.send_replace(Arc::new(View { routes, stick: snap.stick }));
+            self.view.send_replace(Arc::new(View {
+                routes,
+                stick: snap.stick,
+            }));
         }
     }
 
     fn publish(&self) {
         let snap = self.consensus.read();
         let routes = Arc::new(Routes::from_facts(&snap.facts, &self.controller.overlay()));
-        self.view.send_replace(Arc::new(View { routes, stick: snap.stick }));
+        self.view.send_replace(Arc::new(View {
+            routes,
+            stick: snap.stick,
+        }));
     }
 }

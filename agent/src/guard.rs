@@ -84,7 +84,10 @@ pub const TABLE: &[(&str, Takes)] = {
 /// What the question of this path takes; `None`: there is no such question.
 pub fn takes(path: &str) -> Option<Takes> {
     let short = path.rsplit_once('.').map_or(path, |(_, short)| short);
-    TABLE.iter().find(|(name, _)| *name == short).map(|(_, takes)| *takes)
+    TABLE
+        .iter()
+        .find(|(name, _)| *name == short)
+        .map(|(_, takes)| *takes)
 }
 
 /// Largest question of somebody who has shown no certificate, in bytes.
@@ -124,7 +127,9 @@ pub fn may(caller: &Caller, takes: Takes) -> Result<(), Status> {
     match takes {
         Takes::Nothing => Ok(()),
         Takes::Member if matches!(caller, Caller::Member(_)) => Ok(()),
-        Takes::Member => Err(Status::permission_denied("only members of the cluster ask that")),
+        Takes::Member => Err(Status::permission_denied(
+            "only members of the cluster ask that",
+        )),
         Takes::Access(needed) => match caller.access() {
             Some(access) if access >= needed => Ok(()),
             Some(access) => Err(Status::permission_denied(format!(
@@ -161,7 +166,11 @@ impl Asker {
     /// machine and of a member that passes a question on.
     pub fn by(&self, claimed: &str, node: &str) -> String {
         match &self.caller {
-            Caller::User(name, _) => format!("{name} from {}", self.from.map_or_else(|| "an unknown address".to_owned(), |a| a.to_string())),
+            Caller::User(name, _) => format!(
+                "{name} from {}",
+                self.from
+                    .map_or_else(|| "an unknown address".to_owned(), |a| a.to_string())
+            ),
             Caller::Local(user) if claimed.is_empty() => format!("{user} on {node}"),
             Caller::Local(user) => format!("{claimed} ({user} on {node})"),
             Caller::Behind(..) | Caller::Member(_) => claimed.to_owned(),
@@ -194,16 +203,19 @@ pub fn who(shows: &Shows, live: &Live, snap: &Snap, now: Timestamp) -> Result<Ca
         return Err(Status::unauthenticated("this certificate has expired"));
     }
     if identity.cluster != live.identity.cluster || !live.believes(identity) {
-        return Err(Status::unauthenticated("this certificate was signed by an authority that is not believed any more"));
+        return Err(Status::unauthenticated(
+            "this certificate was signed by an authority that is not believed any more",
+        ));
     }
     let trust = &snap.facts.trust;
     match &identity.subject {
-        Subject::Node(id) if trust.removed.contains_key(id) => {
-            Err(Status::permission_denied("this node was removed from the cluster: stop its agent, empty its data_dir and join it anew"))
-        }
+        Subject::Node(id) if trust.removed.contains_key(id) => Err(Status::permission_denied(
+            "this node was removed from the cluster: stop its agent, empty its data_dir and join it anew",
+        )),
         // It may have joined so lately that this node has not heard of it: the authority has signed for it.
         Subject::Node(id) => Ok(Caller::Member(*id)),
-        Subject::User { name, access } => may_enter(trust, name, identity.key, *access).map(|()| Caller::User(name.clone(), *access)),
+        Subject::User { name, access } => may_enter(trust, name, identity.key, *access)
+            .map(|()| Caller::User(name.clone(), *access)),
     }
 }
 
@@ -211,17 +223,33 @@ pub fn who(shows: &Shows, live: &Live, snap: &Snap, now: Timestamp) -> Result<Ca
 fn may_enter(trust: &Trust, name: &str, key: Digest, access: Access) -> Result<(), Status> {
     match trust.users.get(name) {
         Some(user) if user.key == key && user.access == access => Ok(()),
-        Some(_) => Err(Status::unauthenticated(format!("{name} has a newer certificate than this one"))),
-        None => Err(Status::unauthenticated(format!("{name} may not enter any more"))),
+        Some(_) => Err(Status::unauthenticated(format!(
+            "{name} has a newer certificate than this one"
+        ))),
+        None => Err(Status::unauthenticated(format!(
+            "{name} may not enter any more"
+        ))),
     }
 }
 
 /// Whoever is behind a member, as that says. An operator is looked up here too: the member may not have heard yet
 /// that he was shut out.
-fn behind(member: NodeId, headers: &http::HeaderMap, trust: &Trust) -> Result<Option<Caller>, Status> {
-    let wrong = || Status::invalid_argument(format!("{ON_BEHALF}, {NAMED}: no role, or no name and key"));
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().map_err(|_| wrong())).transpose();
-    let Some(access) = text(ON_BEHALF)? else { return Ok(None) };
+fn behind(
+    member: NodeId,
+    headers: &http::HeaderMap,
+    trust: &Trust,
+) -> Result<Option<Caller>, Status> {
+    let wrong =
+        || Status::invalid_argument(format!("{ON_BEHALF}, {NAMED}: no role, or no name and key"));
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().map_err(|_| wrong()))
+            .transpose()
+    };
+    let Some(access) = text(ON_BEHALF)? else {
+        return Ok(None);
+    };
     let access = Access::from_word(access).ok_or_else(wrong)?;
     if let Some(named) = text(NAMED)? {
         let (name, key) = named.split_once(' ').ok_or_else(wrong)?;
@@ -239,24 +267,39 @@ pub struct Guard(pub Arc<dyn Knows>);
 /// # Errors
 /// A service that was put before its guard.
 pub fn asker<T>(request: &tonic::Request<T>) -> Result<Asker, Status> {
-    request.extensions().get::<Asker>().cloned().ok_or_else(|| Status::internal("this question came past the guard"))
+    request
+        .extensions()
+        .get::<Asker>()
+        .cloned()
+        .ok_or_else(|| Status::internal("this question came past the guard"))
 }
 
 impl<S> tower::Layer<S> for Guard {
     type Service = Guarded<S>;
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { guard: self.clone(), inner }
+        Guarded {
+            guard: self.clone(),
+            inner,
+        }
     }
 }
 
 impl Guard {
     fn admit(&self, request: &http::Request<Body>) -> Result<Asker, Status> {
-        let takes = takes(request.uri().path()).ok_or_else(|| Status::unimplemented("this agent does not know that question"))?;
-        let visitor = request.extensions().get::<Visitor>().ok_or_else(|| Status::internal("nobody knows where this question comes from"))?;
+        let takes = takes(request.uri().path())
+            .ok_or_else(|| Status::unimplemented("this agent does not know that question"))?;
+        let visitor = request
+            .extensions()
+            .get::<Visitor>()
+            .ok_or_else(|| Status::internal("nobody knows where this question comes from"))?;
         let (live, snap) = (self.0.live(), self.0.snap());
         let mut caller = who(&visitor.shows, &live, &snap, self.0.wall()).or_else(|refused| {
             // Who joins shows no certificate, or the one of an earlier life: neither matters.
-            if takes == Takes::Nothing { Ok(Caller::Stranger) } else { Err(refused) }
+            if takes == Takes::Nothing {
+                Ok(Caller::Stranger)
+            } else {
+                Err(refused)
+            }
         })?;
         if let Caller::Member(id) = caller
             && let Some(somebody) = behind(id, request.headers(), &snap.facts.trust)?
@@ -265,10 +308,17 @@ impl Guard {
         }
         may(&caller, takes)?;
         let named = match (&caller, &visitor.shows) {
-            (Caller::User(name, _), Shows::Certificate(identity)) => Some((name.clone(), identity.key)),
+            (Caller::User(name, _), Shows::Certificate(identity)) => {
+                Some((name.clone(), identity.key))
+            }
             _ => None,
         };
-        Ok(Asker { caller, from: visitor.from, shows: visitor.shows.clone(), named })
+        Ok(Asker {
+            caller,
+            from: visitor.from,
+            shows: visitor.shows.clone(),
+            named,
+        })
     }
 }
 
@@ -297,7 +347,11 @@ where
                 let stranger = asker.caller == Caller::Stranger;
                 request.extensions_mut().insert(asker);
                 // Who has shown nothing has little to say.
-                let request = if stranger { request.map(|body| Body::new(Limited::new(body, STRANGERS_BODY_MAX))) } else { request };
+                let request = if stranger {
+                    request.map(|body| Body::new(Limited::new(body, STRANGERS_BODY_MAX)))
+                } else {
+                    request
+                };
                 Either::Right(self.inner.call(request))
             }
             Err(refused) => Either::Left(ready(Ok(refused.into_http()))),
@@ -320,19 +374,41 @@ mod tests {
     const CONTROL: &str = include_str!("../../proto/control.proto");
 
     fn questions() -> Vec<String> {
-        let of = |service: &str, text: &str| text.lines().filter_map(|l| Some(format!("{service}/{}", l.trim().strip_prefix("rpc ")?.split('(').next()?))).collect::<Vec<_>>();
+        let of = |service: &str, text: &str| {
+            text.lines()
+                .filter_map(|l| {
+                    Some(format!(
+                        "{service}/{}",
+                        l.trim().strip_prefix("rpc ")?.split('(').next()?
+                    ))
+                })
+                .collect::<Vec<_>>()
+        };
         [of("Consensus", CONSENSUS), of("Control", CONTROL)].concat()
     }
 
     #[test]
     fn the_table_names_every_question_once_and_no_other() {
-        let (mut in_table, mut asked): (Vec<&str>, Vec<String>) = (TABLE.iter().map(|(n, _)| *n).collect(), questions());
+        let (mut in_table, mut asked): (Vec<&str>, Vec<String>) =
+            (TABLE.iter().map(|(n, _)| *n).collect(), questions());
         in_table.sort_unstable();
         asked.sort_unstable();
         assert_eq!(in_table, asked);
-        assert_eq!(takes("/ha.control.v1.Control/SetState"), Some(Takes::Access(Access::Operator)));
-        assert_eq!(takes("/ha.consensus.v1.Consensus/Lease"), Some(Takes::Member));
-        for wrong in ["/ha.control.v1.Control/Nothing", "", "/", "Control", "/ha.control.v1.Control/Status/more"] {
+        assert_eq!(
+            takes("/ha.control.v1.Control/SetState"),
+            Some(Takes::Access(Access::Operator))
+        );
+        assert_eq!(
+            takes("/ha.consensus.v1.Consensus/Lease"),
+            Some(Takes::Member)
+        );
+        for wrong in [
+            "/ha.control.v1.Control/Nothing",
+            "",
+            "/",
+            "Control",
+            "/ha.control.v1.Control/Status/more",
+        ] {
             assert_eq!(takes(wrong), None, "{wrong}");
         }
     }
@@ -397,7 +473,11 @@ mod tests {
             let takes = takes(&format!("/ha.v1.{question}")).unwrap();
             for (caller, letter) in callers.iter().zip(letters.trim().chars()) {
                 let answer = may(caller, takes);
-                assert_eq!(answer.is_ok(), letter != '-', "{question} by {caller:?}: {answer:?}");
+                assert_eq!(
+                    answer.is_ok(),
+                    letter != '-',
+                    "{question} by {caller:?}: {answer:?}"
+                );
                 cells += 1;
             }
         }
@@ -417,18 +497,53 @@ mod tests {
         let authority = Authority::generate(cluster, NOW).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (key, asked) = request().unwrap();
-        let certificate = authority.sign(&asked, &Subject::Node(NodeId::from_random(1)), cluster, NOW, CERTIFICATE_LIFETIME).unwrap();
-        Keyring { generation: 1, authorities: vec![authority.certificate().to_vec()], crosses: Vec::new(), certificate, key: key.serialize_der(), seal: Seal::generate().unwrap() }
-            .save(dir.path())
+        let certificate = authority
+            .sign(
+                &asked,
+                &Subject::Node(NodeId::from_random(1)),
+                cluster,
+                NOW,
+                CERTIFICATE_LIFETIME,
+            )
             .unwrap();
+        Keyring {
+            generation: 1,
+            authorities: vec![authority.certificate().to_vec()],
+            crosses: Vec::new(),
+            certificate,
+            key: key.serialize_der(),
+            seal: Seal::generate().unwrap(),
+        }
+        .save(dir.path())
+        .unwrap();
         let live = TrustStore::open(dir.path()).unwrap().live();
-        Town { authority, live, snap: Snap::default() }
+        Town {
+            authority,
+            live,
+            snap: Snap::default(),
+        }
     }
 
     impl Town {
-        fn show(&self, authority: &Authority, subject: &Subject, cluster: u128) -> (Shows, ha_core::trust::Digest) {
+        fn show(
+            &self,
+            authority: &Authority,
+            subject: &Subject,
+            cluster: u128,
+        ) -> (Shows, ha_core::trust::Digest) {
             let (_, asked) = request().unwrap();
-            let identity = Identity::of(&authority.sign(&asked, subject, NodeId::from_random(cluster), NOW, CERTIFICATE_LIFETIME).unwrap()).unwrap();
+            let identity = Identity::of(
+                &authority
+                    .sign(
+                        &asked,
+                        subject,
+                        NodeId::from_random(cluster),
+                        NOW,
+                        CERTIFICATE_LIFETIME,
+                    )
+                    .unwrap(),
+            )
+            .unwrap();
             let key = identity.key;
             (Shows::Certificate(Arc::new(identity)), key)
         }
@@ -446,8 +561,15 @@ mod tests {
     fn a_node_is_heard_until_it_is_removed() {
         let mut town = town();
         let (two, _) = town.show(&town.authority, &Subject::Node(NodeId::from_random(2)), 9);
-        assert_eq!(town.who(&two, NOW), Ok(Caller::Member(NodeId::from_random(2))));
-        assert!(town.who(&two, NOW + CERTIFICATE_LIFETIME).unwrap_err().contains("expired"));
+        assert_eq!(
+            town.who(&two, NOW),
+            Ok(Caller::Member(NodeId::from_random(2)))
+        );
+        assert!(
+            town.who(&two, NOW + CERTIFICATE_LIFETIME)
+                .unwrap_err()
+                .contains("expired")
+        );
         town.change(|t| assert_eq!(t.removed.insert(NodeId::from_random(2), NOW), None));
         assert!(town.who(&two, NOW).unwrap_err().contains("removed"));
         let other = Authority::generate(NodeId::from_random(9), NOW).unwrap();
@@ -461,7 +583,21 @@ mod tests {
     fn who_is_behind_a_member_is_looked_up_once_more() {
         let mut town = town();
         let (member, key) = (NodeId::from_random(2), Digest([5; 32]));
-        town.change(|t| assert!(t.users.insert("alice".into(), UserRecord { access: Access::Operator, key, since: NOW, by: String::new() }).is_none()));
+        town.change(|t| {
+            assert!(
+                t.users
+                    .insert(
+                        "alice".into(),
+                        UserRecord {
+                            access: Access::Operator,
+                            key,
+                            since: NOW,
+                            by: String::new()
+                        }
+                    )
+                    .is_none()
+            )
+        });
         let ask = |town: &Town, access: Option<&str>, named: Option<String>| {
             let mut headers = http::HeaderMap::new();
             access.map(|a| headers.insert(ON_BEHALF, a.parse().unwrap()));
@@ -469,8 +605,15 @@ mod tests {
             behind(member, &headers, &town.snap.facts.trust)
         };
         assert_eq!(ask(&town, None, None).unwrap(), None);
-        assert_eq!(ask(&town, Some("admin"), None).unwrap(), Some(Caller::Behind(member, Access::Admin)), "who sits there is not named");
-        assert_eq!(ask(&town, Some("operator"), Some(format!("alice {key}"))).unwrap(), Some(Caller::Behind(member, Access::Operator)));
+        assert_eq!(
+            ask(&town, Some("admin"), None).unwrap(),
+            Some(Caller::Behind(member, Access::Admin)),
+            "who sits there is not named"
+        );
+        assert_eq!(
+            ask(&town, Some("operator"), Some(format!("alice {key}"))).unwrap(),
+            Some(Caller::Behind(member, Access::Operator))
+        );
         for (access, named) in [
             ("admin", format!("alice {key}")),
             ("operator", format!("alice {}", Digest([6; 32]))),
@@ -478,28 +621,62 @@ mod tests {
             ("king", format!("alice {key}")),
             ("operator", "alice".into()),
         ] {
-            assert!(ask(&town, Some(access), Some(named.clone())).is_err(), "{access} {named}");
+            assert!(
+                ask(&town, Some(access), Some(named.clone())).is_err(),
+                "{access} {named}"
+            );
         }
         town.change(|t| t.users.clear());
-        assert!(ask(&town, Some("operator"), Some(format!("alice {key}"))).is_err(), "shut out, and the member has not heard of it");
+        assert!(
+            ask(&town, Some("operator"), Some(format!("alice {key}"))).is_err(),
+            "shut out, and the member has not heard of it"
+        );
     }
 
     #[test]
     fn an_operator_is_heard_with_its_newest_certificate_only() {
         let mut town = town();
-        let alice = Subject::User { name: "alice".into(), access: Access::Operator };
+        let alice = Subject::User {
+            name: "alice".into(),
+            access: Access::Operator,
+        };
         let (first, first_key) = town.show(&town.authority, &alice, 9);
         let (second, second_key) = town.show(&town.authority, &alice, 9);
         assert!(town.who(&first, NOW).is_err(), "nobody has let it in");
-        let enter = |key| move |t: &mut ha_core::trust::Trust| drop(t.users.insert("alice".into(), UserRecord { access: Access::Operator, key, since: NOW, by: String::new() }));
+        let enter = |key| {
+            move |t: &mut ha_core::trust::Trust| {
+                drop(t.users.insert(
+                    "alice".into(),
+                    UserRecord {
+                        access: Access::Operator,
+                        key,
+                        since: NOW,
+                        by: String::new(),
+                    },
+                ))
+            }
+        };
         town.change(enter(first_key));
-        assert_eq!(town.who(&first, NOW), Ok(Caller::User("alice".into(), Access::Operator)));
+        assert_eq!(
+            town.who(&first, NOW),
+            Ok(Caller::User("alice".into(), Access::Operator))
+        );
         town.change(enter(second_key));
         assert!(town.who(&first, NOW).unwrap_err().contains("newer"));
         assert!(town.who(&second, NOW).is_ok());
-        let (more, key) = town.show(&town.authority, &Subject::User { name: "alice".into(), access: Access::Admin }, 9);
+        let (more, key) = town.show(
+            &town.authority,
+            &Subject::User {
+                name: "alice".into(),
+                access: Access::Admin,
+            },
+            9,
+        );
         town.change(enter(key));
-        assert!(town.who(&more, NOW).is_err(), "the role in the certificate is the one that was given");
+        assert!(
+            town.who(&more, NOW).is_err(),
+            "the role in the certificate is the one that was given"
+        );
         town.change(|t| t.users.clear());
         assert!(town.who(&second, NOW).unwrap_err().contains("any more"));
         assert_eq!(town.who(&Shows::Nothing, NOW), Ok(Caller::Stranger));

@@ -30,10 +30,14 @@ pub struct Identity {
 #[derive(Debug, Error)]
 pub enum IdentityError {
     /// Nothing was made here yet.
-    #[error("{0} holds no node: run `ha-agent init` for the first node of a cluster, or `ha-agent join ADDRESS` for any other")]
+    #[error(
+        "{0} holds no node: run `ha-agent init` for the first node of a cluster, or `ha-agent join ADDRESS` for any other"
+    )]
     Missing(PathBuf),
     /// Something is here already.
-    #[error("{path} already holds node {id}: start it with `ha-agent run`, or name another data_dir")]
+    #[error(
+        "{path} already holds node {id}: start it with `ha-agent run`, or name another data_dir"
+    )]
     Taken {
         /// Where.
         path: PathBuf,
@@ -41,10 +45,14 @@ pub enum IdentityError {
         id: NodeId,
     },
     /// An `init` or `join` was cut short.
-    #[error("{0} holds a log but no identity: an earlier init or join did not finish. Move the directory away and try again")]
+    #[error(
+        "{0} holds a log but no identity: an earlier init or join did not finish. Move the directory away and try again"
+    )]
     Unfinished(PathBuf),
     /// It cannot be read.
-    #[error("{path}: {found}: restore the file from a backup, or remove this node from the cluster and join again with an empty data_dir")]
+    #[error(
+        "{path}: {found}: restore the file from a backup, or remove this node from the cluster and join again with an empty data_dir"
+    )]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -64,7 +72,13 @@ pub enum IdentityError {
 impl Identity {
     /// A new identity.
     pub fn new(node_id: NodeId, cluster_id: NodeId, timing: Timing, promise: Duration) -> Self {
-        Identity { format: 1, node_id, cluster_id, timing: timing.word().to_owned(), promise_ms: u64::try_from(promise.as_millis()).unwrap_or(u64::MAX) }
+        Identity {
+            format: 1,
+            node_id,
+            cluster_id,
+            timing: timing.word().to_owned(),
+            promise_ms: u64::try_from(promise.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     /// The identity in `data_dir`.
@@ -72,12 +86,24 @@ impl Identity {
         let path = file(data_dir);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(IdentityError::Missing(data_dir.to_owned())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(IdentityError::Missing(data_dir.to_owned()));
+            }
             Err(error) => return Err(IdentityError::Io { path, error }),
         };
-        let identity: Identity = serde_json::from_str(&text).map_err(|e| IdentityError::Damaged { path: path.clone(), found: e.to_string() })?;
+        let identity: Identity =
+            serde_json::from_str(&text).map_err(|e| IdentityError::Damaged {
+                path: path.clone(),
+                found: e.to_string(),
+            })?;
         if identity.format != 1 || Timing::from_word(&identity.timing).is_none() {
-            return Err(IdentityError::Damaged { path, found: format!("format {} or timing {:?} is not known to this version", identity.format, identity.timing) });
+            return Err(IdentityError::Damaged {
+                path,
+                found: format!(
+                    "format {} or timing {:?} is not known to this version",
+                    identity.format, identity.timing
+                ),
+            });
         }
         Ok(identity)
     }
@@ -85,18 +111,30 @@ impl Identity {
     /// Makes sure that nothing was made in `data_dir` yet, and makes the directory.
     pub fn claim(data_dir: &Path) -> Result<(), IdentityError> {
         match Self::load(data_dir) {
-            Ok(found) => return Err(IdentityError::Taken { path: data_dir.to_owned(), id: found.node_id }),
+            Ok(found) => {
+                return Err(IdentityError::Taken {
+                    path: data_dir.to_owned(),
+                    id: found.node_id,
+                });
+            }
             Err(IdentityError::Missing(_)) => {}
             Err(other) => return Err(other),
         }
         if data_dir.join("log").exists() {
             return Err(IdentityError::Unfinished(data_dir.to_owned()));
         }
-        let io_error = |error| IdentityError::Io { path: data_dir.to_owned(), error };
+        let io_error = |error| IdentityError::Io {
+            path: data_dir.to_owned(),
+            error,
+        };
         fs::create_dir_all(data_dir).map_err(io_error)?;
         // Nobody else lists it, but the group that may use the socket in it comes through.
         #[cfg(unix)]
-        fs::set_permissions(data_dir, std::os::unix::fs::PermissionsExt::from_mode(0o711)).map_err(io_error)?;
+        fs::set_permissions(
+            data_dir,
+            std::os::unix::fs::PermissionsExt::from_mode(0o711),
+        )
+        .map_err(io_error)?;
         Ok(())
     }
 
@@ -104,7 +142,11 @@ impl Identity {
     pub fn save(&self, data_dir: &Path) -> Result<(), IdentityError> {
         let path = file(data_dir);
         let text = serde_json::to_string_pretty(self).map_err(io::Error::other);
-        text.and_then(|text| write_private(&path, text.as_bytes())).map_err(|error| IdentityError::Io { path: path.clone(), error })
+        text.and_then(|text| write_private(&path, text.as_bytes()))
+            .map_err(|error| IdentityError::Io {
+                path: path.clone(),
+                error,
+            })
     }
 
     /// The cluster's timers.
@@ -129,20 +171,37 @@ mod tests {
     #[test]
     fn an_identity_is_made_once_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::Missing(_))));
+        assert!(matches!(
+            Identity::load(dir.path()),
+            Err(IdentityError::Missing(_))
+        ));
         Identity::claim(dir.path()).unwrap();
-        let id = Identity::new(NodeId::from_random(1), NodeId::from_random(2), Timing::Fast, Duration::from_millis(160));
+        let id = Identity::new(
+            NodeId::from_random(1),
+            NodeId::from_random(2),
+            Timing::Fast,
+            Duration::from_millis(160),
+        );
         id.save(dir.path()).unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap(), id);
-        assert!(matches!(Identity::claim(dir.path()), Err(IdentityError::Taken { .. })));
+        assert!(matches!(
+            Identity::claim(dir.path()),
+            Err(IdentityError::Taken { .. })
+        ));
         fs::write(dir.path().join("identity.json"), "{").unwrap();
-        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::Damaged { .. })));
+        assert!(matches!(
+            Identity::load(dir.path()),
+            Err(IdentityError::Damaged { .. })
+        ));
     }
 
     #[test]
     fn a_log_without_identity_is_not_taken_over() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("log")).unwrap();
-        assert!(matches!(Identity::claim(dir.path()), Err(IdentityError::Unfinished(_))));
+        assert!(matches!(
+            Identity::claim(dir.path()),
+            Err(IdentityError::Unfinished(_))
+        ));
     }
 }

@@ -23,28 +23,51 @@ const CONFIG: &str = "etc/ha-agent";
 pub fn install(root: &Path) -> Result<Vec<String>, String> {
     let package = root.join("usr/bin/ha-agent");
     if package.exists() {
-        return Err(format!("{} is there: a package is installed. Remove it first (`apt-get remove ha-agent`), or upgrade it instead", package.display()));
+        return Err(format!(
+            "{} is there: a package is installed. Remove it first (`apt-get remove ha-agent`), or upgrade it instead",
+            package.display()
+        ));
     }
-    let own = std::env::current_exe().map_err(|e| format!("this program does not find itself: {e}"))?;
+    let own =
+        std::env::current_exe().map_err(|e| format!("this program does not find itself: {e}"))?;
     let mut done = Vec::new();
     for name in PROGRAMS {
         let from = own.with_file_name(name);
         let to = root.join(BIN).join(name);
         if name == PROGRAMS[0] || from.exists() {
-            put(&to, &fs::read(&from).map_err(|e| format!("{}: {e}", from.display()))?, 0o755)?;
+            put(
+                &to,
+                &fs::read(&from).map_err(|e| format!("{}: {e}", from.display()))?,
+                0o755,
+            )?;
             done.push(format!("{} is in place", to.display()));
         }
     }
     let unit = UNIT.replace("/usr/bin/ha-agent", &format!("/{BIN}/ha-agent"));
     put(&root.join(UNIT_FILE), unit.as_bytes(), 0o644)?;
     put(&root.join(USERS_FILE), USERS.as_bytes(), 0o644)?;
-    fs::create_dir_all(root.join(CONFIG)).map_err(|e| format!("{}: {e}", root.join(CONFIG).display()))?;
+    fs::create_dir_all(root.join(CONFIG))
+        .map_err(|e| format!("{}: {e}", root.join(CONFIG).display()))?;
     done.push(format!("{} is in place", root.join(UNIT_FILE).display()));
-    let users = Command::new("systemd-sysusers").arg(format!("--root={}", root.display())).arg("ha-agent.conf").output();
+    let users = Command::new("systemd-sysusers")
+        .arg(format!("--root={}", root.display()))
+        .arg("ha-agent.conf")
+        .output();
     match users {
-        Ok(made) if made.status.success() => done.push("the user ha-agent and the group ha-admin are there".to_owned()),
-        Ok(made) => return Err(format!("systemd-sysusers: {}", String::from_utf8_lossy(&made.stderr).trim())),
-        Err(e) => return Err(format!("systemd-sysusers: {e}: make the user ha-agent and the group ha-admin by hand, or name others in {UNIT_FILE}")),
+        Ok(made) if made.status.success() => {
+            done.push("the user ha-agent and the group ha-admin are there".to_owned())
+        }
+        Ok(made) => {
+            return Err(format!(
+                "systemd-sysusers: {}",
+                String::from_utf8_lossy(&made.stderr).trim()
+            ));
+        }
+        Err(e) => {
+            return Err(format!(
+                "systemd-sysusers: {e}: make the user ha-agent and the group ha-admin by hand, or name others in {UNIT_FILE}"
+            ));
+        }
     }
     systemctl(root, &["daemon-reload"])?;
     Ok(done)
@@ -59,7 +82,10 @@ pub fn uninstall(root: &Path) -> Result<Vec<String>, String> {
         systemctl(root, &["disable", "--now", "ha-agent.service"])?;
     }
     let mut done = Vec::new();
-    let files = PROGRAMS.iter().map(|p| PathBuf::from(BIN).join(p)).chain([UNIT_FILE.into(), USERS_FILE.into()]);
+    let files = PROGRAMS
+        .iter()
+        .map(|p| PathBuf::from(BIN).join(p))
+        .chain([UNIT_FILE.into(), USERS_FILE.into()]);
     for file in files.map(|f| root.join(f)) {
         match fs::remove_file(&file) {
             Ok(()) => done.push(format!("{} is gone", file.display())),
@@ -78,7 +104,11 @@ fn systemctl(root: &Path, words: &[&str]) -> Result<(), String> {
     }
     match Command::new("systemctl").args(words).output() {
         Ok(done) if done.status.success() => Ok(()),
-        Ok(done) => Err(format!("systemctl {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim())),
+        Ok(done) => Err(format!(
+            "systemctl {}: {}",
+            words.join(" "),
+            String::from_utf8_lossy(&done.stderr).trim()
+        )),
         Err(e) => Err(format!("systemctl: {e}")),
     }
 }

@@ -161,14 +161,23 @@ const CONTROL_THREADS: usize = 12;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env("HA_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=error,sled=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = EnvFilter::try_from_env("HA_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,sled=warn"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     if log_is_the_journal() {
         log.event_format(ForJournal).init();
     } else {
-        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(CONTROL_THREADS).thread_name("ha-control").enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("ha-control")
+        .enable_all()
+        .build();
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(act(args.command, args.output));
@@ -185,7 +194,10 @@ fn main() -> ExitCode {
                 // Nothing more to say.
             } else if args.output == Output::Json {
                 let findings = e.downcast_ref::<NotReady>().map(|n| &n.findings);
-                println!("{}", serde_json::json!({ "error": e.to_string(), "findings": findings }));
+                println!(
+                    "{}",
+                    serde_json::json!({ "error": e.to_string(), "findings": findings })
+                );
             } else {
                 eprintln!("{}{e}", if log_is_the_journal() { "<3>" } else { "" });
             }
@@ -197,9 +209,14 @@ fn main() -> ExitCode {
 /// Whether the service manager reads what is written to standard error: it says which file that is.
 fn log_is_the_journal() -> bool {
     #[cfg(unix)]
-    if let (Some(journal), Ok(stderr)) = (std::env::var_os("JOURNAL_STREAM"), std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()) {
+    if let (Some(journal), Ok(stderr)) = (
+        std::env::var_os("JOURNAL_STREAM"),
+        std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned(),
+    ) {
         use std::os::unix::fs::MetadataExt as _;
-        return std::fs::File::from(stderr).metadata().is_ok_and(|m| journal.to_str() == Some(&format!("{}:{}", m.dev(), m.ino())));
+        return std::fs::File::from(stderr)
+            .metadata()
+            .is_ok_and(|m| journal.to_str() == Some(&format!("{}:{}", m.dev(), m.ino())));
     }
     false
 }
@@ -212,7 +229,12 @@ where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &tracing::Event<'_>) -> std::fmt::Result {
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
         let priority = match *event.metadata().level() {
             tracing::Level::ERROR => 3,
             tracing::Level::WARN => 4,
@@ -220,50 +242,130 @@ where
             _ => 7,
         };
         write!(to, "<{priority}>")?;
-        Format::default().without_time().with_level(false).with_target(false).with_ansi(false).format_event(ctx, to, event)
+        Format::default()
+            .without_time()
+            .with_level(false)
+            .with_target(false)
+            .with_ansi(false)
+            .format_event(ctx, to, event)
     }
 }
 
 async fn act(what: What, output: Output) -> Result<(), Failure> {
     #[cfg(unix)]
-    if matches!(what, What::Init { .. } | What::Join { .. } | What::Restore { .. } | What::Run { .. }) {
+    if matches!(
+        what,
+        What::Init { .. } | What::Join { .. } | What::Restore { .. } | What::Run { .. }
+    ) {
         // Whatever they make is nobody else's: log and snapshot hold the authority's key, sealed.
         // SAFETY: it takes a number and cannot fail.
         unsafe { libc::umask(0o077) };
     }
     match what {
-        What::Init { config, cluster, id, skip_preflight } => {
+        What::Init {
+            config,
+            cluster,
+            id,
+            skip_preflight,
+        } => {
             let agent = read_agent(&config)?;
             let text = config::read(&cluster)?;
             let parsed = parse_cluster(&cluster.display().to_string(), &text)?;
-            let promise = Some(parsed.promise.unwrap_or_else(|| parsed.timing.unwrap_or_default().promise()));
-            let subject = Subject { config: &agent, virtual_ips: &parsed.config.virtual_ips, promise, member: None, authority: None, moment: Moment::Founding };
+            let promise = Some(
+                parsed
+                    .promise
+                    .unwrap_or_else(|| parsed.timing.unwrap_or_default().promise()),
+            );
+            let subject = Subject {
+                config: &agent,
+                virtual_ips: &parsed.config.virtual_ips,
+                promise,
+                member: None,
+                authority: None,
+                moment: Moment::Founding,
+            };
             look_first(&subject, skip_preflight).await?;
             let identity = agent::found(&agent, parsed, text, id).await?;
-            let say = format!("cluster {} is founded, this node is {} ({})\nnext: ha-agent run --config {}", identity.cluster_id, agent.name, identity.node_id, config.display());
-            tell(output, &say, &serde_json::json!({ "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
+            let say = format!(
+                "cluster {} is founded, this node is {} ({})\nnext: ha-agent run --config {}",
+                identity.cluster_id,
+                agent.name,
+                identity.node_id,
+                config.display()
+            );
+            tell(
+                output,
+                &say,
+                &serde_json::json!({ "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }),
+            );
         }
-        What::Join { address, token, config, id, skip_preflight } => {
+        What::Join {
+            address,
+            token,
+            config,
+            id,
+            skip_preflight,
+        } => {
             let agent = read_agent(&config)?;
             let token = token.ok_or("a node joins with a token: `ha-cli token create` on any member prints one; give it with --token or HA_TOKEN. Nothing was asked of anybody")?;
             let token: Token = token.parse()?;
             look_first(
-                &Subject { config: &agent, virtual_ips: &[], promise: None, member: Some(&address), authority: Some(token.authority), moment: Moment::Joining },
+                &Subject {
+                    config: &agent,
+                    virtual_ips: &[],
+                    promise: None,
+                    member: Some(&address),
+                    authority: Some(token.authority),
+                    moment: Moment::Joining,
+                },
                 skip_preflight,
             )
             .await?;
             let (identity, cluster) = agent::join(&agent, &address, &token, id).await?;
-            let say = format!("{} ({}) is let into cluster {cluster}\nnext: ha-agent run --config {}", agent.name, identity.node_id, config.display());
-            tell(output, &say, &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }));
+            let say = format!(
+                "{} ({}) is let into cluster {cluster}\nnext: ha-agent run --config {}",
+                agent.name,
+                identity.node_id,
+                config.display()
+            );
+            tell(
+                output,
+                &say,
+                &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }),
+            );
         }
-        What::Restore { file, config, passphrase_file, id, skip_preflight } => {
+        What::Restore {
+            file,
+            config,
+            passphrase_file,
+            id,
+            skip_preflight,
+        } => {
             let agent = read_agent(&config)?;
             let locked = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let said = |e: String| format!("{}: {e}", file.display());
-            let backup = Backup::from_bytes(&passphrase::unlock(&passphrase::ask(passphrase_file.as_deref(), false)?, &locked).map_err(said)?).map_err(|e| said(e.to_string()))?;
+            let backup = Backup::from_bytes(
+                &passphrase::unlock(
+                    &passphrase::ask(passphrase_file.as_deref(), false)?,
+                    &locked,
+                )
+                .map_err(said)?,
+            )
+            .map_err(|e| said(e.to_string()))?;
             // The one that it takes the place of must not answer for the addresses any more.
             let virtual_ips = &backup.facts.config.virtual_ips;
-            look_first(&Subject { config: &agent, virtual_ips, promise: Some(backup.promise()), member: None, authority: None, moment: Moment::Founding }, skip_preflight).await?;
+            look_first(
+                &Subject {
+                    config: &agent,
+                    virtual_ips,
+                    promise: Some(backup.promise()),
+                    member: None,
+                    authority: None,
+                    moment: Moment::Founding,
+                },
+                skip_preflight,
+            )
+            .await?;
             let cluster = backup.facts.config.name.clone();
             let operators: Vec<String> = backup.facts.trust.users.keys().cloned().collect();
             let hours = wall_now().saturating_since(backup.made).as_secs() / 3600;
@@ -275,7 +377,11 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 identity.cluster_id,
                 agent.name,
                 identity.node_id,
-                if operators.is_empty() { "none".to_owned() } else { operators.join(", ") },
+                if operators.is_empty() {
+                    "none".to_owned()
+                } else {
+                    operators.join(", ")
+                },
                 config.display()
             );
             let told = serde_json::json!({
@@ -283,17 +389,43 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             });
             tell(output, &say, &told);
         }
-        What::Preflight { config, cluster, member, json } => {
+        What::Preflight {
+            config,
+            cluster,
+            member,
+            json,
+        } => {
             let output = if json { Output::Json } else { output };
             let agent = read_agent(&config)?;
-            let cluster = cluster.map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?)).transpose()?;
+            let cluster = cluster
+                .map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?))
+                .transpose()?;
             let virtual_ips = cluster.map(|c| c.config.virtual_ips).unwrap_or_default();
-            let findings =
-                preflight::look(&Subject { config: &agent, virtual_ips: &virtual_ips, promise: None, member: member.as_deref(), authority: None, moment: Moment::Asked }).await;
+            let findings = preflight::look(&Subject {
+                config: &agent,
+                virtual_ips: &virtual_ips,
+                promise: None,
+                member: member.as_deref(),
+                authority: None,
+                moment: Moment::Asked,
+            })
+            .await;
             let failed = preflight::failed(&findings);
-            let last = if failed == 0 { "this machine is ready".to_owned() } else { format!("this machine is not ready: {failed} failed") };
-            let lines: Vec<String> = findings.iter().map(ToString::to_string).chain([last]).collect();
-            tell(output, &lines.join("\n"), &serde_json::json!({ "findings": findings, "failed": failed }));
+            let last = if failed == 0 {
+                "this machine is ready".to_owned()
+            } else {
+                format!("this machine is not ready: {failed} failed")
+            };
+            let lines: Vec<String> = findings
+                .iter()
+                .map(ToString::to_string)
+                .chain([last])
+                .collect();
+            tell(
+                output,
+                &lines.join("\n"),
+                &serde_json::json!({ "findings": findings, "failed": failed }),
+            );
             if failed > 0 {
                 return Err(Told.into());
             }
@@ -310,22 +442,35 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 problems.extend(read_agent(path).err().into_iter().flat_map(|p| p.0));
             }
             if let Some(path) = &cluster {
-                let parsed = config::read(path).and_then(|text| parse_cluster(&path.display().to_string(), &text));
+                let parsed = config::read(path)
+                    .and_then(|text| parse_cluster(&path.display().to_string(), &text));
                 problems.extend(parsed.err().into_iter().flat_map(|p| p.0));
             }
             if !problems.is_empty() {
                 return Err(config::Problems(problems).into());
             }
-            tell(output, "the configuration is right", &serde_json::json!({ "ok": true }));
+            tell(
+                output,
+                "the configuration is right",
+                &serde_json::json!({ "ok": true }),
+            );
         }
         What::Install { root } => {
             let done = ha_agent::install::install(&root)?;
             let next = "next: write /etc/ha-agent/agent.toml, then `ha-agent init` or `ha-agent join`, then `systemctl enable --now ha-agent`";
-            tell(output, &format!("{}\n{next}", done.join("\n")), &serde_json::json!({ "done": done }));
+            tell(
+                output,
+                &format!("{}\n{next}", done.join("\n")),
+                &serde_json::json!({ "done": done }),
+            );
         }
         What::Uninstall { root } => {
             let done = ha_agent::install::uninstall(&root)?;
-            tell(output, &done.join("\n"), &serde_json::json!({ "done": done }));
+            tell(
+                output,
+                &done.join("\n"),
+                &serde_json::json!({ "done": done }),
+            );
         }
         What::Completions { shell } => {
             // In memory first: clap_complete would panic on a closed pipe.
@@ -335,7 +480,10 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
         }
         What::Manual { directory } => {
             std::fs::create_dir_all(&directory)?;
-            clap_mangen::generate_to(Args::command().version(env!("CARGO_PKG_VERSION")), &directory)?;
+            clap_mangen::generate_to(
+                Args::command().version(env!("CARGO_PKG_VERSION")),
+                &directory,
+            )?;
         }
         What::Warden { mark } => warden(mark)?,
         What::Cleanup { config } => cleanup(&read_agent(&config)?, output)?,
@@ -365,7 +513,9 @@ struct Told;
 
 /// So many checks failed.
 #[derive(Debug, thiserror::Error)]
-#[error("this machine is not ready: {failed} of the checks above failed; nothing was changed (`init` and `join` take --skip-preflight)")]
+#[error(
+    "this machine is not ready: {failed} of the checks above failed; nothing was changed (`init` and `join` take --skip-preflight)"
+)]
 struct NotReady {
     failed: usize,
     findings: Vec<Finding>,
@@ -385,13 +535,28 @@ fn warden(_: u8) -> Result<(), Failure> {
 fn cleanup(agent: &AgentConfig, output: Output) -> Result<(), Failure> {
     let removed = ha_agent::vip::cleanup(&ha_agent::vip::VipSettings::new(agent.address), &[])?;
     let names: Vec<String> = removed.iter().map(ToString::to_string).collect();
-    tell(output, &format!("removed: {}", if names.is_empty() { "nothing was left".to_owned() } else { names.join(", ") }), &serde_json::json!({ "removed": names }));
+    tell(
+        output,
+        &format!(
+            "removed: {}",
+            if names.is_empty() {
+                "nothing was left".to_owned()
+            } else {
+                names.join(", ")
+            }
+        ),
+        &serde_json::json!({ "removed": names }),
+    );
     Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
 fn cleanup(_: &AgentConfig, output: Output) -> Result<(), Failure> {
-    tell(output, "nothing is left behind on this system", &serde_json::json!({ "removed": [] }));
+    tell(
+        output,
+        "nothing is left behind on this system",
+        &serde_json::json!({ "removed": [] }),
+    );
     Ok(())
 }
 
@@ -400,15 +565,29 @@ fn read_agent(path: &Path) -> Result<AgentConfig, config::Problems> {
 }
 
 fn tell(output: Output, text: &str, json: &serde_json::Value) {
-    if output == Output::Json { println!("{json}") } else { println!("{text}") }
+    if output == Output::Json {
+        println!("{json}")
+    } else {
+        println!("{text}")
+    }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the one task that is not the agent's: it waits for a signal")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one task that is not the agent's: it waits for a signal"
+)]
 fn stop_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     // Its terminal is gone: it hands over first. Who was started by nohup stays.
-    let mut hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+    let mut hangup = if hangup_is_ignored() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
     let stop = stop.clone();
     tokio::spawn(async move {
         let hung_up = async {
@@ -431,6 +610,7 @@ fn hangup_is_ignored() -> bool {
     // SAFETY: all zeroes is a value of this struct, which is only written to; without a new action nothing changes.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0
+            && now.sa_sigaction == libc::SIG_IGN
     }
 }

@@ -22,24 +22,38 @@ pub struct PeerService<W: World> {
 impl<W: World> PeerService<W> {
     /// The service, ready to be added to a server.
     pub fn server(consensus: Consensus<W>, driver: DriverHandle) -> ConsensusServer<Self> {
-        ConsensusServer::new(PeerService { consensus, driver }).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX)
+        ConsensusServer::new(PeerService { consensus, driver })
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX)
     }
 
-    async fn answer(&self, call: Call, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+    async fn answer(
+        &self,
+        call: Call,
+        request: Request<Envelope>,
+    ) -> Result<Response<Envelope>, Status> {
         let caller = asker(&request)?.caller;
         let Envelope { from, body } = request.into_inner();
         let from = speaks_for(&caller, &from)?;
-        let body = hear(&self.consensus, &self.driver, from, call, &body).await.map_err(status)?;
-        Ok(Response::new(Envelope { from: self.consensus.me().0.as_bytes().to_vec(), body }))
+        let body = hear(&self.consensus, &self.driver, from, call, &body)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(Envelope {
+            from: self.consensus.me().0.as_bytes().to_vec(),
+            body,
+        }))
     }
 }
 
 /// A node speaks for itself only.
 fn speaks_for(caller: &Caller, from: &[u8]) -> Result<NodeId, Status> {
-    let from = NodeId::from_slice(from).ok_or_else(|| Status::invalid_argument("`from` is not a node id of 16 bytes"))?;
+    let from = NodeId::from_slice(from)
+        .ok_or_else(|| Status::invalid_argument("`from` is not a node id of 16 bytes"))?;
     match caller {
         Caller::Member(id) if *id == from => Ok(from),
-        _ => Err(Status::permission_denied(format!("this certificate does not speak for node {from}"))),
+        _ => Err(Status::permission_denied(format!(
+            "this certificate does not speak for node {from}"
+        ))),
     }
 }
 
@@ -47,7 +61,13 @@ fn speaks_for(caller: &Caller, from: &[u8]) -> Result<NodeId, Status> {
 ///
 /// # Errors
 /// Bytes that mean nothing, a vote that this node may not give, consensus that has ended.
-pub async fn hear<W: World>(consensus: &Consensus<W>, driver: &DriverHandle, from: NodeId, call: Call, body: &[u8]) -> io::Result<Vec<u8>> {
+pub async fn hear<W: World>(
+    consensus: &Consensus<W>,
+    driver: &DriverHandle,
+    from: NodeId,
+    call: Call,
+    body: &[u8],
+) -> io::Result<Vec<u8>> {
     let answer = consensus.handle(from, call, body).await?;
     if call == Call::Lease && consensus.promised_to() == Some(from) {
         driver.tell(Event::Promised { to: from });
@@ -83,7 +103,10 @@ impl<W: World> Service for PeerService<W> {
     async fn release(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         self.answer(Call::Release, r).await
     }
-    async fn install_snapshot(&self, r: Request<Streaming<SnapshotPiece>>) -> Result<Response<Envelope>, Status> {
+    async fn install_snapshot(
+        &self,
+        r: Request<Streaming<SnapshotPiece>>,
+    ) -> Result<Response<Envelope>, Status> {
         let asked_by = asker(&r)?;
         let mut pieces = r.into_inner();
         let (mut from, mut body) = (Vec::new(), Vec::new());
@@ -94,7 +117,9 @@ impl<W: World> Service for PeerService<W> {
                 from = piece.from;
             }
             if body.len() + piece.data.len() > RECORD_MAX {
-                return Err(Status::resource_exhausted(format!("a snapshot of more than {RECORD_MAX} bytes is not taken")));
+                return Err(Status::resource_exhausted(format!(
+                    "a snapshot of more than {RECORD_MAX} bytes is not taken"
+                )));
             }
             body.extend_from_slice(&piece.data);
         }
@@ -112,8 +137,17 @@ mod tests {
     #[test]
     fn a_node_speaks_for_no_other() {
         let (one, two) = (NodeId::from_random(1), NodeId::from_random(2));
-        assert_eq!(speaks_for(&Caller::Member(one), one.0.as_bytes()).unwrap(), one);
-        for caller in [Caller::Member(two), Caller::Stranger, Caller::User("alice".into(), Access::Admin), Caller::Local("root".into()), Caller::Behind(one, Access::Admin)] {
+        assert_eq!(
+            speaks_for(&Caller::Member(one), one.0.as_bytes()).unwrap(),
+            one
+        );
+        for caller in [
+            Caller::Member(two),
+            Caller::Stranger,
+            Caller::User("alice".into(), Access::Admin),
+            Caller::Local("root".into()),
+            Caller::Behind(one, Access::Admin),
+        ] {
             assert!(speaks_for(&caller, one.0.as_bytes()).is_err(), "{caller:?}");
         }
         assert!(speaks_for(&Caller::Member(one), b"short").is_err());

@@ -60,8 +60,18 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<4}  {:<10}  {}", self.verdict.word(), self.check, self.found)?;
-        if self.remedy.is_empty() { Ok(()) } else { write!(f, "\n{:18}{}", "", self.remedy) }
+        write!(
+            f,
+            "{:<4}  {:<10}  {}",
+            self.verdict.word(),
+            self.check,
+            self.found
+        )?;
+        if self.remedy.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "\n{:18}{}", "", self.remedy)
+        }
     }
 }
 
@@ -120,7 +130,11 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     /// How bad it is that the one who asks may not do something: who asks by hand need not be who runs the agent.
     fn denied(&self) -> Verdict {
-        if self.moment == Moment::Asked { Verdict::Warning } else { Verdict::Failed }
+        if self.moment == Moment::Asked {
+            Verdict::Warning
+        } else {
+            Verdict::Failed
+        }
     }
 }
 
@@ -146,21 +160,36 @@ const CHECKS: [Check; 2] = [("disk", machine::disk), ("listen", machine::listen)
 /// Looks at everything. Takes about a second on this machine, a slow disk's flushes more; a member that does not
 /// answer is waited for, 3 s by hand and as long as `join` waits before that.
 pub async fn look(subject: &Subject<'_>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = CHECKS.iter().map(|(check, look)| finding(check, look(subject))).collect();
+    let mut findings: Vec<Finding> = CHECKS
+        .iter()
+        .map(|(check, look)| finding(check, look(subject)))
+        .collect();
     findings.extend(look_at_member(subject).await);
     findings
 }
 
 /// What concerns others: round-trip, clocks, versions and the way back, at the member that is named, if one is.
 pub async fn look_at_member(subject: &Subject<'_>) -> Vec<Finding> {
-    member::look(subject).await.into_iter().map(|(check, said)| finding(check, said)).collect()
+    member::look(subject)
+        .await
+        .into_iter()
+        .map(|(check, said)| finding(check, said))
+        .collect()
 }
 
 fn finding(check: &'static str, Said(verdict, found, remedy): Said) -> Finding {
-    Finding { check, verdict, found, remedy }
+    Finding {
+        check,
+        verdict,
+        found,
+        remedy,
+    }
 }
 
 /// How many of them failed.
 pub fn failed(findings: &[Finding]) -> usize {
-    findings.iter().filter(|f| f.verdict == Verdict::Failed).count()
+    findings
+        .iter()
+        .filter(|f| f.verdict == Verdict::Failed)
+        .count()
 }

@@ -13,7 +13,10 @@ use ha_core::time::Timestamp;
 use ha_trust::identity::{Identity, key_id};
 use ha_trust::passphrase;
 use ha_trust::token::Token;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    VoteRequest, VoteResponse,
+};
 use openraft_rt_tokio::TokioRuntime;
 
 type T = Types<TokioRuntime>;
@@ -42,14 +45,24 @@ fn agent_file(bytes: &[u8]) {
 
 /// What can be read can be applied, and applied again over itself.
 fn cluster_file(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     match parse_cluster("cluster.toml", text) {
         Err(problems) => drop(problems.to_string()),
         Ok(file) => {
             let mut state = ClusterState::default();
             for at in 1..=2 {
-                let command = Command::Configure { config: file.config.clone(), text: text.to_owned(), expect: None };
-                let _ = state.apply(&Stamped { at: Timestamp(at), by: String::new(), command });
+                let command = Command::Configure {
+                    config: file.config.clone(),
+                    text: text.to_owned(),
+                    expect: None,
+                };
+                let _ = state.apply(&Stamped {
+                    at: Timestamp(at),
+                    by: String::new(),
+                    command,
+                });
             }
         }
     }
@@ -57,14 +70,23 @@ fn cluster_file(bytes: &[u8]) {
 
 /// One that is read is written as it was.
 fn join_token(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     if let Ok(token) = text.parse::<Token>() {
-        assert_eq!(token.to_string().parse::<Token>().ok().as_ref(), Some(&token));
+        assert_eq!(
+            token.to_string().parse::<Token>().ok().as_ref(),
+            Some(&token)
+        );
     }
 }
 
 fn certificate(bytes: &[u8]) {
-    let _ = (Identity::of(bytes), key_id(bytes), ha_trust::authority::requested_key(bytes));
+    let _ = (
+        Identity::of(bytes),
+        key_id(bytes),
+        ha_trust::authority::requested_key(bytes),
+    );
 }
 
 /// Every body that one agent takes from another.
@@ -93,7 +115,9 @@ fn stored_record(bytes: &[u8]) {
 
 /// A command that can be read can be applied, to a young cluster and once more.
 fn command(bytes: &[u8]) {
-    let Ok(stamped) = decode::<Stamped>(bytes) else { return };
+    let Ok(stamped) = decode::<Stamped>(bytes) else {
+        return;
+    };
     let mut state = ClusterState::default();
     let _ = (state.apply(&stamped), state.apply(&stamped));
 }
@@ -101,7 +125,9 @@ fn command(bytes: &[u8]) {
 /// The file and, as if the passphrase were right, what is in it.
 fn backup_file(bytes: &[u8]) {
     // What takes long on purpose is left out: the header says how long.
-    let iterations = bytes.get(10..14).map_or(0, |n| u32::from_be_bytes([n[0], n[1], n[2], n[3]]));
+    let iterations = bytes
+        .get(10..14)
+        .map_or(0, |n| u32::from_be_bytes([n[0], n[1], n[2], n[3]]));
     if iterations < 100 {
         let _ = passphrase::unlock("passphrase", bytes);
     }
@@ -124,43 +150,93 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::agent::Failure> 
     let config = parse_cluster("cluster.toml", cluster)?.config;
     let authority = Authority::generate(NodeId::from_random(9), now)?;
     let (_, asked) = request()?;
-    let subject = Subject::User { name: "alice".to_owned(), access: Access::Viewer };
-    let member = Member { id: node, name: "node-1".into(), listen: ([10, 0, 0, 1], 7400).into(), address: [10, 0, 0, 1].into(), role: Role::Server, version: "1".into() };
+    let subject = Subject::User {
+        name: "alice".to_owned(),
+        access: Access::Viewer,
+    };
+    let member = Member {
+        id: node,
+        name: "node-1".into(),
+        listen: ([10, 0, 0, 1], 7400).into(),
+        address: [10, 0, 0, 1].into(),
+        role: Role::Server,
+        version: "1".into(),
+    };
     let introduce = TrustOrder::Introduce {
         fingerprint: authority.fingerprint(),
         certificate: authority.certificate().to_vec(),
         cross: Vec::new(),
         sealed_key: authority.sealed_key(&Seal([7; 32]))?,
     };
-    let ticket = Ticket { token: "0a".into(), secret: Digest([1; 32]), key: Digest([2; 32]) };
+    let ticket = Ticket {
+        token: "0a".into(),
+        secret: Digest([1; 32]),
+        key: Digest([2; 32]),
+    };
     let commands = [
-        Command::Found { cluster_id: node, timing: Timing::Lan },
+        Command::Found {
+            cluster_id: node,
+            timing: Timing::Lan,
+        },
         Command::Trust(introduce),
         Command::AddMember(member.clone()),
         Command::Admit { member, ticket },
-        Command::Configure { config, text: cluster.to_owned(), expect: Some(1) },
+        Command::Configure {
+            config,
+            text: cluster.to_owned(),
+            expect: Some(1),
+        },
         Command::Rollback(None),
-        Command::Lock { owner: "a".into(), purpose: "b".into(), expires: now },
+        Command::Lock {
+            owner: "a".into(),
+            purpose: "b".into(),
+            expires: now,
+        },
     ];
     let mut state = ClusterState::default();
     let mut samples = vec![
         ("agent_file", agent.as_bytes().to_vec()),
         ("cluster_file", cluster.as_bytes().to_vec()),
-        ("join_token", Token::generate(authority.fingerprint())?.to_string().into_bytes()),
+        (
+            "join_token",
+            Token::generate(authority.fingerprint())?
+                .to_string()
+                .into_bytes(),
+        ),
         ("certificate", authority.certificate().to_vec()),
-        ("certificate", authority.sign(&asked, &subject, node, now, CERTIFICATE_LIFETIME)?),
+        (
+            "certificate",
+            authority.sign(&asked, &subject, node, now, CERTIFICATE_LIFETIME)?,
+        ),
         ("certificate", asked),
         ("peer_message", encode(&(1_u64, 2_u64, [3_u8; 16]))?),
         ("backup_file", passphrase::lock("passphrase", b"content")?),
     ];
     for command in commands {
-        let stamped = Stamped { at: now, by: "me".into(), command };
+        let stamped = Stamped {
+            at: now,
+            by: "me".into(),
+            command,
+        };
         let _ = state.apply(&stamped);
         samples.push(("command", encode(&stamped)?));
     }
     samples.push(("stored_record", encode(&state)?));
-    let backup = Backup { made: now, version: "1".into(), promise_ms: 300, seal: [7; 32], facts: (*state.facts).clone() };
+    let backup = Backup {
+        made: now,
+        version: "1".into(),
+        promise_ms: 300,
+        seal: [7; 32],
+        facts: (*state.facts).clone(),
+    };
     samples.push(("backup_file", backup.to_bytes()?));
-    samples.push(("command", encode(&Stamped { at: now, by: String::new(), command: Command::Restore(Box::new((*state.facts).clone())) })?));
+    samples.push((
+        "command",
+        encode(&Stamped {
+            at: now,
+            by: String::new(),
+            command: Command::Restore(Box::new((*state.facts).clone())),
+        })?,
+    ));
     Ok(samples)
 }

@@ -82,7 +82,13 @@ pub trait World: Send + Sync + 'static {
     /// Waits.
     fn sleep(&self, duration: Duration) -> Boxed<()>;
     /// Asks a peer, for at most `within`.
-    fn call(&self, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>>;
+    fn call(
+        &self,
+        to: Addressee,
+        call: Call,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Boxed<Result<Vec<u8>, CallError>>;
     /// Checks a server by connecting to it.
     fn probe(&self, to: SocketAddr, within: Duration, close: CheckClose) -> Boxed<CheckResult>;
     /// This node's disk.

@@ -48,8 +48,16 @@ pub fn check(data_dir: &Path) -> Result<(), String> {
 /// # Errors
 /// The disk refuses.
 pub fn note(data_dir: &Path) -> io::Result<()> {
-    let written = Written { version: env!("CARGO_PKG_VERSION").to_owned(), format: FORMAT };
-    write_private(&data_dir.join(FILE), serde_json::to_string(&written).map_err(io::Error::other)?.as_bytes())
+    let written = Written {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        format: FORMAT,
+    };
+    write_private(
+        &data_dir.join(FILE),
+        serde_json::to_string(&written)
+            .map_err(io::Error::other)?
+            .as_bytes(),
+    )
 }
 
 #[cfg(test)]
@@ -62,9 +70,19 @@ mod tests {
         check(dir.path()).unwrap();
         note(dir.path()).unwrap();
         check(dir.path()).unwrap();
-        let newer = Written { version: "9.1.2".to_owned(), format: FORMAT + 1 };
-        fs::write(dir.path().join(FILE), serde_json::to_string(&newer).unwrap()).unwrap();
+        let newer = Written {
+            version: "9.1.2".to_owned(),
+            format: FORMAT + 1,
+        };
+        fs::write(
+            dir.path().join(FILE),
+            serde_json::to_string(&newer).unwrap(),
+        )
+        .unwrap();
         let refused = check(dir.path()).unwrap_err();
-        assert!(refused.contains("run ha-agent 9.1.2 on this node"), "{refused}");
+        assert!(
+            refused.contains("run ha-agent 9.1.2 on this node"),
+            "{refused}"
+        );
     }
 }

@@ -1,6 +1,10 @@
 //! Persistence: a client's binding is decided once, committed before its first byte, and honoured everywhere.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails; its tasks belong to its runtime")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails; its tasks belong to its runtime"
+)]
 
 mod proxy_lab;
 
@@ -16,27 +20,46 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
 
-const SETTINGS: ProxySettings = ProxySettings { workers: 2, reach: Reach::Bind, sessions_max: 0 };
+const SETTINGS: ProxySettings = ProxySettings {
+    workers: 2,
+    reach: Reach::Bind,
+    sessions_max: 0,
+};
 
 async fn lab(mode: BindingMode, servers: &[SocketAddr], commits: bool) -> (Lab, [SocketAddr; 4]) {
-    let servers = servers.iter().zip(1..).map(|(at, id)| server(id, *at)).collect();
+    let servers = servers
+        .iter()
+        .zip(1..)
+        .map(|(at, id)| server(id, *at))
+        .collect();
     let mut b = backend("b", servers);
     (b.persistence, b.group) = (sticky(mode), "g".into());
     let address = own_address();
     let ports: [u16; 4] = free_ports(address).await;
-    let lab = Lab::with(SETTINGS, routes(frontend(address, &ports), b), TestBinder::new(commits)).await;
+    let lab = Lab::with(
+        SETTINGS,
+        routes(frontend(address, &ports), b),
+        TestBinder::new(commits),
+    )
+    .await;
     (lab, ports.map(|p| SocketAddr::new(address, p)))
 }
 
 fn key(client: IpAddr) -> StickKey {
-    StickKey { group: "g".into(), client }
+    StickKey {
+        group: "g".into(),
+        client,
+    }
 }
 
 #[tokio::test]
 async fn the_first_byte_waits_for_the_commit() {
     let (lab, at) = lab(BindingMode::Commit, &[echo_server("a").await], false).await;
     let mut client = connect(at[0]).await;
-    until("connected to the server", || lab.proxy.counters().servers[&ServerId(1)].total == 1).await;
+    until("connected to the server", || {
+        lab.proxy.counters().servers[&ServerId(1)].total == 1
+    })
+    .await;
     let early = timeout(Duration::from_millis(50), client.read(&mut [0])).await;
     assert!(early.is_err(), "nothing is forwarded before the commit");
     lab.binder.commit_all();
@@ -51,7 +74,10 @@ async fn a_commit_that_does_not_come_is_waited_for_200_ms_and_counted() {
     let mut client = connect(at[0]).await;
     assert_eq!(name_of(&mut client).await, 'a');
     let waited = begin.elapsed();
-    assert!(waited >= Duration::from_millis(195) && waited < Duration::from_millis(400), "{waited:?}");
+    assert!(
+        waited >= Duration::from_millis(195) && waited < Duration::from_millis(400),
+        "{waited:?}"
+    );
     assert_eq!(lab.proxy.counters().bindings_uncommitted, 1);
     echoes(&mut client).await;
 }
@@ -62,12 +88,22 @@ async fn async_mode_waits_for_nothing() {
     let begin = Instant::now();
     assert_eq!(name_of(&mut connect(at[0]).await).await, 'a');
     assert!(begin.elapsed() < Duration::from_millis(150));
-    assert_eq!((lab.proxy.counters().bindings_uncommitted, lab.binder.binds.lock().unwrap().len()), (0, 1));
+    assert_eq!(
+        (
+            lab.proxy.counters().bindings_uncommitted,
+            lab.binder.binds.lock().unwrap().len()
+        ),
+        (0, 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn first_connections_of_one_client_on_several_ports_and_workers_get_one_server() {
-    let servers = [echo_server("a").await, echo_server("b").await, echo_server("c").await];
+    let servers = [
+        echo_server("a").await,
+        echo_server("b").await,
+        echo_server("c").await,
+    ];
     let (_lab, at) = lab(BindingMode::Commit, &servers, false).await;
     let mut tasks = Vec::new();
     for client in 1..=20u8 {
@@ -84,7 +120,11 @@ async fn first_connections_of_one_client_on_several_ports_and_workers_get_one_se
         got.entry(client).or_default().insert(name);
     }
     assert!(got.values().all(|names| names.len() == 1), "{got:?}");
-    assert_eq!(got.values().flatten().collect::<BTreeSet<_>>().len(), 3, "different clients spread");
+    assert_eq!(
+        got.values().flatten().collect::<BTreeSet<_>>().len(),
+        3,
+        "different clients spread"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +134,13 @@ async fn a_bound_client_comes_back_and_is_refreshed_sparingly() {
     let client = IpAddr::from([127, 98, 0, 1]);
     for (age, refreshes) in [(0, 0), (449_000, 0), (451_000, 1)] {
         let used_at = Timestamp(wall().0 - age);
-        let entry = StickEntry { server: ServerId(2), host: servers[1].ip(), bound_at: used_at, used_at, expire: Duration::from_secs(1800) };
+        let entry = StickEntry {
+            server: ServerId(2),
+            host: servers[1].ip(),
+            bound_at: used_at,
+            used_at,
+            expire: Duration::from_secs(1800),
+        };
         lab.bind(key(client), entry);
         for port in &at {
             assert_eq!(name_of(&mut connect_from(client, *port).await).await, 'b');
@@ -108,16 +154,31 @@ async fn a_bound_client_comes_back_and_is_refreshed_sparingly() {
 #[tokio::test]
 async fn a_client_moved_by_redispatch_is_bound_to_where_it_went() {
     for commits in [true, false] {
-        let (lab, at) = lab(BindingMode::Commit, &[refusing().await, echo_server("b").await], commits).await;
+        let (lab, at) = lab(
+            BindingMode::Commit,
+            &[refusing().await, echo_server("b").await],
+            commits,
+        )
+        .await;
         lab.change(|_, b| b.balance = Balance::First);
         let mut client = connect(at[0]).await;
         if !commits {
             // The first binding has to be settled before there can be another.
-            until("the first binding is asked for", || lab.binder.binds.lock().unwrap().len() == 1).await;
+            until("the first binding is asked for", || {
+                lab.binder.binds.lock().unwrap().len() == 1
+            })
+            .await;
         }
         assert_eq!(name_of(&mut client).await, 'b');
         if commits {
-            let bound: Vec<ServerId> = lab.binder.binds.lock().unwrap().iter().map(|e| e.server).collect();
+            let bound: Vec<ServerId> = lab
+                .binder
+                .binds
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|e| e.server)
+                .collect();
             assert_eq!(bound, [ServerId(1), ServerId(2)]);
         }
     }
@@ -125,11 +186,29 @@ async fn a_client_moved_by_redispatch_is_bound_to_where_it_went() {
 
 #[tokio::test]
 async fn a_bound_client_whose_server_refuses_is_bound_anew() {
-    let (lab, at) = lab(BindingMode::Commit, &[refusing().await, echo_server("b").await], true).await;
+    let (lab, at) = lab(
+        BindingMode::Commit,
+        &[refusing().await, echo_server("b").await],
+        true,
+    )
+    .await;
     let client = IpAddr::from([127, 98, 0, 2]);
-    let entry = StickEntry { server: ServerId(1), host: own_address(), bound_at: wall(), used_at: wall(), expire: Duration::from_secs(1800) };
+    let entry = StickEntry {
+        server: ServerId(1),
+        host: own_address(),
+        bound_at: wall(),
+        used_at: wall(),
+        expire: Duration::from_secs(1800),
+    };
     lab.bind(key(client), entry);
     assert_eq!(name_of(&mut connect_from(client, at[0]).await).await, 'b');
-    let bound: Vec<ServerId> = lab.binder.binds.lock().unwrap().iter().map(|e| e.server).collect();
+    let bound: Vec<ServerId> = lab
+        .binder
+        .binds
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|e| e.server)
+        .collect();
     assert_eq!(bound, [ServerId(2)]);
 }

@@ -1,6 +1,10 @@
 //! Running out: of sessions, and of file descriptors in a process of its own.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails; its tasks belong to its runtime")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails; its tasks belong to its runtime"
+)]
 
 mod proxy_lab;
 
@@ -18,8 +22,20 @@ async fn above_sessions_max_newcomers_are_reset_and_it_recovers() {
     let address = own_address();
     let [port] = free_ports(address).await;
     let at = SocketAddr::new(address, port);
-    let settings = ProxySettings { workers: 2, reach: Reach::Bind, sessions_max: 5 };
-    let mut lab = Lab::with(settings, routes(frontend(address, &[port]), backend("b", vec![server(1, server_at)])), TestBinder::new(true)).await;
+    let settings = ProxySettings {
+        workers: 2,
+        reach: Reach::Bind,
+        sessions_max: 5,
+    };
+    let mut lab = Lab::with(
+        settings,
+        routes(
+            frontend(address, &[port]),
+            backend("b", vec![server(1, server_at)]),
+        ),
+        TestBinder::new(true),
+    )
+    .await;
     let mut clients = Vec::new();
     for _ in 0..5 {
         let mut client = connect(at).await;
@@ -29,7 +45,8 @@ async fn above_sessions_max_newcomers_are_reset_and_it_recovers() {
     for _ in 0..10 {
         expect_refused(at).await;
     }
-    lab.event("it says so", |e| matches!(e, ProxyEvent::Shedding { .. })).await;
+    lab.event("it says so", |e| matches!(e, ProxyEvent::Shedding { .. }))
+        .await;
     assert_eq!(lab.proxy.counters().shed, 10);
     for client in &mut clients {
         echoes(client).await;
@@ -37,7 +54,8 @@ async fn above_sessions_max_newcomers_are_reset_and_it_recovers() {
     drop(clients);
     until("room again", || lab.proxy.counters().sessions == 0).await;
     name_of(&mut connect(at).await).await;
-    lab.event("it says that too", |e| *e == ProxyEvent::Recovered).await;
+    lab.event("it says that too", |e| *e == ProxyEvent::Recovered)
+        .await;
 }
 
 const CHILD: &str = "HA_PROXY_TEST_FILES_CHILD";
@@ -50,7 +68,12 @@ async fn without_file_descriptors_it_sheds_and_recovers() {
     let [port] = free_ports(address).await;
     let at = SocketAddr::new(address, port);
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_child_with_few_file_descriptors", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "the_child_with_few_file_descriptors",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(CHILD, format!("{server_at} {at}"))
         .stdin(std::process::Stdio::piped())
         .spawn()
@@ -68,7 +91,11 @@ async fn without_file_descriptors_it_sheds_and_recovers() {
             Err(_) => reset += 1,
         }
     }
-    assert!(served.len() > 20 && reset > 20, "{} served, {reset} reset", served.len());
+    assert!(
+        served.len() > 20 && reset > 20,
+        "{} served, {reset} reset",
+        served.len()
+    );
     for client in &mut served {
         echoes(client).await;
     }
@@ -82,16 +109,39 @@ async fn without_file_descriptors_it_sheds_and_recovers() {
 #[tokio::test]
 #[ignore = "runs as the child of the test above"]
 async fn the_child_with_few_file_descriptors() {
-    let Ok(told) = std::env::var(CHILD) else { return };
+    let Ok(told) = std::env::var(CHILD) else {
+        return;
+    };
     let (server_at, at) = told.split_once(' ').unwrap();
-    let (server_at, at): (SocketAddr, SocketAddr) = (server_at.parse().unwrap(), at.parse().unwrap());
-    let few = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
+    let (server_at, at): (SocketAddr, SocketAddr) =
+        (server_at.parse().unwrap(), at.parse().unwrap());
+    let few = libc::rlimit {
+        rlim_cur: 100,
+        rlim_max: 100,
+    };
     // SAFETY: `few` is a valid rlimit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few) }, 0);
-    let settings = ProxySettings { workers: 2, reach: Reach::Bind, sessions_max: 1000 };
-    let mut lab = Lab::with(settings, routes(frontend(at.ip(), &[at.port()]), backend("b", vec![server(1, server_at)])), TestBinder::new(true)).await;
-    lab.event("it says so", |e| matches!(e, ProxyEvent::Shedding { .. })).await;
-    lab.event("it says that too", |e| *e == ProxyEvent::Recovered).await;
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few) },
+        0
+    );
+    let settings = ProxySettings {
+        workers: 2,
+        reach: Reach::Bind,
+        sessions_max: 1000,
+    };
+    let mut lab = Lab::with(
+        settings,
+        routes(
+            frontend(at.ip(), &[at.port()]),
+            backend("b", vec![server(1, server_at)]),
+        ),
+        TestBinder::new(true),
+    )
+    .await;
+    lab.event("it says so", |e| matches!(e, ProxyEvent::Shedding { .. }))
+        .await;
+    lab.event("it says that too", |e| *e == ProxyEvent::Recovered)
+        .await;
     // The parent closes its end when it has seen enough.
     std::io::read_to_string(std::io::stdin()).unwrap();
     assert!(lab.proxy.counters().shed > 20);

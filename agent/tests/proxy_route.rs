@@ -1,6 +1,10 @@
 //! Which server a client gets, and what happens when it cannot have it.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails; its tasks belong to its runtime")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails; its tasks belong to its runtime"
+)]
 
 mod proxy_lab;
 
@@ -19,7 +23,10 @@ use tokio::time::Instant;
 async fn lab(workers: usize, backend: BackendView) -> (Lab, SocketAddr) {
     let address = own_address();
     let [port] = free_ports(address).await;
-    (Lab::start(workers, routes(frontend(address, &[port]), backend)).await, SocketAddr::new(address, port))
+    (
+        Lab::start(workers, routes(frontend(address, &[port]), backend)).await,
+        SocketAddr::new(address, port),
+    )
 }
 
 #[tokio::test]
@@ -27,7 +34,11 @@ async fn nothing_usable_is_a_reset_at_once() {
     let at = echo_server("a").await;
     let mut down = server(1, at);
     down.up = false;
-    for servers in [vec![], vec![down], vec![server(2, refusing().await), server(3, refusing().await)]] {
+    for servers in [
+        vec![],
+        vec![down],
+        vec![server(2, refusing().await), server(3, refusing().await)],
+    ] {
         let (lab, at) = lab(1, backend("b", servers)).await;
         let begin = Instant::now();
         expect_refused(at).await;
@@ -49,12 +60,44 @@ async fn a_server_that_refuses_or_hangs_is_passed_over_unseen() {
         assert_eq!(name_of(&mut client).await, 'g');
         assert!(begin.elapsed() >= Duration::from_millis(ms));
         echoes(&mut client).await;
-        lab.event("the failure", |e| *e == ProxyEvent::ConnectFailed { server: ServerId(1) }).await;
+        lab.event("the failure", |e| {
+            *e == ProxyEvent::ConnectFailed {
+                server: ServerId(1),
+            }
+        })
+        .await;
         let c = lab.proxy.counters();
-        assert_eq!((c.servers[&ServerId(1)].connect_errors, c.servers[&ServerId(1)].now, c.servers[&ServerId(2)].now), (1, 0, 1));
-        let (found, matching) = lab.proxy.sessions(SessionFilter { client: None, server: Some(ServerId(2)) }, 10);
-        assert_eq!((found.len(), matching, found[0].frontend.as_str()), (1, 1, "f"));
-        assert_eq!(lab.proxy.sessions(SessionFilter { client: Some(IpAddr::from([9, 9, 9, 9])), server: None }, 10).1, 0);
+        assert_eq!(
+            (
+                c.servers[&ServerId(1)].connect_errors,
+                c.servers[&ServerId(1)].now,
+                c.servers[&ServerId(2)].now
+            ),
+            (1, 0, 1)
+        );
+        let (found, matching) = lab.proxy.sessions(
+            SessionFilter {
+                client: None,
+                server: Some(ServerId(2)),
+            },
+            10,
+        );
+        assert_eq!(
+            (found.len(), matching, found[0].frontend.as_str()),
+            (1, 1, "f")
+        );
+        assert_eq!(
+            lab.proxy
+                .sessions(
+                    SessionFilter {
+                        client: Some(IpAddr::from([9, 9, 9, 9])),
+                        server: None
+                    },
+                    10
+                )
+                .1,
+            0
+        );
     }
 }
 
@@ -63,17 +106,34 @@ async fn without_redispatch_the_same_server_is_tried_again_after_a_pause() {
     let refusing = refusing().await;
     let other = echo_server("o").await;
     let mut b = backend("b", vec![server(1, refusing), server(2, other)]);
-    (b.balance, b.redispatch, b.connect_timeout) = (Balance::First, false, Duration::from_millis(300));
+    (b.balance, b.redispatch, b.connect_timeout) =
+        (Balance::First, false, Duration::from_millis(300));
     let (mut lab, at) = lab(1, b).await;
     let mut client = connect(at).await;
-    lab.event("the first failure", |e| *e == ProxyEvent::ConnectFailed { server: ServerId(1) }).await;
+    lab.event("the first failure", |e| {
+        *e == ProxyEvent::ConnectFailed {
+            server: ServerId(1),
+        }
+    })
+    .await;
     let begin = Instant::now();
     let back = tokio::net::TcpListener::bind(refusing).await.unwrap();
-    let (mut arrived, _) = tokio::time::timeout(BOUND, back.accept()).await.unwrap().unwrap();
-    assert!(begin.elapsed() > Duration::from_millis(200), "a turn-around of 300 ms");
+    let (mut arrived, _) = tokio::time::timeout(BOUND, back.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        begin.elapsed() > Duration::from_millis(200),
+        "a turn-around of 300 ms"
+    );
     arrived.write_all(b"b").await.unwrap();
     assert_eq!(name_of(&mut client).await, 'b');
-    lab.event("it works again", |e| *e == ProxyEvent::ConnectWorked { server: ServerId(1) }).await;
+    lab.event("it works again", |e| {
+        *e == ProxyEvent::ConnectWorked {
+            server: ServerId(1),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -85,7 +145,16 @@ async fn retries_are_counted() {
     b.retries = 2;
     let (lab, at) = lab(1, b).await;
     expect_refused(at).await;
-    until("counted", || lab.proxy.counters().servers.values().map(|s| s.connect_errors).sum::<u64>() == 3).await;
+    until("counted", || {
+        lab.proxy
+            .counters()
+            .servers
+            .values()
+            .map(|s| s.connect_errors)
+            .sum::<u64>()
+            == 3
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -104,18 +173,29 @@ async fn a_backup_server_is_used_only_when_no_other_is_usable() {
 
 #[tokio::test]
 async fn the_sessions_of_a_server_that_is_cut_are_reset_and_no_others() {
-    for (n, cut) in [Cut::Down, Cut::Maintenance, Cut::Drained].into_iter().enumerate() {
+    for (n, cut) in [Cut::Down, Cut::Maintenance, Cut::Drained]
+        .into_iter()
+        .enumerate()
+    {
         let (a, b) = (echo_server("a").await, echo_server("b").await);
         let (lab, at) = lab(2, backend("b", vec![server(1, a), server(2, b)])).await;
         let (mut on_a, mut on_b) = (Vec::new(), Vec::new());
         while on_a.len() < 5 || on_b.len() < 5 {
             let mut client = connect(at).await;
-            if name_of(&mut client).await == 'a' { on_a.push(client) } else { on_b.push(client) }
+            if name_of(&mut client).await == 'a' {
+                on_a.push(client)
+            } else {
+                on_b.push(client)
+            }
         }
         lab.change(|_, b| {
             b.servers[0].cut = Some(cut);
             b.servers[0].up = n != 0;
-            b.servers[0].admin = [AdminState::Ready, AdminState::Maintenance, AdminState::Drain][n];
+            b.servers[0].admin = [
+                AdminState::Ready,
+                AdminState::Maintenance,
+                AdminState::Drain,
+            ][n];
         });
         for client in &mut on_a {
             expect_reset(client).await;
@@ -123,7 +203,10 @@ async fn the_sessions_of_a_server_that_is_cut_are_reset_and_no_others() {
         for client in &mut on_b {
             echoes(client).await;
         }
-        until("their slots are free", || lab.proxy.counters().servers[&ServerId(1)].now == 0).await;
+        until("their slots are free", || {
+            lab.proxy.counters().servers[&ServerId(1)].now == 0
+        })
+        .await;
     }
 }
 
@@ -144,7 +227,10 @@ async fn sessions_outlive_their_frontend_and_server_in_the_configuration() {
     drop(client);
     until("it ends", || lab.proxy.counters().sessions == 0).await;
     lab.change(|_, _| {});
-    until("its counters are forgotten", || lab.proxy.counters().servers.is_empty()).await;
+    until("its counters are forgotten", || {
+        lab.proxy.counters().servers.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,12 +267,22 @@ async fn a_full_server_is_never_given_one_too_many_and_its_queue_moves_in_order(
             })
         })
         .collect();
-    until("some wait", || lab.proxy.counters().servers[&ServerId(1)].queued > 10).await;
+    until("some wait", || {
+        lab.proxy.counters().servers[&ServerId(1)].queued > 10
+    })
+    .await;
     for client in clients {
         tokio::time::timeout(BOUND, client).await.unwrap().unwrap();
     }
-    assert_eq!(most.load(Ordering::SeqCst), MAX, "never more, and used in full");
-    until("all slots are free", || lab.proxy.counters().servers[&ServerId(1)].now == 0).await;
+    assert_eq!(
+        most.load(Ordering::SeqCst),
+        MAX,
+        "never more, and used in full"
+    );
+    until("all slots are free", || {
+        lab.proxy.counters().servers[&ServerId(1)].now == 0
+    })
+    .await;
     assert_eq!(lab.proxy.counters().servers[&ServerId(1)].queued, 0);
 }
 
@@ -196,7 +292,8 @@ async fn the_wait_for_a_slot_is_bounded_in_time_and_number() {
     let mut servers = vec![server(1, a), server(2, b)];
     (servers[0].maxconn, servers[1].maxconn) = (1, 1);
     let mut view = backend("b", servers);
-    (view.balance, view.maxqueue, view.queue_timeout) = (Balance::First, 1, Duration::from_millis(300));
+    (view.balance, view.maxqueue, view.queue_timeout) =
+        (Balance::First, 1, Duration::from_millis(300));
     let (lab, at) = lab(2, view).await;
     let mut first = connect(at).await;
     assert_eq!(name_of(&mut first).await, 'a');
@@ -207,18 +304,29 @@ async fn the_wait_for_a_slot_is_bounded_in_time_and_number() {
     let mut third = connect(at).await;
     until("the third waits for a", || queued(1) == 1).await;
     let mut fourth = connect(at).await;
-    until("that queue is full, the fourth waits for b", || queued(2) == 1).await;
+    until("that queue is full, the fourth waits for b", || {
+        queued(2) == 1
+    })
+    .await;
     expect_refused(at).await;
-    assert!(begin.elapsed() < Duration::from_millis(300), "the fifth is not kept waiting");
+    assert!(
+        begin.elapsed() < Duration::from_millis(300),
+        "the fifth is not kept waiting"
+    );
     drop(second);
     assert_eq!(name_of(&mut fourth).await, 'b');
     expect_reset(&mut third).await;
     let waited = begin.elapsed();
-    assert!(waited >= Duration::from_millis(300) && waited < Duration::from_millis(900), "{waited:?}");
+    assert!(
+        waited >= Duration::from_millis(300) && waited < Duration::from_millis(900),
+        "{waited:?}"
+    );
     echoes(&mut first).await;
     let fifth = connect(at).await;
     until("it waits", || queued(1) == 1).await;
-    socket2::SockRef::from(&fifth).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&fifth)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(fifth);
     until("who left waits no more", || queued(1) == 0).await;
 }
@@ -233,7 +341,10 @@ async fn who_waits_for_a_server_that_goes_away_gets_another() {
     let mut first = connect(at).await;
     assert_eq!(name_of(&mut first).await, 'a');
     let mut second = connect(at).await;
-    until("it waits", || lab.proxy.counters().servers[&ServerId(1)].queued == 1).await;
+    until("it waits", || {
+        lab.proxy.counters().servers[&ServerId(1)].queued == 1
+    })
+    .await;
     lab.change(|_, b| {
         b.servers[0].up = false;
         b.servers[1].up = true;

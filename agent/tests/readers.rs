@@ -15,25 +15,45 @@ const CHANGES: u64 = 3000;
 fn changes() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
     let from = number("HA_READERS_FROM").unwrap_or(0);
-    let many = if std::env::var("CI").is_ok_and(|ci| ci == "true") { 10 * CHANGES } else { CHANGES };
+    let many = if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        10 * CHANGES
+    } else {
+        CHANGES
+    };
     from..from + many
 }
 
 fn reader(name: &str) -> Reader {
-    READERS.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("there is no reader {name}")).1
+    READERS
+        .iter()
+        .find(|(n, _)| *n == name)
+        .unwrap_or_else(|| panic!("there is no reader {name}"))
+        .1
 }
 
 #[test]
 fn each_sample_changed_in_many_ways_is_read_or_refused() {
     let samples = samples().unwrap();
-    assert!(READERS.iter().all(|(name, _)| samples.iter().any(|(n, _)| n == name)), "each reader has a sample");
+    assert!(
+        READERS
+            .iter()
+            .all(|(name, _)| samples.iter().any(|(n, _)| n == name)),
+        "each reader has a sample"
+    );
     for (at, (name, sample)) in samples.iter().enumerate() {
         reader(name)(sample);
         for change in changes() {
             let mut random = SmallRng::seed_from_u64((at as u64) << 48 | change);
-            let changed = change_of(sample, &samples[random.random_range(0..samples.len())].1, &mut random);
+            let changed = change_of(
+                sample,
+                &samples[random.random_range(0..samples.len())].1,
+                &mut random,
+            );
             let read = std::panic::catch_unwind(|| reader(name)(&changed));
-            assert!(read.is_ok(), "{name}: sample {at}, HA_READERS_FROM={change}: {changed:?}");
+            assert!(
+                read.is_ok(),
+                "{name}: sample {at}, HA_READERS_FROM={change}: {changed:?}"
+            );
         }
     }
 }
@@ -53,7 +73,21 @@ fn change_of(sample: &[u8], other: &[u8], random: &mut SmallRng) -> Vec<u8> {
                 let piece = other[from..(from + 16).min(other.len())].to_vec();
                 bytes.splice(at..end, piece).for_each(drop);
             }
-            _ if at < bytes.len() => bytes[at] = [0, 1, 127, 128, 250, 251, 252, 253, 254, 255, random.random()][random.random_range(0..11)],
+            _ if at < bytes.len() => {
+                bytes[at] = [
+                    0,
+                    1,
+                    127,
+                    128,
+                    250,
+                    251,
+                    252,
+                    253,
+                    254,
+                    255,
+                    random.random(),
+                ][random.random_range(0..11)]
+            }
             _ => bytes.push(random.random()),
         }
     }
@@ -63,7 +97,9 @@ fn change_of(sample: &[u8], other: &[u8], random: &mut SmallRng) -> Vec<u8> {
 #[test]
 fn what_fuzzing_found_once_is_read_or_refused() {
     let inputs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/inputs");
-    let Ok(targets) = std::fs::read_dir(&inputs) else { return };
+    let Ok(targets) = std::fs::read_dir(&inputs) else {
+        return;
+    };
     for target in targets {
         let target = target.unwrap();
         for input in std::fs::read_dir(target.path()).unwrap() {

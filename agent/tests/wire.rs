@@ -1,7 +1,10 @@
 //! The peer protocol over real sockets: deadlines, a peer that comes and goes, a connection that swallows
 //! everything, snapshots larger than any message.
 
-#![allow(clippy::disallowed_methods, reason = "a test over real sockets, in real time")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test over real sockets, in real time"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +31,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::{Request, Response, Status, Streaming};
 
 const WITHIN: Duration = Duration::from_secs(5);
-const CALLS: [Call; 6] = [Call::AppendEntries, Call::Vote, Call::PreVote, Call::TransferLeader, Call::Lease, Call::Release];
+const CALLS: [Call; 6] = [
+    Call::AppendEntries,
+    Call::Vote,
+    Call::PreVote,
+    Call::TransferLeader,
+    Call::Lease,
+    Call::Release,
+];
 
 /// Answers with the number of the method and what it was sent; a `Vote` is never answered.
 struct Echo;
@@ -64,14 +74,20 @@ impl Consensus for Echo {
     async fn release(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         Echo::answer(5, r)
     }
-    async fn install_snapshot(&self, r: Request<Streaming<SnapshotPiece>>) -> Result<Response<Envelope>, Status> {
+    async fn install_snapshot(
+        &self,
+        r: Request<Streaming<SnapshotPiece>>,
+    ) -> Result<Response<Envelope>, Status> {
         let (mut pieces, mut count, mut sum) = (r.into_inner(), 0_u64, 0_u64);
         while let Some(piece) = pieces.message().await? {
             count += 1;
             sum += piece.data.iter().map(|b| u64::from(*b)).sum::<u64>();
         }
         let body = [count.to_le_bytes(), sum.to_le_bytes()].concat();
-        Ok(Response::new(Envelope { from: Vec::new(), body }))
+        Ok(Response::new(Envelope {
+            from: Vec::new(),
+            body,
+        }))
     }
 }
 
@@ -100,15 +116,38 @@ impl Cluster {
 
     fn keyring(&self, node: u128, authorities: &[&Authority]) -> Keyring {
         let (key, asked) = request().expect("a request");
-        let certificate = authorities[0].sign(&asked, &Subject::Node(id(node)), id(9), wall_now(), CERTIFICATE_LIFETIME).expect("a certificate");
-        let authorities = authorities.iter().map(|a| a.certificate().to_vec()).collect();
-        Keyring { generation: 1, authorities, crosses: Vec::new(), certificate, key: key.serialize_der(), seal: self.seal.clone() }
+        let certificate = authorities[0]
+            .sign(
+                &asked,
+                &Subject::Node(id(node)),
+                id(9),
+                wall_now(),
+                CERTIFICATE_LIFETIME,
+            )
+            .expect("a certificate");
+        let authorities = authorities
+            .iter()
+            .map(|a| a.certificate().to_vec())
+            .collect();
+        Keyring {
+            generation: 1,
+            authorities,
+            crosses: Vec::new(),
+            certificate,
+            key: key.serialize_der(),
+            seal: self.seal.clone(),
+        }
     }
 
     fn trust(&self, node: u128) -> Arc<TrustStore> {
-        let dir = self.dir.path().join(format!("{node}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let dir = self
+            .dir
+            .path()
+            .join(format!("{node}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir_all(&dir).expect("a directory");
-        self.keyring(node, &[&self.authority]).save(&dir).expect("saved");
+        self.keyring(node, &[&self.authority])
+            .save(&dir)
+            .expect("saved");
         Arc::new(TrustStore::open(&dir).expect("a store"))
     }
 
@@ -123,13 +162,32 @@ impl Cluster {
     async fn serve_as(&self, at: SocketAddr, trust: Arc<TrustStore>) -> SocketAddr {
         let listener = TcpListener::bind(at).await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let store = self.dir.path().join(format!("store-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let store = self
+            .dir
+            .path()
+            .join(format!("store-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let store = Arc::new(SledStore::open(&store).expect("a disk"));
-        let world = Arc::new(RealWorld::new(id(SERVER), trust.clone(), store, Arc::new(BoundAddresses::new(Gate::new()))));
-        let incoming = Entrance { listener, local: None, trust, familiar: Arc::new(|_| true), known: Arc::new(|shows| matches!(shows, Shows::Certificate(_))) }.open(&world);
+        let world = Arc::new(RealWorld::new(
+            id(SERVER),
+            trust.clone(),
+            store,
+            Arc::new(BoundAddresses::new(Gate::new())),
+        ));
+        let incoming = Entrance {
+            listener,
+            local: None,
+            trust,
+            familiar: Arc::new(|_| true),
+            known: Arc::new(|shows| matches!(shows, Shows::Certificate(_))),
+        }
+        .open(&world);
         tokio::spawn(async move {
             let service = ConsensusServer::new(Echo).max_decoding_message_size(MESSAGE_MAX);
-            server().add_service(service).serve_with_incoming(incoming).await.expect("it serves");
+            server()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await
+                .expect("it serves");
         });
         address
     }
@@ -142,7 +200,10 @@ fn loopback() -> SocketAddr {
 }
 
 fn server_at(at: SocketAddr) -> Addressee {
-    Addressee { node: id(SERVER), at: at.to_string() }
+    Addressee {
+        node: id(SERVER),
+        at: at.to_string(),
+    }
 }
 
 /// Carries connections to a server. Those that were made before the newest cut swallow everything.
@@ -155,11 +216,17 @@ struct Cable {
 impl Cable {
     async fn to(server: SocketAddr) -> Cable {
         let listener = TcpListener::bind(loopback()).await.expect("a port");
-        let cable = Cable { address: listener.local_addr().expect("its address"), cuts: Arc::default(), made: Arc::default() };
+        let cable = Cable {
+            address: listener.local_addr().expect("its address"),
+            cuts: Arc::default(),
+            made: Arc::default(),
+        };
         let (cuts, made) = (cable.cuts.clone(), cable.made.clone());
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(server).await.expect("the server is there");
+                let far = TcpStream::connect(server)
+                    .await
+                    .expect("the server is there");
                 made.fetch_add(1, Ordering::Relaxed);
                 let (near_in, near_out) = near.into_split();
                 let (far_in, far_out) = far.into_split();
@@ -176,10 +243,15 @@ impl Cable {
     }
 }
 
-async fn carry(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf, cuts: Arc<AtomicU64>) {
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    cuts: Arc<AtomicU64>,
+) {
     let (made_at, mut buffer) = (cuts.load(Ordering::Relaxed), [0; 4096]);
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if cuts.load(Ordering::Relaxed) == made_at && to.write_all(&buffer[..length]).await.is_err() {
+        if cuts.load(Ordering::Relaxed) == made_at && to.write_all(&buffer[..length]).await.is_err()
+        {
             return;
         }
     }
@@ -192,37 +264,68 @@ async fn carry(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp
 #[tokio::test]
 async fn each_call_reaches_its_method_and_brings_its_answer() {
     let cluster = Cluster::new();
-    let (peers, to) = (cluster.channels(), server_at(cluster.serve(loopback()).await));
+    let (peers, to) = (
+        cluster.channels(),
+        server_at(cluster.serve(loopback()).await),
+    );
     for (method, call) in CALLS.into_iter().enumerate() {
-        let answer = peers.call(to.clone(), call, b"body".to_vec(), WITHIN).await.expect("answered");
-        assert_eq!(answer, [&[method as u8], b"body".as_slice()].concat(), "{call:?}");
+        let answer = peers
+            .call(to.clone(), call, b"body".to_vec(), WITHIN)
+            .await
+            .expect("answered");
+        assert_eq!(
+            answer,
+            [&[method as u8], b"body".as_slice()].concat(),
+            "{call:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_snapshot_may_be_larger_than_any_message() {
     let cluster = Cluster::new();
-    let (peers, to) = (cluster.channels(), server_at(cluster.serve(loopback()).await));
+    let (peers, to) = (
+        cluster.channels(),
+        server_at(cluster.serve(loopback()).await),
+    );
     let body = vec![1; 2 * MESSAGE_MAX + 17];
-    let answer = peers.call(to.clone(), Call::InstallSnapshot, body.clone(), Duration::from_secs(60)).await.expect("answered");
-    let number = |at: usize| u64::from_le_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
+    let answer = peers
+        .call(
+            to.clone(),
+            Call::InstallSnapshot,
+            body.clone(),
+            Duration::from_secs(60),
+        )
+        .await
+        .expect("answered");
+    let number =
+        |at: usize| u64::from_le_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
     assert_eq!(number(8), body.len() as u64, "every byte came");
     assert!(number(0) > 16, "in {} pieces", number(0));
     let refused = peers.call(to, Call::AppendEntries, body, WITHIN).await;
-    assert!(matches!(refused, Err(CallError::NoAnswer(_))), "any other message has its bound: {refused:?}");
+    assert!(
+        matches!(refused, Err(CallError::NoAnswer(_))),
+        "any other message has its bound: {refused:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_unanswered_call_ends_at_its_deadline_and_holds_nothing_up() {
     let cluster = Cluster::new();
-    let (peers, to) = (cluster.channels(), server_at(cluster.serve(loopback()).await));
+    let (peers, to) = (
+        cluster.channels(),
+        server_at(cluster.serve(loopback()).await),
+    );
     let within = Duration::from_millis(400);
     let began = Instant::now();
     let silent = peers.call(to.clone(), Call::Vote, b"silence".to_vec(), within);
     let meanwhile = async {
         let mut answered = 0;
         while began.elapsed() < within / 2 {
-            peers.call(to.clone(), Call::Lease, Vec::new(), within).await.expect("the connection is shared, its calls are not");
+            peers
+                .call(to.clone(), Call::Lease, Vec::new(), within)
+                .await
+                .expect("the connection is shared, its calls are not");
             answered += 1;
         }
         answered
@@ -241,12 +344,21 @@ async fn a_peer_that_is_not_there_is_unreachable_and_found_when_it_comes() {
     let cluster = Cluster::new();
     let peers = cluster.channels();
     let began = Instant::now();
-    let nobody = peers.call(server_at(at), Call::Lease, Vec::new(), WITHIN).await;
-    assert!(matches!(nobody, Err(CallError::Unreachable(_))), "{nobody:?}");
+    let nobody = peers
+        .call(server_at(at), Call::Lease, Vec::new(), WITHIN)
+        .await;
+    assert!(
+        matches!(nobody, Err(CallError::Unreachable(_))),
+        "{nobody:?}"
+    );
     assert!(began.elapsed() < WITHIN, "a refusal is not waited out");
     cluster.serve(at).await;
     let began = Instant::now();
-    while peers.call(server_at(at), Call::Lease, Vec::new(), WITHIN).await.is_err() {
+    while peers
+        .call(server_at(at), Call::Lease, Vec::new(), WITHIN)
+        .await
+        .is_err()
+    {
         assert!(began.elapsed() < WITHIN, "not found again");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -260,16 +372,34 @@ async fn a_black_holed_connection_is_given_up_and_a_new_one_made() {
     let (peers, to) = (cluster.channels(), server_at(cable.address));
     let short = Duration::from_millis(100);
     for round in 1..=3 {
-        peers.call(to.clone(), Call::Lease, Vec::new(), WITHIN).await.expect("it works");
-        assert_eq!(cable.made.load(Ordering::Relaxed), round, "one connection, and no more than it takes");
+        peers
+            .call(to.clone(), Call::Lease, Vec::new(), WITHIN)
+            .await
+            .expect("it works");
+        assert_eq!(
+            cable.made.load(Ordering::Relaxed),
+            round,
+            "one connection, and no more than it takes"
+        );
         cable.cut();
         let cut = Instant::now();
         let lost = peers.call(to.clone(), Call::Lease, Vec::new(), short).await;
         assert!(matches!(lost, Err(CallError::NoAnswer(_))), "{lost:?}");
-        while peers.call(to.clone(), Call::Lease, Vec::new(), short).await.is_err() {
-            assert!(cut.elapsed() < WITHIN, "the dead connection is still used after {:?}", cut.elapsed());
+        while peers
+            .call(to.clone(), Call::Lease, Vec::new(), short)
+            .await
+            .is_err()
+        {
+            assert!(
+                cut.elapsed() < WITHIN,
+                "the dead connection is still used after {:?}",
+                cut.elapsed()
+            );
         }
-        println!("round {round}: works again {:?} after the cut", cut.elapsed());
+        println!(
+            "round {round}: works again {:?} after the cut",
+            cut.elapsed()
+        );
     }
 }
 
@@ -277,8 +407,14 @@ async fn a_black_holed_connection_is_given_up_and_a_new_one_made() {
 async fn who_has_come_to_the_address_of_another_does_not_hear_what_is_for_that_one() {
     let cluster = Cluster::new();
     let at = cluster.serve(loopback()).await;
-    let to = Addressee { node: id(3), at: at.to_string() };
-    let lost = cluster.channels().call(to, Call::Lease, Vec::new(), WITHIN).await;
+    let to = Addressee {
+        node: id(3),
+        at: at.to_string(),
+    };
+    let lost = cluster
+        .channels()
+        .call(to, Call::Lease, Vec::new(), WITHIN)
+        .await;
     assert!(matches!(lost, Err(CallError::Unreachable(_))), "{lost:?}");
 }
 
@@ -287,11 +423,23 @@ async fn who_has_come_to_the_address_of_another_does_not_hear_what_is_for_that_o
 async fn an_impostor_neither_speaks_nor_hears() {
     let (cluster, impostor) = (Cluster::new(), Cluster::new());
     let at = cluster.serve(loopback()).await;
-    let refused = impostor.channels().call(server_at(at), Call::Lease, Vec::new(), WITHIN).await;
-    assert!(matches!(refused, Err(CallError::Unreachable(_))), "{refused:?}");
+    let refused = impostor
+        .channels()
+        .call(server_at(at), Call::Lease, Vec::new(), WITHIN)
+        .await;
+    assert!(
+        matches!(refused, Err(CallError::Unreachable(_))),
+        "{refused:?}"
+    );
     let at = impostor.serve(loopback()).await;
-    let refused = cluster.channels().call(server_at(at), Call::Lease, Vec::new(), WITHIN).await;
-    assert!(matches!(refused, Err(CallError::Unreachable(_))), "{refused:?}");
+    let refused = cluster
+        .channels()
+        .call(server_at(at), Call::Lease, Vec::new(), WITHIN)
+        .await;
+    assert!(
+        matches!(refused, Err(CallError::Unreachable(_))),
+        "{refused:?}"
+    );
 }
 
 /// Calls go on while one authority takes the place of another, in the steps of the log: no call fails.
@@ -303,7 +451,8 @@ async fn an_authority_follows_another_without_a_call_that_fails() {
     let to = server_at(cluster.serve_as(loopback(), served.clone()).await);
     let peers = PeerChannels::new(id(CLIENT), client.clone());
     let old = &cluster.authority;
-    let both = |node, first: &Authority, second: &Authority| cluster.keyring(node, &[first, second]);
+    let both =
+        |node, first: &Authority, second: &Authority| cluster.keyring(node, &[first, second]);
     let steps: [(&TrustStore, Keyring); 6] = [
         (&client, both(CLIENT, old, &next)),
         (&served, both(SERVER, old, &next)),
@@ -314,12 +463,21 @@ async fn an_authority_follows_another_without_a_call_that_fails() {
     ];
     for (store, keyring) in steps {
         for _ in 0..20 {
-            peers.call(to.clone(), Call::Lease, Vec::new(), WITHIN).await.expect("without a gap");
+            peers
+                .call(to.clone(), Call::Lease, Vec::new(), WITHIN)
+                .await
+                .expect("without a gap");
         }
         store.replace(keyring).expect("replaced");
     }
-    peers.call(to.clone(), Call::Lease, Vec::new(), WITHIN).await.expect("without a gap");
+    peers
+        .call(to.clone(), Call::Lease, Vec::new(), WITHIN)
+        .await
+        .expect("without a gap");
     // Who was away during all of it is not believed any more.
-    let late = cluster.channels().call(to, Call::Lease, Vec::new(), WITHIN).await;
+    let late = cluster
+        .channels()
+        .call(to, Call::Lease, Vec::new(), WITHIN)
+        .await;
     assert!(late.is_err(), "{late:?}");
 }

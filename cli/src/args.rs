@@ -15,7 +15,13 @@ use crate::output::Format;
 pub struct Cli {
     /// An agent: unix:PATH on this machine, HOST:PORT with a context; several are tried in turn (again, or separated by commas)
     /// [default: those of the context, else unix:/run/ha-agent/control.sock]
-    #[arg(long, global = true, env = "HA_ADDRESS", value_name = "ADDRESS", value_delimiter = ',')]
+    #[arg(
+        long,
+        global = true,
+        env = "HA_ADDRESS",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
     pub address: Vec<String>,
     /// As whom to come, over the network: the file that `user add` wrote, or its name in ~/.config/ha-cli
     #[arg(long, global = true, env = "HA_CONTEXT", value_name = "FILE")]
@@ -56,7 +62,12 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
         /// Only when this version is in force
-        #[arg(long, value_name = "VERSION", default_value_t = 0, hide_default_value = true)]
+        #[arg(
+            long,
+            value_name = "VERSION",
+            default_value_t = 0,
+            hide_default_value = true
+        )]
         expect_version: u64,
     },
     /// Shows what `apply` would change
@@ -127,7 +138,12 @@ pub enum Command {
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         since: Option<Duration>,
         /// Only what contains this text
-        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
         grep: String,
         /// At most so many of the past (0 = all that match)
         #[arg(long, default_value_t = 0, hide_default_value = true)]
@@ -157,7 +173,12 @@ pub struct StateArgs {
     /// NODE, BACKEND/SERVER or NODE/BACKEND
     pub target: String,
     /// Why, for those who look later
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub reason: String,
     /// Even if it is the last usable server
     #[arg(long)]
@@ -190,7 +211,12 @@ pub struct DrainArgs {
     #[arg(long)]
     pub force: bool,
     /// Why, for those who look later
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub reason: String,
 }
 
@@ -258,7 +284,11 @@ pub enum MemberCommand {
         #[arg(default_value = "node-N", hide_default_value = true)]
         name: String,
         /// Where the new node will listen for peers and operators
-        #[arg(long, value_name = "HOST:PORT", default_value = "ADDRESS-OF-THE-NEW-NODE:7400")]
+        #[arg(
+            long,
+            value_name = "HOST:PORT",
+            default_value = "ADDRESS-OF-THE-NEW-NODE:7400"
+        )]
         listen: String,
         /// `server`, or `witness`: votes only, carries no traffic
         #[arg(long, default_value = "server", value_parser = ["server", "witness"])]

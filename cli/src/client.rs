@@ -48,13 +48,26 @@ pub const LOCAL: &str = "unix:";
 
 impl Cluster {
     /// Agents at these addresses (`unix:PATH`, or with credentials `HOST:PORT`), each given `timeout` to answer.
-    pub fn new(addresses: Vec<String>, credentials: Option<Arc<ClientConfig>>, timeout: Duration) -> Self {
-        Cluster { addresses, credentials, timeout, connected: None, shown: Arc::default() }
+    pub fn new(
+        addresses: Vec<String>,
+        credentials: Option<Arc<ClientConfig>>,
+        timeout: Duration,
+    ) -> Self {
+        Cluster {
+            addresses,
+            credentials,
+            timeout,
+            connected: None,
+            shown: Arc::default(),
+        }
     }
 
     /// The authority that the last agent showed, in DER.
     pub fn shown_authority(&self) -> Option<Vec<u8>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How long an agent may take to answer.
@@ -71,7 +84,12 @@ impl Cluster {
     ///
     /// # Errors
     /// What the cluster said, or that nobody is there.
-    pub async fn ask<Q: Clone, A>(&mut self, again: Again, question: Q, call: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>) -> Result<A, Failure> {
+    pub async fn ask<Q: Clone, A>(
+        &mut self,
+        again: Again,
+        question: Q,
+        call: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Failure> {
         let mut tried = Vec::new();
         let mut stranger = None;
         for _ in 0..self.addresses.len() {
@@ -87,14 +105,21 @@ impl Cluster {
             // A change is given time to reach the disks of a majority, and to be told about those.
             let limit = self.timeout * if again == Again::No { CHANGE_TIMES } else { 1 };
             request.set_timeout(limit);
-            let answer = tokio::time::timeout(limit, said_after(NOTED_AFTER, &self.addresses[0], call(channel, request))).await;
+            let answer = tokio::time::timeout(
+                limit,
+                said_after(NOTED_AFTER, &self.addresses[0], call(channel, request)),
+            )
+            .await;
             let status = match answer {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded(format!("no answer within {limit:?}")),
             };
             // tonic turns our own limit into `Cancelled`.
-            let lost = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled);
+            let lost = matches!(
+                status.code(),
+                Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
+            );
             if status.code() == Code::Unauthenticated {
                 // It was not asked anything. Who was let in a moment ago is known to the leader, and soon to the others.
                 stranger = Some(refusal(&status));
@@ -114,7 +139,11 @@ impl Cluster {
         if let Some(refused) = stranger {
             return Err(refused);
         }
-        Err(Failure::new(Exit::Unreachable, format!("no agent answered ({})", tried.join("; "))).remedy("is ha-agent running there? Name others with --address or HA_ADDRESS"))
+        Err(Failure::new(
+            Exit::Unreachable,
+            format!("no agent answered ({})", tried.join("; ")),
+        )
+        .remedy("is ha-agent running there? Name others with --address or HA_ADDRESS"))
     }
 
     /// The connection to the first address, made when it is not there yet.
@@ -130,12 +159,21 @@ impl Cluster {
         let address = self.addresses[0].clone();
         let channel = if let Some(path) = address.strip_prefix(LOCAL) {
             let path = path.to_owned();
-            endpoint.connect_with_connector(tower::service_fn(move |_| local(path.clone()))).await
+            endpoint
+                .connect_with_connector(tower::service_fn(move |_| local(path.clone())))
+                .await
         } else if let Some(credentials) = self.credentials.clone() {
             let shown = self.shown.clone();
-            endpoint.connect_with_connector(tower::service_fn(move |_| secured(address.clone(), credentials.clone(), shown.clone()))).await
+            endpoint
+                .connect_with_connector(tower::service_fn(move |_| {
+                    secured(address.clone(), credentials.clone(), shown.clone())
+                }))
+                .await
         } else {
-            return Err("an address over the network needs --context FILE: who comes shows a certificate".into());
+            return Err(
+                "an address over the network needs --context FILE: who comes shows a certificate"
+                    .into(),
+            );
         };
         let channel = channel.map_err(|error| tls::cause(&error))?;
         self.connected = Some(channel.clone());
@@ -162,19 +200,33 @@ async fn said_after<T>(after: Duration, address: &str, answer: impl Future<Outpu
 
 #[cfg(unix)]
 async fn local(path: String) -> io::Result<TokioIo<tokio::net::UnixStream>> {
-    tokio::net::UnixStream::connect(path).await.map(TokioIo::new)
+    tokio::net::UnixStream::connect(path)
+        .await
+        .map(TokioIo::new)
 }
 
 #[cfg(not(unix))]
 async fn local(_: String) -> io::Result<TokioIo<tokio::net::TcpStream>> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "there are no such sockets on this system: use --context FILE"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "there are no such sockets on this system: use --context FILE",
+    ))
 }
 
-async fn secured(address: String, credentials: Arc<ClientConfig>, shown: Arc<Mutex<Option<Vec<u8>>>>) -> io::Result<TokioIo<tls::ClientStream>> {
+async fn secured(
+    address: String,
+    credentials: Arc<ClientConfig>,
+    shown: Arc<Mutex<Option<Vec<u8>>>>,
+) -> io::Result<TokioIo<tls::ClientStream>> {
     let stream = tokio::net::TcpStream::connect(address).await?;
     let stream = tls::connect(stream, None, credentials).await?;
     // Beside its own certificate a member shows that of the authority which signed it.
-    let authority = stream.get_ref().1.peer_certificates().and_then(|chain| chain.get(1)).map(|c| c.to_vec());
+    let authority = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.get(1))
+        .map(|c| c.to_vec());
     *shown.lock().unwrap_or_else(PoisonError::into_inner) = authority;
     Ok(TokioIo::new(stream))
 }
@@ -196,8 +248,13 @@ pub fn refusal(status: &Status) -> Failure {
 
 /// Who is asking, for the event log: `user@machine`.
 pub fn asked_by() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    let user = ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
     let user = user.unwrap_or_else(nameless);
     match machine.trim() {
         "" => user,
@@ -221,7 +278,10 @@ mod tests {
     #[test]
     fn each_code_of_the_cluster_has_its_exit() {
         for (status, exit) in [
-            (Status::failed_precondition("the last usable server"), Exit::Refused),
+            (
+                Status::failed_precondition("the last usable server"),
+                Exit::Refused,
+            ),
             (Status::already_exists("name taken"), Exit::Refused),
             (Status::not_found("no such server"), Exit::NotFound),
             (Status::invalid_argument("bad target"), Exit::Usage),

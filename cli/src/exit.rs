@@ -67,7 +67,12 @@ pub struct Failure {
 impl Failure {
     /// A failure that ends with this code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: message.into(), remedy: String::new(), quiet: false }
+        Failure {
+            exit,
+            message: message.into(),
+            remedy: String::new(),
+            quiet: false,
+        }
     }
 
     /// Adds what the operator can do.
@@ -82,7 +87,12 @@ impl Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         let closed = error.kind() == io::ErrorKind::BrokenPipe;
-        Failure { exit: if closed { Exit::Done } else { Exit::Unexpected }, message: format!("cannot write: {error}"), remedy: String::new(), quiet: closed }
+        Failure {
+            exit: if closed { Exit::Done } else { Exit::Unexpected },
+            message: format!("cannot write: {error}"),
+            remedy: String::new(),
+            quiet: closed,
+        }
     }
 }
 
@@ -93,7 +103,11 @@ mod tests {
     #[test]
     fn every_code_is_in_the_help() {
         for code in 0..=8 {
-            assert!(HELP.lines().any(|line| line.starts_with(&format!("  {code}  "))), "{code}");
+            assert!(
+                HELP.lines()
+                    .any(|line| line.starts_with(&format!("  {code}  "))),
+                "{code}"
+            );
         }
     }
 

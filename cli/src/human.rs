@@ -7,7 +7,8 @@ use std::time::Duration;
 /// # Errors
 /// A sentence that says what would be right.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration; write for example 500ms, 10s, 30m, 1h30m or 2d");
+    let wrong =
+        || format!("`{text}` is not a duration; write for example 500ms, 10s, 30m, 1h30m or 2d");
     let mut rest = text.trim();
     if rest == "0" {
         return Ok(Duration::ZERO);
@@ -20,7 +21,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let amount: u64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = rest[digits..].trim_start();
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let letters = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
         let unit_ms = match &rest[..letters] {
             "ms" => 1,
             "s" => 1_000,
@@ -71,7 +74,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1_000.0;
         unit += 1;
     }
-    if unit == 0 || value >= 10.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 || value >= 10.0 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// An instant in UTC, `2026-03-21 14:05:09Z`, so that times of several machines compare.
@@ -97,7 +104,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 /// `1 session`, `2 sessions`.
 pub fn count(number: u64, word: &str) -> String {
-    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+    if number == 1 {
+        format!("1 {word}")
+    } else {
+        format!("{number} {word}s")
+    }
 }
 
 #[cfg(test)]
@@ -106,10 +117,32 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, ms) in [("0", 0), ("500ms", 500), ("10s", 10_000), ("30m", 1_800_000), ("1h30m", 5_400_000), ("1h 5m", 3_900_000), ("2d", 172_800_000), (" 3 s ", 3_000)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        for (text, ms) in [
+            ("0", 0),
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("30m", 1_800_000),
+            ("1h30m", 5_400_000),
+            ("1h 5m", 3_900_000),
+            ("2d", 172_800_000),
+            (" 3 s ", 3_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
-        for text in ["", "5", "m", "5 parsecs", "-5s", "1.5h", "99999999999999999999s", "9999999999999999d"] {
+        for text in [
+            "",
+            "5",
+            "m",
+            "5 parsecs",
+            "-5s",
+            "1.5h",
+            "99999999999999999999s",
+            "9999999999999999d",
+        ] {
             let error = parse_duration(text).expect_err(text);
             assert!(error.contains("30m"), "says what would be right: {error}");
         }
@@ -117,7 +150,13 @@ mod tests {
 
     #[test]
     fn spans_show_two_units() {
-        for (ms, text) in [(12, "12 ms"), (8_000, "8s"), (192_000, "3m 12s"), (18_120_000, "5h 2m"), (356_400_000, "4d 3h")] {
+        for (ms, text) in [
+            (12, "12 ms"),
+            (8_000, "8s"),
+            (192_000, "3m 12s"),
+            (18_120_000, "5h 2m"),
+            (356_400_000, "4d 3h"),
+        ] {
             assert_eq!(span(ms), text);
         }
     }

@@ -30,7 +30,10 @@ pub struct Output {
 impl Output {
     /// An output to this process's standard output.
     pub fn new(format: Format) -> Self {
-        Output { format, painter: Painter::for_stdout() }
+        Output {
+            format,
+            painter: Painter::for_stdout(),
+        }
     }
 
     /// Whether programs read along.
@@ -80,7 +83,11 @@ impl Output {
     /// # Errors
     /// When standard output cannot be written.
     pub fn table(&self, table: &Table, when_empty: &str) -> Result<(), Failure> {
-        if table.is_empty() { self.line(when_empty) } else { self.text(&table.render(self.painter)) }
+        if table.is_empty() {
+            self.line(when_empty)
+        } else {
+            self.text(&table.render(self.painter))
+        }
     }
 
     /// Says on standard error why the command failed.
@@ -119,7 +126,11 @@ pub struct Progress {
 impl Progress {
     /// Progress in the format of the output.
     pub fn new(out: &Output) -> Self {
-        Progress { live: io::stderr().is_terminal() && !out.is_json(), json: out.is_json(), last: String::new() }
+        Progress {
+            live: io::stderr().is_terminal() && !out.is_json(),
+            json: out.is_json(),
+            last: String::new(),
+        }
     }
 
     /// Shows how far it is; `key` changes when a line of its own is worth it.

@@ -33,7 +33,9 @@ impl Painter {
     pub fn for_stdout() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Painter { on: std::io::stdout().is_terminal() && !unwanted && !dumb }
+        Painter {
+            on: std::io::stdout().is_terminal() && !unwanted && !dumb,
+        }
     }
 
     /// Never paints.
@@ -52,7 +54,11 @@ impl Painter {
             Tint::Quiet => "2",
             Tint::Strong => "1",
         };
-        if self.on && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+        if self.on && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_string()
+        }
     }
 }
 
@@ -62,7 +68,9 @@ pub fn server_tint(status: &str) -> Tint {
         "UP" => Tint::Good,
         s if s.starts_with("UP ") || s.starts_with("DOWN ") => Tint::Warn,
         s if s.starts_with("DOWN") => Tint::Bad,
-        s if s.starts_with("DRAIN") || s.starts_with("NOLB") || s.starts_with("MAINT") => Tint::Held,
+        s if s.starts_with("DRAIN") || s.starts_with("NOLB") || s.starts_with("MAINT") => {
+            Tint::Held
+        }
         _ => Tint::Plain,
     }
 }

@@ -7,7 +7,10 @@ use serde::Serialize;
 
 /// The whole cluster, as the agent that answered sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Status {
     pub cluster: String,
     pub version: String,
@@ -34,7 +37,10 @@ pub struct Status {
 
 /// One agent process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Node {
     pub id: String,
     pub name: String,
@@ -49,7 +55,10 @@ pub struct Node {
 
 /// One server of a backend.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Server {
     pub backend: String,
     pub server: String,
@@ -81,7 +90,10 @@ impl Server {
 
 /// An address that moves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct VirtualIp {
     pub name: String,
     pub address: String,
@@ -90,7 +102,10 @@ pub struct VirtualIp {
 
 /// Where clients arrive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Frontend {
     pub name: String,
     pub virtual_ip: String,
@@ -161,7 +176,12 @@ impl std::fmt::Display for Problem {
             write!(f, ": found {}", self.found)?;
         }
         if !self.remedy.is_empty() {
-            write!(f, "{} {}", if self.found.is_empty() { ":" } else { ";" }, self.remedy)?;
+            write!(
+                f,
+                "{} {}",
+                if self.found.is_empty() { ":" } else { ";" },
+                self.remedy
+            )?;
         }
         Ok(())
     }
@@ -169,7 +189,10 @@ impl std::fmt::Display for Problem {
 
 /// One version of the cluster's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct ConfigVersion {
     pub version: u64,
     pub at_ms: u64,
@@ -198,7 +221,10 @@ pub struct Sessions {
 
 /// One proxied client connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Session {
     pub id: u64,
     pub client: String,
@@ -214,7 +240,10 @@ pub struct Session {
 
 /// Which server a client comes back to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Binding {
     pub group: String,
     pub client: String,
@@ -227,7 +256,10 @@ pub struct Binding {
 
 /// Something that happened.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Event {
     pub seq: u64,
     pub at_ms: u64,
@@ -246,7 +278,10 @@ pub struct Explanation {
 
 /// A join token that was just made: the only time that it is seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct NewToken {
     pub token: String,
     pub id: String,
@@ -255,7 +290,10 @@ pub struct NewToken {
 
 /// A join token as the cluster knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Token {
     pub id: String,
     pub role: String,
@@ -268,7 +306,10 @@ pub struct Token {
 
 /// What an operator is given: goes into a context file, is not printed.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Papers {
     pub certificate: Vec<u8>,
     pub authorities: Vec<Vec<u8>>,
@@ -278,7 +319,10 @@ pub struct Papers {
 
 /// An operator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct User {
     pub name: String,
     pub role: String,
@@ -288,7 +332,10 @@ pub struct User {
 
 /// The certificate authorities, and who has not followed the last change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Authorities {
     pub authorities: Vec<Authority>,
     pub waiting_for: Vec<String>,
@@ -296,7 +343,10 @@ pub struct Authorities {
 
 /// A certificate authority.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are those of control.proto, which explains them")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of control.proto, which explains them"
+)]
 pub struct Authority {
     pub fingerprint: String,
     pub stage: String,
@@ -310,12 +360,20 @@ mod tests {
 
     #[test]
     fn a_problem_names_file_line_key_and_remedy() {
-        let mut problem =
-            Problem { file: "cluster.toml".into(), line: 12, key: "backend.app.check.fall".into(), found: "\"three\"".into(), remedy: "write a number from 1 to 100".into() };
+        let mut problem = Problem {
+            file: "cluster.toml".into(),
+            line: 12,
+            key: "backend.app.check.fall".into(),
+            found: "\"three\"".into(),
+            remedy: "write a number from 1 to 100".into(),
+        };
         let text = "cluster.toml:12: backend.app.check.fall: found \"three\"; write a number from 1 to 100";
         assert_eq!(problem.to_string(), text);
         problem.line = 0;
         problem.found.clear();
-        assert_eq!(problem.to_string(), "cluster.toml: backend.app.check.fall: write a number from 1 to 100");
+        assert_eq!(
+            problem.to_string(),
+            "cluster.toml: backend.app.check.fall: write a number from 1 to 100"
+        );
     }
 }

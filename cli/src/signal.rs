@@ -23,9 +23,15 @@ mod unix {
         /// # Errors
         /// When the system refuses to install a handler.
         pub fn listen() -> io::Result<Self> {
-            let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+            let kinds = [
+                SignalKind::interrupt(),
+                SignalKind::terminate(),
+                SignalKind::hangup(),
+            ];
             let [interrupt, terminate, hangup] = kinds.map(signal);
-            Ok(Stop { signals: [interrupt?, terminate?, hangup?] })
+            Ok(Stop {
+                signals: [interrupt?, terminate?, hangup?],
+            })
         }
 
         /// Waits for the first of them.

@@ -21,13 +21,19 @@ pub struct Cell {
 impl Cell {
     /// A field with a meaning that shows as a colour.
     pub fn tinted(text: impl Into<String>, tint: Tint) -> Self {
-        Cell { text: text.into(), tint }
+        Cell {
+            text: text.into(),
+            tint,
+        }
     }
 }
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Cell { text, tint: Tint::Plain }
+        Cell {
+            text,
+            tint: Tint::Plain,
+        }
     }
 }
 
@@ -57,7 +63,10 @@ impl Table {
             Some(name) => (name, Align::Right),
             None => (*name, Align::Left),
         };
-        Table { columns: columns.iter().map(column).collect(), rows: Vec::new() }
+        Table {
+            columns: columns.iter().map(column).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row; missing fields stay empty.
@@ -74,13 +83,24 @@ impl Table {
 
     /// The table as text. Columns in which no row says anything are left out.
     pub fn render(&self, painter: Painter) -> String {
-        let shown: Vec<usize> = (0..self.columns.len()).filter(|&c| self.rows.iter().any(|row| !row[c].text.is_empty())).collect();
+        let shown: Vec<usize> = (0..self.columns.len())
+            .filter(|&c| self.rows.iter().any(|row| !row[c].text.is_empty()))
+            .collect();
         let width = |c: usize| {
-            let widest = self.rows.iter().map(|row| row[c].text.chars().count()).max().unwrap_or(0);
+            let widest = self
+                .rows
+                .iter()
+                .map(|row| row[c].text.chars().count())
+                .max()
+                .unwrap_or(0);
             widest.max(self.columns[c].0.chars().count())
         };
         let widths: Vec<usize> = shown.iter().map(|&c| width(c)).collect();
-        let header: Vec<Cell> = self.columns.iter().map(|(name, _)| Cell::tinted(*name, Tint::Quiet)).collect();
+        let header: Vec<Cell> = self
+            .columns
+            .iter()
+            .map(|(name, _)| Cell::tinted(*name, Tint::Quiet))
+            .collect();
 
         let mut text = String::new();
         for row in std::iter::once(&header).chain(&self.rows) {

@@ -23,42 +23,100 @@ fn well() -> StatusReply {
 }
 
 fn mock() -> Mock {
-    Mock::start(Scene { status: well(), ..Scene::default() })
+    Mock::start(Scene {
+        status: well(),
+        ..Scene::default()
+    })
 }
 
 fn asked(mock: &Mock, what: &str) -> usize {
-    mock.scene.lock().expect("no panic under it").asked.iter().filter(|a| a.contains(what)).count()
+    mock.scene
+        .lock()
+        .expect("no panic under it")
+        .asked
+        .iter()
+        .filter(|a| a.contains(what))
+        .count()
 }
 
 /// However it ended: the lock is free, and the node is as it was left.
 fn stays_drained(mock: &Mock) {
-    assert_eq!((asked(mock, "state: \"drain\""), asked(mock, "state: \"ready\""), asked(mock, "release: true")), (1, 0, 1));
+    assert_eq!(
+        (
+            asked(mock, "state: \"drain\""),
+            asked(mock, "state: \"ready\""),
+            asked(mock, "release: true")
+        ),
+        (1, 0, 1)
+    );
 }
 
 #[test]
 fn a_node_is_drained_worked_on_and_made_ready_under_the_lock() {
     let mock = mock();
-    let (code, value) = mock.json(&["rolling-restart", "--node", "node-2", "--force", "--command", "test $HA_NODE-$HA_NODE_ADDRESS = node-2-10.0.0.2:7400"]);
-    assert_eq!((code, &value["nodes"][0]["node"]), (0, &"node-2".into()), "{value}");
+    let (code, value) = mock.json(&[
+        "rolling-restart",
+        "--node",
+        "node-2",
+        "--force",
+        "--command",
+        "test $HA_NODE-$HA_NODE_ADDRESS = node-2-10.0.0.2:7400",
+    ]);
+    assert_eq!(
+        (code, &value["nodes"][0]["node"]),
+        (0, &"node-2".into()),
+        "{value}"
+    );
     let asked = mock.scene.lock().unwrap().asked.clone();
-    let at = |what: &str| asked.iter().position(|a| a.contains(what)).unwrap_or_else(|| panic!("{what}: {asked:#?}"));
+    let at = |what: &str| {
+        asked
+            .iter()
+            .position(|a| a.contains(what))
+            .unwrap_or_else(|| panic!("{what}: {asked:#?}"))
+    };
     assert!(at("purpose: \"rolling restart, now node-2\"") < at("state: \"drain\""));
-    assert!(at("state: \"drain\"") < at("state: \"ready\"") && at("state: \"ready\"") < at("release: true"));
-    assert!(asked[at("state: \"drain\"")].contains("force: true") && asked[at("purpose")].contains("ttl_ms: 60000"), "{asked:#?}");
+    assert!(
+        at("state: \"drain\"") < at("state: \"ready\"")
+            && at("state: \"ready\"") < at("release: true")
+    );
+    assert!(
+        asked[at("state: \"drain\"")].contains("force: true")
+            && asked[at("purpose")].contains("ttl_ms: 60000"),
+        "{asked:#?}"
+    );
 }
 
 #[test]
 fn a_command_that_fails_or_takes_too_long_leaves_the_node_drained() {
     let failing = mock();
     let ran = failing.run(&["rolling-restart", "--node", "node-2", "--command", "exit 9"]);
-    assert!(ran.code == 1 && ran.err.contains("the command for node-2 failed") && ran.err.contains("ha-cli ready node-2"), "{ran:?}");
+    assert!(
+        ran.code == 1
+            && ran.err.contains("the command for node-2 failed")
+            && ran.err.contains("ha-cli ready node-2"),
+        "{ran:?}"
+    );
     assert!(ran.err.contains("no node was done"), "{ran:?}");
     stays_drained(&failing);
 
     let (slow, began) = (mock(), ha_cli::clock::now());
-    let ran = slow.run(&["rolling-restart", "--node", "node-2", "--command", "sleep 60", "--command-within", "200ms"]);
-    assert!(ran.code == 3 && ran.err.contains("not done after"), "{ran:?}");
-    assert!(began.elapsed() < Duration::from_secs(30), "what the command started is ended with it");
+    let ran = slow.run(&[
+        "rolling-restart",
+        "--node",
+        "node-2",
+        "--command",
+        "sleep 60",
+        "--command-within",
+        "200ms",
+    ]);
+    assert!(
+        ran.code == 3 && ran.err.contains("not done after"),
+        "{ran:?}"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "what the command started is ended with it"
+    );
     stays_drained(&slow);
 }
 
@@ -66,17 +124,40 @@ fn a_command_that_fails_or_takes_too_long_leaves_the_node_drained() {
 fn a_node_that_does_not_come_back_stays_drained() {
     let mut gone = well();
     gone.nodes[1].state = "unreachable".into();
-    let mock = Mock::start(Scene { next_statuses: vec![well(), well(), well(), well(), gone], ..Scene::default() });
-    let ran = mock.run(&["rolling-restart", "--node", "node-2", "--command", "true", "--back-within", "1s"]);
-    assert!(ran.code == 3 && ran.err.contains("node-2 stays drained"), "{ran:?}");
+    let mock = Mock::start(Scene {
+        next_statuses: vec![well(), well(), well(), well(), gone],
+        ..Scene::default()
+    });
+    let ran = mock.run(&[
+        "rolling-restart",
+        "--node",
+        "node-2",
+        "--command",
+        "true",
+        "--back-within",
+        "1s",
+    ]);
+    assert!(
+        ran.code == 3 && ran.err.contains("node-2 stays drained"),
+        "{ran:?}"
+    );
     stays_drained(&mock);
 }
 
 #[test]
 fn somebody_elses_lock_ends_it_before_anything_is_done() {
-    let mock = Mock::start(Scene { status: well(), refuse_lock: Some(Status::failed_precondition("bob holds the maintenance lock")), ..Scene::default() });
+    let mock = Mock::start(Scene {
+        status: well(),
+        refuse_lock: Some(Status::failed_precondition(
+            "bob holds the maintenance lock",
+        )),
+        ..Scene::default()
+    });
     let ran = mock.run(&["rolling-restart", "--command", "true"]);
-    assert!(ran.code == 4 && ran.err.contains("bob holds the maintenance lock"), "{ran:?}");
+    assert!(
+        ran.code == 4 && ran.err.contains("bob holds the maintenance lock"),
+        "{ran:?}"
+    );
     assert_eq!(asked(&mock, "state: \"drain\""), 0);
 }
 
@@ -85,7 +166,13 @@ fn somebody_elses_lock_ends_it_before_anything_is_done() {
 fn what_a_node_without_a_leader_shows_is_not_gone_by() {
     let mut alone = well();
     (alone.answered_by, alone.servers[0].sessions) = ("node-3".into(), 0);
-    let scene = || Scene { status: alone.clone(), set_state: SetStateReply { servers: vec!["app/alpha".into()] }, ..Scene::default() };
+    let scene = || Scene {
+        status: alone.clone(),
+        set_state: SetStateReply {
+            servers: vec!["app/alpha".into()],
+        },
+        ..Scene::default()
+    };
     let mock = Mock::start(scene());
     let ran = mock.run(&["drain", "app/alpha", "--wait=700ms"]);
     assert!(ran.code == 3 && !ran.out.contains("is drained"), "{ran:?}");

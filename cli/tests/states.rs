@@ -9,31 +9,70 @@ use ha_proto::control::*;
 
 #[test]
 fn states_are_asked_for_with_all_their_options() {
-    let scene = Scene { set_state: SetStateReply { servers: vec!["app/alpha".into()] }, ..Scene::default() };
+    let scene = Scene {
+        set_state: SetStateReply {
+            servers: vec!["app/alpha".into()],
+        },
+        ..Scene::default()
+    };
     let mock = Mock::start(scene);
-    let all = ["drain", "app/alpha", "--deadline", "30m", "--sticky", "move", "--then", "maintenance", "--reason", "paper jam"];
+    let all = [
+        "drain",
+        "app/alpha",
+        "--deadline",
+        "30m",
+        "--sticky",
+        "move",
+        "--then",
+        "maintenance",
+        "--reason",
+        "paper jam",
+    ];
     assert_eq!(mock.run(&all).code, 0);
     let asked = mock.last_asked();
-    for text in ["deadline_ms: 1800000", "sticky: \"move\"", "then: \"maintenance\"", "reason: \"paper jam\"", "force: false"] {
+    for text in [
+        "deadline_ms: 1800000",
+        "sticky: \"move\"",
+        "then: \"maintenance\"",
+        "reason: \"paper jam\"",
+        "force: false",
+    ] {
         assert!(asked.contains(text), "{text}: {asked}");
     }
     assert_eq!(mock.run(&["maintenance", "node-1", "--force"]).code, 0);
-    assert!(mock.last_asked().contains("state: \"maint\"") && mock.last_asked().contains("force: true"));
+    assert!(
+        mock.last_asked().contains("state: \"maint\"") && mock.last_asked().contains("force: true")
+    );
     let (code, value) = mock.json(&["ready", "node-1"]);
     assert_eq!((code, &value["servers"][0]), (0, &"app/alpha".into()));
 }
 
 #[test]
 fn a_drain_is_followed_to_its_end() {
-    let mock = draining(vec![with_alpha("drain", 3), with_alpha("drain", 1), with_alpha("drain", 0)]);
+    let mock = draining(vec![
+        with_alpha("drain", 3),
+        with_alpha("drain", 1),
+        with_alpha("drain", 0),
+    ]);
     let ran = mock.run(&["drain", "app/alpha", "--wait"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.err.contains("3 sessions left (app/alpha)") && ran.err.contains("1 session left"), "{}", ran.err);
-    assert!(ran.out.contains("app/alpha is drained after"), "{}", ran.out);
+    assert!(
+        ran.err.contains("3 sessions left (app/alpha)") && ran.err.contains("1 session left"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.out.contains("app/alpha is drained after"),
+        "{}",
+        ran.out
+    );
 
     let mock = draining(vec![with_alpha("drain", 3), with_alpha("drain", 0)]);
     let (code, value) = mock.json(&["drain", "app/alpha", "--wait"]);
-    assert_eq!((code, &value["result"], &value["sessions"]), (0, &"drained".into(), &0.into()));
+    assert_eq!(
+        (code, &value["result"], &value["sessions"]),
+        (0, &"drained".into(), &0.into())
+    );
 }
 
 #[test]
@@ -41,7 +80,15 @@ fn a_drain_that_cuts_sessions_at_its_deadline_is_3() {
     let mut statuses = vec![with_alpha("drain", 3); 4];
     statuses.push(with_alpha("maint", 0));
     let mock = draining(statuses);
-    let ran = mock.run(&["drain", "app/alpha", "--wait", "--deadline", "300ms", "--then", "maintenance"]);
+    let ran = mock.run(&[
+        "drain",
+        "app/alpha",
+        "--wait",
+        "--deadline",
+        "300ms",
+        "--then",
+        "maintenance",
+    ]);
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.err.contains("3 sessions had to be cut"), "{}", ran.err);
 }
@@ -51,7 +98,11 @@ fn a_wait_that_runs_out_is_3_and_says_what_goes_on() {
     let mock = draining(vec![with_alpha("drain", 3)]);
     let ran = mock.run(&["drain", "app/alpha", "--wait=300ms"]);
     assert_eq!(ran.code, 3, "{ran:?}");
-    assert!(ran.err.contains("goes on") && ran.err.contains("ha-cli ready app/alpha"), "{}", ran.err);
+    assert!(
+        ran.err.contains("goes on") && ran.err.contains("ha-cli ready app/alpha"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -65,7 +116,10 @@ fn a_drain_that_is_taken_back_is_5() {
 #[test]
 fn ctrl_c_while_waiting_is_5() {
     let mock = draining(vec![with_alpha("drain", 3)]);
-    let child = command(&mock.address).args(["drain", "app/alpha", "--wait"]).spawn().unwrap();
+    let child = command(&mock.address)
+        .args(["drain", "app/alpha", "--wait"])
+        .spawn()
+        .unwrap();
     while mock.scene.lock().unwrap().asked.len() < 3 {
         std::thread::yield_now();
     }
@@ -80,7 +134,11 @@ fn waiting_for_ready_and_for_maintenance() {
     status.servers[0].status = "DOWN 1/2".into();
     let mock = draining(vec![status, with_alpha("ready", 0)]);
     let ran = mock.run(&["ready", "app/alpha", "--wait"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "app/alpha is ready\n"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "app/alpha is ready\n"),
+        "{ran:?}"
+    );
     let ran = mock.run(&["maintenance", "app/alpha", "--wait=300ms"]);
     assert_eq!(ran.code, 3, "{ran:?}");
 }
@@ -91,16 +149,32 @@ fn leadership_moves_and_can_be_waited_for() {
     (after.leader, after.answered_by) = ("node-2".into(), "node-2".into());
     let mut held = after.clone();
     held.holder = "node-2".into();
-    let mock =
-        Mock::start(Scene { next_statuses: vec![a_status(), after, held], moved: MoveLeaderReply { from: "node-1".into(), to: "node-2".into(), took_ms: 64 }, ..Scene::default() });
+    let mock = Mock::start(Scene {
+        next_statuses: vec![a_status(), after, held],
+        moved: MoveLeaderReply {
+            from: "node-1".into(),
+            to: "node-2".into(),
+            took_ms: 64,
+        },
+        ..Scene::default()
+    });
     let ran = mock.run(&["move-leader", "node-2", "--wait"]);
-    assert_eq!(ran.out, "node-2 leads now (was node-1), handed over in 64 ms\n", "{ran:?}");
+    assert_eq!(
+        ran.out, "node-2 leads now (was node-1), handed over in 64 ms\n",
+        "{ran:?}"
+    );
     assert_eq!(mock.json(&["move-leader"]).1["took_ms"], 64);
     mock.scene.lock().unwrap().status = a_status();
     assert_eq!(mock.run(&["move-leader", "--wait=300ms"]).code, 3);
 }
 
 fn draining(next_statuses: Vec<StatusReply>) -> Mock {
-    let set_state = SetStateReply { servers: vec!["app/alpha".into()] };
-    Mock::start(Scene { next_statuses, set_state, ..Scene::default() })
+    let set_state = SetStateReply {
+        servers: vec!["app/alpha".into()],
+    };
+    Mock::start(Scene {
+        next_statuses,
+        set_state,
+        ..Scene::default()
+    })
 }

@@ -61,7 +61,15 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.controllers {
-        return controllers::main(args.seed, args.from, args.seeds, args.nodes, args.seconds, args.trace, args.planted.as_deref());
+        return controllers::main(
+            args.seed,
+            args.from,
+            args.seeds,
+            args.nodes,
+            args.seconds,
+            args.trace,
+            args.planted.as_deref(),
+        );
     }
     let planted = match args.planted.as_deref() {
         None => None,
@@ -69,7 +77,10 @@ fn main() -> ExitCode {
         Some(word) => match Planted::named(word) {
             Some(bug) => Some(bug),
             None => {
-                eprintln!("--planted: found {word:?}; use one of {}", Planted::ALL.map(|bug| bug.word).join(", "));
+                eprintln!(
+                    "--planted: found {word:?}; use one of {}",
+                    Planted::ALL.map(|bug| bug.word).join(", ")
+                );
                 return ExitCode::from(2);
             }
         },
@@ -79,7 +90,10 @@ fn main() -> ExitCode {
         Some(word) => match Theme::ALL.iter().find(|(name, _)| name == word) {
             Some((_, theme)) => Some(*theme),
             None => {
-                eprintln!("--theme: found {word:?}; use one of {}", Theme::ALL.map(|(name, _)| name).join(", "));
+                eprintln!(
+                    "--theme: found {word:?}; use one of {}",
+                    Theme::ALL.map(|(name, _)| name).join(", ")
+                );
                 return ExitCode::from(2);
             }
         },
@@ -94,9 +108,21 @@ fn main() -> ExitCode {
         run
     };
     if let Some(seed) = args.seed {
-        let run = Run { aloud: args.trace, ..run(seed) };
-        return if args.shrink { shrink::main(&run) } else { sweep::one(&run) };
+        let run = Run {
+            aloud: args.trace,
+            ..run(seed)
+        };
+        return if args.shrink {
+            shrink::main(&run)
+        } else {
+            sweep::one(&run)
+        };
     }
-    let sweep = Sweep { from: args.from, seeds: args.seeds, jobs: args.jobs, within: args.minutes.map(|m| Duration::from_secs(60 * m)) };
+    let sweep = Sweep {
+        from: args.from,
+        seeds: args.seeds,
+        jobs: args.jobs,
+        within: args.minutes.map(|m| Duration::from_secs(60 * m)),
+    };
     sweep.main(run)
 }

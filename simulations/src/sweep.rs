@@ -45,8 +45,15 @@ pub struct Sweep {
 
 /// The command that runs a seed again.
 pub fn replay(run: &Run) -> String {
-    let planted = run.planted.word().map_or(String::new(), |word| format!(" --planted {word}"));
-    let theme = if run.theme == Theme::of(run.seed) { String::new() } else { format!(" --theme {}", run.theme.word()) };
+    let planted = run
+        .planted
+        .word()
+        .map_or(String::new(), |word| format!(" --planted {word}"));
+    let theme = if run.theme == Theme::of(run.seed) {
+        String::new()
+    } else {
+        format!(" --theme {}", run.theme.word())
+    };
     let usual = Run::of(run.seed, run.length);
     let is_usual = (run.nodes, run.witness) == (usual.nodes, usual.witness);
     let sized = match (is_usual, run.witness) {
@@ -54,18 +61,31 @@ pub fn replay(run: &Run) -> String {
         (false, false) => format!(" --nodes {}", run.nodes),
         (false, true) => format!(" --nodes {} --witness", run.nodes),
     };
-    format!("cargo run --release -p ha-simulations -- --seed {}{sized} --seconds {}{theme}{planted} --trace", run.seed, run.length / 1000)
+    format!(
+        "cargo run --release -p ha-simulations -- --seed {}{sized} --seconds {}{theme}{planted} --trace",
+        run.seed,
+        run.length / 1000
+    )
 }
 
 /// One seed: its story's hash, and what was found.
 pub fn one(what: &Run) -> ExitCode {
     let outcome = run(what.clone());
     let (hash, lines) = outcome.story;
-    println!("seed {}, {} nodes{}: story {hash:016x}, {lines} lines, {} simulated ms", what.seed, what.nodes, if what.witness { ", one a witness" } else { "" }, outcome.simulated);
+    println!(
+        "seed {}, {} nodes{}: story {hash:016x}, {lines} lines, {} simulated ms",
+        what.seed,
+        what.nodes,
+        if what.witness { ", one a witness" } else { "" },
+        outcome.simulated
+    );
     match outcome.violation {
         None => ExitCode::SUCCESS,
         Some(violation) => {
-            println!("VIOLATION {violation}\nreplay: {}\nfewer faults: add --shrink", replay(what));
+            println!(
+                "VIOLATION {violation}\nreplay: {}\nfewer faults: add --shrink",
+                replay(what)
+            );
             ExitCode::from(1)
         }
     }
@@ -81,12 +101,20 @@ struct Total {
 
 impl Sweep {
     /// Runs it and says what came of it.
-    #[allow(clippy::disallowed_methods, reason = "the rate of a sweep is told in real time")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the rate of a sweep is told in real time"
+    )]
     pub fn main(&self, make: impl Fn(u64) -> Run + Sync) -> ExitCode {
         let began = Instant::now();
         let total = self.carry_out(&make, began);
         for (run, violation) in &total.failed {
-            println!("seed {}, {} nodes: {violation}\n  replay: {}", run.seed, run.nodes, replay(run));
+            println!(
+                "seed {}, {} nodes: {violation}\n  replay: {}",
+                run.seed,
+                run.nodes,
+                replay(run)
+            );
         }
         let wall = began.elapsed().as_secs_f64().max(0.001);
         let seconds = total.simulated as f64 / 1000.0;
@@ -105,13 +133,19 @@ impl Sweep {
         }
         let missing = missing(&total.counts);
         if total.runs >= COVERAGE_FROM && !missing.is_empty() {
-            println!("never happened: {}: the sweep proves nothing about it; look at the weights in cluster/plan.rs", missing.join(", "));
+            println!(
+                "never happened: {}: the sweep proves nothing about it; look at the weights in cluster/plan.rs",
+                missing.join(", ")
+            );
             return ExitCode::from(3);
         }
         ExitCode::SUCCESS
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the end of a sweep may be asked for in real time")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the end of a sweep may be asked for in real time"
+    )]
     fn carry_out(&self, make: &(impl Fn(u64) -> Run + Sync), began: Instant) -> Total {
         let (next, total) = (AtomicU64::new(0), Mutex::new(Total::default()));
         std::thread::scope(|scope| {
@@ -157,7 +191,9 @@ impl Total {
 
 fn missing(counts: &Counts) -> Vec<&'static str> {
     let wanted = KINDS.iter().map(|(_, _, word, _)| *word).chain(MUST_HAPPEN);
-    wanted.filter(|what| !counts.of.contains_key(what)).collect()
+    wanted
+        .filter(|what| !counts.of.contains_key(what))
+        .collect()
 }
 
 /// Plants each bug and prints what found it, after how many seeds.
@@ -167,14 +203,25 @@ pub fn table_of_planted(length: u64, jobs: usize) -> ExitCode {
     for bug in Planted::ALL {
         let (word, theme) = (bug.word, bug.theme.word());
         match find(bug, length, jobs) {
-            Some((run, violation)) => println!("{word:<26} {theme:<12} {:>6}  {violation}, {} nodes", run.seed + 1, run.nodes),
+            Some((run, violation)) => println!(
+                "{word:<26} {theme:<12} {:>6}  {violation}, {} nodes",
+                run.seed + 1,
+                run.nodes
+            ),
             None => {
                 escaped += 1;
-                println!("{word:<26} {theme:<12} {PLANTED_WITHIN:>6}  ESCAPED, wanted: {}", bug.found_by.join(" or "));
+                println!(
+                    "{word:<26} {theme:<12} {PLANTED_WITHIN:>6}  ESCAPED, wanted: {}",
+                    bug.found_by.join(" or ")
+                );
             }
         }
     }
-    if escaped == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    if escaped == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    }
 }
 
 /// The first seed at which an invariant that is there for it finds the bug.
@@ -182,9 +229,18 @@ pub fn table_of_planted(length: u64, jobs: usize) -> ExitCode {
 fn find(bug: Bug, length: u64, jobs: usize) -> Option<(Run, String)> {
     let at_once = 4 * jobs as u64;
     for from in (0..PLANTED_WITHIN).step_by(at_once as usize) {
-        let sweep = Sweep { from, seeds: at_once.min(PLANTED_WITHIN - from), jobs, within: None };
+        let sweep = Sweep {
+            from,
+            seeds: at_once.min(PLANTED_WITHIN - from),
+            jobs,
+            within: None,
+        };
         let total = sweep.carry_out(&|seed| bug.run(seed, length), Instant::now());
-        if let Some(found) = total.failed.into_iter().find(|(_, violation)| bug.is_found_by(violation)) {
+        if let Some(found) = total
+            .failed
+            .into_iter()
+            .find(|(_, violation)| bug.is_found_by(violation))
+        {
             return Some(found);
         }
     }

@@ -54,29 +54,66 @@ impl Booted {
         fs::create_dir(&cgroup).map_err(|e| format!("{}: {e}", cgroup.display()))?;
         let place = dir.join("machine");
         fs::create_dir(&place).expect("a directory");
-        let spaces = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--propagation", "private"];
+        let spaces = [
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--cgroup",
+            "--net",
+            "--propagation",
+            "private",
+        ];
         // It enters the group of its own before it gets a view that begins there.
-        let script = format!("echo $$ > '{}/cgroup.procs' && exec unshare {} bash -c '{BOOT}' '{}'", cgroup.display(), spaces.join(" "), place.display());
+        let script = format!(
+            "echo $$ > '{}/cgroup.procs' && exec unshare {} bash -c '{BOOT}' '{}'",
+            cgroup.display(),
+            spaces.join(" "),
+            place.display()
+        );
         let mut command = Command::new("bash");
         command.args(["-c", &script]);
         let log = dir.join("boot.log");
         let outer = Process::start("a machine", command, &log);
-        let mut booted = Booted { init: 0, cgroup, mounted, outer };
+        let mut booted = Booted {
+            init: 0,
+            cgroup,
+            mounted,
+            outer,
+        };
         booted.init = wait::try_until(BOUND, || {
             if booted.outer.ended().is_some() {
                 // Not worth waiting for; told below.
                 return Ok(0);
             }
-            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", booted.outer.pid())).unwrap_or_default();
-            let child = children.split_whitespace().next().and_then(|id| id.parse::<u32>().ok()).ok_or("no first process yet")?;
-            if fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.trim() == "systemd") { Ok(child) } else { Err("no systemd yet".to_owned()) }
+            let children =
+                fs::read_to_string(format!("/proc/{0}/task/{0}/children", booted.outer.pid()))
+                    .unwrap_or_default();
+            let child = children
+                .split_whitespace()
+                .next()
+                .and_then(|id| id.parse::<u32>().ok())
+                .ok_or("no first process yet")?;
+            if fs::read_to_string(format!("/proc/{child}/comm"))
+                .is_ok_and(|name| name.trim() == "systemd")
+            {
+                Ok(child)
+            } else {
+                Err("no systemd yet".to_owned())
+            }
         })?;
         if booted.init == 0 {
             return Err(fs::read_to_string(&log).unwrap_or_default());
         }
         wait::until("systemd to have booted", BOUND, || {
             let state = booted.run(&["systemctl", "is-system-running"]).text();
-            if ["running", "degraded"].contains(&state.trim()) { Ok(()) } else { Err(state) }
+            if ["running", "degraded"].contains(&state.trim()) {
+                Ok(())
+            } else {
+                Err(state)
+            }
         });
         Ok(booted)
     }
@@ -84,19 +121,34 @@ impl Booted {
     /// A command on that machine, to its end.
     pub fn run(&self, words: &[&str]) -> Finished {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init.to_string(), "--all", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]).args(words);
+        command
+            .args([
+                "--target",
+                &self.init.to_string(),
+                "--all",
+                "env",
+                "-i",
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                "LC_ALL=C",
+            ])
+            .args(words);
         run(command, b"", BOUND)
     }
 
     /// The output of one that must succeed.
     #[track_caller]
     pub fn must(&self, words: &[&str]) -> String {
-        self.run(words).ok().unwrap_or_else(|why| panic!("{words:?}: {why}"))
+        self.run(words)
+            .ok()
+            .unwrap_or_else(|why| panic!("{words:?}: {why}"))
     }
 
     /// Where its files are, seen from here.
     pub fn path(&self, inside: &str) -> PathBuf {
-        Path::new("/proc").join(self.init.to_string()).join("root").join(inside.trim_start_matches('/'))
+        Path::new("/proc")
+            .join(self.init.to_string())
+            .join("root")
+            .join(inside.trim_start_matches('/'))
     }
 }
 
@@ -104,7 +156,9 @@ impl Drop for Booted {
     fn drop(&mut self) {
         // Its first process is killed with it, and with that all others.
         self.outer.kill();
-        let _ = wait::try_until(BOUND, || remove_groups(&self.cgroup).map_err(|e| e.to_string()));
+        let _ = wait::try_until(BOUND, || {
+            remove_groups(&self.cgroup).map_err(|e| e.to_string())
+        });
         if let Some(mounted) = &self.mounted {
             let _ = run(umount(mounted), b"", BOUND);
         }
@@ -130,8 +184,12 @@ fn remove_groups(at: &Path) -> std::io::Result<()> {
 
 fn cgroups(dir: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
     let mounts = fs::read_to_string("/proc/mounts").map_err(|e| e.to_string())?;
-    let there =
-        mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|fields| fields.get(2) == Some(&"cgroup2") && fields.get(3).is_some_and(|o| o.starts_with("rw")));
+    let there = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|fields| {
+            fields.get(2) == Some(&"cgroup2") && fields.get(3).is_some_and(|o| o.starts_with("rw"))
+        });
     if let Some(fields) = there {
         return Ok((PathBuf::from(fields[1]), None));
     }

@@ -19,7 +19,10 @@ macro_rules! require_root {
 /// True when this is root and every program is found; panics instead of saying no where `CI=true`.
 pub fn ready(tools: &[&str]) -> bool {
     let Some(lack) = lack(tools) else { return true };
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "nothing is skipped in CI, but this test {lack}");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "nothing is skipped in CI, but this test {lack}"
+    );
     let test = std::thread::current();
     // Past the capture of the test runner: a skipped test must not look like a passed one.
     let line = format!("SKIPPED: {}: {lack}\n", test.name().unwrap_or("test"));
@@ -30,7 +33,10 @@ pub fn ready(tools: &[&str]) -> bool {
 /// Where a program is, looked for in `PATH` and the system directories.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':').chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"]).map(|dir| PathBuf::from(dir).join(name)).find(|candidate| candidate.is_file())
+    path.split(':')
+        .chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"])
+        .map(|dir| PathBuf::from(dir).join(name))
+        .find(|candidate| candidate.is_file())
 }
 
 fn lack(tools: &[&str]) -> Option<String> {
@@ -38,6 +44,10 @@ fn lack(tools: &[&str]) -> Option<String> {
     if unsafe { libc::geteuid() } != 0 {
         return Some("needs root (network namespaces)".into());
     }
-    let missing: Vec<_> = tools.iter().copied().filter(|tool| find_program(tool).is_none()).collect();
+    let missing: Vec<_> = tools
+        .iter()
+        .copied()
+        .filter(|tool| find_program(tool).is_none())
+        .collect();
     (!missing.is_empty()).then(|| format!("needs {} (not installed)", missing.join(", ")))
 }

@@ -10,15 +10,33 @@ use crate::process::must;
 /// Builds the library of that name; `None` where there is no C compiler.
 pub fn build(dir: &Path, name: &str, source: &str) -> Option<PathBuf> {
     find_program("cc")?;
-    let (file, library) = (dir.join(format!("{name}.c")), dir.join(format!("{name}.so")));
+    let (file, library) = (
+        dir.join(format!("{name}.c")),
+        dir.join(format!("{name}.so")),
+    );
     fs::write(&file, source).expect("source file");
-    must(&["cc", "-shared", "-fPIC", "-O1", "-o", &library.to_string_lossy(), &file.to_string_lossy(), "-ldl"], "");
+    must(
+        &[
+            "cc",
+            "-shared",
+            "-fPIC",
+            "-O1",
+            "-o",
+            &library.to_string_lossy(),
+            &file.to_string_lossy(),
+            "-ldl",
+        ],
+        "",
+    );
     Some(library)
 }
 
 /// The environment that preloads it and lets `variable` name the file `{dir}/NAME`, for [`crate::cluster::Plan::agent_env`].
 pub fn environment(library: &Path, variable: &str, name: &str) -> Vec<(String, String)> {
-    vec![("LD_PRELOAD".into(), library.to_string_lossy().into_owned()), (variable.into(), format!("{{dir}}/{name}"))]
+    vec![
+        ("LD_PRELOAD".into(), library.to_string_lossy().into_owned()),
+        (variable.into(), format!("{{dir}}/{name}")),
+    ]
 }
 
 /// Writes that file of a machine; renamed into place, so that nobody reads half of it.

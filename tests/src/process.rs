@@ -22,10 +22,23 @@ pub struct Process {
 impl Process {
     /// Starts a command with its output in `log` (appended, so that restarts keep the story).
     pub fn start(name: &str, mut command: Command, log: &Path) -> Process {
-        let out = File::options().create(true).append(true).open(log).expect("log file opens");
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("log file opens");
         let err = out.try_clone().expect("log file can be cloned");
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
-        Process { name: name.into(), log: log.into(), child }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
+        Process {
+            name: name.into(),
+            log: log.into(),
+            child,
+        }
     }
 
     /// The process id; `ip netns exec` becomes the program, so this is the program's own.
@@ -40,7 +53,8 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
-        sys::signal(self.pid(), signal).unwrap_or_else(|e| panic!("signal {signal} to {}: {e}", self.name));
+        sys::signal(self.pid(), signal)
+            .unwrap_or_else(|e| panic!("signal {signal} to {}: {e}", self.name));
     }
 
     /// `kill -9`, and reaped.
@@ -54,7 +68,9 @@ impl Process {
     pub fn terminate(&mut self, bound: Duration) {
         let _ = sys::signal(self.pid(), libc::SIGTERM);
         let name = self.name.clone();
-        wait::until(&format!("{name} to end after SIGTERM"), bound, || self.ended().map(|_| ()).ok_or("still running".into()));
+        wait::until(&format!("{name} to end after SIGTERM"), bound, || {
+            self.ended().map(|_| ()).ok_or("still running".into())
+        });
     }
 
     /// The last lines of its output.
@@ -71,7 +87,9 @@ impl Drop for Process {
 
 /// The last `lines` lines of a file, for messages.
 pub fn tail(file: &Path, lines: usize) -> String {
-    let text = std::fs::read(file).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+    let text = std::fs::read(file)
+        .map(|b| String::from_utf8_lossy(&b).into_owned())
+        .unwrap_or_default();
     let all: Vec<_> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
@@ -99,7 +117,12 @@ impl Finished {
     pub fn ok(self) -> Result<String, String> {
         match self.code {
             Some(0) => Ok(self.text()),
-            code => Err(format!("exit {code:?} after {:?}: {}{}", self.took, self.stderr, self.text())),
+            code => Err(format!(
+                "exit {code:?} after {:?}: {}{}",
+                self.took,
+                self.stderr,
+                self.text()
+            )),
         }
     }
 }
@@ -107,7 +130,12 @@ impl Finished {
 /// Runs a command to its end, at most for `bound`, with `input` on its standard input.
 pub fn run(mut command: Command, input: &[u8], bound: Duration) -> Finished {
     let began = Instant::now();
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     let mut stdin = child.stdin.take().expect("piped");
     let mut stdout = child.stdout.take().expect("piped");
     let mut stderr = child.stderr.take().expect("piped");
@@ -145,7 +173,9 @@ pub fn run(mut command: Command, input: &[u8], bound: Duration) -> Finished {
 pub fn must(words: &[&str], input: &str) -> String {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
-    run(command, input.as_bytes(), Duration::from_secs(20)).ok().unwrap_or_else(|why| panic!("`{}` failed: {why}", words.join(" ")))
+    run(command, input.as_bytes(), Duration::from_secs(20))
+        .ok()
+        .unwrap_or_else(|why| panic!("`{}` failed: {why}", words.join(" ")))
 }
 
 /// A program of this crate, beside the running executable (or one directory up, for tests).
@@ -156,5 +186,10 @@ pub fn own_program(name: &str) -> PathBuf {
         .take(2)
         .map(|dir| dir.join(name))
         .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("{name} is not beside {}: build it with `cargo build -p ha-tests`", exe.display()))
+        .unwrap_or_else(|| {
+            panic!(
+                "{name} is not beside {}: build it with `cargo build -p ha-tests`",
+                exe.display()
+            )
+        })
 }

@@ -46,7 +46,12 @@ impl Watched {
         let observer = Observer::start(cluster.topology(), &[vip]);
         let client = GapClient::start(cluster.topology().client(1), cluster.address());
         client.wait_for_service(STEADY, SOON);
-        Watched { cluster, observer, client, vip }
+        Watched {
+            cluster,
+            observer,
+            client,
+            vip,
+        }
     }
 
     /// Who holds the address, when status and kernel agree.
@@ -66,7 +71,10 @@ impl Watched {
     pub fn taken_over(&self, old: u8, fault: Instant) -> (u8, Gap) {
         let new = self.cluster.wait_for_other_holder(old, SOON);
         self.served_again();
-        (new, self.client.history().gap_between(fault, Instant::now()))
+        (
+            new,
+            self.client.history().gap_between(fault, Instant::now()),
+        )
     }
 
     /// What the client noticed since an instant, now that it is served again.
@@ -93,7 +101,11 @@ impl Watched {
         let history = self.client.finish();
         println!("{history}\n{report}");
         report.assert_single_holder();
-        Seen { history, report, vip: self.vip }
+        Seen {
+            history,
+            report,
+            vip: self.vip,
+        }
     }
 }
 
@@ -109,14 +121,22 @@ impl Seen {
     #[track_caller]
     pub fn assert_changes_of_hand_within(&self, allowed: std::ops::RangeInclusive<usize>) -> &Seen {
         let seen = self.report.changes_of_hand(self.vip);
-        assert!(allowed.contains(&seen), "{seen} changes of hand, allowed {allowed:?}\n{}", self.report);
+        assert!(
+            allowed.contains(&seen),
+            "{seen} changes of hand, allowed {allowed:?}\n{}",
+            self.report
+        );
         self
     }
 
     /// Not one connection failed.
     #[track_caller]
     pub fn assert_nothing_failed(&self) -> &Seen {
-        assert!(self.history.failures().is_empty(), "connections failed: {}", self.history);
+        assert!(
+            self.history.failures().is_empty(),
+            "connections failed: {}",
+            self.history
+        );
         self
     }
 
@@ -127,7 +147,11 @@ impl Seen {
         let failures = self.history.failures();
         let reset = failures.get(&Outcome::Reset).copied().unwrap_or(0);
         let late = failures.get(&Outcome::TimedOut).copied().unwrap_or(0);
-        assert!(reset + late == failures.values().sum::<usize>() && reset <= 3 * moves && late <= moves, "connects failed: {}", self.history);
+        assert!(
+            reset + late == failures.values().sum::<usize>() && reset <= 3 * moves && late <= moves,
+            "connects failed: {}",
+            self.history
+        );
         self
     }
 }
@@ -136,5 +160,9 @@ impl Seen {
 #[track_caller]
 pub fn assert_gap(gap: &Gap, promised: Duration, history: &History) {
     let allowed = promised + history.own_pause;
-    assert!(gap.gap <= allowed, "the client was without service for {:?}; promised {promised:?}; {history}", gap.gap);
+    assert!(
+        gap.gap <= allowed,
+        "the client was without service for {:?}; promised {promised:?}; {history}",
+        gap.gap
+    );
 }

@@ -14,7 +14,9 @@ const BOUND: Duration = Duration::from_secs(20);
 
 /// An address that nobody has at the moment.
 fn free(ip: [u8; 4]) -> SocketAddr {
-    TcpListener::bind(SocketAddr::from((ip, 0))).and_then(|l| l.local_addr()).expect("a free port")
+    TcpListener::bind(SocketAddr::from((ip, 0)))
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
 }
 
 /// See the module.
@@ -43,7 +45,9 @@ impl Site {
         let agent_file = dir.path().join("agent.toml");
         let cluster_file = dir.path().join("cluster.toml");
         let data = dir.path().join("data");
-        let agent = format!("name = \"node-1\"\ndata_dir = {data:?}\nlisten = \"{listen}\"\nvip = \"bind\"\n");
+        let agent = format!(
+            "name = \"node-1\"\ndata_dir = {data:?}\nlisten = \"{listen}\"\nvip = \"bind\"\n"
+        );
         let cluster = format!(
             "[[virtual_ip]]\nname = \"v\"\naddress = \"127.0.0.99/8\"\n[[frontend]]\nname = \"f\"\nvirtual_ip = \"v\"\nlisteners = [{}]\nbackend = \"b\"\n\
              [[backend]]\nname = \"b\"\n[[backend.server]]\nname = \"s\"\naddress = \"127.0.0.1\"\nport = {port}\n",
@@ -51,34 +55,66 @@ impl Site {
         );
         std::fs::write(&agent_file, agent).expect("agent.toml");
         std::fs::write(&cluster_file, cluster).expect("cluster.toml");
-        must(&agent_program(), &["init", "--config", text(&agent_file), "--cluster", text(&cluster_file)]);
-        let site = Site { agent: running(dir.path()), listen, front, dir };
+        must(
+            &agent_program(),
+            &[
+                "init",
+                "--config",
+                text(&agent_file),
+                "--cluster",
+                text(&cluster_file),
+            ],
+        );
+        let site = Site {
+            agent: running(dir.path()),
+            listen,
+            front,
+            dir,
+        };
         site.serves();
         site
     }
 
     /// The proxy carries bytes and the API answers.
     pub fn serves(&self) {
-        wait::until("a client to be served", BOUND, || ask(self.front).map_err(|e| format!("{e}\n{}", self.agent.tail())));
-        self.cli(&["status"]).ok().unwrap_or_else(|e| panic!("ha-cli status: {e}"));
+        wait::until("a client to be served", BOUND, || {
+            ask(self.front).map_err(|e| format!("{e}\n{}", self.agent.tail()))
+        });
+        self.cli(&["status"])
+            .ok()
+            .unwrap_or_else(|e| panic!("ha-cli status: {e}"));
     }
 
     /// The node holds: it leads, and knows everything that was committed.
     pub fn holds(&self) {
-        wait::until("the node to hold", BOUND, || self.leads().map_err(|e| format!("{e}\n{}", self.agent.tail())));
+        wait::until("the node to hold", BOUND, || {
+            self.leads()
+                .map_err(|e| format!("{e}\n{}", self.agent.tail()))
+        });
     }
 
     /// Whether it does now.
     pub fn leads(&self) -> Result<(), String> {
         let status = self.cli(&["status"]).ok()?;
         let status: serde_json::Value = serde_json::from_str(&status).map_err(|e| e.to_string())?;
-        if status["holder"].as_str().is_some_and(|h| !h.is_empty()) { Ok(()) } else { Err(status.to_string()) }
+        if status["holder"].as_str().is_some_and(|h| !h.is_empty()) {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
     }
 
     /// `ha-cli`, with JSON as its output.
     pub fn cli(&self, words: &[&str]) -> Finished {
         let mut command = Command::new(cli_program());
-        command.args(["--address", &format!("unix:{}", self.data().join("control.sock").display()), "--output", "json"]).args(words);
+        command
+            .args([
+                "--address",
+                &format!("unix:{}", self.data().join("control.sock").display()),
+                "--output",
+                "json",
+            ])
+            .args(words);
         run(command, b"", BOUND)
     }
 
@@ -90,7 +126,11 @@ impl Site {
     /// The same under another program, such as one that sets limits.
     pub fn start_under(&mut self, words: &[&str]) {
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg(agent_program()).args(["run", "--config", text(&self.dir.path().join("agent.toml"))]);
+        command.args(&words[1..]).arg(agent_program()).args([
+            "run",
+            "--config",
+            text(&self.dir.path().join("agent.toml")),
+        ]);
         self.agent = Process::start("ha-agent", command, &self.dir.path().join("agent.log"));
     }
 
@@ -120,7 +160,9 @@ fn text(path: &Path) -> &str {
 fn must(program: &str, args: &[&str]) -> String {
     let mut command = Command::new(program);
     command.args(args);
-    run(command, b"", BOUND).ok().unwrap_or_else(|e| panic!("{program} {args:?}: {e}"))
+    run(command, b"", BOUND)
+        .ok()
+        .unwrap_or_else(|e| panic!("{program} {args:?}: {e}"))
 }
 
 fn echo(mut stream: TcpStream) {
@@ -138,5 +180,9 @@ fn ask(at: SocketAddr) -> std::io::Result<()> {
     stream.write_all(b"hello")?;
     let mut answer = [0; 5];
     stream.read_exact(&mut answer)?;
-    if &answer == b"hello" { Ok(()) } else { Err(std::io::Error::other(format!("{answer:?}"))) }
+    if &answer == b"hello" {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(format!("{answer:?}")))
+    }
 }

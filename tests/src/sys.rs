@@ -16,7 +16,12 @@ pub fn enter_netns(name: &str) -> io::Result<()> {
 
 /// Runs `work` on a thread of its own inside a network namespace. Sockets made there stay there.
 pub fn in_netns<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    std::thread::scope(|scope| scope.spawn(|| enter_netns(name).map(|()| work())).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| enter_netns(name).map(|()| work()))
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Sets an interface of the calling thread's namespace up or down: microseconds, no process started.
@@ -61,16 +66,26 @@ pub fn pin(cpus: &[usize]) -> io::Result<()> {
         for &cpu in cpus {
             libc::CPU_SET(cpu, &mut set);
         }
-        check(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set))
+        check(libc::sched_setaffinity(
+            0,
+            size_of::<libc::cpu_set_t>(),
+            &set,
+        ))
     }
 }
 
 /// Wall-clock time since the epoch: the clock of kernel packet timestamps.
 pub fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970")
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is past 1970")
 }
 
 /// Turns the -1 of a system call into the error behind it.
 pub fn check(result: i32) -> io::Result<()> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -39,15 +39,27 @@ pub trait System {
     /// Waits until one node has the address and gives it.
     #[track_caller]
     fn wait_for_holder(&self, bound: Duration) -> u8 {
-        wait::until("exactly one node to have the address", bound, || self.holder().ok_or_else(|| format!("{:?} have it", self.topology().who_has(self.address().ip()))))
+        wait::until("exactly one node to have the address", bound, || {
+            self.holder().ok_or_else(|| {
+                format!("{:?} have it", self.topology().who_has(self.address().ip()))
+            })
+        })
     }
 
     /// Waits until another node than `old` has the address, whatever the old one still shows.
     #[track_caller]
     fn wait_for_other_holder(&self, old: u8, bound: Duration) -> u8 {
-        wait::until(&format!("another node than node-{old} to have the address"), bound, || {
-            let others = self.topology().who_has(self.address().ip()).into_iter().filter(|&node| node != old);
-            others.min().ok_or_else(|| "no other has it".into())
-        })
+        wait::until(
+            &format!("another node than node-{old} to have the address"),
+            bound,
+            || {
+                let others = self
+                    .topology()
+                    .who_has(self.address().ip())
+                    .into_iter()
+                    .filter(|&node| node != old);
+                others.min().ok_or_else(|| "no other has it".into())
+            },
+        )
     }
 }

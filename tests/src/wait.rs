@@ -15,7 +15,10 @@ pub fn until<T>(what: &str, bound: Duration, look: impl FnMut() -> Result<T, Str
 }
 
 /// Polls until `look` gives a value; at the bound gives back what it said last.
-pub fn try_until<T>(bound: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+pub fn try_until<T>(
+    bound: Duration,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> Result<T, String> {
     let deadline = Instant::now() + bound;
     loop {
         match look() {
@@ -32,7 +35,10 @@ pub fn throughout(what: &str, span: Duration, mut look: impl FnMut() -> Result<(
     let began = Instant::now();
     while began.elapsed() < span {
         if let Err(seen) = look() {
-            panic!("{what} must hold for {span:?} but after {:?}: {seen}", began.elapsed());
+            panic!(
+                "{what} must hold for {span:?} but after {:?}: {seen}",
+                began.elapsed()
+            );
         }
         std::thread::sleep(EVERY);
     }

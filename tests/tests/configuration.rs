@@ -18,11 +18,20 @@ fn a_frontend_that_is_applied_serves_and_one_that_is_rolled_back_does_not() {
     let run = Watched::start(plan());
     let client = run.cluster.topology().client(1);
     let mut session = Session::open(client, run.on(5022), SOON).expect("a session");
-    let meets = || Session::open(client, run.on(EXTRA_PORT), Duration::from_secs(1)).map(|session| session.server);
-    assert!(meets().is_err(), "nothing forwards {EXTRA_PORT} yet: {:?}", meets());
+    let meets = || {
+        Session::open(client, run.on(EXTRA_PORT), Duration::from_secs(1))
+            .map(|session| session.server)
+    };
+    assert!(
+        meets().is_err(),
+        "nothing forwards {EXTRA_PORT} yet: {:?}",
+        meets()
+    );
 
     run.cluster.apply(&with_extra_frontend()).expect("apply");
-    wait::until("the new frontend to serve", SOON, || meets().map_err(|error| error.to_string()));
+    wait::until("the new frontend to serve", SOON, || {
+        meets().map_err(|error| error.to_string())
+    });
     session.ping().expect("open sessions go on over an apply");
 
     run.cluster.cli(&["rollback"]).expect("rollback");
@@ -32,23 +41,35 @@ fn a_frontend_that_is_applied_serves_and_one_that_is_rolled_back_does_not() {
     });
     session.ping().expect("open sessions go on over a rollback");
     run.served_again();
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
 fn again_and_again_reconfigured_under_load_without_a_reset() {
     require_root!();
-    let times = if std::env::var("HA_FULL").is_ok() { 1000 } else { 50 };
+    let times = if std::env::var("HA_FULL").is_ok() {
+        1000
+    } else {
+        50
+    };
     let run = Watched::start(plan());
     let holder = run.holder();
     let client = run.cluster.topology().client(1);
-    let mut sessions: Vec<_> = (0..20).map(|_| Session::open(client, run.on(5022), SOON).expect("a session")).collect();
+    let mut sessions: Vec<_> = (0..20)
+        .map(|_| Session::open(client, run.on(5022), SOON).expect("a session"))
+        .collect();
     let (with, without) = (with_extra_frontend(), plan().config);
     for number in 1..=times {
         let config = if number % 2 == 1 { &with } else { &without };
-        run.cluster.apply(config).unwrap_or_else(|why| panic!("apply {number}: {why}"));
+        run.cluster
+            .apply(config)
+            .unwrap_or_else(|why| panic!("apply {number}: {why}"));
         for session in &mut sessions {
-            session.ping().unwrap_or_else(|error| panic!("apply {number} broke an open session: {error}"));
+            session
+                .ping()
+                .unwrap_or_else(|error| panic!("apply {number} broke an open session: {error}"));
         }
         if number % 50 == 0 {
             println!("{number}/{times} reconfigurations");
@@ -58,7 +79,9 @@ fn again_and_again_reconfigured_under_load_without_a_reset() {
     assert_eq!(run.holder(), holder);
     let history = run.client.history();
     assert_gap(&history.gap(), Duration::from_millis(150), &history);
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
@@ -70,11 +93,19 @@ fn a_broken_configuration_is_refused_and_changes_nothing() {
     let mut twice = plan().config;
     twice.frontends[1].listeners = "5022".into();
     for (config, named) in [(unknown, "nowhere"), (twice, "5022")] {
-        let refused = run.cluster.apply(&config).expect_err("a broken configuration");
-        assert!(refused.contains(named), "the error names {named}: {refused}");
+        let refused = run
+            .cluster
+            .apply(&config)
+            .expect_err("a broken configuration");
+        assert!(
+            refused.contains(named),
+            "the error names {named}: {refused}"
+        );
     }
     run.served_again();
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
@@ -86,7 +117,10 @@ fn a_configuration_applied_on_one_leader_is_there_on_the_next() {
     let at = run.cluster.kill_machine(old);
     run.taken_over(old, at);
     let client = run.cluster.topology().client(1);
-    wait::until("the new frontend to serve on the new leader", SOON, || Session::open(client, run.on(EXTRA_PORT), Duration::from_secs(1)).map_err(|error| error.to_string()));
+    wait::until("the new frontend to serve on the new leader", SOON, || {
+        Session::open(client, run.on(EXTRA_PORT), Duration::from_secs(1))
+            .map_err(|error| error.to_string())
+    });
     run.finish().assert_changes_of_hand(1);
 }
 
@@ -99,8 +133,16 @@ fn plan() -> Plan {
 
 fn with_extra_frontend() -> Config {
     let mut config = plan().config;
-    let settings = format!("balance = \"leastconn\"\ncheck = {{ tcp = {EXTRA_PORT}, inter = \"1s\", fall = 3, rise = 2 }}\n");
-    config.backends.push(Backend::on_nodes("extra", &settings, &[1, 2, 3]));
-    config.frontends.push(Frontend { name: "extra".into(), listeners: EXTRA_PORT.to_string(), backend: "extra".into() });
+    let settings = format!(
+        "balance = \"leastconn\"\ncheck = {{ tcp = {EXTRA_PORT}, inter = \"1s\", fall = 3, rise = 2 }}\n"
+    );
+    config
+        .backends
+        .push(Backend::on_nodes("extra", &settings, &[1, 2, 3]));
+    config.frontends.push(Frontend {
+        name: "extra".into(),
+        listeners: EXTRA_PORT.to_string(),
+        backend: "extra".into(),
+    });
     config
 }

@@ -17,10 +17,20 @@ fn a_program_with_the_library_is_slow_exactly_while_it_should_be() {
     let machine = topology.node(1);
     let library = disk::library(topology.dir()).expect("the guard looked for cc");
     let flush = || {
-        let file = machine.dir().join("slow-disk").to_string_lossy().into_owned();
-        let (preload, slow) = (format!("LD_PRELOAD={}", library.display()), format!("HA_SLOW_DISK={file}"));
+        let file = machine
+            .dir()
+            .join("slow-disk")
+            .to_string_lossy()
+            .into_owned();
+        let (preload, slow) = (
+            format!("LD_PRELOAD={}", library.display()),
+            format!("HA_SLOW_DISK={file}"),
+        );
         let script = "import os,time; f=os.open(os.environ['HA_SLOW_DISK']+'.x', os.O_CREAT|os.O_WRONLY); t=time.time(); os.fsync(f); print(time.time()-t)";
-        let printed = machine.run(&["env", &preload, &slow, "python3", "-c", script], SOON).ok().expect("python runs");
+        let printed = machine
+            .run(&["env", &preload, &slow, "python3", "-c", script], SOON)
+            .ok()
+            .expect("python runs");
         printed.trim().parse::<f64>().expect("seconds")
     };
     assert!(flush() < 0.3, "no file, no delay");
@@ -45,26 +55,43 @@ fn slow_disks_on_all_nodes_move_nothing() {
 }
 
 fn slow(which: impl Fn(&Watched) -> Vec<u8>) {
-    let span = Duration::from_secs(if std::env::var("HA_FULL").is_ok() { 180 } else { 15 });
+    let span = Duration::from_secs(if std::env::var("HA_FULL").is_ok() {
+        180
+    } else {
+        15
+    });
     let library = tempfile::tempdir().expect("directory");
-    let library = disk::library(library.path()).map(|path| (library, path)).expect("the guard looked for cc");
-    let run = Watched::start(Plan { agent_env: disk::environment(&library.1), ..Plan::default() });
+    let library = disk::library(library.path())
+        .map(|path| (library, path))
+        .expect("the guard looked for cc");
+    let run = Watched::start(Plan {
+        agent_env: disk::environment(&library.1),
+        ..Plan::default()
+    });
     let (holder, nodes) = (run.holder(), which(&run));
     for &node in &nodes {
         disk::delay(run.cluster.machine(node), DELAY);
     }
     let from = Instant::now();
     // Something has to be written, or a slow disk is no fault: events of the operator.
-    run.cluster.cli(&["drain", "terminal-servers/server-1"]).map(drop).unwrap_or_else(|why| println!("drain on a slow disk: {why}"));
+    run.cluster
+        .cli(&["drain", "terminal-servers/server-1"])
+        .map(drop)
+        .unwrap_or_else(|why| println!("drain on a slow disk: {why}"));
     wait::throughout("the address to stay", span, || match run.cluster.holder() {
         Some(still) if still == holder => Ok(()),
         other => Err(format!("{other:?} has it, not node-{holder}")),
     });
     for &node in &nodes {
-        assert!(disk::was_hit(run.cluster.machine(node)), "node-{node} never flushed, so nothing was tested");
+        assert!(
+            disk::was_hit(run.cluster.machine(node)),
+            "node-{node} never flushed, so nothing was tested"
+        );
         disk::delay(run.cluster.machine(node), Duration::ZERO);
     }
     let gap = run.noticed_since(from);
     assert_gap(&gap, Duration::from_millis(500), &run.client.history());
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }

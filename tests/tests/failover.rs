@@ -27,7 +27,11 @@ fn a_holder_that_is_killed_is_replaced_within_a_second() {
 
     run.phase("the killed agent starts again");
     run.cluster.restore(old);
-    assert_eq!(run.holder(), new, "it comes back as a follower: failback is never by default");
+    assert_eq!(
+        run.holder(),
+        new,
+        "it comes back as a follower: failback is never by default"
+    );
     run.served_again();
     run.finish().assert_changes_of_hand(1);
 }
@@ -46,7 +50,11 @@ fn a_holder_that_is_stopped_loses_the_address_and_does_not_answer_when_it_wakes(
     run.cluster.thaw(old);
     wait::until("the woken node to follow", SOON, || {
         let status = run.cluster.status_at(old)?;
-        if status.holder == Some(format!("node-{new}")) { Ok(()) } else { Err(format!("{status:?}")) }
+        if status.holder == Some(format!("node-{new}")) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
     });
     run.served_again();
     run.finish().assert_changes_of_hand(1);
@@ -97,19 +105,33 @@ fn a_follower_that_dies_is_not_noticed_by_clients_of_other_servers() {
     require_root!();
     let mut run = Watched::start(Plan::default());
     let holder = run.holder();
-    let served = run.client.history().servers().into_keys().next().expect("the client is served");
-    let victim = (1..=3).find(|&node| node != holder && served != format!("server-{node}")).expect("three nodes");
+    let served = run
+        .client
+        .history()
+        .servers()
+        .into_keys()
+        .next()
+        .expect("the client is served");
+    let victim = (1..=3)
+        .find(|&node| node != holder && served != format!("server-{node}"))
+        .expect("three nodes");
     let at = run.cluster.kill_machine(victim);
     let gap = run.noticed_since(at);
     assert_gap(&gap, Duration::from_millis(100), &run.client.history());
     assert_eq!(run.holder(), holder);
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
 fn two_servers_and_a_witness_survive_the_loss_of_the_holder() {
     require_root!();
-    let plan = Plan { witnesses: vec![3], config: ha_tests::cluster::Config::print(&[1, 2]), ..Plan::default() };
+    let plan = Plan {
+        witnesses: vec![3],
+        config: ha_tests::cluster::Config::print(&[1, 2]),
+        ..Plan::default()
+    };
     let mut run = Watched::start(plan);
     let old = run.holder();
     assert_ne!(old, 3, "a witness never holds the address");
@@ -128,7 +150,10 @@ fn each_fence_alone_keeps_two_from_answering() {
         let run = Watched::start(Plan {
             fence,
             // The kernel counts lifetimes in seconds: without nftables promises must be longer.
-            config: Config { promise: (fence == "lifetime").then_some("1600ms"), ..Plan::default().config },
+            config: Config {
+                promise: (fence == "lifetime").then_some("1600ms"),
+                ..Plan::default().config
+            },
             ..Plan::default()
         });
         let old = run.holder();
@@ -148,7 +173,10 @@ fn kills(plan: Plan, promised: Duration, times: usize) {
         run.phase(&format!("kill {number}"));
         let at = run.cluster.kill_machine(old);
         let (new, gap) = run.taken_over(old, at);
-        println!("kill {number}: node-{old} -> node-{new}, gap {:?}, {} failed", gap.gap, gap.failed);
+        println!(
+            "kill {number}: node-{old} -> node-{new}, gap {:?}, {} failed",
+            gap.gap, gap.failed
+        );
         assert_gap(&gap, promised, &run.client.history());
         run.cluster.restore(old);
         run.served_again();
@@ -160,10 +188,19 @@ fn kills(plan: Plan, promised: Duration, times: usize) {
 fn gone_from(run: &Watched, old: u8, fault: Instant) {
     let machine = run.cluster.machine(old);
     let vip = run.cluster.address().ip();
-    wait::until("the old holder's kernel to drop the address", SOON, || if machine.has_address(vip) { Err("still there".into()) } else { Ok(()) });
+    wait::until("the old holder's kernel to drop the address", SOON, || {
+        if machine.has_address(vip) {
+            Err("still there".into())
+        } else {
+            Ok(())
+        }
+    });
     // What a refresh just before the fault, one look and a busy machine can add.
     let slack = Duration::from_millis(500);
     let took = fault.elapsed();
     println!("address gone from node-{old} {took:?} after the fault");
-    assert!(took <= 2 * LIFETIME + slack, "the address was there for {took:?} after the fault");
+    assert!(
+        took <= 2 * LIFETIME + slack,
+        "the address was there for {took:?} after the fault"
+    );
 }

@@ -19,7 +19,10 @@ fn a_cut_drops_frames_in_exactly_the_directions_asked_for() {
     require_root!();
     let topology = Topology::new(3, 1);
     let (one, two, three) = (topology.node(1), topology.node(2), topology.node(3));
-    assert!(hears(one, two) && hears(two, one) && hears(one, three), "all hear each other at first");
+    assert!(
+        hears(one, two) && hears(two, one) && hears(one, three),
+        "all hear each other at first"
+    );
 
     topology.cut_one_way(&[one], &[two]);
     assert!(!hears(two, one), "node-2 hears nothing of node-1");
@@ -30,8 +33,14 @@ fn a_cut_drops_frames_in_exactly_the_directions_asked_for() {
     assert!(hears(two, one), "healed");
 
     topology.cut_from_peers(3);
-    assert!(!hears(one, three) && !hears(three, one) && !hears(two, three), "node-3 is alone");
-    assert!(hears(one, two) && hears(topology.client(1), three), "others and clients are not concerned");
+    assert!(
+        !hears(one, three) && !hears(three, one) && !hears(two, three),
+        "node-3 is alone"
+    );
+    assert!(
+        hears(one, two) && hears(topology.client(1), three),
+        "others and clients are not concerned"
+    );
 }
 
 #[test]
@@ -45,10 +54,18 @@ fn power_off_ends_every_process_without_a_closing_packet_and_power_on_brings_the
     session.ping().expect("an echo");
 
     node.power_off();
-    wait::until("the server to be gone", SOON, || server.ended().map(drop).ok_or("runs".into()));
+    wait::until("the server to be gone", SOON, || {
+        server.ended().map(drop).ok_or("runs".into())
+    });
     assert!(!node.is_on());
-    let error = session.ping().expect_err("a machine without power does not answer");
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "silence, not a reset or an end: {error}");
+    let error = session
+        .ping()
+        .expect_err("a machine without power does not answer");
+    assert_eq!(
+        error.kind(),
+        std::io::ErrorKind::WouldBlock,
+        "silence, not a reset or an end: {error}"
+    );
 
     node.power_on();
     let _server = servers::sample(node, "a", "0.0.0.0", &[5022]);
@@ -63,8 +80,15 @@ fn a_pulled_cable_takes_the_carrier_and_keeps_processes() {
     let mut server = servers::sample(node, "a", "0.0.0.0", &[5022]);
     node.unplug();
     assert!(!hears(topology.node(2), node));
-    let carrier = || node.run(&["cat", "/sys/class/net/eth0/carrier"], SOON).text();
-    assert_eq!(carrier().trim(), "0", "the node sees that it has no carrier");
+    let carrier = || {
+        node.run(&["cat", "/sys/class/net/eth0/carrier"], SOON)
+            .text()
+    };
+    assert_eq!(
+        carrier().trim(),
+        "0",
+        "the node sees that it has no carrier"
+    );
     assert!(server.ended().is_none());
     node.plug();
     assert!(hears(topology.node(2), node));
@@ -84,7 +108,11 @@ fn the_observer_sees_one_change_of_hand() {
     assert!(answers(topology.client(1), VIP4));
     let report = observer.finish();
     report.assert_changes_of_hand(vip, 1);
-    assert_eq!(report.last_holder(vip).as_deref(), Some("node-2"), "{report}");
+    assert_eq!(
+        report.last_holder(vip).as_deref(),
+        Some("node-2"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -102,11 +130,18 @@ fn the_observer_catches_two_machines_that_both_answer() {
                 answers(client, vip);
             }
             let report = observer.report();
-            if report.violations().is_empty() { Err(report.to_string()) } else { Ok(()) }
+            if report.violations().is_empty() {
+                Err(report.to_string())
+            } else {
+                Ok(())
+            }
         });
         let report = observer.finish();
         let verdict = std::panic::catch_unwind(|| report.assert_single_holder());
-        assert!(verdict.is_err(), "{vip}: the planted violation must fail a test\n{report}");
+        assert!(
+            verdict.is_err(),
+            "{vip}: the planted violation must fail a test\n{report}"
+        );
     }
 }
 
@@ -127,9 +162,18 @@ fn the_gap_client_measures_an_outage_as_long_as_it_was() {
     let history = client.finish();
     let gap = history.gap().gap;
     let slack = Duration::from_millis(60) + history.own_pause;
-    assert!(gap >= outage - Duration::from_millis(15), "gap {gap:?} of an outage of {outage:?}; {history}");
-    assert!(gap <= outage + slack, "gap {gap:?} of an outage of {outage:?}; {history}");
-    assert!(history.failures().contains_key(&Outcome::TimedOut), "{history}");
+    assert!(
+        gap >= outage - Duration::from_millis(15),
+        "gap {gap:?} of an outage of {outage:?}; {history}"
+    );
+    assert!(
+        gap <= outage + slack,
+        "gap {gap:?} of an outage of {outage:?}; {history}"
+    );
+    assert!(
+        history.failures().contains_key(&Outcome::TimedOut),
+        "{history}"
+    );
 }
 
 #[test]
@@ -141,7 +185,12 @@ fn ten_thousand_clients_have_an_address_each() {
     let began = Instant::now();
     let to = SocketAddr::new(node.ip4(), 5014);
     let map = many::ask(topology.client(1), 10_000, to, SOON);
-    assert_eq!(many::count(&map), [(&Outcome::Answered("a".into()), 10_000)].into(), "after {:?}", began.elapsed());
+    assert_eq!(
+        many::count(&map),
+        [(&Outcome::Answered("a".into()), 10_000)].into(),
+        "after {:?}",
+        began.elapsed()
+    );
     println!("10000 clients in {:?}", began.elapsed());
 }
 
@@ -152,11 +201,23 @@ fn real_programs_serve_before_anything_is_between() {
     let (node, client) = (topology.node(1), topology.client(1));
     let nginx = nginx::start(node, 8443, 1 << 20);
     let to = SocketAddr::new(node.ip4(), 8443);
-    assert_eq!(nginx::met_certificate(client, to).as_deref(), Ok(nginx.fingerprint.as_str()));
-    let download = nginx::download(client, "print.test", to, "/big", &nginx::certificate_file(node));
+    assert_eq!(
+        nginx::met_certificate(client, to).as_deref(),
+        Ok(nginx.fingerprint.as_str())
+    );
+    let download = nginx::download(
+        client,
+        "print.test",
+        to,
+        "/big",
+        &nginx::certificate_file(node),
+    );
     nginx::assert_same_bytes(&download, &nginx.big);
     let _cups = cups::start(node);
-    cups::assert_ipp_answer(&cups::get_printers(client, SocketAddr::new(node.ip4(), cups::PORT)));
+    cups::assert_ipp_answer(&cups::get_printers(
+        client,
+        SocketAddr::new(node.ip4(), cups::PORT),
+    ));
 }
 
 #[test]
@@ -171,11 +232,20 @@ fn a_topology_leaves_nothing_behind_also_after_a_panic() {
         panic!("planted");
     });
     assert!(panicked.is_err());
-    let (namespaces, pid, dir) = made.into_inner().unwrap().expect("the planted panic comes last");
+    let (namespaces, pid, dir) = made
+        .into_inner()
+        .unwrap()
+        .expect("the planted panic comes last");
     for name in namespaces {
-        assert!(!Path::new("/run/netns").join(&name).exists(), "{name} is left");
+        assert!(
+            !Path::new("/run/netns").join(&name).exists(),
+            "{name} is left"
+        );
     }
-    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "the server {pid} is left");
+    assert!(
+        !Path::new(&format!("/proc/{pid}")).exists(),
+        "the server {pid} is left"
+    );
     std::fs::remove_dir_all(dir).expect("logs and data of a failed test are kept, and only they");
 }
 
@@ -184,12 +254,28 @@ fn hears(listener: &Machine, speaker: &Machine) -> bool {
     for (at, other) in [(speaker, listener), (listener, speaker)] {
         let mac = other.mac().map(|byte| format!("{byte:02x}")).join(":");
         let ip = other.ip4().to_string();
-        let words = ["ip", "neigh", "replace", &ip, "lladdr", &mac, "dev", "eth0", "nud", "permanent"];
+        let words = [
+            "ip",
+            "neigh",
+            "replace",
+            &ip,
+            "lladdr",
+            &mac,
+            "dev",
+            "eth0",
+            "nud",
+            "permanent",
+        ];
         assert_eq!(at.run(&words, SOON).code, Some(0));
     }
-    let ear = sys::in_netns(listener.namespace(), || UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
-    let mouth = sys::in_netns(speaker.namespace(), || UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
-    ear.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let ear = sys::in_netns(listener.namespace(), || UdpSocket::bind("0.0.0.0:0"))
+        .unwrap()
+        .unwrap();
+    let mouth = sys::in_netns(speaker.namespace(), || UdpSocket::bind("0.0.0.0:0"))
+        .unwrap()
+        .unwrap();
+    ear.set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
     let to = SocketAddr::new(listener.ip4(), ear.local_addr().unwrap().port());
     // Unreachable is one way of not being heard.
     let _ = mouth.send_to(b"hear me", to);
@@ -205,7 +291,10 @@ fn answers(client: &Machine, address: &str) -> bool {
 }
 
 fn give(node: &Machine, address: &str) {
-    let added = node.run(&["ip", "addr", "add", &whole(address), "dev", "eth0", "nodad"], SOON);
+    let added = node.run(
+        &["ip", "addr", "add", &whole(address), "dev", "eth0", "nodad"],
+        SOON,
+    );
     assert_eq!(added.code, Some(0), "{}", added.stderr);
 }
 

@@ -13,7 +13,10 @@ const UNNOTICED: Duration = Duration::from_millis(100);
 #[test]
 fn a_fourth_node_joins_through_a_follower_while_traffic_flows() {
     require_root!();
-    let mut run = Watched::start(Plan { nodes: 4, ..Plan::default() });
+    let mut run = Watched::start(Plan {
+        nodes: 4,
+        ..Plan::default()
+    });
     let holder = run.holder();
     let follower = run.cluster.other_than(holder);
     let at = Instant::now();
@@ -21,14 +24,22 @@ fn a_fourth_node_joins_through_a_follower_while_traffic_flows() {
     run.cluster.join(4, follower);
     let gap = run.noticed_since(at);
     assert_gap(&gap, UNNOTICED, &run.client.history());
-    assert_eq!(run.cluster.status().expect("a status").names(), ["node-1", "node-2", "node-3", "node-4"]);
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    assert_eq!(
+        run.cluster.status().expect("a status").names(),
+        ["node-1", "node-2", "node-3", "node-4"]
+    );
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
 fn a_follower_leaves_while_traffic_flows() {
     require_root!();
-    let run = Watched::start(Plan { config: Config::print(&[1, 2, 3]), ..Plan::default() });
+    let run = Watched::start(Plan {
+        config: Config::print(&[1, 2, 3]),
+        ..Plan::default()
+    });
     let holder = run.holder();
     let leaver = run.cluster.other_than(holder);
     let at = Instant::now();
@@ -54,16 +65,25 @@ fn the_holder_itself_leaves_and_hands_the_address_over_first() {
 #[test]
 fn a_dead_node_is_replaced_by_a_new_machine() {
     require_root!();
-    let mut run = Watched::start(Plan { nodes: 4, ..Plan::default() });
+    let mut run = Watched::start(Plan {
+        nodes: 4,
+        ..Plan::default()
+    });
     let holder = run.holder();
     let dead = run.cluster.other_than(holder);
     run.cluster.kill_machine(dead);
     run.served_again();
-    run.cluster.cli(&["member", "remove", &format!("node-{dead}")]).expect("member remove");
+    run.cluster
+        .cli(&["member", "remove", &format!("node-{dead}")])
+        .expect("member remove");
     run.cluster.start_server(4);
     run.cluster.join(4, holder);
     let names = run.cluster.status().expect("a status");
-    assert!(names.votes("node-4") && !names.names().contains(&format!("node-{dead}").as_str()), "{:?}", names.nodes);
+    assert!(
+        names.votes("node-4") && !names.names().contains(&format!("node-{dead}").as_str()),
+        "{:?}",
+        names.nodes
+    );
 
     // The replacement counts: with it, the loss of the holder is survived.
     run.phase("the holder dies too");
@@ -84,9 +104,13 @@ fn from_three_to_one_and_back_while_traffic_flows() {
         run.cluster.stop_agent(node);
         run.served_again();
     }
-    assert_eq!(run.cluster.status().expect("a status").names(), [format!("node-{holder}")]);
+    assert_eq!(
+        run.cluster.status().expect("a status").names(),
+        [format!("node-{holder}")]
+    );
     for &node in &others {
-        std::fs::remove_dir_all(run.cluster.machine(node).dir().join("data")).expect("a node that comes back comes back new");
+        std::fs::remove_dir_all(run.cluster.machine(node).dir().join("data"))
+            .expect("a node that comes back comes back new");
         run.cluster.join(node, holder);
         run.served_again();
     }
@@ -108,17 +132,29 @@ fn a_node_whose_name_is_taken_is_refused() {
     // The same name again, with an empty disk: as when somebody reinstalls a machine without removing it first.
     cluster.kill_machine(other);
     cluster.machine(other).power_on();
-    std::fs::remove_dir_all(cluster.machine(other).dir().join("data")).expect("its disk is emptied");
-    let refused = cluster.try_join(other, holder).expect_err("the name is taken");
-    assert!(refused.contains(&format!("node-{other}")), "the refusal names it: {refused}");
+    std::fs::remove_dir_all(cluster.machine(other).dir().join("data"))
+        .expect("its disk is emptied");
+    let refused = cluster
+        .try_join(other, holder)
+        .expect_err("the name is taken");
+    assert!(
+        refused.contains(&format!("node-{other}")),
+        "the refusal names it: {refused}"
+    );
     assert_eq!(cluster.wait_for_agreed_holder(SOON), holder);
 }
 
 fn remove(cluster: &Cluster, node: u8) {
     let name = format!("node-{node}");
-    cluster.cli(&["member", "remove", &name]).unwrap_or_else(|why| panic!("member remove {name}: {why}"));
+    cluster
+        .cli(&["member", "remove", &name])
+        .unwrap_or_else(|why| panic!("member remove {name}: {why}"));
     wait::until(&format!("{name} to be no member"), SOON, || {
         let status = cluster.status()?;
-        if status.names().contains(&name.as_str()) { Err(format!("{:?}", status.nodes)) } else { Ok(()) }
+        if status.names().contains(&name.as_str()) {
+            Err(format!("{:?}", status.nodes))
+        } else {
+            Ok(())
+        }
     });
 }

@@ -20,9 +20,14 @@ fn a_graceful_move_fails_no_connection() {
     let at = Instant::now();
     run.cluster.move_leader(None).expect("move-leader");
     let (new, gap) = run.taken_over(old, at);
-    println!("node-{old} -> node-{new}: gap {:?}, stall {:?}", gap.gap, gap.stall);
+    println!(
+        "node-{old} -> node-{new}: gap {:?}, stall {:?}",
+        gap.gap, gap.stall
+    );
     assert_gap(&gap, PROMISED, &run.client.history());
-    run.finish().assert_changes_of_hand(1).assert_no_connect_failed(1);
+    run.finish()
+        .assert_changes_of_hand(1)
+        .assert_no_connect_failed(1);
 }
 
 #[test]
@@ -40,7 +45,9 @@ fn the_address_moves_to_the_node_that_was_named_and_back() {
         });
         run.served_again();
     }
-    run.finish().assert_changes_of_hand(3).assert_no_connect_failed(3);
+    run.finish()
+        .assert_changes_of_hand(3)
+        .assert_no_connect_failed(3);
 }
 
 #[test]
@@ -52,7 +59,9 @@ fn stopping_the_agent_of_the_holder_hands_the_address_over_first() {
     run.cluster.stop_agent(old);
     let (_, gap) = run.taken_over(old, at);
     assert_gap(&gap, PROMISED, &run.client.history());
-    run.finish().assert_changes_of_hand(1).assert_no_connect_failed(1);
+    run.finish()
+        .assert_changes_of_hand(1)
+        .assert_no_connect_failed(1);
 }
 
 #[test]
@@ -60,11 +69,19 @@ fn moving_to_a_node_that_is_not_there_is_refused_and_moves_nothing() {
     require_root!();
     let run = Watched::start(Plan::default());
     let holder = run.holder();
-    let refused = run.cluster.cli(&["move-leader", "node-9"]).expect_err("there is no node-9");
-    assert!(refused.contains("node-9"), "the refusal names it: {refused}");
+    let refused = run
+        .cluster
+        .cli(&["move-leader", "node-9"])
+        .expect_err("there is no node-9");
+    assert!(
+        refused.contains("node-9"),
+        "the refusal names it: {refused}"
+    );
     assert_eq!(run.holder(), holder);
     run.served_again();
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
@@ -74,7 +91,10 @@ fn an_address_removed_by_hand_is_back_within_a_second() {
     let holder = run.holder();
     let machine = run.cluster.machine(holder);
     let at = Instant::now();
-    let removed = machine.run(&["ip", "addr", "del", "10.77.0.100/32", "dev", "eth0"], SOON);
+    let removed = machine.run(
+        &["ip", "addr", "del", "10.77.0.100/32", "dev", "eth0"],
+        SOON,
+    );
     assert_eq!(removed.code, Some(0), "{}", removed.stderr);
     let gap = run.noticed_since(at);
     assert_gap(&gap, Duration::from_secs(1), &run.client.history());
@@ -91,8 +111,14 @@ fn an_open_session_of_the_old_holder_is_ended_and_not_left_hanging() {
     let mut session = Session::open(client, run.on(5014), SOON).expect("a session");
     session.ping().expect("an echo");
     run.cluster.move_leader(None).expect("move-leader");
-    let ended = wait::until("the session to end", SOON, || session.ping().err().ok_or("still echoes".into()));
-    assert_ne!(ended.kind(), std::io::ErrorKind::WouldBlock, "ended by a packet, not by our own patience: {ended}");
+    let ended = wait::until("the session to end", SOON, || {
+        session.ping().err().ok_or("still echoes".into())
+    });
+    assert_ne!(
+        ended.kind(),
+        std::io::ErrorKind::WouldBlock,
+        "ended by a packet, not by our own patience: {ended}"
+    );
     run.served_again();
     run.finish().assert_changes_of_hand(1);
 }

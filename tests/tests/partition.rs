@@ -33,7 +33,12 @@ fn a_holder_cut_from_everybody_is_replaced() {
     let run = Watched::start(Plan::default());
     let old = run.holder();
     let topology = run.cluster.topology();
-    let rest: Vec<_> = topology.nodes().iter().filter(|node| node.number != old).chain(topology.clients()).collect();
+    let rest: Vec<_> = topology
+        .nodes()
+        .iter()
+        .filter(|node| node.number != old)
+        .chain(topology.clients())
+        .collect();
     let at = Instant::now();
     topology.cut(&[topology.node(old)], &rest);
     let (_, gap) = run.taken_over(old, at);
@@ -74,7 +79,11 @@ fn a_cut_between_two_of_three_leaves_the_address_served() {
         wait::throughout("service every second", Duration::from_secs(5), || {
             let gap = run.client.history().gap_between(at, Instant::now());
             let allowed = PROMISED + run.client.history().own_pause;
-            if gap.gap == Duration::MAX || gap.gap <= allowed { Ok(()) } else { Err(format!("gap {:?}", gap.gap)) }
+            if gap.gap == Duration::MAX || gap.gap <= allowed {
+                Ok(())
+            } else {
+                Err(format!("gap {:?}", gap.gap))
+            }
         });
         let topology = run.cluster.topology();
         topology.heal();
@@ -82,7 +91,11 @@ fn a_cut_between_two_of_three_leaves_the_address_served() {
         run.served_again();
         let seen = run.finish();
         let changes = seen.report.changes_of_hand(seen.vip);
-        assert!(changes <= 1, "one_way {one_way}: the address moved {changes} times\n{}", seen.report);
+        assert!(
+            changes <= 1,
+            "one_way {one_way}: the address moved {changes} times\n{}",
+            seen.report
+        );
     }
 }
 
@@ -91,19 +104,37 @@ fn a_follower_cut_off_and_healed_disturbs_nobody() {
     require_root!();
     let run = Watched::start(Plan::default());
     let holder = run.holder();
-    let served = run.client.history().servers().into_keys().next().expect("the client is served");
-    let lonely = (1..=3).find(|&node| node != holder && served != format!("server-{node}")).expect("three nodes");
+    let served = run
+        .client
+        .history()
+        .servers()
+        .into_keys()
+        .next()
+        .expect("the client is served");
+    let lonely = (1..=3)
+        .find(|&node| node != holder && served != format!("server-{node}"))
+        .expect("three nodes");
     let term = run.cluster.status().expect("a status").term;
     run.cluster.topology().cut_from_peers(lonely);
     wait::until("the leader to miss the lonely node", SOON, || {
         let status = run.cluster.status_at(holder)?;
-        if status.votes(&format!("node-{lonely}")) { Err(format!("{:?}", status.nodes)) } else { Ok(()) }
+        if status.votes(&format!("node-{lonely}")) {
+            Err(format!("{:?}", status.nodes))
+        } else {
+            Ok(())
+        }
     });
     run.cluster.topology().heal();
     run.cluster.wait_for_all_serving();
     let after = run.cluster.status().expect("a status");
-    assert_eq!((after.term, run.holder()), (term, holder), "no election was needed");
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    assert_eq!(
+        (after.term, run.holder()),
+        (term, holder),
+        "no election was needed"
+    );
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
@@ -114,9 +145,11 @@ fn without_a_majority_nobody_answers_and_with_one_somebody_does() {
     for number in 1..=3 {
         topology.cut_from_peers(number);
     }
-    wait::until("nobody to have the address", SOON, || match topology.who_has(run.cluster.address().ip()) {
-        nobody if nobody.is_empty() => Ok(()),
-        some => Err(format!("{some:?} have it")),
+    wait::until("nobody to have the address", SOON, || {
+        match topology.who_has(run.cluster.address().ip()) {
+            nobody if nobody.is_empty() => Ok(()),
+            some => Err(format!("{some:?} have it")),
+        }
     });
     run.phase("all cut from all; then healed");
     topology.heal();
@@ -136,14 +169,21 @@ fn one_way(lost: Lost) {
     let run = Watched::start(Plan::default());
     let old = run.holder();
     let topology = run.cluster.topology();
-    let others: Vec<_> = topology.nodes().iter().filter(|node| node.number != old).collect();
+    let others: Vec<_> = topology
+        .nodes()
+        .iter()
+        .filter(|node| node.number != old)
+        .collect();
     let at = Instant::now();
     match lost {
         Lost::ToTheHolder => topology.cut_one_way(&others, &[topology.node(old)]),
         Lost::FromTheHolder => topology.cut_one_way(&[topology.node(old)], &others),
     }
     let (new, gap) = run.taken_over(old, at);
-    println!("{lost:?}: node-{new} took over from node-{old}, gap {:?}", gap.gap);
+    println!(
+        "{lost:?}: node-{new} took over from node-{old}, gap {:?}",
+        gap.gap
+    );
     assert_gap(&gap, PROMISED, &run.client.history());
     run.cluster.topology().heal();
     run.cluster.wait_for_all_serving();

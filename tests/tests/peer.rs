@@ -42,8 +42,15 @@ fn keepalived_killed_alone_leaves_its_address_and_then_two_answer() {
     peer.kill_keepalived(old);
     let new = peer.wait_for_other_holder(old, BOUND);
     let both = peer.topology().who_has(vip);
-    println!("after kill -9 of keepalived on node-{old}, {both:?} have {vip}\n{}", observer.finish());
-    assert_eq!(both.len(), 2, "node-{old} keeps the address that node-{new} took");
+    println!(
+        "after kill -9 of keepalived on node-{old}, {both:?} have {vip}\n{}",
+        observer.finish()
+    );
+    assert_eq!(
+        both.len(),
+        2,
+        "node-{old} keeps the address that node-{new} took"
+    );
 }
 
 #[test]

@@ -22,19 +22,47 @@ struct Bare {
 
 impl Bare {
     fn new() -> Bare {
-        let (plan, topology) = (Plan { config: Config::print(&[1]), ..Plan::default() }, Topology::new(1, 1));
-        let (agent, cluster) = (topology.node(1).dir().join("agent.toml"), topology.dir().join("cluster.toml"));
+        let (plan, topology) = (
+            Plan {
+                config: Config::print(&[1]),
+                ..Plan::default()
+            },
+            Topology::new(1, 1),
+        );
+        let (agent, cluster) = (
+            topology.node(1).dir().join("agent.toml"),
+            topology.dir().join("cluster.toml"),
+        );
         std::fs::write(&agent, Agent::of(topology.node(1), &plan).to_toml()).expect("agent.toml");
         std::fs::write(&cluster, plan.config.to_toml()).expect("cluster.toml");
-        Bare { vip: plan.vip().to_string(), agent: text(&agent), cluster: text(&cluster), topology }
+        Bare {
+            vip: plan.vip().to_string(),
+            agent: text(&agent),
+            cluster: text(&cluster),
+            topology,
+        }
     }
 
     fn init(&self) -> Finished {
-        ha_agent(self.topology.node(1), &["init", "--config", &self.agent, "--cluster", &self.cluster])
+        ha_agent(
+            self.topology.node(1),
+            &["init", "--config", &self.agent, "--cluster", &self.cluster],
+        )
     }
 
     fn preflight(&self) -> Findings {
-        Findings::of(&ha_agent(self.topology.node(1), &["preflight", "--config", &self.agent, "--cluster", &self.cluster, "--output", "json"]))
+        Findings::of(&ha_agent(
+            self.topology.node(1),
+            &[
+                "preflight",
+                "--config",
+                &self.agent,
+                "--cluster",
+                &self.cluster,
+                "--output",
+                "json",
+            ],
+        ))
     }
 }
 
@@ -46,21 +74,33 @@ struct Findings {
 
 impl Findings {
     fn of(finished: &Finished) -> Findings {
-        let all = serde_json::from_slice(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"));
-        Findings { all, code: finished.code }
+        let all = serde_json::from_slice(&finished.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {finished:?}"));
+        Findings {
+            all,
+            code: finished.code,
+        }
     }
 
     /// Verdict and words of a check.
     fn of_check(&self, check: &str) -> (&str, &str) {
         let findings = self.all["findings"].as_array().expect("findings");
-        let one = findings.iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check} was not looked at: {findings:?}"));
-        (one["verdict"].as_str().expect("a verdict"), one["found"].as_str().expect("words"))
+        let one = findings
+            .iter()
+            .find(|f| f["check"] == check)
+            .unwrap_or_else(|| panic!("{check} was not looked at: {findings:?}"));
+        (
+            one["verdict"].as_str().expect("a verdict"),
+            one["found"].as_str().expect("words"),
+        )
     }
 }
 
 fn ha_agent(machine: &Machine, words: &[&str]) -> Finished {
     let program = agent_program();
-    let words: Vec<&str> = std::iter::once(program.as_str()).chain(words.iter().copied()).collect();
+    let words: Vec<&str> = std::iter::once(program.as_str())
+        .chain(words.iter().copied())
+        .collect();
     machine.run(&words, BOUND)
 }
 
@@ -73,9 +113,27 @@ fn a_machine_that_is_ready_is_told_so() {
     require_root!();
     let bare = Bare::new();
     let findings = bare.preflight();
-    assert_eq!((findings.code, &findings.all["failed"]), (Some(0), &Value::from(0)), "{}", findings.all);
-    for check in ["kernel", "privileges", "listen", "proxy port", "interface", "nftables", "addresses"] {
-        assert_eq!(findings.of_check(check).0, "ok", "{check}: {}", findings.all);
+    assert_eq!(
+        (findings.code, &findings.all["failed"]),
+        (Some(0), &Value::from(0)),
+        "{}",
+        findings.all
+    );
+    for check in [
+        "kernel",
+        "privileges",
+        "listen",
+        "proxy port",
+        "interface",
+        "nftables",
+        "addresses",
+    ] {
+        assert_eq!(
+            findings.of_check(check).0,
+            "ok",
+            "{check}: {}",
+            findings.all
+        );
     }
     // It leaves nothing behind: no tables, no data.
     let tables = bare.topology.node(1).run(&["nft", "list", "tables"], BOUND);
@@ -89,14 +147,35 @@ fn an_address_that_another_machine_has_stops_init_before_anything_is_made() {
     let bare = Bare::new();
     let client = bare.topology.client(1);
     let with_prefix = format!("{}/32", bare.vip);
-    client.run(&["ip", "address", "add", &with_prefix, "dev", "eth0"], BOUND).ok().expect("the address on the client");
+    client
+        .run(
+            &["ip", "address", "add", &with_prefix, "dev", "eth0"],
+            BOUND,
+        )
+        .ok()
+        .expect("the address on the client");
     let refused = bare.init();
     let mac: Vec<String> = client.mac().iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains(&format!("{} is answered for by {}", bare.vip, mac.join(":"))), "{refused:?}");
+    assert!(
+        refused.stderr.contains(&format!(
+            "{} is answered for by {}",
+            bare.vip,
+            mac.join(":")
+        )),
+        "{refused:?}"
+    );
 
-    client.run(&["ip", "address", "del", &with_prefix, "dev", "eth0"], BOUND).ok().expect("the address away again");
-    bare.init().ok().unwrap_or_else(|why| panic!("a refused init left something behind: {why}"));
+    client
+        .run(
+            &["ip", "address", "del", &with_prefix, "dev", "eth0"],
+            BOUND,
+        )
+        .ok()
+        .expect("the address away again");
+    bare.init()
+        .ok()
+        .unwrap_or_else(|why| panic!("a refused init left something behind: {why}"));
 }
 
 #[test]
@@ -106,46 +185,116 @@ fn what_is_missing_is_named() {
     let node = bare.topology.node(1);
     node.unplug();
     let down = bare.preflight();
-    assert_eq!(down.of_check("interface"), ("warning", "eth0 has no carrier"));
+    assert_eq!(
+        down.of_check("interface"),
+        ("warning", "eth0 has no carrier")
+    );
     node.plug();
     // Without privileges, as a service that lost them.
     let program = agent_program();
-    let lost = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
-    let words: Vec<&str> = lost.into_iter().chain([program.as_str(), "init", "--config", &bare.agent, "--cluster", &bare.cluster]).collect();
+    let lost = [
+        "setpriv",
+        "--bounding-set=-net_admin",
+        "--inh-caps=-net_admin",
+    ];
+    let words: Vec<&str> = lost
+        .into_iter()
+        .chain([
+            program.as_str(),
+            "init",
+            "--config",
+            &bare.agent,
+            "--cluster",
+            &bare.cluster,
+        ])
+        .collect();
     let refused = node.run(&words, BOUND);
-    assert!(refused.code == Some(1) && refused.stderr.contains("CAP_NET_ADMIN missing"), "{refused:?}");
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("CAP_NET_ADMIN missing"),
+        "{refused:?}"
+    );
 }
 
 #[test]
 fn a_member_that_cannot_reach_back_stops_join_before_anything_is_made() {
     require_root!();
-    let mut cluster = Cluster::start(Plan { nodes: 2, first_members: 1, config: Config::print(&[1]), ..Plan::default() });
+    let mut cluster = Cluster::start(Plan {
+        nodes: 2,
+        first_members: 1,
+        config: Config::print(&[1]),
+        ..Plan::default()
+    });
     block(cluster.machine(2));
     let refused = cluster.try_join(2, 1).expect_err("nobody reaches node-2");
     assert!(refused.contains("does not reach"), "{refused}");
     let member = SocketAddr::new(cluster.machine(1).ip4(), AGENT_PORT).to_string();
     let agent = text(&cluster.machine(2).dir().join("agent.toml"));
-    let look = |cluster: &Cluster| Findings::of(&ha_agent(cluster.machine(2), &["preflight", "--config", &agent, "--member", &member, "--output", "json"]));
+    let look = |cluster: &Cluster| {
+        Findings::of(&ha_agent(
+            cluster.machine(2),
+            &[
+                "preflight",
+                "--config",
+                &agent,
+                "--member",
+                &member,
+                "--output",
+                "json",
+            ],
+        ))
+    };
     let looked = look(&cluster);
-    assert_eq!((looked.code, looked.of_check("way back").0, looked.of_check("member").0, looked.of_check("version").0), (Some(1), "failed", "ok", "ok"), "{}", looked.all);
+    assert_eq!(
+        (
+            looked.code,
+            looked.of_check("way back").0,
+            looked.of_check("member").0,
+            looked.of_check("version").0
+        ),
+        (Some(1), "failed", "ok", "ok"),
+        "{}",
+        looked.all
+    );
 
-    cluster.machine(2).run(&["nft", "delete", "table", "inet", "block"], BOUND).ok().expect("the way is free");
+    cluster
+        .machine(2)
+        .run(&["nft", "delete", "table", "inet", "block"], BOUND)
+        .ok()
+        .expect("the way is free");
     cluster.join(2, 1);
     let again = look(&cluster);
-    assert_eq!((again.code, again.of_check("way back").0), (Some(0), "ok"), "beside the running agent: {}", again.all);
+    assert_eq!(
+        (again.code, again.of_check("way back").0),
+        (Some(0), "ok"),
+        "beside the running agent: {}",
+        again.all
+    );
 
     // What has come in between since is told after a start.
     block(cluster.machine(2));
     cluster.stop_agent(2);
     cluster.start_agent(2);
     wait::until("its log to say so", BOUND, || {
-        let log = std::fs::read_to_string(cluster.machine(2).dir().join("agent.log")).expect("its log");
-        if log.lines().any(|l| l.contains("preflight") && l.contains("does not reach 10.77.0.2:7400")) { Ok(()) } else { Err(log) }
+        let log =
+            std::fs::read_to_string(cluster.machine(2).dir().join("agent.log")).expect("its log");
+        if log
+            .lines()
+            .any(|l| l.contains("preflight") && l.contains("does not reach 10.77.0.2:7400"))
+        {
+            Ok(())
+        } else {
+            Err(log)
+        }
     });
 }
 
 /// Nobody reaches the agent of a machine; it reaches others.
 fn block(machine: &Machine) {
-    let script = format!("table inet block {{ chain in {{ type filter hook input priority 0; tcp dport {AGENT_PORT} tcp flags syn / syn,ack drop; }}; }}");
-    machine.run(&["nft", &script], BOUND).ok().expect("a rule that blocks");
+    let script = format!(
+        "table inet block {{ chain in {{ type filter hook input priority 0; tcp dport {AGENT_PORT} tcp flags syn / syn,ack drop; }}; }}"
+    );
+    machine
+        .run(&["nft", &script], BOUND)
+        .ok()
+        .expect("a rule that blocks");
 }

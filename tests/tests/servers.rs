@@ -17,21 +17,41 @@ fn drain_with_honour_keeps_sessions_and_bound_clients_and_takes_nobody_new() {
     require_root!();
     let run = Watched::start(Plan::default());
     let server = the_server(&run.client);
-    let mut session = Session::open(run.cluster.topology().client(1), run.on(5014), SOON).expect("a session");
-    assert_eq!(session.server, server, "one client, one server, whatever the port");
+    let mut session =
+        Session::open(run.cluster.topology().client(1), run.on(5014), SOON).expect("a session");
+    assert_eq!(
+        session.server, server,
+        "one client, one server, whatever the port"
+    );
 
-    run.cluster.cli(&["drain", &target(&server), "--sticky", "honour"]).expect("drain");
+    run.cluster
+        .cli(&["drain", &target(&server), "--sticky", "honour"])
+        .expect("drain");
     run.cluster.wait_for_server(&server, "DRAIN");
     session.ping().expect("an open session goes on");
     let at = Instant::now();
     run.served_again();
-    assert_eq!(keys(&run.client.history().servers_since(at)).join(" "), server, "a bound client is honoured");
+    assert_eq!(
+        keys(&run.client.history().servers_since(at)).join(" "),
+        server,
+        "a bound client is honoured"
+    );
     let newcomers = many::ask(run.cluster.topology().client(1), 60, run.on(PORT), SOON);
-    assert!(!newcomers.values().any(|met| *met == Outcome::Answered(server.clone())), "nobody new: {:?}", many::count(&newcomers));
+    assert!(
+        !newcomers
+            .values()
+            .any(|met| *met == Outcome::Answered(server.clone())),
+        "nobody new: {:?}",
+        many::count(&newcomers)
+    );
 
-    run.cluster.cli(&["ready", &target(&server)]).expect("ready");
+    run.cluster
+        .cli(&["ready", &target(&server)])
+        .expect("ready");
     run.cluster.wait_for_server(&server, "UP");
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
@@ -39,14 +59,21 @@ fn drain_with_move_takes_a_returning_client_elsewhere_without_a_failure() {
     require_root!();
     let run = Watched::start(Plan::default());
     let server = the_server(&run.client);
-    run.cluster.cli(&["drain", &target(&server), "--sticky", "move"]).expect("drain");
+    run.cluster
+        .cli(&["drain", &target(&server), "--sticky", "move"])
+        .expect("drain");
     run.cluster.wait_for_server(&server, "DRAIN");
     let at = Instant::now();
     run.served_again();
     let met = run.client.history().servers_since(at);
-    assert!(!met.contains_key(&server), "moved at its next connection: {met:?}");
+    assert!(
+        !met.contains_key(&server),
+        "moved at its next connection: {met:?}"
+    );
     assert_eq!(met.len(), 1, "and then it stays: {met:?}");
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
@@ -60,11 +87,21 @@ fn drain_with_wait_ends_when_the_last_session_has_ended() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             let words = ["drain", &target(&server), "--wait", "--deadline", "30s"];
-            (cluster.cli_at(node, &words, Duration::from_secs(40)), Instant::now())
+            (
+                cluster.cli_at(node, &words, Duration::from_secs(40)),
+                Instant::now(),
+            )
         });
         cluster.wait_for_server(&server, "DRAIN");
         let status = cluster.status().expect("a status");
-        assert!(status.servers.iter().any(|one| one.server == server && one.sessions == 1), "{:?}", status.servers);
+        assert!(
+            status
+                .servers
+                .iter()
+                .any(|one| one.server == server && one.sessions == 1),
+            "{:?}",
+            status.servers
+        );
         assert!(!waiting.is_finished(), "one session is open");
         let closed = Instant::now();
         drop(session);
@@ -79,15 +116,29 @@ fn the_last_usable_server_is_not_drained_without_force() {
     require_root!();
     let run = Watched::start(Plan::default());
     for server in ["server-1", "server-2"] {
-        run.cluster.cli(&["drain", &target(server), "--sticky", "move"]).expect("drain");
+        run.cluster
+            .cli(&["drain", &target(server), "--sticky", "move"])
+            .expect("drain");
         run.cluster.wait_for_server(server, "DRAIN");
     }
     let node = run.holder();
-    let refused = run.cluster.cli_at(node, &["drain", &target("server-3")], SOON);
-    assert!(!matches!(refused.code, Some(0) | None), "refused: {}", refused.text());
-    assert!(refused.stderr.contains("--force") || refused.text().contains("--force"), "and says how: {}", refused.stderr);
+    let refused = run
+        .cluster
+        .cli_at(node, &["drain", &target("server-3")], SOON);
+    assert!(
+        !matches!(refused.code, Some(0) | None),
+        "refused: {}",
+        refused.text()
+    );
+    assert!(
+        refused.stderr.contains("--force") || refused.text().contains("--force"),
+        "and says how: {}",
+        refused.stderr
+    );
     run.served_again();
-    run.finish().assert_changes_of_hand(0).assert_nothing_failed();
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
 }
 
 #[test]
@@ -95,20 +146,36 @@ fn a_server_in_maintenance_gets_no_session_and_no_check() {
     require_root!();
     let run = Watched::start(Plan::default());
     let server = the_server(&run.client);
-    run.cluster.cli(&["maintenance", &target(&server)]).expect("maintenance");
+    run.cluster
+        .cli(&["maintenance", &target(&server)])
+        .expect("maintenance");
     run.cluster.wait_for_server(&server, "MAINT");
     let at = Instant::now();
     run.served_again();
     assert!(!run.client.history().servers_since(at).contains_key(&server));
     let after = many::ask(run.cluster.topology().client(1), 60, run.on(PORT), SOON);
-    assert!(!after.values().any(|met| *met == Outcome::Answered(server.clone())), "{:?}", many::count(&after));
+    assert!(
+        !after
+            .values()
+            .any(|met| *met == Outcome::Answered(server.clone())),
+        "{:?}",
+        many::count(&after)
+    );
 
-    run.cluster.cli(&["ready", &target(&server)]).expect("ready");
+    run.cluster
+        .cli(&["ready", &target(&server)])
+        .expect("ready");
     run.cluster.wait_for_server(&server, "UP");
     wait::until("it to get clients again", SOON, || {
         let met = many::ask(run.cluster.topology().client(1), 120, run.on(PORT), SOON);
-        let back = met.values().any(|met| *met == Outcome::Answered(server.clone()));
-        if back { Ok(()) } else { Err(format!("{:?}", many::count(&met))) }
+        let back = met
+            .values()
+            .any(|met| *met == Outcome::Answered(server.clone()));
+        if back {
+            Ok(())
+        } else {
+            Err(format!("{:?}", many::count(&met)))
+        }
     });
     run.finish().assert_changes_of_hand(0);
 }
@@ -129,15 +196,25 @@ fn a_server_that_dies_costs_its_clients_no_failed_connection_and_gets_new_ones_w
     run.cluster.wait_for_server(&server, "UP");
     wait::until("it to get clients again", SOON, || {
         let met = many::ask(run.cluster.topology().client(1), 120, run.on(PORT), SOON);
-        let back = met.values().any(|met| *met == Outcome::Answered(server.clone()));
-        if back { Ok(()) } else { Err(format!("{:?}", many::count(&met))) }
+        let back = met
+            .values()
+            .any(|met| *met == Outcome::Answered(server.clone()));
+        if back {
+            Ok(())
+        } else {
+            Err(format!("{:?}", many::count(&met)))
+        }
     });
     let seen = run.finish();
     seen.assert_changes_of_hand(0);
     let failures = seen.history.failures();
     let told = failures.get(&Outcome::Reset).copied().unwrap_or(0);
     // A new connection each 5 ms, each open for a few: on a busy machine several are in flight.
-    assert!(told == failures.values().sum::<usize>() && told <= 8, "only what was in flight in the instant of death may fail: {}", seen.history);
+    assert!(
+        told == failures.values().sum::<usize>() && told <= 8,
+        "only what was in flight in the instant of death may fail: {}",
+        seen.history
+    );
 }
 
 #[test]
@@ -150,9 +227,14 @@ fn when_nothing_is_usable_the_client_gets_a_reset_at_once() {
     }
     let began = Instant::now();
     let client = cluster.topology().client(1);
-    let refused = Session::open(client, cluster.address_on(PORT), SOON).map(|session| session.server);
+    let refused =
+        Session::open(client, cluster.address_on(PORT), SOON).map(|session| session.server);
     assert!(refused.is_err(), "nobody can have answered: {refused:?}");
-    assert!(began.elapsed() < Duration::from_millis(500), "at once, not after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "at once, not after {:?}",
+        began.elapsed()
+    );
 }
 
 fn the_server(client: &GapClient) -> String {

@@ -23,7 +23,9 @@ struct Ears(UnixDatagram);
 impl Ears {
     fn on(path: &Path) -> Ears {
         let socket = UnixDatagram::bind(path).expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a bound");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .expect("a bound");
         Ears(socket)
     }
 
@@ -37,7 +39,11 @@ impl Ears {
         let mut heard = Vec::new();
         wait::until(&format!("the service manager to hear {what}"), SOON, || {
             heard.extend(self.hear());
-            heard.last().filter(|said| said.contains(what)).cloned().ok_or(format!("{heard:?}"))
+            heard
+                .last()
+                .filter(|said| said.contains(what))
+                .cloned()
+                .ok_or(format!("{heard:?}"))
         })
     }
 }
@@ -46,11 +52,23 @@ impl Ears {
 fn the_service_manager_hears_that_it_is_ready_lives_and_stops() {
     require_root!();
     // Short: a socket's path has room for 107 bytes.
-    let directory = tempfile::Builder::new().prefix("ha").tempdir_in("/tmp").expect("a directory");
+    let directory = tempfile::Builder::new()
+        .prefix("ha")
+        .tempdir_in("/tmp")
+        .expect("a directory");
     let path = directory.path().join("n");
     let ears = Ears::on(&path);
-    let environment = vec![("NOTIFY_SOCKET".to_owned(), path.display().to_string()), ("WATCHDOG_USEC".to_owned(), "1500000".to_owned())];
-    let mut cluster = Cluster::start(Plan { nodes: 1, first_members: 1, config: Config::print(&[1]), agent_env: environment, ..Plan::default() });
+    let environment = vec![
+        ("NOTIFY_SOCKET".to_owned(), path.display().to_string()),
+        ("WATCHDOG_USEC".to_owned(), "1500000".to_owned()),
+    ];
+    let mut cluster = Cluster::start(Plan {
+        nodes: 1,
+        first_members: 1,
+        config: Config::print(&[1]),
+        agent_env: environment,
+        ..Plan::default()
+    });
     ears.until("READY=1");
     let alive = ears.until("STATUS=holds the virtual IP in epoch");
     assert!(alive.contains("WATCHDOG=1"), "{alive}");
@@ -71,9 +89,18 @@ fn the_service_manager_hears_that_it_is_ready_lives_and_stops() {
 #[test]
 fn a_user_of_its_own_with_three_capabilities_is_enough() {
     require_root!("setpriv");
-    let (plan, topology) = (Plan { config: Config::print(&[1]), ..Plan::default() }, Topology::new(1, 1));
+    let (plan, topology) = (
+        Plan {
+            config: Config::print(&[1]),
+            ..Plan::default()
+        },
+        Topology::new(1, 1),
+    );
     let node = topology.node(1);
-    let (agent, cluster) = (node.dir().join("agent.toml"), node.dir().join("cluster.toml"));
+    let (agent, cluster) = (
+        node.dir().join("agent.toml"),
+        node.dir().join("cluster.toml"),
+    );
     std::fs::write(&agent, Agent::of(node, &plan).to_toml()).expect("agent.toml");
     std::fs::write(&cluster, plan.config.to_toml()).expect("cluster.toml");
     for file in [node.dir(), &agent, &cluster] {
@@ -81,24 +108,72 @@ fn a_user_of_its_own_with_three_capabilities_is_enough() {
     }
     let (user, group) = (format!("--reuid={SOMEBODY}"), format!("--regid={SOMEBODY}"));
     let capabilities = "+net_admin,+net_raw,+net_bind_service";
-    let (inherited, ambient, bounding) = (format!("--inh-caps=-all,{capabilities}"), format!("--ambient-caps=-all,{capabilities}"), format!("--bounding-set=-all,{capabilities}"));
-    let as_somebody = ["setpriv", &user, &group, "--clear-groups", "--no-new-privs", &inherited, &ambient, &bounding];
+    let (inherited, ambient, bounding) = (
+        format!("--inh-caps=-all,{capabilities}"),
+        format!("--ambient-caps=-all,{capabilities}"),
+        format!("--bounding-set=-all,{capabilities}"),
+    );
+    let as_somebody = [
+        "setpriv",
+        &user,
+        &group,
+        "--clear-groups",
+        "--no-new-privs",
+        &inherited,
+        &ambient,
+        &bounding,
+    ];
     let program = agent_program();
     let (agent, cluster) = (agent.display().to_string(), cluster.display().to_string());
-    let init: Vec<&str> = as_somebody.into_iter().chain([program.as_str(), "init", "--config", &agent, "--cluster", &cluster]).collect();
-    node.run(&init, SOON).ok().unwrap_or_else(|why| panic!("init: {why}"));
+    let init: Vec<&str> = as_somebody
+        .into_iter()
+        .chain([
+            program.as_str(),
+            "init",
+            "--config",
+            &agent,
+            "--cluster",
+            &cluster,
+        ])
+        .collect();
+    node.run(&init, SOON)
+        .ok()
+        .unwrap_or_else(|why| panic!("init: {why}"));
 
     let mut command = node.command(as_somebody[0]);
-    command.args(&as_somebody[1..]).args([program.as_str(), "run", "--config", &agent]);
+    command
+        .args(&as_somebody[1..])
+        .args([program.as_str(), "run", "--config", &agent]);
     let mut running = Process::start("ha-agent of a user", command, &node.dir().join("agent.log"));
-    wait::until("the address to be held", SOON, || if node.has_address(plan.vip()) { Ok(()) } else { Err(running.tail()) });
-    let tables = node.run(&["nft", "list", "tables"], SOON).ok().expect("tables");
-    assert!(tables.contains("ha_fence") && tables.contains("ha_intercept"), "{tables}");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).expect("its status");
-    assert!(status.lines().any(|l| l.starts_with("Uid:") && l.split_whitespace().nth(1) == Some("4711")), "{status}");
+    wait::until("the address to be held", SOON, || {
+        if node.has_address(plan.vip()) {
+            Ok(())
+        } else {
+            Err(running.tail())
+        }
+    });
+    let tables = node
+        .run(&["nft", "list", "tables"], SOON)
+        .ok()
+        .expect("tables");
+    assert!(
+        tables.contains("ha_fence") && tables.contains("ha_intercept"),
+        "{tables}"
+    );
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", running.pid())).expect("its status");
+    assert!(
+        status
+            .lines()
+            .any(|l| l.starts_with("Uid:") && l.split_whitespace().nth(1) == Some("4711")),
+        "{status}"
+    );
     assert!(status.contains("CapEff:\t0000000000003400"), "{status}");
     running.terminate(SOON);
-    assert!(!node.has_address(plan.vip()), "an orderly stop takes the address off");
+    assert!(
+        !node.has_address(plan.vip()),
+        "an orderly stop takes the address off"
+    );
 }
 
 /// Each line has its priority, and the time is the journal's.
@@ -109,15 +184,30 @@ fn the_journal_hears_how_grave_a_line_is() {
     let log = tempfile::NamedTempFile::new().expect("a file");
     let meta = log.as_file().metadata().expect("its number");
     let mut command = Command::new(agent_program());
-    command.args(["run", "--config", &site.data().with_file_name("agent.toml").to_string_lossy()]);
+    command.args([
+        "run",
+        "--config",
+        &site.data().with_file_name("agent.toml").to_string_lossy(),
+    ]);
     command.env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()));
     // A log that is not there any more.
     std::fs::remove_dir_all(site.data().join("log")).expect("the log");
     let mut agent = Process::start("ha-agent", command, log.path());
-    wait::until("it to refuse", SOON, || agent.ended().map(drop).ok_or("it runs".into()));
+    wait::until("it to refuse", SOON, || {
+        agent.ended().map(drop).ok_or("it runs".into())
+    });
     let said = std::fs::read_to_string(log.path()).expect("its log");
-    assert!(said.lines().count() > 0 && said.lines().all(|l| ["<3>", "<4>", "<6>"].iter().any(|p| l.starts_with(p))), "{said}");
-    assert!(said.lines().any(|l| l.starts_with("<3>the log store in")), "{said}");
+    assert!(
+        said.lines().count() > 0
+            && said
+                .lines()
+                .all(|l| ["<3>", "<4>", "<6>"].iter().any(|p| l.starts_with(p))),
+        "{said}"
+    );
+    assert!(
+        said.lines().any(|l| l.starts_with("<3>the log store in")),
+        "{said}"
+    );
 }
 
 /// Started by hand in a terminal that is closed, it hands over as at any other end; started by nohup it stays.
@@ -129,7 +219,9 @@ fn a_terminal_that_is_closed_ends_it_in_good_order() {
     site.start_under(&["env", "--default-signal=HUP"]);
     site.holds();
     site.agent.signal(libc::SIGHUP);
-    let ended = wait::until("it to end", SOON, || site.agent.ended().ok_or("it runs".into()));
+    let ended = wait::until("it to end", SOON, || {
+        site.agent.ended().ok_or("it runs".into())
+    });
     assert_eq!(ended.code(), Some(0), "{}", site.agent.tail());
     site.start_under(&["nohup"]);
     site.holds();

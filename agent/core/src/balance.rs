@@ -35,17 +35,40 @@ pub struct Turns {
 }
 
 /// Decides where a new connection of `client` goes. `tried`: indexes that failed for this connection already.
-pub fn pick(backend: &BackendView, stick: &StickTable, client: IpAddr, now: Timestamp, turns: &mut Turns, loads: &mut impl Loads, tried: &[usize]) -> Pick {
+pub fn pick(
+    backend: &BackendView,
+    stick: &StickTable,
+    client: IpAddr,
+    now: Timestamp,
+    turns: &mut Turns,
+    loads: &mut impl Loads,
+    tried: &[usize],
+) -> Pick {
     let usable = |i: &usize, who: Newcomer| !tried.contains(i) && backend.servers[*i].accepts(who);
     if let Some(i) = backend.bound(stick, client, now)
         && usable(&i, Newcomer::Bound)
-        && !(backend.servers[i].suspect && backend.servers.iter().enumerate().any(|(j, s)| usable(&j, Newcomer::New) && !s.suspect))
+        && !(backend.servers[i].suspect
+            && backend
+                .servers
+                .iter()
+                .enumerate()
+                .any(|(j, s)| usable(&j, Newcomer::New) && !s.suspect))
     {
-        return if is_full(&backend.servers[i], loads) { Pick::Wait(i) } else { Pick::Sticky(i) };
+        return if is_full(&backend.servers[i], loads) {
+            Pick::Wait(i)
+        } else {
+            Pick::Sticky(i)
+        };
     }
-    let all: Vec<usize> = (0..backend.servers.len()).filter(|i| usable(i, Newcomer::New)).collect();
+    let all: Vec<usize> = (0..backend.servers.len())
+        .filter(|i| usable(i, Newcomer::New))
+        .collect();
     let candidates = narrowed(backend, all);
-    let free: Vec<usize> = candidates.iter().copied().filter(|i| !is_full(&backend.servers[*i], loads)).collect();
+    let free: Vec<usize> = candidates
+        .iter()
+        .copied()
+        .filter(|i| !is_full(&backend.servers[*i], loads))
+        .collect();
     let choose_from = if free.is_empty() { &candidates } else { &free };
     match by_balance(backend, choose_from, client, turns, loads) {
         None => Pick::Nothing,
@@ -56,8 +79,18 @@ pub fn pick(backend: &BackendView, stick: &StickTable, client: IpAddr, now: Time
 
 /// Active servers before the first backup server; servers on reachable nodes before suspect ones.
 fn narrowed(backend: &BackendView, all: Vec<usize>) -> Vec<usize> {
-    let of = |keep: &dyn Fn(&ServerView) -> bool| -> Vec<usize> { all.iter().copied().filter(|i| keep(&backend.servers[*i])).collect() };
-    let steps: [&dyn Fn(&ServerView) -> bool; 4] = [&|s| !s.backup && !s.suspect, &|s| s.backup && !s.suspect, &|s| !s.backup, &|s| s.backup];
+    let of = |keep: &dyn Fn(&ServerView) -> bool| -> Vec<usize> {
+        all.iter()
+            .copied()
+            .filter(|i| keep(&backend.servers[*i]))
+            .collect()
+    };
+    let steps: [&dyn Fn(&ServerView) -> bool; 4] = [
+        &|s| !s.backup && !s.suspect,
+        &|s| s.backup && !s.suspect,
+        &|s| !s.backup,
+        &|s| s.backup,
+    ];
     for keep in steps {
         let mut found = of(keep);
         if !found.is_empty() {
@@ -74,7 +107,13 @@ fn is_full(server: &ServerView, loads: &impl Loads) -> bool {
     server.maxconn > 0 && loads.sessions(server) >= server.maxconn
 }
 
-fn by_balance(backend: &BackendView, from: &[usize], client: IpAddr, turns: &mut Turns, loads: &mut impl Loads) -> Option<usize> {
+fn by_balance(
+    backend: &BackendView,
+    from: &[usize],
+    client: IpAddr,
+    turns: &mut Turns,
+    loads: &mut impl Loads,
+) -> Option<usize> {
     let servers = &backend.servers;
     match (backend.balance, from) {
         (_, []) => None,
@@ -84,16 +123,37 @@ fn by_balance(backend: &BackendView, from: &[usize], client: IpAddr, turns: &mut
         (Balance::LeastConn, _) => least_loaded(servers, from, turns, loads),
         (Balance::Source, _) => backend.ring.pick(client, |i| from.contains(&i)),
         (Balance::Random, _) => {
-            let (a, b) = (by_weight(servers, from, loads.random()), by_weight(servers, from, loads.random()));
-            Some(if load_over_weight(&servers[b], loads) < load_over_weight(&servers[a], loads) { b } else { a })
+            let (a, b) = (
+                by_weight(servers, from, loads.random()),
+                by_weight(servers, from, loads.random()),
+            );
+            Some(
+                if load_over_weight(&servers[b], loads) < load_over_weight(&servers[a], loads) {
+                    b
+                } else {
+                    a
+                },
+            )
         }
     }
 }
 
-fn least_loaded(servers: &[ServerView], from: &[usize], turns: &mut Turns, loads: &impl Loads) -> Option<usize> {
-    let least = from.iter().map(|i| load_over_weight(&servers[*i], loads)).min()?;
+fn least_loaded(
+    servers: &[ServerView],
+    from: &[usize],
+    turns: &mut Turns,
+    loads: &impl Loads,
+) -> Option<usize> {
+    let least = from
+        .iter()
+        .map(|i| load_over_weight(&servers[*i], loads))
+        .min()?;
     // Round robin inside the group of equals, as HAProxy does: else the first would get every quiet client.
-    let equals: Vec<usize> = from.iter().copied().filter(|i| load_over_weight(&servers[*i], loads) == least).collect();
+    let equals: Vec<usize> = from
+        .iter()
+        .copied()
+        .filter(|i| load_over_weight(&servers[*i], loads) == least)
+        .collect();
     turns.next(servers, &equals)
 }
 
@@ -145,14 +205,26 @@ const POINTS_PER_WEIGHT: u16 = 64;
 impl Ring {
     /// The circle of all servers with an address and a weight, whatever their state.
     pub fn of(servers: &[ServerView]) -> Ring {
-        let scale = servers.iter().map(|s| u32::from(s.weight)).max().unwrap_or(1).clamp(1, 256);
+        let scale = servers
+            .iter()
+            .map(|s| u32::from(s.weight))
+            .max()
+            .unwrap_or(1)
+            .clamp(1, 256);
         let mut points = Vec::new();
         for (i, s) in servers.iter().enumerate() {
             let Some(address) = s.address else { continue };
             let seed = hash_address(address) ^ mix(u64::from(s.port.unwrap_or(0)) + 1);
             // Weights 1..=256 share out at most 64 * 16 points for the heaviest server.
-            let n = if scale <= 16 { u32::from(s.weight) * u32::from(POINTS_PER_WEIGHT) } else { u32::from(s.weight) * 1024 / scale };
-            points.extend((0..n.max(u32::from(s.weight > 0))).map(|k| (mix(seed.wrapping_add(mix(u64::from(k)))), i as u16)));
+            let n = if scale <= 16 {
+                u32::from(s.weight) * u32::from(POINTS_PER_WEIGHT)
+            } else {
+                u32::from(s.weight) * 1024 / scale
+            };
+            points.extend(
+                (0..n.max(u32::from(s.weight > 0)))
+                    .map(|k| (mix(seed.wrapping_add(mix(u64::from(k)))), i as u16)),
+            );
         }
         points.sort_unstable();
         Ring { points }
@@ -163,7 +235,11 @@ impl Ring {
         let at = mix(hash_address(client.to_canonical()));
         let start = self.points.partition_point(|(p, _)| *p < at);
         let (after, before) = (self.points.get(start..)?, self.points.get(..start)?);
-        after.iter().chain(before).map(|(_, i)| usize::from(*i)).find(|i| usable(*i))
+        after
+            .iter()
+            .chain(before)
+            .map(|(_, i)| usize::from(*i))
+            .find(|i| usable(*i))
     }
 }
 

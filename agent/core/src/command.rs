@@ -180,7 +180,9 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum Rejection {
     /// Somebody else changed the configuration meanwhile.
-    #[error("the configuration is at version {now}, this change was made from version {expected}: look at `ha-cli diff` again, then apply again")]
+    #[error(
+        "the configuration is at version {now}, this change was made from version {expected}: look at `ha-cli diff` again, then apply again"
+    )]
     ConfigMoved {
         /// Current version.
         now: u64,
@@ -188,7 +190,9 @@ pub enum Rejection {
         expected: u64,
     },
     /// No such version is kept.
-    #[error("version {0} of the configuration is not kept: `ha-cli config history` shows those that are")]
+    #[error(
+        "version {0} of the configuration is not kept: `ha-cli config history` shows those that are"
+    )]
     VersionUnknown(u64),
     /// There is nothing to roll back to.
     #[error("there is no earlier version of the configuration")]
@@ -203,13 +207,17 @@ pub enum Rejection {
     #[error("the node id {0} is taken by {1}: choose another with --id, or remove that node first")]
     IdTaken(NodeId, String),
     /// That name belongs to a member.
-    #[error("the node name {0} is taken: set another `name` in agent.toml, or remove that node first (`ha-cli member remove {0}`)")]
+    #[error(
+        "the node name {0} is taken: set another `name` in agent.toml, or remove that node first (`ha-cli member remove {0}`)"
+    )]
     NameTaken(String),
     /// That address belongs to a member.
     #[error("the address {0} is taken by node {1}: set another `listen` in agent.toml")]
     AddressTaken(String, String),
     /// No such token, or another secret.
-    #[error("there is no join token {0}: `ha-cli token list` shows those that are, `ha-cli token create` makes one")]
+    #[error(
+        "there is no join token {0}: `ha-cli token list` shows those that are, `ha-cli token create` makes one"
+    )]
     TokenUnknown(String),
     /// A token works once.
     #[error("the join token {0} was used already, by {1}: make another with `ha-cli token create`")]
@@ -218,34 +226,48 @@ pub enum Rejection {
     #[error("the join token {0} was revoked: make another with `ha-cli token create`")]
     TokenRevoked(String),
     /// It came too late.
-    #[error("the join token {0} expired {1} s ago: make another with `ha-cli token create`, with a longer --ttl if need be")]
+    #[error(
+        "the join token {0} expired {1} s ago: make another with `ha-cli token create`, with a longer --ttl if need be"
+    )]
     TokenExpired(String, u64),
     /// It is for the other kind of node.
-    #[error("the join token {0} is for a {1}, and `role` in agent.toml is {2}: make one with `ha-cli token create --role {2}`")]
+    #[error(
+        "the join token {0} is for a {1}, and `role` in agent.toml is {2}: make one with `ha-cli token create --role {2}`"
+    )]
     TokenRole(String, String, String),
     /// It left for ever.
-    #[error("node {0} was removed from this cluster and cannot come back under that id: empty its data_dir and join it as a new node, with a new token")]
+    #[error(
+        "node {0} was removed from this cluster and cannot come back under that id: empty its data_dir and join it as a new node, with a new token"
+    )]
     NodeRemoved(NodeId),
     /// No such operator.
     #[error("there is no operator {0}: `ha-cli user list` shows those that are")]
     UserUnknown(String),
     /// No such authority, or it is not at that stage.
-    #[error("authority {0} is unknown here, or not at that stage: `ha-cli ca show` shows those that are")]
+    #[error(
+        "authority {0} is unknown here, or not at that stage: `ha-cli ca show` shows those that are"
+    )]
     AuthorityUnknown(String),
     /// One change of authority at a time.
-    #[error("a change of authority is under way: `ha-cli ca show` says how far it is; `ha-cli ca retire` ends it")]
+    #[error(
+        "a change of authority is under way: `ha-cli ca show` says how far it is; `ha-cli ca retire` ends it"
+    )]
     RotationUnderWay,
     /// A table is full.
     #[error("there are {1} {0} already: remove one first")]
     TooMany(String, usize),
     /// Nobody would be left to serve.
-    #[error("backend {backend} would have no usable server left: make another one ready first, or say --force")]
+    #[error(
+        "backend {backend} would have no usable server left: make another one ready first, or say --force"
+    )]
     LastServer {
         /// Of which backend.
         backend: String,
     },
     /// One node at a time.
-    #[error("{node} is out already (by {by}): one node at a time, `ha-cli ready {node}` brings it back first (drain and maintenance take --force)")]
+    #[error(
+        "{node} is out already (by {by}): one node at a time, `ha-cli ready {node}` brings it back first (drain and maintenance take --force)"
+    )]
     OtherNodeOut {
         /// Which.
         node: String,
@@ -253,7 +275,9 @@ pub enum Rejection {
         by: String,
     },
     /// Somebody else takes nodes out.
-    #[error("{by} holds the maintenance lock ({purpose}), for {seconds} s more at least: wait for its end (drain and maintenance take --force)")]
+    #[error(
+        "{by} holds the maintenance lock ({purpose}), for {seconds} s more at least: wait for its end (drain and maintenance take --force)"
+    )]
     Locked {
         /// Who.
         by: String,

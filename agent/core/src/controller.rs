@@ -66,7 +66,15 @@ impl Settings {
     /// `lease * (1 + rho) + stop <= promise * (1 - rho)`: four fifths leave 20 % for drift and for stopping.
     pub const fn of(me: NodeId, role: Role, promise: Duration) -> Self {
         let lease = Duration::from_millis(promise.as_millis() as u64 * 4 / 5);
-        Settings { me, role, promise, lease, lease_every: Duration::from_millis(lease.as_millis() as u64 / 6), log_stall_max: LOG_STALL_MAX, voters_max: VOTERS_MAX }
+        Settings {
+            me,
+            role,
+            promise,
+            lease,
+            lease_every: Duration::from_millis(lease.as_millis() as u64 / 6),
+            log_stall_max: LOG_STALL_MAX,
+            voters_max: VOTERS_MAX,
+        }
     }
 }
 
@@ -373,7 +381,12 @@ impl Controller {
             Event::Tick => {}
             Event::Raft(news) => self.on_raft(now, news, &mut actions),
             Event::Applied(facts) => self.on_applied(now, facts),
-            Event::LeaseAnswered { from, lease, result, report } => {
+            Event::LeaseAnswered {
+                from,
+                lease,
+                result,
+                report,
+            } => {
                 if result.is_ok() {
                     self.hold.on_acknowledged(from, lease);
                 }
@@ -403,12 +416,20 @@ impl Controller {
                 // Nothing is to be done about it; what its absence means is found by time.
                 return actions;
             }
-            Event::Checked { server, purpose: Purpose::Suspicion, result } => {
+            Event::Checked {
+                server,
+                purpose: Purpose::Suspicion,
+                result,
+            } => {
                 if self.suspicion.on_checked(now, server, result) {
                     actions.push(Action::Refresh);
                 }
             }
-            Event::Checked { server, purpose: Purpose::Scheduled, result } => self.on_checked(now, server, result, &mut actions),
+            Event::Checked {
+                server,
+                purpose: Purpose::Scheduled,
+                result,
+            } => self.on_checked(now, server, result, &mut actions),
             Event::ConnectFailed(server) => {
                 if let Some(result) = self.checks.on_connect_failed(&self.facts, server) {
                     self.on_checked(now, server, result, &mut actions);
@@ -437,7 +458,12 @@ impl Controller {
         if let Some(h) = &self.handover {
             at = at.min(h.next_deadline());
         }
-        if let Some(try_at) = campaign::next_deadline(now, self.suspicion.heard_leader(), &self.settings, &self.raft) {
+        if let Some(try_at) = campaign::next_deadline(
+            now,
+            self.suspicion.heard_leader(),
+            &self.settings,
+            &self.raft,
+        ) {
             at = at.min(try_at);
         }
         at.min(self.suspicion.next_deadline(now, self.settings.promise))
@@ -460,8 +486,15 @@ impl Controller {
 
     /// What is known here and not in the log: for the view.
     pub fn overlay(&self) -> Overlay {
-        let health = if self.leads() { self.checks.up_by_server() } else { BTreeMap::new() };
-        Overlay { suspects: self.suspicion.suspects(&self.facts, &self.unreachable()), health }
+        let health = if self.leads() {
+            self.checks.up_by_server()
+        } else {
+            BTreeMap::new()
+        };
+        Overlay {
+            suspects: self.suspicion.suspects(&self.facts, &self.unreachable()),
+            health,
+        }
     }
 
     /// HAProxy's words for the health of a server, as the checks of this node stand.
@@ -471,7 +504,11 @@ impl Controller {
 
     /// How each node was when it last answered a `Lease` of this term.
     pub fn report_of(&self, node: NodeId) -> Option<&NodeReport> {
-        if node == self.settings.me { Some(&self.own) } else { self.reports.get(&node) }
+        if node == self.settings.me {
+            Some(&self.own)
+        } else {
+            self.reports.get(&node)
+        }
     }
 
     /// Nodes that the leader does not hear.
@@ -492,7 +529,8 @@ impl Controller {
     /// Where it goes if it cannot stay: when operators want all others out, one of those holds it all the same,
     /// for what is drained can still forward, and an address that nobody holds helps nobody.
     pub fn last_successor(&self) -> Option<NodeId> {
-        self.best_successor().or_else(|| self.successors(Facts::is_server).first().copied())
+        self.best_successor()
+            .or_else(|| self.successors(Facts::is_server).first().copied())
     }
 
     fn leads(&self) -> bool {

@@ -36,12 +36,21 @@ impl EventLog {
     /// Adds one event and forgets the oldest above the bound.
     pub fn add(&mut self, at: Timestamp, kind: &str, mut text: String, by: &str) {
         if text.len() > TEXT_MAX {
-            let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            let end = (0..=TEXT_MAX)
+                .rev()
+                .find(|at| text.is_char_boundary(*at))
+                .unwrap_or(0);
             text.truncate(end);
             text.push_str(" ...");
         }
         self.next += 1;
-        self.kept.push_back(EventRecord { seq: self.next, at, kind: kind.to_owned(), text, by: by.to_owned() });
+        self.kept.push_back(EventRecord {
+            seq: self.next,
+            at,
+            kind: kind.to_owned(),
+            text,
+            by: by.to_owned(),
+        });
         while self.kept.len() > EVENTS_MAX {
             self.kept.pop_front();
         }

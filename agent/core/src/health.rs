@@ -53,12 +53,20 @@ pub enum Transition {
 impl ServerHealth {
     /// HAProxy's `init-state up`: up, but one failure away from down. What a server starts with.
     pub fn starting(check: &Check) -> Self {
-        Self { level: check.rise, rise: check.rise, fall: check.fall }
+        Self {
+            level: check.rise,
+            rise: check.rise,
+            fall: check.fall,
+        }
     }
 
     /// At the end of the scale: what a new leader takes over from the replicated state.
     pub fn settled(check: &Check, up: bool) -> Self {
-        Self { level: if up { check.rise + check.fall - 1 } else { 0 }, rise: check.rise, fall: check.fall }
+        Self {
+            level: if up { check.rise + check.fall - 1 } else { 0 },
+            rise: check.rise,
+            fall: check.fall,
+        }
     }
 
     /// Whether it is usable.
@@ -125,14 +133,27 @@ mod tests {
 
     fn check(rise: u16, fall: u16) -> Check {
         let s = Duration::from_secs;
-        Check { port: None, inter: s(10), fastinter: s(1), downinter: s(5), timeout: s(2), rise, fall, close: CheckClose::Rst }
+        Check {
+            port: None,
+            inter: s(10),
+            fastinter: s(1),
+            downinter: s(5),
+            timeout: s(2),
+            rise,
+            fall,
+            close: CheckClose::Rst,
+        }
     }
 
     /// `+` passes, `-` fails; the words after each.
     fn story(mut h: ServerHealth, news: &str) -> Vec<String> {
         news.chars()
             .map(|c| {
-                h.record(if c == '+' { CheckResult::Passed } else { CheckResult::Refused });
+                h.record(if c == '+' {
+                    CheckResult::Passed
+                } else {
+                    CheckResult::Refused
+                });
                 h.to_string()
             })
             .collect()
@@ -141,13 +162,22 @@ mod tests {
     #[test]
     fn it_goes_down_after_fall_failures_in_a_row_and_up_after_rise_passes() {
         let h = ServerHealth::settled(&check(2, 3), true);
-        assert_eq!(story(h, "---++"), ["UP 2/3", "UP 1/3", "DOWN", "DOWN 1/2", "UP"]);
+        assert_eq!(
+            story(h, "---++"),
+            ["UP 2/3", "UP 1/3", "DOWN", "DOWN 1/2", "UP"]
+        );
     }
 
     #[test]
     fn one_pass_restores_full_health_and_one_failure_restarts_the_climb() {
         let h = ServerHealth::settled(&check(3, 3), true);
-        assert_eq!(story(h, "--+---++-+"), ["UP 2/3", "UP 1/3", "UP", "UP 2/3", "UP 1/3", "DOWN", "DOWN 1/3", "DOWN 2/3", "DOWN", "DOWN 1/3"]);
+        assert_eq!(
+            story(h, "--+---++-+"),
+            [
+                "UP 2/3", "UP 1/3", "UP", "UP 2/3", "UP 1/3", "DOWN", "DOWN 1/3", "DOWN 2/3",
+                "DOWN", "DOWN 1/3"
+            ]
+        );
     }
 
     #[test]

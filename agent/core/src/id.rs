@@ -12,7 +12,9 @@ pub struct NodeId(pub Uuid);
 impl NodeId {
     /// An id from 128 bits of randomness, marked as a version 4 UUID.
     pub fn from_random(bits: u128) -> Self {
-        NodeId(Uuid::from_u128(bits & !(0xf000 << 64) & !(0xc0 << 56) | (0x4000 << 64) | (0x80 << 56)))
+        NodeId(Uuid::from_u128(
+            bits & !(0xf000 << 64) & !(0xc0 << 56) | (0x4000 << 64) | (0x80 << 56),
+        ))
     }
 
     /// The id from its 16 bytes; `None` for any other length.
@@ -41,7 +43,9 @@ impl FromStr for NodeId {
 }
 
 /// The number of a server, given once by the cluster and never reused (HAProxy's server `id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ServerId(pub u32);
 
 impl fmt::Display for ServerId {
@@ -51,7 +55,9 @@ impl fmt::Display for ServerId {
 }
 
 /// Grows at each change of holder and fences the old one. It is the Raft term of the leader that holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Epoch(pub u64);
 
 impl fmt::Display for Epoch {

@@ -78,7 +78,16 @@ impl Promise {
     /// whom it promised. `durable_term` is the term of its vote on disk.
     pub const fn starting(now: Instant, length: Duration, durable_term: u64) -> Self {
         let quiet_until = Instant(now.0.saturating_add(length.as_nanos() as u64));
-        Self { length, term: durable_term, being_voted: 0, votes_inside: 0, to: None, until: Instant::ZERO, quiet_until, released: (0, Instant::ZERO) }
+        Self {
+            length,
+            term: durable_term,
+            being_voted: 0,
+            votes_inside: 0,
+            to: None,
+            until: Instant::ZERO,
+            quiet_until,
+            released: (0, Instant::ZERO),
+        }
     }
 
     /// A voter that cannot have promised anything before: one that makes a new cluster.
@@ -191,12 +200,20 @@ pub struct Hold {
 impl Hold {
     /// Nothing promised yet, for the leader of `term`.
     pub const fn new(term: u64) -> Self {
-        Self { term, acknowledged: Vec::new(), released: false, void_until: None }
+        Self {
+            term,
+            acknowledged: Vec::new(),
+            released: false,
+            void_until: None,
+        }
     }
 
     /// The leader of `term` gave up and holds again after all: only what is sent later than `now` counts.
     pub fn resumed(term: u64, now: Instant) -> Self {
-        Self { void_until: Some(now), ..Self::new(term) }
+        Self {
+            void_until: Some(now),
+            ..Self::new(term)
+        }
     }
 
     /// The term it belongs to.
@@ -208,7 +225,10 @@ impl Hold {
     ///
     /// It counts by when it was sent, never by when the answer came.
     pub fn on_acknowledged(&mut self, voter: NodeId, lease: Lease) {
-        if lease.term != self.term || self.released || self.void_until.is_some_and(|until| lease.sent <= until) {
+        if lease.term != self.term
+            || self.released
+            || self.void_until.is_some_and(|until| lease.sent <= until)
+        {
             return;
         }
         if let Some(known) = self.acknowledged.iter().position(|(_, v)| *v == voter) {
@@ -217,7 +237,9 @@ impl Hold {
             }
             self.acknowledged.remove(known);
         }
-        let at = self.acknowledged.partition_point(|(sent, _)| *sent > lease.sent);
+        let at = self
+            .acknowledged
+            .partition_point(|(sent, _)| *sent > lease.sent);
         self.acknowledged.insert(at, (lease.sent, voter));
     }
 
@@ -231,12 +253,18 @@ impl Hold {
 
     /// When `node` last acknowledged, by when that `Lease` was sent.
     pub fn heard(&self, node: NodeId) -> Option<Instant> {
-        self.acknowledged.iter().find(|(_, v)| *v == node).map(|(sent, _)| *sent)
+        self.acknowledged
+            .iter()
+            .find(|(_, v)| *v == node)
+            .map(|(sent, _)| *sent)
     }
 
     /// When the newest acknowledgement of any of `voters` was sent.
     pub fn newest(&self, voters: &VoterSets) -> Option<Instant> {
-        self.acknowledged.iter().find(|(_, v)| voters.iter().any(|set| set.contains(v))).map(|(sent, _)| *sent)
+        self.acknowledged
+            .iter()
+            .find(|(_, v)| voters.iter().any(|set| set.contains(v)))
+            .map(|(sent, _)| *sent)
     }
 
     /// It gives the address up for the rest of its term.
@@ -255,8 +283,19 @@ impl Hold {
             return None;
         }
         // The newest that more than half of a set have reached: newest first, that of the last one needed.
-        let newest_of_majority = |set: &BTreeSet<NodeId>| self.acknowledged.iter().filter(|(_, v)| set.contains(v)).nth(set.len() / 2).map(|(sent, _)| *sent);
-        voters.iter().map(newest_of_majority).try_fold(None, |least: Option<Instant>, newest| newest.map(|n| Some(least.map_or(n, |l| l.min(n)))))?
+        let newest_of_majority = |set: &BTreeSet<NodeId>| {
+            self.acknowledged
+                .iter()
+                .filter(|(_, v)| set.contains(v))
+                .nth(set.len() / 2)
+                .map(|(sent, _)| *sent)
+        };
+        voters
+            .iter()
+            .map(newest_of_majority)
+            .try_fold(None, |least: Option<Instant>, newest| {
+                newest.map(|n| Some(least.map_or(n, |l| l.min(n))))
+            })?
     }
 }
 
@@ -279,18 +318,30 @@ mod tests {
     fn a_voter_never_promises_itself_to_two_leaders_at_once() {
         let mut p = Promise::fresh(P);
         assert_eq!(p.on_lease(at(0), n(1), lease(5, 0)), Ok(()));
-        assert_eq!(p.on_lease(at(299), n(2), lease(6, 0)), Err(Refusal::Promised(n(1))));
+        assert_eq!(
+            p.on_lease(at(299), n(2), lease(6, 0)),
+            Err(Refusal::Promised(n(1)))
+        );
         assert_eq!(p.on_lease(at(300), n(2), lease(6, 0)), Ok(()));
-        assert_eq!(p.on_lease(at(301), n(1), lease(5, 200)), Err(Refusal::LaterTerm(6)));
+        assert_eq!(
+            p.on_lease(at(301), n(1), lease(5, 200)),
+            Err(Refusal::LaterTerm(6))
+        );
     }
 
     #[test]
     fn a_voter_that_has_just_started_answers_nothing_for_one_promise() {
         let mut p = Promise::starting(at(1000), P, 7);
-        assert_eq!(p.on_lease(at(1299), n(1), lease(7, 0)), Err(Refusal::JustStarted));
+        assert_eq!(
+            p.on_lease(at(1299), n(1), lease(7, 0)),
+            Err(Refusal::JustStarted)
+        );
         assert_eq!(p.vote_in(at(1299), n(1), 8, Ballot::Vote), Gate::Refuse);
         assert_eq!(p.vote_out(at(1299), n(9), 8, Ballot::PreVote), Gate::Refuse);
-        assert_eq!(p.on_lease(at(1300), n(1), lease(6, 0)), Err(Refusal::LaterTerm(7)));
+        assert_eq!(
+            p.on_lease(at(1300), n(1), lease(6, 0)),
+            Err(Refusal::LaterTerm(7))
+        );
         assert_eq!(p.on_lease(at(1300), n(1), lease(7, 0)), Ok(()));
     }
 
@@ -298,7 +349,10 @@ mod tests {
     fn a_vote_inside_the_library_blocks_older_leases_until_it_is_answered() {
         let mut p = Promise::fresh(P);
         assert_eq!(p.vote_in(at(0), n(2), 9, Ballot::Vote), Gate::Pass);
-        assert_eq!(p.on_lease(at(1), n(1), lease(8, 0)), Err(Refusal::LaterTerm(9)));
+        assert_eq!(
+            p.on_lease(at(1), n(1), lease(8, 0)),
+            Err(Refusal::LaterTerm(9))
+        );
         p.vote_answered(8); // refused by the library: its own term stayed 8
         assert_eq!(p.on_lease(at(2), n(1), lease(8, 1)), Ok(()));
     }
@@ -328,7 +382,10 @@ mod tests {
         p.on_lease(at(0), n(1), lease(4, 100)).unwrap();
         p.on_release(n(1), lease(4, 120));
         assert_eq!(p.promised_to(at(1)), None);
-        assert_eq!(p.on_lease(at(2), n(1), lease(4, 110)), Err(Refusal::Released));
+        assert_eq!(
+            p.on_lease(at(2), n(1), lease(4, 110)),
+            Err(Refusal::Released)
+        );
         assert_eq!(p.on_lease(at(2), n(1), lease(4, 121)), Ok(()));
     }
 
@@ -350,9 +407,17 @@ mod tests {
         h.on_acknowledged(b, lease(3, 80));
         h.on_acknowledged(b, lease(3, 60)); // late answer: does not take the newer one back
         assert_eq!(h.until(&vec![set(&[a, b, c])], P), Some(at(380)));
-        assert_eq!(h.until(&vec![set(&[a, b, c]), set(&[c])], P), None, "joint: both majorities");
+        assert_eq!(
+            h.until(&vec![set(&[a, b, c]), set(&[c])], P),
+            None,
+            "joint: both majorities"
+        );
         h.on_acknowledged(c, lease(2, 500));
-        assert_eq!(h.until(&vec![set(&[a, b, c]), set(&[c])], P), None, "another term does not count");
+        assert_eq!(
+            h.until(&vec![set(&[a, b, c]), set(&[c])], P),
+            None,
+            "another term does not count"
+        );
         h.on_acknowledged(c, lease(3, 90));
         assert_eq!(h.until(&vec![set(&[a, b, c]), set(&[c])], P), Some(at(390)));
         h.release();
@@ -380,8 +445,15 @@ mod tests {
         let mut p = Promise::fresh(P);
         p.on_lease(at(0), n(1), lease(4, 0)).unwrap();
         p.note_term(5); // elected itself
-        assert_eq!(p.on_lease(at(1), n(1), lease(4, 1)), Err(Refusal::LaterTerm(5)));
-        assert_eq!(p.promised_to(at(1)), Some(n(1)), "what was promised stays promised");
+        assert_eq!(
+            p.on_lease(at(1), n(1), lease(4, 1)),
+            Err(Refusal::LaterTerm(5))
+        );
+        assert_eq!(
+            p.promised_to(at(1)),
+            Some(n(1)),
+            "what was promised stays promised"
+        );
     }
 
     #[test]

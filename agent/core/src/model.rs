@@ -83,7 +83,11 @@ impl PortRange {
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
     }
 }
 
@@ -284,7 +288,9 @@ impl Timing {
 
     /// The timing that a word names.
     pub fn from_word(word: &str) -> Option<Timing> {
-        [Timing::Lan, Timing::Fast, Timing::Wan].into_iter().find(|t| t.word() == word)
+        [Timing::Lan, Timing::Fast, Timing::Wan]
+            .into_iter()
+            .find(|t| t.word() == word)
     }
 }
 
@@ -374,8 +380,17 @@ mod tests {
     #[test]
     fn port_ranges_overlap_when_they_share_a_port() {
         let r = |first, last| PortRange { first, last };
-        for (a, b, overlap) in [(r(1, 1), r(2, 2), false), (r(1, 5), r(5, 9), true), (r(3, 4), r(1, 9), true), (r(1, 4), r(5, 9), false)] {
-            assert_eq!((a.overlaps(b), b.overlaps(a)), (overlap, overlap), "{a} {b}");
+        for (a, b, overlap) in [
+            (r(1, 1), r(2, 2), false),
+            (r(1, 5), r(5, 9), true),
+            (r(3, 4), r(1, 9), true),
+            (r(1, 4), r(5, 9), false),
+        ] {
+            assert_eq!(
+                (a.overlaps(b), b.overlaps(a)),
+                (overlap, overlap),
+                "{a} {b}"
+            );
         }
     }
 }

@@ -174,12 +174,26 @@ impl ClusterState {
         let outcome = match command {
             Command::Found { cluster_id, timing } => next.found(*cluster_id, *timing),
             Command::Restore(facts) => next.restore(facts, at, by),
-            Command::Configure { config, text, expect } => next.configure(config, text, *expect, at, by),
+            Command::Configure {
+                config,
+                text,
+                expect,
+            } => next.configure(config, text, *expect, at, by),
             Command::Rollback(version) => next.rollback(*version, at, by),
-            Command::SetAdmin { target, order, force } => next.set_admin(target, order, *force, at, by),
-            Command::Lock { owner, purpose, expires } => next.lock(owner, purpose, *expires, at, by),
+            Command::SetAdmin {
+                target,
+                order,
+                force,
+            } => next.set_admin(target, order, *force, at, by),
+            Command::Lock {
+                owner,
+                purpose,
+                expires,
+            } => next.lock(owner, purpose, *expires, at, by),
             Command::Unlock { owner } => Ok(next.unlock(owner, at, by)),
-            Command::DrainEnded { target, began, end } => next.drain_ended(target, *began, *end, at),
+            Command::DrainEnded { target, began, end } => {
+                next.drain_ended(target, *began, *end, at)
+            }
             Command::Health(changes) => Ok(next.note_health(changes, at)),
             Command::Bind(_) => Ok(Outcome::Done),
             Command::AddMember(member) => next.add_member(member, at, by),
@@ -187,7 +201,11 @@ impl ClusterState {
             Command::Trust(order) => next.change_trust(order, at, by),
             Command::RemoveMember(node) => next.remove_member(*node, at, by),
             Command::UpdateMember(member) => next.update_member(member, at),
-            Command::Holder { node, epoch, reason } => next.note_holder(*node, *epoch, reason, at),
+            Command::Holder {
+                node,
+                epoch,
+                reason,
+            } => next.note_holder(*node, *epoch, reason, at),
             Command::Note { kind, text } => {
                 next.event(at, kind, text.clone(), by);
                 Ok(Outcome::Done)
@@ -196,7 +214,8 @@ impl ClusterState {
         let servers_changed = !Arc::ptr_eq(&next.server_ids, &self.facts.server_ids);
         self.facts = Arc::new(next);
         if servers_changed {
-            let known: std::collections::BTreeSet<ServerId> = self.facts.server_ids.values().copied().collect();
+            let known: std::collections::BTreeSet<ServerId> =
+                self.facts.server_ids.values().copied().collect();
             self.stick.remove_where(|_, e| !known.contains(&e.server));
         }
         Ok(outcome)
@@ -212,7 +231,10 @@ impl ClusterState {
     }
 
     fn holder_is_known(&self) -> bool {
-        self.facts.holder.as_ref().is_none_or(|h| self.facts.members.contains_key(&h.node))
+        self.facts
+            .holder
+            .as_ref()
+            .is_none_or(|h| self.facts.members.contains_key(&h.node))
     }
 }
 
@@ -220,12 +242,17 @@ impl Facts {
     /// The number of a configured server.
     pub fn server_id(&self, backend: &str, server: &str) -> Option<ServerId> {
         // The map is small and asked when a view is made, so two short-lived strings do no harm.
-        self.server_ids.get(&(backend.to_owned(), server.to_owned())).copied()
+        self.server_ids
+            .get(&(backend.to_owned(), server.to_owned()))
+            .copied()
     }
 
     /// Backend and name of a server.
     pub fn server_name(&self, id: ServerId) -> Option<(&str, &str)> {
-        self.server_ids.iter().find(|(_, i)| **i == id).map(|((b, s), _)| (b.as_str(), s.as_str()))
+        self.server_ids
+            .iter()
+            .find(|(_, i)| **i == id)
+            .map(|((b, s), _)| (b.as_str(), s.as_str()))
     }
 
     /// The member with that name.
@@ -240,12 +267,18 @@ impl Facts {
 
     /// Whether `node` is of the kind that holds.
     pub fn is_server(&self, node: NodeId) -> bool {
-        self.members.get(&node).is_some_and(|m| m.role == Role::Server)
+        self.members
+            .get(&node)
+            .is_some_and(|m| m.role == Role::Server)
     }
 
     /// Whether `node` is of the kind that holds, and no operator wants it out.
     pub fn may_lead(&self, node: NodeId) -> bool {
-        self.is_server(node) && self.node_admin.get(&node).is_none_or(|a| a.state == AdminState::Ready)
+        self.is_server(node)
+            && self
+                .node_admin
+                .get(&node)
+                .is_none_or(|a| a.state == AdminState::Ready)
     }
 
     /// The stricter of what is wanted of a server and of the node it runs on.
@@ -262,7 +295,9 @@ impl Facts {
 
     /// The name of a node, or its id when it is not known.
     pub fn node_name(&self, id: NodeId) -> String {
-        self.members.get(&id).map_or_else(|| id.to_string(), |m| m.name.clone())
+        self.members
+            .get(&id)
+            .map_or_else(|| id.to_string(), |m| m.name.clone())
     }
 
     fn found(&mut self, cluster_id: NodeId, timing: Timing) -> Answer {
@@ -286,22 +321,41 @@ impl Facts {
         (self.members, self.health) = (Arc::default(), Arc::default());
         (self.node_admin, self.holder, self.maintenance) = (BTreeMap::new(), None, None);
         Arc::make_mut(&mut self.trust).tokens.clear();
-        self.event(at, "member", "the cluster was restored from a backup: nodes join anew".to_owned(), by);
+        self.event(
+            at,
+            "member",
+            "the cluster was restored from a backup: nodes join anew".to_owned(),
+            by,
+        );
         Ok(Outcome::Done)
     }
 
     fn note_health(&mut self, changes: &[HealthChange], at: Timestamp) -> Outcome {
         let mut health = BTreeMap::clone(&self.health);
         for change in changes {
-            let Some((backend, server)) = self.server_name(change.server) else { continue };
+            let Some((backend, server)) = self.server_name(change.server) else {
+                continue;
+            };
             let name = format!("{backend}/{server}");
             let was_up = health.get(&change.server).is_none_or(|h| h.up);
             if was_up != change.up || !health.contains_key(&change.server) {
-                health.insert(change.server, HealthRecord { up: change.up, since: at, why: change.why.clone() });
+                health.insert(
+                    change.server,
+                    HealthRecord {
+                        up: change.up,
+                        since: at,
+                        why: change.why.clone(),
+                    },
+                );
             }
             if was_up != change.up {
                 let word = if change.up { "UP" } else { "DOWN" };
-                self.event(at, "health", format!("server {name} is {word}: {}", change.why), "");
+                self.event(
+                    at,
+                    "health",
+                    format!("server {name} is {word}: {}", change.why),
+                    "",
+                );
             }
         }
         self.health = Arc::new(health);
@@ -317,8 +371,21 @@ impl Facts {
         if !self.members.contains_key(&node) {
             return Err(Rejection::NodeUnknown(node.to_string()));
         }
-        self.event(at, "holder", format!("{} holds the virtual IP, epoch {epoch}: {reason}", self.node_name(node)), "");
-        self.holder = Some(HolderRecord { node, epoch, since: at, reason: reason.to_owned() });
+        self.event(
+            at,
+            "holder",
+            format!(
+                "{} holds the virtual IP, epoch {epoch}: {reason}",
+                self.node_name(node)
+            ),
+            "",
+        );
+        self.holder = Some(HolderRecord {
+            node,
+            epoch,
+            since: at,
+            reason: reason.to_owned(),
+        });
         Ok(Outcome::Done)
     }
 

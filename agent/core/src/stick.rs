@@ -62,14 +62,19 @@ pub struct StickTable {
 
 impl Default for StickTable {
     fn default() -> Self {
-        StickTable { shards: vec![Arc::default(); SHARDS], len: 0 }
+        StickTable {
+            shards: vec![Arc::default(); SHARDS],
+            len: 0,
+        }
     }
 }
 
 impl StickTable {
     /// The live binding of `key`.
     pub fn get(&self, key: &StickKey, now: Timestamp) -> Option<&StickEntry> {
-        self.shards[shard_of(key)].get(key).filter(|e| e.is_alive(now))
+        self.shards[shard_of(key)]
+            .get(key)
+            .filter(|e| e.is_alive(now))
     }
 
     /// All entries, dead ones included, in an order that is the same on all nodes.
@@ -108,7 +113,9 @@ impl StickIndex {
         Arc::make_mut(&mut self.table.shards[shard_of(&key)]).insert(key, entry);
         self.table.len += 1;
         while self.table.len > max as usize {
-            let Some((_, oldest)) = self.by_use.first().cloned() else { break };
+            let Some((_, oldest)) = self.by_use.first().cloned() else {
+                break;
+            };
             self.remove(&oldest);
         }
     }
@@ -129,8 +136,17 @@ impl StickIndex {
     /// Entries with different lives may leave a dead one behind a live one for a while; readers
     /// look at [`StickEntry::is_alive`] in any case.
     pub fn purge_expired(&mut self, now: Timestamp, budget: usize) {
-        let dead: Vec<StickKey> =
-            self.by_use.iter().take(budget).filter(|(_, k)| self.table.shards[shard_of(k)].get(k).is_none_or(|e| !e.is_alive(now))).map(|(_, k)| k.clone()).collect();
+        let dead: Vec<StickKey> = self
+            .by_use
+            .iter()
+            .take(budget)
+            .filter(|(_, k)| {
+                self.table.shards[shard_of(k)]
+                    .get(k)
+                    .is_none_or(|e| !e.is_alive(now))
+            })
+            .map(|(_, k)| k.clone())
+            .collect();
         for key in dead {
             self.remove(&key);
         }
@@ -138,7 +154,12 @@ impl StickIndex {
 
     /// Forgets all bindings for which `gone` holds.
     pub fn remove_where(&mut self, gone: impl Fn(&StickKey, &StickEntry) -> bool) -> usize {
-        let keys: Vec<StickKey> = self.table.iter().filter(|(k, e)| gone(k, e)).map(|(k, _)| k.clone()).collect();
+        let keys: Vec<StickKey> = self
+            .table
+            .iter()
+            .filter(|(k, e)| gone(k, e))
+            .map(|(k, _)| k.clone())
+            .collect();
         for key in &keys {
             self.remove(key);
         }
@@ -173,8 +194,20 @@ impl<'de> Deserialize<'de> for StickIndex {
 /// socket (`::ffff:a.b.c.d`) count as IPv4.
 pub fn mask(client: IpAddr, v4: u8, v6: u8) -> IpAddr {
     match client.to_canonical() {
-        IpAddr::V4(a) => IpAddr::V4((u32::from(a) & u32::MAX.checked_shl(32 - u32::from(v4.min(32))).unwrap_or(0)).into()),
-        IpAddr::V6(a) => IpAddr::V6((u128::from(a) & u128::MAX.checked_shl(128 - u32::from(v6.min(128))).unwrap_or(0)).into()),
+        IpAddr::V4(a) => IpAddr::V4(
+            (u32::from(a)
+                & u32::MAX
+                    .checked_shl(32 - u32::from(v4.min(32)))
+                    .unwrap_or(0))
+            .into(),
+        ),
+        IpAddr::V6(a) => IpAddr::V6(
+            (u128::from(a)
+                & u128::MAX
+                    .checked_shl(128 - u32::from(v6.min(128)))
+                    .unwrap_or(0))
+            .into(),
+        ),
     }
 }
 
@@ -191,11 +224,20 @@ mod tests {
     use super::*;
 
     fn key(n: u8) -> StickKey {
-        StickKey { group: "g".into(), client: IpAddr::from([10, 0, 0, n]) }
+        StickKey {
+            group: "g".into(),
+            client: IpAddr::from([10, 0, 0, n]),
+        }
     }
 
     fn entry(used: u64) -> StickEntry {
-        StickEntry { server: ServerId(1), host: IpAddr::from([10, 0, 0, 1]), bound_at: Timestamp(used), used_at: Timestamp(used), expire: Duration::from_secs(10) }
+        StickEntry {
+            server: ServerId(1),
+            host: IpAddr::from([10, 0, 0, 1]),
+            bound_at: Timestamp(used),
+            used_at: Timestamp(used),
+            expire: Duration::from_secs(10),
+        }
     }
 
     #[test]
@@ -204,7 +246,9 @@ mod tests {
         for (n, used) in [(1, 10), (2, 20), (3, 30), (1, 40), (4, 50)] {
             t.put(key(n), entry(used), 3);
         }
-        let kept: Vec<bool> = (1..=4).map(|n| t.table().get(&key(n), Timestamp(50)).is_some()).collect();
+        let kept: Vec<bool> = (1..=4)
+            .map(|n| t.table().get(&key(n), Timestamp(50)).is_some())
+            .collect();
         assert_eq!(kept, [true, false, true, true]);
         assert_eq!(t.table().len(), 3);
     }
@@ -227,7 +271,10 @@ mod tests {
         t.put(key(1), entry(2), 9);
         t.put(key(2), entry(2), 9);
         assert_eq!(seen.len(), 1);
-        assert_eq!(seen.get(&key(1), Timestamp(2)).unwrap().used_at, Timestamp(1));
+        assert_eq!(
+            seen.get(&key(1), Timestamp(2)).unwrap().used_at,
+            Timestamp(1)
+        );
     }
 
     #[test]

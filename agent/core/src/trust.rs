@@ -37,7 +37,11 @@ impl FromStr for Digest {
     /// From 64 hexadecimal digits.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no fingerprint: 64 hexadecimal digits");
-        let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>().ok_or_else(wrong)?;
+        let digits: Vec<u8> = text
+            .chars()
+            .map(|c| c.to_digit(16).map(|d| d as u8))
+            .collect::<Option<_>>()
+            .ok_or_else(wrong)?;
         let mut digest = [0; 32];
         if digits.len() != 64 {
             return Err(wrong());
@@ -57,7 +61,9 @@ impl Digest {
 }
 
 /// What an operator may do; each includes those before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Access {
     /// Look.
     #[default]
@@ -177,7 +183,9 @@ impl Trust {
 
     /// The authority with that fingerprint.
     pub fn authority(&self, fingerprint: Digest) -> Option<&Authority> {
-        self.authorities.iter().find(|a| a.fingerprint == fingerprint)
+        self.authorities
+            .iter()
+            .find(|a| a.fingerprint == fingerprint)
     }
 
     /// Those with which certificates are checked.
@@ -262,11 +270,19 @@ pub fn next_step<'a>(
     grace: std::time::Duration,
 ) -> Option<TrustOrder> {
     let all = |ok: &dyn Fn(&Credentials) -> bool| members.clone().all(|m| said(m).is_some_and(ok));
-    if let Some(new) = trust.authorities.iter().find(|a| a.stage == Stage::Spreading) {
-        return all(&|c| c.trusts.contains(&new.fingerprint)).then_some(TrustOrder::Advance(new.fingerprint));
+    if let Some(new) = trust
+        .authorities
+        .iter()
+        .find(|a| a.stage == Stage::Spreading)
+    {
+        return all(&|c| c.trusts.contains(&new.fingerprint))
+            .then_some(TrustOrder::Advance(new.fingerprint));
     }
     let signing = trust.signing()?.fingerprint;
-    let old = trust.authorities.iter().find(|a| a.stage == Stage::Leaving && now.saturating_since(a.since) >= grace)?;
+    let old = trust
+        .authorities
+        .iter()
+        .find(|a| a.stage == Stage::Leaving && now.saturating_since(a.since) >= grace)?;
     all(&|c| c.shows == signing).then_some(TrustOrder::Retire(old.fingerprint))
 }
 
@@ -280,7 +296,14 @@ mod tests {
     }
 
     fn authority(i: u8, stage: Stage) -> Authority {
-        Authority { fingerprint: digest(i), certificate: vec![i], cross: Vec::new(), sealed_key: vec![i], stage, since: Timestamp(1000) }
+        Authority {
+            fingerprint: digest(i),
+            certificate: vec![i],
+            cross: Vec::new(),
+            sealed_key: vec![i],
+            stage,
+            since: Timestamp(1000),
+        }
     }
 
     #[test]
@@ -295,20 +318,59 @@ mod tests {
     #[test]
     fn an_authority_advances_when_all_trust_it_and_the_old_one_retires_when_none_shows_it() {
         let nodes = [NodeId::from_random(1), NodeId::from_random(2)];
-        let mut trust = Trust { authorities: vec![authority(1, Stage::Signing), authority(2, Stage::Spreading)], ..Trust::default() };
+        let mut trust = Trust {
+            authorities: vec![authority(1, Stage::Signing), authority(2, Stage::Spreading)],
+            ..Trust::default()
+        };
         let grace = Duration::from_secs(10);
-        let step = |trust: &Trust, said: &BTreeMap<NodeId, Credentials>, now: u64| next_step(trust, nodes.into_iter(), |n| said.get(&n), Timestamp(now), grace);
-        let mut said = BTreeMap::from([(nodes[0], Credentials { trusts: vec![digest(1), digest(2)], shows: digest(1) })]);
+        let step = |trust: &Trust, said: &BTreeMap<NodeId, Credentials>, now: u64| {
+            next_step(
+                trust,
+                nodes.into_iter(),
+                |n| said.get(&n),
+                Timestamp(now),
+                grace,
+            )
+        };
+        let mut said = BTreeMap::from([(
+            nodes[0],
+            Credentials {
+                trusts: vec![digest(1), digest(2)],
+                shows: digest(1),
+            },
+        )]);
         assert_eq!(step(&trust, &said, 2000), None, "one has said nothing");
-        said.insert(nodes[1], Credentials { trusts: vec![digest(1)], shows: digest(1) });
+        said.insert(
+            nodes[1],
+            Credentials {
+                trusts: vec![digest(1)],
+                shows: digest(1),
+            },
+        );
         assert_eq!(step(&trust, &said, 2000), None, "one does not trust it yet");
-        said.insert(nodes[1], Credentials { trusts: vec![digest(1), digest(2)], shows: digest(1) });
-        assert_eq!(step(&trust, &said, 2000), Some(TrustOrder::Advance(digest(2))));
+        said.insert(
+            nodes[1],
+            Credentials {
+                trusts: vec![digest(1), digest(2)],
+                shows: digest(1),
+            },
+        );
+        assert_eq!(
+            step(&trust, &said, 2000),
+            Some(TrustOrder::Advance(digest(2)))
+        );
         trust.authorities = vec![authority(1, Stage::Leaving), authority(2, Stage::Signing)];
         assert_eq!(step(&trust, &said, 20_000), None, "both show the old one");
         said.values_mut().for_each(|c| c.shows = digest(2));
-        assert_eq!(step(&trust, &said, 10_999), None, "its grace has not passed");
-        assert_eq!(step(&trust, &said, 11_000), Some(TrustOrder::Retire(digest(1))));
+        assert_eq!(
+            step(&trust, &said, 10_999),
+            None,
+            "its grace has not passed"
+        );
+        assert_eq!(
+            step(&trust, &said, 11_000),
+            Some(TrustOrder::Retire(digest(1)))
+        );
         trust.authorities.remove(0);
         assert_eq!(step(&trust, &said, 99_000), None);
     }

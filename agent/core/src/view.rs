@@ -23,7 +23,10 @@ pub struct View {
 impl View {
     /// Nothing configured.
     pub fn empty() -> Self {
-        View { routes: Arc::new(Routes::default()), stick: StickTable::default() }
+        View {
+            routes: Arc::new(Routes::default()),
+            stick: StickTable::default(),
+        }
     }
 }
 
@@ -152,26 +155,52 @@ impl ServerView {
 impl Routes {
     /// Builds the routes from the replicated facts and what is known here beyond them.
     pub fn from_facts(facts: &Facts, overlay: &Overlay) -> Routes {
-        let backends: Vec<Arc<BackendView>> = facts.config.backends.iter().map(|b| Arc::new(backend_view(facts, b, overlay))).collect();
-        let address: BTreeMap<&str, IpAddr> = facts.config.virtual_ips.iter().map(|v| (v.name.as_str(), v.address)).collect();
+        let backends: Vec<Arc<BackendView>> = facts
+            .config
+            .backends
+            .iter()
+            .map(|b| Arc::new(backend_view(facts, b, overlay)))
+            .collect();
+        let address: BTreeMap<&str, IpAddr> = facts
+            .config
+            .virtual_ips
+            .iter()
+            .map(|v| (v.name.as_str(), v.address))
+            .collect();
         let frontends = facts
             .config
             .frontends
             .iter()
-            .filter_map(|f| Some(FrontendView { spec: f.clone(), address: *address.get(f.virtual_ip.as_str())?, backend: backends.iter().position(|b| b.name == f.backend)? }))
+            .filter_map(|f| {
+                Some(FrontendView {
+                    spec: f.clone(),
+                    address: *address.get(f.virtual_ip.as_str())?,
+                    backend: backends.iter().position(|b| b.name == f.backend)?,
+                })
+            })
             .collect();
-        Routes { frontends, backends }
+        Routes {
+            frontends,
+            backends,
+        }
     }
 
     /// The frontend that accepts on `address` and `port`.
     pub fn frontend_at(&self, address: IpAddr, port: u16) -> Option<&FrontendView> {
         let address = address.to_canonical();
-        self.frontends.iter().find(|f| f.address == address && f.spec.listeners.iter().any(|l| l.contains(port)))
+        self.frontends
+            .iter()
+            .find(|f| f.address == address && f.spec.listeners.iter().any(|l| l.contains(port)))
     }
 
     /// The backend and server with that number.
     pub fn server(&self, id: ServerId) -> Option<(&BackendView, &ServerView)> {
-        self.backends.iter().find_map(|b| b.servers.iter().find(|s| s.id == id).map(|s| (b.as_ref(), s)))
+        self.backends.iter().find_map(|b| {
+            b.servers
+                .iter()
+                .find(|s| s.id == id)
+                .map(|s| (b.as_ref(), s))
+        })
     }
 }
 
@@ -179,7 +208,10 @@ impl BackendView {
     /// The key under which a client is bound here; `None` without persistence.
     pub fn stick_key(&self, client: IpAddr) -> Option<StickKey> {
         let p = self.persistence.as_ref()?;
-        Some(StickKey { group: self.group.clone(), client: mask(client, p.mask_v4, p.mask_v6) })
+        Some(StickKey {
+            group: self.group.clone(),
+            client: mask(client, p.mask_v4, p.mask_v6),
+        })
     }
 
     /// The server that `client` is bound to here, whether usable or not.
@@ -188,12 +220,18 @@ impl BackendView {
     pub fn bound(&self, stick: &StickTable, client: IpAddr, now: Timestamp) -> Option<usize> {
         let entry = stick.get(&self.stick_key(client)?, now)?;
         let by_id = self.servers.iter().position(|s| s.id == entry.server);
-        by_id.or_else(|| self.servers.iter().position(|s| s.address == Some(entry.host)))
+        by_id.or_else(|| {
+            self.servers
+                .iter()
+                .position(|s| s.address == Some(entry.host))
+        })
     }
 
     /// Whether new bindings are committed before the first byte.
     pub fn commits_bindings(&self) -> bool {
-        self.persistence.as_ref().is_some_and(|p| p.mode == BindingMode::Commit)
+        self.persistence
+            .as_ref()
+            .is_some_and(|p| p.mode == BindingMode::Commit)
     }
 }
 
@@ -205,7 +243,11 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
             let id = facts.server_id(&b.name, &s.name).unwrap_or_default();
             let node = s.node.as_deref().and_then(|name| facts.member_named(name));
             let order = facts.effective_admin(id, node.map(|n| n.id));
-            let up = overlay.health.get(&id).copied().unwrap_or_else(|| facts.is_up(id));
+            let up = overlay
+                .health
+                .get(&id)
+                .copied()
+                .unwrap_or_else(|| facts.is_up(id));
             let cut = match (order.state, up, b.on_down) {
                 (AdminState::Maintenance, _, _) => Some(Cut::Maintenance),
                 (_, false, OnDown::Purge) => Some(Cut::Down),
@@ -228,7 +270,11 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
             }
         })
         .collect();
-    let group = b.persistence.as_ref().map_or(b.name.as_str(), |p| p.group.as_str()).into();
+    let group = b
+        .persistence
+        .as_ref()
+        .map_or(b.name.as_str(), |p| p.group.as_str())
+        .into();
     BackendView {
         name: b.name.clone(),
         balance: b.balance,

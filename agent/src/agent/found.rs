@@ -39,20 +39,39 @@ const JOIN_AGAIN: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// A data directory in use, a disk that refuses, or a witness: it cannot be alone.
-pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id: Option<NodeId>) -> Result<Identity, Failure> {
+pub async fn found(
+    config: &AgentConfig,
+    cluster: ClusterFile,
+    text: String,
+    id: Option<NodeId>,
+) -> Result<Identity, Failure> {
     if config.role == Role::Witness {
-        return Err("the first node cannot be a witness: it holds no address. Start with a server".into());
+        return Err(
+            "the first node cannot be a witness: it holds no address. Start with a server".into(),
+        );
     }
     Identity::claim(&config.data_dir)?;
     let me = id.unwrap_or_else(new_id);
     let timing = cluster.timing.unwrap_or_default();
-    let identity = Identity::new(me, new_id(), timing, cluster.promise.unwrap_or_else(|| timing.promise()));
+    let identity = Identity::new(
+        me,
+        new_id(),
+        timing,
+        cluster.promise.unwrap_or_else(|| timing.promise()),
+    );
     let first_authority = first_authority(config, &identity, cluster.config.certificate_lifetime)?;
     let commands = [
-        Command::Found { cluster_id: identity.cluster_id, timing },
+        Command::Found {
+            cluster_id: identity.cluster_id,
+            timing,
+        },
         Command::Trust(first_authority),
         Command::AddMember(member(config, me)),
-        Command::Configure { config: cluster.config, text, expect: None },
+        Command::Configure {
+            config: cluster.config,
+            text,
+            expect: None,
+        },
     ];
     found_with(config, identity, commands, "init").await
 }
@@ -62,9 +81,15 @@ pub async fn found(config: &AgentConfig, cluster: ClusterFile, text: String, id:
 ///
 /// # Errors
 /// A data directory in use, a disk that refuses, a witness, a backup that does not go together.
-pub async fn restore(config: &AgentConfig, backup: Backup, id: Option<NodeId>) -> Result<Identity, Failure> {
+pub async fn restore(
+    config: &AgentConfig,
+    backup: Backup,
+    id: Option<NodeId>,
+) -> Result<Identity, Failure> {
     if config.role == Role::Witness {
-        return Err("the first node cannot be a witness: it holds no address. Restore on a server".into());
+        return Err(
+            "the first node cannot be a witness: it holds no address. Restore on a server".into(),
+        );
     }
     Identity::claim(&config.data_dir)?;
     let me = id.unwrap_or_else(new_id);
@@ -72,13 +97,28 @@ pub async fn restore(config: &AgentConfig, backup: Backup, id: Option<NodeId>) -
     if backup.facts.members.contains_key(&me) || trust.removed.contains_key(&me) {
         return Err(format!("node {me} was one of the cluster's before, and is not heard any more: choose another --id").into());
     }
-    let identity = Identity::new(me, backup.facts.cluster_id, backup.facts.timing, backup.promise());
+    let identity = Identity::new(
+        me,
+        backup.facts.cluster_id,
+        backup.facts.timing,
+        backup.promise(),
+    );
     let seal = Seal(backup.seal);
     let signing = trust.signing().ok_or("the backup holds no authority")?;
     let authority = Authority::open(&signing.certificate, &signing.sealed_key, &seal)?;
     // The rest follows from the log when the agent runs.
-    first_keyring(config, &identity, &authority, seal, 0, backup.facts.config.certificate_lifetime)?;
-    let commands = [Command::Restore(Box::new(one_entry(backup.facts)?)), Command::AddMember(member(config, me))];
+    first_keyring(
+        config,
+        &identity,
+        &authority,
+        seal,
+        0,
+        backup.facts.config.certificate_lifetime,
+    )?;
+    let commands = [
+        Command::Restore(Box::new(one_entry(backup.facts)?)),
+        Command::AddMember(member(config, me)),
+    ];
     found_with(config, identity, commands, "restore").await
 }
 
@@ -99,16 +139,36 @@ fn one_entry(mut facts: Facts) -> std::io::Result<Facts> {
 }
 
 /// Writes the log of a new cluster, and its identity when that is done.
-async fn found_with(config: &AgentConfig, identity: Identity, commands: impl IntoIterator<Item = Command>, by: &str) -> Result<Identity, Failure> {
+async fn found_with(
+    config: &AgentConfig,
+    identity: Identity,
+    commands: impl IntoIterator<Item = Command>,
+    by: &str,
+) -> Result<Identity, Failure> {
     let me = identity.node_id;
     let store = Arc::new(SledStore::open(&config.data_dir)?);
     let trust = Arc::new(TrustStore::open(&config.data_dir)?);
     let world = Arc::new(RealWorld::new(me, trust, store, Arc::new(NoAddresses)));
-    let settings = Settings { me, role: config.role, timing: identity.timing(), promise: identity.promise(), founding: true, snapshot_every: SNAPSHOT_EVERY };
+    let settings = Settings {
+        me,
+        role: config.role,
+        timing: identity.timing(),
+        promise: identity.promise(),
+        founding: true,
+        snapshot_every: SNAPSHOT_EVERY,
+    };
     let consensus = Consensus::start(world.clone(), settings, Arc::new(|| {})).await?;
-    tokio::time::timeout(FOUND_WITHIN, write_first(&*world, &consensus, config.listen.to_string(), by, commands))
-        .await
-        .map_err(|_| format!("the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}", config.data_dir.display()))??;
+    tokio::time::timeout(
+        FOUND_WITHIN,
+        write_first(&*world, &consensus, config.listen.to_string(), by, commands),
+    )
+    .await
+    .map_err(|_| {
+        format!(
+            "the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}",
+            config.data_dir.display()
+        )
+    })??;
     consensus.shutdown().await;
     written::note(&config.data_dir)?;
     identity.save(&config.data_dir)?;
@@ -116,35 +176,79 @@ async fn found_with(config: &AgentConfig, identity: Identity, commands: impl Int
 }
 
 /// Makes the cluster's authority, and of this node its first member.
-fn first_authority(config: &AgentConfig, identity: &Identity, lifetime: Duration) -> Result<TrustOrder, Failure> {
-    let (authority, seal) = (Authority::generate(identity.cluster_id, wall_now())?, Seal::generate()?);
-    let order =
-        TrustOrder::Introduce { fingerprint: authority.fingerprint(), certificate: authority.certificate().to_vec(), cross: Vec::new(), sealed_key: authority.sealed_key(&seal)? };
+fn first_authority(
+    config: &AgentConfig,
+    identity: &Identity,
+    lifetime: Duration,
+) -> Result<TrustOrder, Failure> {
+    let (authority, seal) = (
+        Authority::generate(identity.cluster_id, wall_now())?,
+        Seal::generate()?,
+    );
+    let order = TrustOrder::Introduce {
+        fingerprint: authority.fingerprint(),
+        certificate: authority.certificate().to_vec(),
+        cross: Vec::new(),
+        sealed_key: authority.sealed_key(&seal)?,
+    };
     first_keyring(config, identity, &authority, seal, 1, lifetime)?;
     Ok(order)
 }
 
 /// What the first node of a cluster believes, shows and opens the authority's key with.
-fn first_keyring(config: &AgentConfig, identity: &Identity, authority: &Authority, seal: Seal, generation: u64, lifetime: Duration) -> Result<(), Failure> {
+fn first_keyring(
+    config: &AgentConfig,
+    identity: &Identity,
+    authority: &Authority,
+    seal: Seal,
+    generation: u64,
+    lifetime: Duration,
+) -> Result<(), Failure> {
     let (key, request) = request()?;
-    let certificate = authority.sign(&request, &Subject::Node(identity.node_id), identity.cluster_id, wall_now(), lifetime)?;
+    let certificate = authority.sign(
+        &request,
+        &Subject::Node(identity.node_id),
+        identity.cluster_id,
+        wall_now(),
+        lifetime,
+    )?;
     let authorities = vec![authority.certificate().to_vec()];
-    Ok(Keyring { generation, authorities, crosses: Vec::new(), certificate, key: key.serialize_der(), seal }.save(&config.data_dir)?)
+    Ok(Keyring {
+        generation,
+        authorities,
+        crosses: Vec::new(),
+        certificate,
+        key: key.serialize_der(),
+        seal,
+    }
+    .save(&config.data_dir)?)
 }
 
 /// Makes the cluster and writes its first entries, in this order.
 ///
 /// # Errors
 /// A disk that refuses, or a command that contradicts those before it.
-pub async fn write_first<W: World>(world: &W, consensus: &Consensus<W>, listen: String, by: &str, commands: impl IntoIterator<Item = Command>) -> Result<(), Failure> {
+pub async fn write_first<W: World>(
+    world: &W,
+    consensus: &Consensus<W>,
+    listen: String,
+    by: &str,
+    commands: impl IntoIterator<Item = Command>,
+) -> Result<(), Failure> {
     consensus.found(listen).await?;
     for command in commands {
         loop {
-            let stamped = Stamped { at: world.wall(), by: by.to_owned(), command: command.clone() };
+            let stamped = Stamped {
+                at: world.wall(),
+                by: by.to_owned(),
+                command: command.clone(),
+            };
             match consensus.propose(stamped).await {
                 Ok(Ok(_)) => break,
                 Ok(Err(rejection)) => return Err(Failure::from(rejection)),
-                Err(ended @ (ProposeError::Ended(_) | ProposeError::TooLarge(_))) => return Err(ended.into()),
+                Err(ended @ (ProposeError::Ended(_) | ProposeError::TooLarge(_))) => {
+                    return Err(ended.into());
+                }
                 // It has not elected itself yet.
                 Err(_) => world.sleep(Duration::from_millis(10)).await,
             }
@@ -157,7 +261,12 @@ pub async fn write_first<W: World>(world: &W, consensus: &Consensus<W>, listen: 
 ///
 /// # Errors
 /// What the member said, or that nobody answered.
-pub async fn join(config: &AgentConfig, address: &str, token: &Token, id: Option<NodeId>) -> Result<(Identity, String), Failure> {
+pub async fn join(
+    config: &AgentConfig,
+    address: &str,
+    token: &Token,
+    id: Option<NodeId>,
+) -> Result<(Identity, String), Failure> {
     Identity::claim(&config.data_dir)?;
     let (key, asked) = request()?;
     let me = id.unwrap_or_else(new_id);
@@ -184,17 +293,42 @@ pub async fn join(config: &AgentConfig, address: &str, token: &Token, id: Option
             }
         }
     };
-    let timing = Timing::from_word(&reply.timing).ok_or_else(|| format!("{address} names timing {:?}, which this version does not know", reply.timing))?;
+    let timing = Timing::from_word(&reply.timing).ok_or_else(|| {
+        format!(
+            "{address} names timing {:?}, which this version does not know",
+            reply.timing
+        )
+    })?;
     let cluster_id = reply.cluster_id.parse::<NodeId>()?;
-    let identity = Identity::new(me, cluster_id, timing, Duration::from_millis(reply.promise_ms));
-    let given = |what: &str| format!("{address} let this node in and gave it {what}: remove it there (`ha-cli member remove {}`), and join again", config.name);
+    let identity = Identity::new(
+        me,
+        cluster_id,
+        timing,
+        Duration::from_millis(reply.promise_ms),
+    );
+    let given = |what: &str| {
+        format!(
+            "{address} let this node in and gave it {what}: remove it there (`ha-cli member remove {}`), and join again",
+            config.name
+        )
+    };
     let said = CertificateIdentity::of(&reply.certificate)?;
-    if said.subject != Subject::Node(me) || said.cluster != cluster_id || said.key != requested_key(&asked)? {
+    if said.subject != Subject::Node(me)
+        || said.cluster != cluster_id
+        || said.key != requested_key(&asked)?
+    {
         return Err(given("the certificate of another").into());
     }
     let seal = Seal(reply.seal.try_into().map_err(|_| given("no seal"))?);
-    Keyring { generation: reply.generation, authorities: reply.authorities, crosses: Vec::new(), certificate: reply.certificate, key: key.serialize_der(), seal }
-        .save(&config.data_dir)?;
+    Keyring {
+        generation: reply.generation,
+        authorities: reply.authorities,
+        crosses: Vec::new(),
+        certificate: reply.certificate,
+        key: key.serialize_der(),
+        seal,
+    }
+    .save(&config.data_dir)?;
     TrustStore::open(&config.data_dir)?;
     identity.save(&config.data_dir)?;
     Ok((identity, reply.cluster))
@@ -207,11 +341,24 @@ enum Refusal {
     Final(String),
 }
 
-async fn ask_to_join(address: &str, token: &Token, request: &pb::JoinRequest) -> Result<pb::JoinReply, Refusal> {
-    let config = Arc::new(tls::client_by_fingerprint(Some(token.authority)).map_err(|e| Refusal::Final(e.to_string()))?);
-    let channel = wire::channel(address, None, Arc::new(move || config.clone())).map_err(|e| Refusal::Final(format!("{address} is no HOST:PORT: {}", cause(&e))))?;
-    let reply = tokio::time::timeout(JOIN_WITHIN, ControlClient::new(channel).join(request.clone())).await;
-    let reply = reply.map_err(|_| Refusal::NotYet(format!("{address} did not answer within {JOIN_WITHIN:?}")))?;
+async fn ask_to_join(
+    address: &str,
+    token: &Token,
+    request: &pb::JoinRequest,
+) -> Result<pb::JoinReply, Refusal> {
+    let config = Arc::new(
+        tls::client_by_fingerprint(Some(token.authority))
+            .map_err(|e| Refusal::Final(e.to_string()))?,
+    );
+    let channel = wire::channel(address, None, Arc::new(move || config.clone()))
+        .map_err(|e| Refusal::Final(format!("{address} is no HOST:PORT: {}", cause(&e))))?;
+    let reply = tokio::time::timeout(
+        JOIN_WITHIN,
+        ControlClient::new(channel).join(request.clone()),
+    )
+    .await;
+    let reply = reply
+        .map_err(|_| Refusal::NotYet(format!("{address} did not answer within {JOIN_WITHIN:?}")))?;
     reply.map(tonic::Response::into_inner).map_err(|s| match s.code() {
         // It was not asked anything: what it showed was not what the token names.
         _ if cause(&s).contains(tls::OTHER_CLUSTER) => Refusal::Final(format!("{address} is not the cluster of this token: {}", tls::OTHER_CLUSTER)),
@@ -229,7 +376,14 @@ fn new_id() -> NodeId {
 }
 
 fn member(config: &AgentConfig, id: NodeId) -> Member {
-    Member { id, name: config.name.clone(), listen: config.listen, address: config.address, role: config.role, version: env!("CARGO_PKG_VERSION").to_owned() }
+    Member {
+        id,
+        name: config.name.clone(),
+        listen: config.listen,
+        address: config.address,
+        role: config.role,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 /// While a cluster is founded nobody holds anything.
@@ -259,16 +413,32 @@ mod tests {
     fn a_long_life_fits_into_one_entry() {
         let mut facts = Facts::default();
         for n in 0..3000 {
-            Arc::make_mut(&mut facts.events).add(Timestamp(n), "config", "x".repeat(1800), "an operator");
+            Arc::make_mut(&mut facts.events).add(
+                Timestamp(n),
+                "config",
+                "x".repeat(1800),
+                "an operator",
+            );
         }
         for version in 1..=11 {
             let (text, config) = ("y".repeat(600 << 10), Arc::new(ClusterConfig::default()));
-            let kept = ConfigVersion { version, at: Timestamp(1), by: "an operator".to_owned(), changes: Vec::new(), text, config };
+            let kept = ConfigVersion {
+                version,
+                at: Timestamp(1),
+                by: "an operator".to_owned(),
+                changes: Vec::new(),
+                text,
+                config,
+            };
             Arc::make_mut(&mut facts.history).push_back(kept);
         }
         assert!(encoded_len(&facts).unwrap() > 2 * PROPOSAL_MAX);
         let facts = one_entry(facts).unwrap();
-        let restore = Stamped { at: Timestamp(u64::MAX), by: "restore".to_owned(), command: Command::Restore(Box::new(facts.clone())) };
+        let restore = Stamped {
+            at: Timestamp(u64::MAX),
+            by: "restore".to_owned(),
+            command: Command::Restore(Box::new(facts.clone())),
+        };
         let size = encode(&restore).unwrap().len();
         assert_eq!(size, encoded_len(&restore).unwrap());
         assert!((PROPOSAL_MAX / 2..=PROPOSAL_MAX).contains(&size), "{size}");

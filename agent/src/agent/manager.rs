@@ -22,7 +22,10 @@ pub(super) fn ready() {
 
 /// It was asked to stop, and hands over first.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("hands over and stops")]);
+    tell(&[
+        NotifyState::Stopping,
+        NotifyState::Status("hands over and stops"),
+    ]);
 }
 
 /// Says again and again that it lives, until the driver ends. Returns at once where nobody listens.
@@ -30,10 +33,15 @@ pub(super) async fn keep_telling<W: World>(world: &W, driver: DriverHandle) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
-    let every = sd_notify::watchdog_enabled().map_or(EVERY, |within| (within / PER_WATCHDOG).min(EVERY));
+    let every =
+        sd_notify::watchdog_enabled().map_or(EVERY, |within| (within / PER_WATCHDOG).min(EVERY));
     while let Some(words) = driver.ask(summary).await {
         // Sending blocks where nobody reads; this loop may wait for ever then, the agent's threads must not.
-        tokio::task::spawn_blocking(move || tell(&[NotifyState::Watchdog, NotifyState::Status(&words)])).await.ok();
+        tokio::task::spawn_blocking(move || {
+            tell(&[NotifyState::Watchdog, NotifyState::Status(&words)])
+        })
+        .await
+        .ok();
         world.sleep(every).await;
     }
 }
@@ -49,7 +57,9 @@ fn summary(c: &Controller) -> String {
     let raft = c.raft();
     match (c.holding(), raft.role, raft.leader) {
         (Some(held), ..) => format!("holds the virtual IP in epoch {}", held.epoch),
-        (None, RaftRole::Leader, _) => "leads, and does not hold the virtual IP: see `ha-cli explain vip`".to_owned(),
+        (None, RaftRole::Leader, _) => {
+            "leads, and does not hold the virtual IP: see `ha-cli explain vip`".to_owned()
+        }
         (None, _, Some(leader)) => format!("follows {}", c.facts().node_name(leader)),
         (None, _, None) => "hears no leader".to_owned(),
     }

@@ -57,9 +57,20 @@ impl<W: World> Renewal<W> {
         let mut keyring = live.keyring.clone();
         keyring.generation = trust.generation;
         keyring.authorities = authorities(trust);
-        keyring.crosses = trust.authorities.iter().filter(|a| !a.cross.is_empty()).map(|a| a.cross.clone()).collect();
+        keyring.crosses = trust
+            .authorities
+            .iter()
+            .filter(|a| !a.cross.is_empty())
+            .map(|a| a.cross.clone())
+            .collect();
         if is_due(&live.identity, trust, now)? {
-            let (certificate, key) = renewed(trust, &live, facts.cluster_id, now, facts.config.certificate_lifetime)?;
+            let (certificate, key) = renewed(
+                trust,
+                &live,
+                facts.cluster_id,
+                now,
+                facts.config.certificate_lifetime,
+            )?;
             (keyring.certificate, keyring.key) = (certificate, key);
             tracing::info!("this node has a new certificate");
         }
@@ -79,39 +90,93 @@ impl<W: World> Renewal<W> {
         if facts.trust.authorities.len() < 2 {
             return;
         }
-        let said = node.credentials(facts.members.keys().copied().collect()).await;
-        let said = |id: NodeId| said.iter().find(|(m, _)| *m == id).and_then(|(_, c)| c.as_ref());
+        let said = node
+            .credentials(facts.members.keys().copied().collect())
+            .await;
+        let said = |id: NodeId| {
+            said.iter()
+                .find(|(m, _)| *m == id)
+                .and_then(|(_, c)| c.as_ref())
+        };
         let now = node.world.wall();
-        let Some(order) = next_step(&facts.trust, facts.members.keys().copied(), said, now, GRACE) else { return };
+        let Some(order) = next_step(
+            &facts.trust,
+            facts.members.keys().copied(),
+            said,
+            now,
+            GRACE,
+        ) else {
+            return;
+        };
         // A leader that is cut off must still come to renew its own certificate.
-        match tokio::time::timeout(PROPOSED_WITHIN, node.consensus.propose(Stamped { at: now, by: String::new(), command: Command::Trust(order) })).await {
+        match tokio::time::timeout(
+            PROPOSED_WITHIN,
+            node.consensus.propose(Stamped {
+                at: now,
+                by: String::new(),
+                command: Command::Trust(order),
+            }),
+        )
+        .await
+        {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the change of authority waits"),
-            Err(_) => tracing::warn!("the change of authority waits: no majority has written its next step within {PROPOSED_WITHIN:?}"),
+            Err(_) => tracing::warn!(
+                "the change of authority waits: no majority has written its next step within {PROPOSED_WITHIN:?}"
+            ),
         }
     }
 }
 
 /// The one that signs first.
 fn authorities(trust: &Trust) -> Vec<Vec<u8>> {
-    let (signing, others): (Vec<_>, Vec<_>) = trust.authorities.iter().partition(|a| a.stage == Stage::Signing);
-    signing.into_iter().chain(others).map(|a| a.certificate.clone()).collect()
+    let (signing, others): (Vec<_>, Vec<_>) = trust
+        .authorities
+        .iter()
+        .partition(|a| a.stage == Stage::Signing);
+    signing
+        .into_iter()
+        .chain(others)
+        .map(|a| a.certificate.clone())
+        .collect()
 }
 
 /// Whether a third of its life or less is left, or another authority signs by now.
 fn is_due(identity: &Identity, trust: &Trust, now: Timestamp) -> Result<bool, TrustError> {
-    let Some(signing) = trust.signing() else { return Ok(false) };
-    let whole = identity.until.saturating_since(identity.from).saturating_sub(BACKDATED);
+    let Some(signing) = trust.signing() else {
+        return Ok(false);
+    };
+    let whole = identity
+        .until
+        .saturating_since(identity.from)
+        .saturating_sub(BACKDATED);
     // One that was made by a clock that was fast is good from tomorrow only.
-    Ok(identity.from > now || identity.until.saturating_since(now) <= whole / 3 || identity.signed_by != key_id(&signing.certificate)?)
+    Ok(identity.from > now
+        || identity.until.saturating_since(now) <= whole / 3
+        || identity.signed_by != key_id(&signing.certificate)?)
 }
 
-fn renewed(trust: &Trust, live: &Live, cluster: NodeId, now: Timestamp, lifetime: Duration) -> Result<(Vec<u8>, Vec<u8>), TrustError> {
+fn renewed(
+    trust: &Trust,
+    live: &Live,
+    cluster: NodeId,
+    now: Timestamp,
+    lifetime: Duration,
+) -> Result<(Vec<u8>, Vec<u8>), TrustError> {
     let signing = trust.signing().ok_or(TrustError::Sealed)?;
-    let authority = Authority::open(&signing.certificate, &signing.sealed_key, &live.keyring.seal)?;
+    let authority = Authority::open(
+        &signing.certificate,
+        &signing.sealed_key,
+        &live.keyring.seal,
+    )?;
     let (key, asked) = request()?;
-    let Subject::Node(me) = live.identity.subject else { return Err(TrustError::NoIdentity(live.identity.subject.to_string())) };
-    Ok((authority.sign(&asked, &Subject::Node(me), cluster, now, lifetime)?, key.serialize_der()))
+    let Subject::Node(me) = live.identity.subject else {
+        return Err(TrustError::NoIdentity(live.identity.subject.to_string()));
+    };
+    Ok((
+        authority.sign(&asked, &Subject::Node(me), cluster, now, lifetime)?,
+        key.serialize_der(),
+    ))
 }
 
 #[cfg(test)]
@@ -122,24 +187,57 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn known(authority: &Authority, stage: Stage) -> Known {
-        Known { fingerprint: authority.fingerprint(), certificate: authority.certificate().to_vec(), cross: Vec::new(), sealed_key: Vec::new(), stage, since: NOW }
+        Known {
+            fingerprint: authority.fingerprint(),
+            certificate: authority.certificate().to_vec(),
+            cross: Vec::new(),
+            sealed_key: Vec::new(),
+            stage,
+            since: NOW,
+        }
     }
 
     #[test]
     fn a_certificate_is_renewed_in_time_and_when_another_authority_signs() {
         let cluster = NodeId::from_random(9);
-        let (old, new) = (Authority::generate(cluster, NOW).unwrap(), Authority::generate(cluster, NOW).unwrap());
+        let (old, new) = (
+            Authority::generate(cluster, NOW).unwrap(),
+            Authority::generate(cluster, NOW).unwrap(),
+        );
         let (_, asked) = request().unwrap();
         let day = Duration::from_secs(86_400);
-        let identity = Identity::of(&old.sign(&asked, &Subject::Node(NodeId::from_random(1)), cluster, NOW, 90 * day).unwrap()).unwrap();
-        let mut trust = Trust { authorities: vec![known(&old, Stage::Signing)], ..Trust::default() };
+        let identity = Identity::of(
+            &old.sign(
+                &asked,
+                &Subject::Node(NodeId::from_random(1)),
+                cluster,
+                NOW,
+                90 * day,
+            )
+            .unwrap(),
+        )
+        .unwrap();
+        let mut trust = Trust {
+            authorities: vec![known(&old, Stage::Signing)],
+            ..Trust::default()
+        };
         for (after, due) in [(0, false), (59, false), (61, true), (89, true), (200, true)] {
-            assert_eq!(is_due(&identity, &trust, NOW + after * day).unwrap(), due, "after {after} days");
+            assert_eq!(
+                is_due(&identity, &trust, NOW + after * day).unwrap(),
+                due,
+                "after {after} days"
+            );
         }
         let early = Timestamp(NOW.0 - 2 * 86_400_000);
-        assert!(is_due(&identity, &trust, early).unwrap(), "it was made by a clock that was days ahead");
+        assert!(
+            is_due(&identity, &trust, early).unwrap(),
+            "it was made by a clock that was days ahead"
+        );
         trust.authorities.push(known(&new, Stage::Spreading));
-        assert!(!is_due(&identity, &trust, NOW).unwrap(), "not before the others believe it");
+        assert!(
+            !is_due(&identity, &trust, NOW).unwrap(),
+            "not before the others believe it"
+        );
         trust.authorities = vec![known(&old, Stage::Leaving), known(&new, Stage::Signing)];
         assert!(is_due(&identity, &trust, NOW).unwrap());
         assert_eq!(authorities(&trust)[0], new.certificate());

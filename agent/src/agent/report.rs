@@ -57,10 +57,19 @@ impl<W: World> Reporter<W> {
             } else {
                 self.tell(fault.clone(), down.clone());
             }
-            let sessions: BTreeMap<ServerId, u32> = self.proxy.counters().servers.iter().map(|(id, c)| (*id, c.now + c.queued)).collect();
+            let sessions: BTreeMap<ServerId, u32> = self
+                .proxy
+                .counters()
+                .servers
+                .iter()
+                .map(|(id, c)| (*id, c.now + c.queued))
+                .collect();
             self.driver.tell(Event::Sessions(sessions));
             if let Some(why) = self.consensus.failure() {
-                tracing::error!(why, "consensus has failed on this node; the agent ends, so that nothing is answered that is not stored");
+                tracing::error!(
+                    why,
+                    "consensus has failed on this node; the agent ends, so that nothing is answered that is not stored"
+                );
                 return;
             }
         }
@@ -72,7 +81,9 @@ impl<W: World> Reporter<W> {
             return;
         }
         let witness = (self.config.role == Role::Witness).then(|| "it is a witness".to_owned());
-        let why_not = witness.or_else(|| fault.map(|f| format!("its proxy does not work: {f}"))).or_else(|| self.hands.obstacle());
+        let why_not = witness
+            .or_else(|| fault.map(|f| format!("its proxy does not work: {f}")))
+            .or_else(|| self.hands.obstacle());
         let report = NodeReport {
             eligible: why_not.is_none(),
             why_not: why_not.unwrap_or_default(),
@@ -89,7 +100,12 @@ impl<W: World> Reporter<W> {
         let facts = self.consensus.read().facts;
         let mut down = BTreeSet::new();
         for (id, at) in own_servers(&facts, &self.config) {
-            if self.world.probe(at, OWN_SERVER_WITHIN, CheckClose::Rst).await != CheckResult::Passed {
+            if self
+                .world
+                .probe(at, OWN_SERVER_WITHIN, CheckClose::Rst)
+                .await
+                != CheckResult::Passed
+            {
                 down.insert(id);
             }
         }
@@ -98,12 +114,19 @@ impl<W: World> Reporter<W> {
 }
 
 fn own_servers(facts: &Facts, config: &AgentConfig) -> Vec<(ServerId, SocketAddr)> {
-    let checked = facts.config.backends.iter().filter_map(|b| Some((b, b.check?)));
+    let checked = facts
+        .config
+        .backends
+        .iter()
+        .filter_map(|b| Some((b, b.check?)));
     let own = checked.flat_map(|(b, check)| {
-        b.servers.iter().filter(|s| s.node.as_deref() == Some(&config.name)).filter_map(move |s| {
-            let at = SocketAddr::new(config.address, check.port.or(s.port)?);
-            Some((facts.server_id(&b.name, &s.name)?, at))
-        })
+        b.servers
+            .iter()
+            .filter(|s| s.node.as_deref() == Some(&config.name))
+            .filter_map(move |s| {
+                let at = SocketAddr::new(config.address, check.port.or(s.port)?);
+                Some((facts.server_id(&b.name, &s.name)?, at))
+            })
     });
     own.collect()
 }

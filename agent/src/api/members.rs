@@ -37,7 +37,9 @@ impl MembershipLock {
     fn take(&self, what: String) -> Result<Change, Status> {
         let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = &*now {
-            return Err(Status::failed_precondition(format!("one membership change at a time: {other} is under way; try again when it is done")));
+            return Err(Status::failed_precondition(format!(
+                "one membership change at a time: {other} is under way; try again when it is done"
+            )));
         }
         *now = Some(what);
         Ok(Change(self.clone()))
@@ -60,88 +62,166 @@ pub enum Removal {
 
 impl<W: World> Node<W> {
     /// Whether this node reaches its caller at `listen`. No other address is tried: nobody scans a network from here.
-    pub(super) async fn reach(&self, caller: Option<IpAddr>, listen: &str) -> Result<pb::ReachReply, Status> {
+    pub(super) async fn reach(
+        &self,
+        caller: Option<IpAddr>,
+        listen: &str,
+    ) -> Result<pb::ReachReply, Status> {
         let mut not_tried = false;
         let why_not = match listen.parse::<SocketAddr>() {
             _ if listen.is_empty() => String::new(),
-            Err(_) => return Err(Status::invalid_argument(format!("listen: {listen:?} is no address with a port"))),
+            Err(_) => {
+                return Err(Status::invalid_argument(format!(
+                    "listen: {listen:?} is no address with a port"
+                )));
+            }
             Ok(at) if caller.is_none_or(|c| c.to_canonical() != at.ip().to_canonical()) => {
                 not_tried = true;
-                format!("the question comes from {}, and only that address is tried", caller.map_or_else(|| "an unknown address".to_owned(), |c| c.to_canonical().to_string()))
+                format!(
+                    "the question comes from {}, and only that address is tried",
+                    caller.map_or_else(
+                        || "an unknown address".to_owned(),
+                        |c| c.to_canonical().to_string()
+                    )
+                )
             }
             Ok(at) => match self.world.probe(at, REACHED_WITHIN, CheckClose::Rst).await {
                 CheckResult::Passed => String::new(),
                 other => format!("connecting there: {}", other.word()),
             },
         };
-        Ok(pb::ReachReply { why_not, not_tried, wall_ms: self.world.wall().0, version: self.member.version.clone() })
+        Ok(pb::ReachReply {
+            why_not,
+            not_tried,
+            wall_ms: self.world.wall().0,
+            version: self.member.version.clone(),
+        })
     }
 
     pub(super) async fn join(&self, r: pb::JoinRequest) -> Result<pb::JoinReply, Status> {
         let bad = |what: &str, e: String| Status::invalid_argument(format!("{what}: {e}"));
         let member = Member {
-            id: r.id.parse::<NodeId>().map_err(|e| bad("the node id is no UUID", e.to_string()))?,
+            id: r
+                .id
+                .parse::<NodeId>()
+                .map_err(|e| bad("the node id is no UUID", e.to_string()))?,
             name: r.name,
-            listen: r.listen.parse().map_err(|_| bad("listen", r.listen.clone()))?,
-            address: r.address.parse().map_err(|_| bad("address", r.address.clone()))?,
+            listen: r
+                .listen
+                .parse()
+                .map_err(|_| bad("listen", r.listen.clone()))?,
+            address: r
+                .address
+                .parse()
+                .map_err(|_| bad("address", r.address.clone()))?,
             role: role(&r.role)?,
             version: r.version,
         };
         if !crate::config::agent_file::is_name(&member.name) {
-            return Err(bad("name", format!("{:?}: use letters, digits, `-`, `_` and `.`", member.name)));
+            return Err(bad(
+                "name",
+                format!("{:?}: use letters, digits, `-`, `_` and `.`", member.name),
+            ));
         }
         if member.version.len() > VERSION_MAX {
             return Err(bad("version", format!("more than {VERSION_MAX} letters")));
         }
         let ticket = self.ticket(&member, &r.token, &r.request)?;
-        let _change = self.membership.take(format!("the joining of {}", member.name))?;
+        let _change = self
+            .membership
+            .take(format!("the joining of {}", member.name))?;
         self.settled()?;
         // Nothing is promised before it is sure that the promise can be kept.
         let certificate = self.sign(&r.request, &Subject::Node(member.id))?;
-        self.propose("", Command::Admit { member: member.clone(), ticket }).await?;
-        self.consensus.add_learner(member.id, member.listen.to_string()).await.map_err(|e| propose_status(&e))?;
+        self.propose(
+            "",
+            Command::Admit {
+                member: member.clone(),
+                ticket,
+            },
+        )
+        .await?;
+        self.consensus
+            .add_learner(member.id, member.listen.to_string())
+            .await
+            .map_err(|e| propose_status(&e))?;
         let facts = self.consensus.read().facts;
-        let members = facts.members.values().filter(|m| m.id != member.id).map(|m| m.listen.to_string()).collect();
+        let members = facts
+            .members
+            .values()
+            .filter(|m| m.id != member.id)
+            .map(|m| m.listen.to_string())
+            .collect();
         Ok(pb::JoinReply {
             cluster: facts.config.name.clone(),
             cluster_id: facts.cluster_id.to_string(),
             timing: facts.timing.word().to_owned(),
-            promise_ms: u64::try_from(self.consensus.promise_length().as_millis()).unwrap_or(u64::MAX),
+            promise_ms: u64::try_from(self.consensus.promise_length().as_millis())
+                .unwrap_or(u64::MAX),
             members,
             certificate,
-            authorities: facts.trust.authorities.iter().map(|a| a.certificate.clone()).collect(),
+            authorities: facts
+                .trust
+                .authorities
+                .iter()
+                .map(|a| a.certificate.clone())
+                .collect(),
             generation: facts.trust.generation,
             seal: self.trust.live().keyring.seal.0.to_vec(),
         })
     }
 
-    pub(super) async fn remove_member(&self, r: pb::RemoveMemberRequest) -> Result<Removal, Status> {
+    pub(super) async fn remove_member(
+        &self,
+        r: pb::RemoveMemberRequest,
+    ) -> Result<Removal, Status> {
         let member = self.node_called(&r.node)?;
         let facts = self.consensus.read().facts;
         if facts.members.len() == 1 {
-            return Err(Status::failed_precondition(format!("{} is the only node: stop its agent instead", member.name)));
+            return Err(Status::failed_precondition(format!(
+                "{} is the only node: stop its agent instead",
+                member.name
+            )));
         }
         if member.id == self.member.id {
             self.hand_over(&r.by).await?;
             return Ok(Removal::HandedOver);
         }
-        let _change = self.membership.take(format!("the removal of {}", member.name))?;
+        let _change = self
+            .membership
+            .take(format!("the removal of {}", member.name))?;
         self.settled()?;
         if !r.force {
             self.wait_for_majority_without(member.id).await?;
         }
-        self.consensus.remove(member.id).await.map_err(|e| propose_status(&e))?;
-        self.propose(&r.by, Command::RemoveMember(member.id)).await?;
-        Ok(Removal::Done(pb::MemberReply { message: format!("{} has left the cluster; stop its agent and remove its data_dir before it joins again", member.name) }))
+        self.consensus
+            .remove(member.id)
+            .await
+            .map_err(|e| propose_status(&e))?;
+        self.propose(&r.by, Command::RemoveMember(member.id))
+            .await?;
+        Ok(Removal::Done(pb::MemberReply {
+            message: format!(
+                "{} has left the cluster; stop its agent and remove its data_dir before it joins again",
+                member.name
+            ),
+        }))
     }
 
-    pub(super) async fn promote_member(&self, r: pb::PromoteMemberRequest) -> Result<pb::MemberReply, Status> {
+    pub(super) async fn promote_member(
+        &self,
+        r: pb::PromoteMemberRequest,
+    ) -> Result<pb::MemberReply, Status> {
         let member = self.node_called(&r.node)?;
-        let _change = self.membership.take(format!("the promotion of {}", member.name))?;
+        let _change = self
+            .membership
+            .take(format!("the promotion of {}", member.name))?;
         self.settled()?;
         let news = self.consensus.news();
         if news.votes(member.id) {
-            return Ok(pb::MemberReply { message: format!("{} is a voter already", member.name) });
+            return Ok(pb::MemberReply {
+                message: format!("{} is a voter already", member.name),
+            });
         }
         if !news.learners.contains(&member.id) {
             // A removal was begun by a leader that did not live to end it.
@@ -150,14 +230,21 @@ impl<W: World> Node<W> {
                 member.name
             )));
         }
-        self.consensus.promote(member.id).await.map_err(|e| propose_status(&e))?;
-        Ok(pb::MemberReply { message: format!("{} is a voter now", member.name) })
+        self.consensus
+            .promote(member.id)
+            .await
+            .map_err(|e| propose_status(&e))?;
+        Ok(pb::MemberReply {
+            message: format!("{} is a voter now", member.name),
+        })
     }
 
     /// While the membership is joint another change is under way, perhaps of a leader that is gone.
     fn settled(&self) -> Result<(), Status> {
         if self.consensus.news().voters.len() > 1 {
-            return Err(Status::failed_precondition("one membership change at a time: one is still being completed; try again"));
+            return Err(Status::failed_precondition(
+                "one membership change at a time: one is still being completed; try again",
+            ));
         }
         Ok(())
     }
@@ -167,7 +254,9 @@ impl<W: World> Node<W> {
         let deadline = self.world.now() + FOUND_OUT_WITHIN;
         loop {
             match self.check_majority_without(gone) {
-                Err(_) if self.world.now() < deadline => self.world.sleep(Duration::from_millis(10)).await,
+                Err(_) if self.world.now() < deadline => {
+                    self.world.sleep(Duration::from_millis(10)).await
+                }
                 known => return known,
             }
         }
@@ -176,9 +265,20 @@ impl<W: World> Node<W> {
     /// A removal must leave a majority that answers, else nothing could be decided any more.
     fn check_majority_without(&self, gone: NodeId) -> Result<(), Status> {
         let news = self.consensus.news();
-        let Some(voters) = news.voters.first().filter(|v| v.contains(&gone)) else { return Ok(()) };
+        let Some(voters) = news.voters.first().filter(|v| v.contains(&gone)) else {
+            return Ok(());
+        };
         let rest: Vec<NodeId> = voters.iter().copied().filter(|v| *v != gone).collect();
-        let alive = rest.iter().filter(|v| **v == self.member.id || news.matched.get(v).is_some_and(|m| m + 1000 >= news.last_log)).count();
+        let alive = rest
+            .iter()
+            .filter(|v| {
+                **v == self.member.id
+                    || news
+                        .matched
+                        .get(v)
+                        .is_some_and(|m| m + 1000 >= news.last_log)
+            })
+            .count();
         if rest.is_empty() || alive * 2 <= rest.len() {
             return Err(Status::failed_precondition(format!(
                 "without it {alive} of {} voters would be up to date: no majority. Bring the others back first, or say --force",
@@ -189,22 +289,40 @@ impl<W: World> Node<W> {
     }
 
     pub(super) async fn hand_over(&self, by: &str) -> Result<NodeId, Status> {
-        let by = if by.is_empty() { "an operator".to_owned() } else { by.to_owned() };
-        let target = self.driver.ask(ha_core::controller::Controller::best_successor).await.flatten();
+        let by = if by.is_empty() {
+            "an operator".to_owned()
+        } else {
+            by.to_owned()
+        };
+        let target = self
+            .driver
+            .ask(ha_core::controller::Controller::best_successor)
+            .await
+            .flatten();
         let to = target.ok_or_else(|| Status::failed_precondition("no other node can take over: it must answer, be a voter, and its proxy must work (`ha-cli status`)"))?;
         self.move_to(to, by).await
     }
 
     /// Starts a handover and waits until another node leads.
     pub(super) async fn move_to(&self, to: NodeId, by: String) -> Result<NodeId, Status> {
-        self.driver.tell(Event::MoveLeader { to: Some(to), reason: HandoverReason::Operator(by) });
+        self.driver.tell(Event::MoveLeader {
+            to: Some(to),
+            reason: HandoverReason::Operator(by),
+        });
         let deadline = self.world.now() + HANDOVER_WITHIN;
         while self.world.now() < deadline {
             self.world.sleep(Duration::from_millis(5)).await;
-            if let Some(leader) = self.consensus.news().leader.filter(|l| *l != self.member.id) {
+            if let Some(leader) = self
+                .consensus
+                .news()
+                .leader
+                .filter(|l| *l != self.member.id)
+            {
                 return Ok(leader);
             }
         }
-        Err(Status::deadline_exceeded(format!("no other node has taken over within {HANDOVER_WITHIN:?}")))
+        Err(Status::deadline_exceeded(format!(
+            "no other node has taken over within {HANDOVER_WITHIN:?}"
+        )))
     }
 }

@@ -32,22 +32,42 @@ fn see(c: &Controller) -> Seen {
         lease_until: c.holding().map(|h| h.until),
         unreachable: c.unreachable(),
         handing_over_to: c.handing_over_to(),
-        reports: facts.members.keys().filter_map(|id| Some((*id, c.report_of(*id)?.clone()))).collect(),
-        checks: facts.server_ids.values().filter_map(|id| Some((*id, c.check_words(*id)?))).collect(),
+        reports: facts
+            .members
+            .keys()
+            .filter_map(|id| Some((*id, c.report_of(*id)?.clone())))
+            .collect(),
+        checks: facts
+            .server_ids
+            .values()
+            .filter_map(|id| Some((*id, c.check_words(*id)?)))
+            .collect(),
         successor: c.best_successor(),
     }
 }
 
 impl<W: World> Node<W> {
     pub(super) async fn status(&self, _: pb::StatusRequest) -> Result<pb::StatusReply, Status> {
-        let seen = self.driver.ask(see).await.ok_or_else(|| Status::unavailable("the agent is stopping"))?;
+        let seen = self
+            .driver
+            .ask(see)
+            .await
+            .ok_or_else(|| Status::unavailable("the agent is stopping"))?;
         let snap = self.consensus.read();
         let (facts, counters) = (&snap.facts, self.proxy.counters());
         let leads = seen.raft.role == RaftRole::Leader;
         let name = |id: Option<NodeId>| id.map_or_else(String::new, |id| facts.node_name(id));
-        let lease_left = seen.lease_until.map_or(Duration::ZERO, |u| u.saturating_since(self.world.now()));
+        let lease_left = seen
+            .lease_until
+            .map_or(Duration::ZERO, |u| u.saturating_since(self.world.now()));
         // The log may name a holder that is gone: the leader knows better whether it holds itself.
-        let holder = facts.holder.as_ref().filter(|h| if leads { h.node == self.member.id && !lease_left.is_zero() } else { Some(h.node) == seen.raft.leader });
+        let holder = facts.holder.as_ref().filter(|h| {
+            if leads {
+                h.node == self.member.id && !lease_left.is_zero()
+            } else {
+                Some(h.node) == seen.raft.leader
+            }
+        });
         Ok(pb::StatusReply {
             cluster: facts.config.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -59,15 +79,29 @@ impl<W: World> Node<W> {
             holder_since_ms: holder.map_or(0, |h| h.since.0),
             holder_reason: holder.map_or_else(String::new, |h| h.reason.clone()),
             config_version: facts.config_version,
-            nodes: by_name(facts).into_iter().map(|m| node_status(facts, &seen, m)).collect(),
-            servers: placed(facts).map(|(b, s, id)| server_status(facts, &seen, &counters, b, s, id)).collect(),
+            nodes: by_name(facts)
+                .into_iter()
+                .map(|m| node_status(facts, &seen, m))
+                .collect(),
+            servers: placed(facts)
+                .map(|(b, s, id)| server_status(facts, &seen, &counters, b, s, id))
+                .collect(),
             virtual_ips: facts
                 .config
                 .virtual_ips
                 .iter()
-                .map(|v| pb::VirtualIpStatus { name: v.name.clone(), address: format!("{}/{}", v.address, v.prefix), holder: name(holder.map(|h| h.node)) })
+                .map(|v| pb::VirtualIpStatus {
+                    name: v.name.clone(),
+                    address: format!("{}/{}", v.address, v.prefix),
+                    holder: name(holder.map(|h| h.node)),
+                })
                 .collect(),
-            frontends: facts.config.frontends.iter().map(|f| frontend_status(f, &counters, holder.is_some())).collect(),
+            frontends: facts
+                .config
+                .frontends
+                .iter()
+                .map(|f| frontend_status(f, &counters, holder.is_some()))
+                .collect(),
             sessions: counters.sessions,
             sessions_total: counters.total,
             bindings: snap.stick.len() as u64,
@@ -78,19 +112,43 @@ impl<W: World> Node<W> {
         })
     }
 
-    pub(super) async fn explain_vip(&self, r: pb::ExplainVipRequest) -> Result<pb::ExplainVipReply, Status> {
-        let seen = self.driver.ask(see).await.ok_or_else(|| Status::unavailable("the agent is stopping"))?;
+    pub(super) async fn explain_vip(
+        &self,
+        r: pb::ExplainVipRequest,
+    ) -> Result<pb::ExplainVipReply, Status> {
+        let seen = self
+            .driver
+            .ask(see)
+            .await
+            .ok_or_else(|| Status::unavailable("the agent is stopping"))?;
         let facts = self.consensus.read().facts;
-        let vips: Vec<_> = facts.config.virtual_ips.iter().filter(|v| r.name.is_empty() || v.name == r.name).collect();
+        let vips: Vec<_> = facts
+            .config
+            .virtual_ips
+            .iter()
+            .filter(|v| r.name.is_empty() || v.name == r.name)
+            .collect();
         if vips.is_empty() {
-            return Err(Status::not_found(if r.name.is_empty() { "no virtual_ip is configured".to_owned() } else { format!("there is no virtual_ip {}", r.name) }));
+            return Err(Status::not_found(if r.name.is_empty() {
+                "no virtual_ip is configured".to_owned()
+            } else {
+                format!("there is no virtual_ip {}", r.name)
+            }));
         }
-        let left = seen.lease_until.map(|u| u.saturating_since(self.world.now()));
-        let mut lines: Vec<String> = vips.iter().map(|v| format!("{} ({}/{})", v.name, v.address, v.prefix)).collect();
+        let left = seen
+            .lease_until
+            .map(|u| u.saturating_since(self.world.now()));
+        let mut lines: Vec<String> = vips
+            .iter()
+            .map(|v| format!("{} ({}/{})", v.name, v.address, v.prefix))
+            .collect();
         let me = &self.member.name;
         match (&facts.holder, left) {
             (Some(h), Some(left)) if h.node == self.member.id => {
-                lines.push(format!("is held by {me} since {}, epoch {}: {}", h.since, h.epoch, h.reason));
+                lines.push(format!(
+                    "is held by {me} since {}, epoch {}: {}",
+                    h.since, h.epoch, h.reason
+                ));
                 lines.push(format!(
                     "its lease runs for another {} ms and is renewed by {} of {} voters",
                     left.as_millis(),
@@ -99,7 +157,10 @@ impl<W: World> Node<W> {
                 ));
                 lines.push(format!("enforced by: {}", self.world.addresses().fence()));
             }
-            _ => lines.push(format!("is held by nobody: {me} leads, but {}", why_not_held(&facts, &seen, self.member.id))),
+            _ => lines.push(format!(
+                "is held by nobody: {me} leads, but {}",
+                why_not_held(&facts, &seen, self.member.id)
+            )),
         }
         lines.push(match &facts.config.failback {
             Failback::Never => "it stays where it is until that node fails or an operator moves it (failback = \"never\")".to_owned(),
@@ -109,12 +170,21 @@ impl<W: World> Node<W> {
         for m in facts.members.values().filter(|m| m.id != self.member.id) {
             lines.push(format!("{}: {}", m.name, why_candidate(&facts, &seen, m)));
         }
-        let holder = if left.is_some() { me.clone() } else { String::new() };
+        let holder = if left.is_some() {
+            me.clone()
+        } else {
+            String::new()
+        };
         Ok(pb::ExplainVipReply { lines, holder })
     }
 
     fn voters(&self, seen: &Seen) -> usize {
-        seen.raft.voters.iter().flatten().collect::<BTreeSet<_>>().len()
+        seen.raft
+            .voters
+            .iter()
+            .flatten()
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 }
 
@@ -142,7 +212,10 @@ fn why_candidate(facts: &Facts, seen: &Seen, m: &Member) -> String {
         return "cannot take over: it does not answer".to_owned();
     }
     if let Some(a) = facts.node_admin.get(&m.id) {
-        return format!("takes over only when nobody else can: an operator set it to {}", a.state.word());
+        return format!(
+            "takes over only when nobody else can: an operator set it to {}",
+            a.state.word()
+        );
     }
     match seen.reports.get(&m.id) {
         Some(r) if !r.eligible => format!("cannot take over: {}", r.why_not),
@@ -171,10 +244,18 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
         address: m.listen.to_string(),
         role: m.role.word().to_owned(),
         state: state.to_owned(),
-        admin: facts.node_admin.get(&m.id).map_or(AdminState::Ready, |a| a.state).word().to_owned(),
+        admin: facts
+            .node_admin
+            .get(&m.id)
+            .map_or(AdminState::Ready, |a| a.state)
+            .word()
+            .to_owned(),
         version: m.version.clone(),
         voter,
-        fence: seen.reports.get(&m.id).map_or_else(String::new, |r| r.fence.clone()),
+        fence: seen
+            .reports
+            .get(&m.id)
+            .map_or_else(String::new, |r| r.fence.clone()),
     }
 }
 
@@ -185,11 +266,22 @@ fn by_name(facts: &Facts) -> Vec<&Member> {
 }
 
 fn placed(facts: &Facts) -> impl Iterator<Item = (&Backend, &Server, ServerId)> {
-    facts.config.backends.iter().flat_map(move |b| b.servers.iter().filter_map(move |s| Some((b, s, facts.server_id(&b.name, &s.name)?))))
+    facts.config.backends.iter().flat_map(move |b| {
+        b.servers
+            .iter()
+            .filter_map(move |s| Some((b, s, facts.server_id(&b.name, &s.name)?)))
+    })
 }
 
 /// HAProxy's words, in its precedence: `MAINT`, then `DOWN`, then `DRAIN`, then `UP` or `no check`.
-fn status_words(facts: &Facts, seen: &Seen, b: &Backend, s: &Server, id: ServerId, admin: AdminState) -> String {
+fn status_words(
+    facts: &Facts,
+    seen: &Seen,
+    b: &Backend,
+    s: &Server,
+    id: ServerId,
+    admin: AdminState,
+) -> String {
     let up = facts.is_up(id);
     let words = seen.checks.get(&id).map(|(w, _)| w.clone());
     let health = words.unwrap_or_else(|| if up { "UP" } else { "DOWN" }.to_owned());
@@ -203,11 +295,21 @@ fn status_words(facts: &Facts, seen: &Seen, b: &Backend, s: &Server, id: ServerI
     }
 }
 
-fn server_status(facts: &Facts, seen: &Seen, counters: &ProxyCounters, b: &Backend, s: &Server, id: ServerId) -> pb::ServerStatus {
+fn server_status(
+    facts: &Facts,
+    seen: &Seen,
+    counters: &ProxyCounters,
+    b: &Backend,
+    s: &Server,
+    id: ServerId,
+) -> pb::ServerStatus {
     let node = s.node.as_deref().and_then(|n| facts.member_named(n));
     let admin = facts.effective_admin(id, node.map(|n| n.id));
     let count = counters.servers.get(&id).copied().unwrap_or_default();
-    let address = s.address.or(node.map(|n| n.address)).map_or_else(|| "?".to_owned(), |a| a.to_string());
+    let address = s
+        .address
+        .or(node.map(|n| n.address))
+        .map_or_else(|| "?".to_owned(), |a| a.to_string());
     let port = s.port.map_or_else(String::new, |p| format!(":{p}"));
     let health_since = facts.health.get(&id).map_or(0, |h| h.since.0);
     pb::ServerStatus {
@@ -222,7 +324,15 @@ fn server_status(facts: &Facts, seen: &Seen, counters: &ProxyCounters, b: &Backe
         weight: u32::from(s.weight),
         backup: s.backup,
         since_ms: health_since.max(admin.since.0),
-        check: seen.checks.get(&id).map_or_else(|| facts.health.get(&id).map_or_else(String::new, |h| h.why.clone()), |(_, last)| last.clone()),
+        check: seen.checks.get(&id).map_or_else(
+            || {
+                facts
+                    .health
+                    .get(&id)
+                    .map_or_else(String::new, |h| h.why.clone())
+            },
+            |(_, last)| last.clone(),
+        ),
         id: id.0,
         bytes_in: count.bytes_in,
         bytes_out: count.bytes_out,
@@ -233,7 +343,11 @@ fn server_status(facts: &Facts, seen: &Seen, counters: &ProxyCounters, b: &Backe
     }
 }
 
-fn frontend_status(f: &ha_core::model::Frontend, counters: &ProxyCounters, held: bool) -> pb::FrontendStatus {
+fn frontend_status(
+    f: &ha_core::model::Frontend,
+    counters: &ProxyCounters,
+    held: bool,
+) -> pb::FrontendStatus {
     let count = counters.frontends.get(&f.name).copied().unwrap_or_default();
     let full = f.maxconn > 0 && count.now >= f.maxconn;
     let listeners: Vec<String> = f.listeners.iter().map(ToString::to_string).collect();
@@ -256,34 +370,65 @@ fn frontend_status(f: &ha_core::model::Frontend, counters: &ProxyCounters, held:
     }
 }
 
-fn warnings(facts: &Facts, seen: &Seen, counters: &ProxyCounters, leads: bool, now: Timestamp) -> Vec<String> {
+fn warnings(
+    facts: &Facts,
+    seen: &Seen,
+    counters: &ProxyCounters,
+    leads: bool,
+    now: Timestamp,
+) -> Vec<String> {
     let mut found = Vec::new();
     if seen.raft.leader.is_none() {
-        found.push("there is no leader: a majority of the voters must be running and reach each other".to_owned());
+        found.push(
+            "there is no leader: a majority of the voters must be running and reach each other"
+                .to_owned(),
+        );
     }
     if let Some(lock) = facts.maintenance.as_ref().filter(|l| l.expires > now) {
-        found.push(format!("{} holds the maintenance lock: {}", lock.by, lock.purpose));
+        found.push(format!(
+            "{} holds the maintenance lock: {}",
+            lock.by, lock.purpose
+        ));
     }
     if leads {
         for n in &seen.unreachable {
             found.push(format!("{} does not answer", facts.node_name(*n)));
         }
         for (n, r) in seen.reports.iter().filter(|(_, r)| !r.eligible) {
-            found.push(format!("{} may not hold the address: {}", facts.node_name(*n), r.why_not));
+            found.push(format!(
+                "{} may not hold the address: {}",
+                facts.node_name(*n),
+                r.why_not
+            ));
         }
     }
-    for (b, s, _) in placed(facts).filter(|(_, s, _)| s.node.as_deref().is_some_and(|n| facts.member_named(n).is_none())) {
-        found.push(format!("server {}/{} is on node {}, which has not joined", b.name, s.name, s.node.as_deref().unwrap_or("")));
+    for (b, s, _) in placed(facts).filter(|(_, s, _)| {
+        s.node
+            .as_deref()
+            .is_some_and(|n| facts.member_named(n).is_none())
+    }) {
+        found.push(format!(
+            "server {}/{} is on node {}, which has not joined",
+            b.name,
+            s.name,
+            s.node.as_deref().unwrap_or("")
+        ));
     }
     let voters = seen.raft.voters.first().map_or(0, BTreeSet::len);
     if voters == 2 {
         found.push("two voters: when one dies the other cannot decide alone; add a third node or a witness".to_owned());
     }
     if counters.bindings_uncommitted > 0 {
-        found.push(format!("{} sessions were forwarded before their binding was on disk (slow disks?)", counters.bindings_uncommitted));
+        found.push(format!(
+            "{} sessions were forwarded before their binding was on disk (slow disks?)",
+            counters.bindings_uncommitted
+        ));
     }
     if counters.shed > 0 {
-        found.push(format!("{} connections were turned away for lack of file descriptors or above sessions_max", counters.shed));
+        found.push(format!(
+            "{} connections were turned away for lack of file descriptors or above sessions_max",
+            counters.shed
+        ));
     }
     found
 }

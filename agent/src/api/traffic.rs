@@ -26,26 +26,53 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<pb::EventRecord, Status>> + Send>>;
 
 fn client_address(text: &str) -> Result<IpAddr, Status> {
-    text.parse().map_err(|_| Status::invalid_argument(format!("client: found {text:?}; write an IP address")))
+    text.parse().map_err(|_| {
+        Status::invalid_argument(format!("client: found {text:?}; write an IP address"))
+    })
 }
 
 impl<W: World> Node<W> {
-    pub(super) async fn sessions(&self, r: pb::SessionsRequest) -> Result<pb::SessionsReply, Status> {
+    pub(super) async fn sessions(
+        &self,
+        r: pb::SessionsRequest,
+    ) -> Result<pb::SessionsReply, Status> {
         let facts = self.consensus.read().facts;
         let server = if r.server.is_empty() {
             None
         } else {
-            let found = r.server.split_once('/').and_then(|(b, s)| facts.server_id(b, s));
-            Some(found.ok_or_else(|| Status::not_found(format!("there is no server {}; write BACKEND/SERVER", r.server)))?)
+            let found = r
+                .server
+                .split_once('/')
+                .and_then(|(b, s)| facts.server_id(b, s));
+            Some(found.ok_or_else(|| {
+                Status::not_found(format!(
+                    "there is no server {}; write BACKEND/SERVER",
+                    r.server
+                ))
+            })?)
         };
-        let client = if r.client.is_empty() { None } else { Some(client_address(&r.client)?) };
+        let client = if r.client.is_empty() {
+            None
+        } else {
+            Some(client_address(&r.client)?)
+        };
         let routes = Routes::from_facts(&facts, &Overlay::default());
-        let limit = if r.limit == 0 { SESSIONS_MAX } else { (r.limit as usize).min(SESSIONS_MAX) };
+        let limit = if r.limit == 0 {
+            SESSIONS_MAX
+        } else {
+            (r.limit as usize).min(SESSIONS_MAX)
+        };
         let (sessions, total) = self.proxy.sessions(SessionFilter { client, server }, limit);
         let now = self.world.wall();
         let one = |s: crate::proxy::SessionInfo| {
-            let (backend, server) = s.server.and_then(|id| facts.server_name(id)).unwrap_or(("", ""));
-            let address = s.server.and_then(|id| routes.server(id)).and_then(|(_, v)| Some((v.address?, v.port)));
+            let (backend, server) = s
+                .server
+                .and_then(|id| facts.server_name(id))
+                .unwrap_or(("", ""));
+            let address = s
+                .server
+                .and_then(|id| routes.server(id))
+                .and_then(|(_, v)| Some((v.address?, v.port)));
             pb::SessionInfo {
                 id: 0,
                 client: s.client.to_string(),
@@ -53,13 +80,18 @@ impl<W: World> Node<W> {
                 port: u32::from(s.local.port()),
                 backend: backend.to_owned(),
                 server: server.to_owned(),
-                server_address: address.map_or_else(String::new, |(a, p)| std::net::SocketAddr::new(a, p.unwrap_or(s.local.port())).to_string()),
+                server_address: address.map_or_else(String::new, |(a, p)| {
+                    std::net::SocketAddr::new(a, p.unwrap_or(s.local.port())).to_string()
+                }),
                 age_ms: now.saturating_since(s.started).as_millis() as u64,
                 bytes_in: s.bytes_in,
                 bytes_out: s.bytes_out,
             }
         };
-        Ok(pb::SessionsReply { sessions: sessions.into_iter().map(one).collect(), total: total as u64 })
+        Ok(pb::SessionsReply {
+            sessions: sessions.into_iter().map(one).collect(),
+            total: total as u64,
+        })
     }
 
     pub(super) async fn whereis(&self, r: pb::WhereisRequest) -> Result<pb::WhereisReply, Status> {
@@ -67,47 +99,85 @@ impl<W: World> Node<W> {
         let snap = self.consensus.read();
         let now = self.world.wall();
         let routes = Routes::from_facts(&snap.facts, &Overlay::default());
-        let keys: Vec<IpAddr> = routes.backends.iter().filter_map(|b| b.persistence.as_ref()).map(|p| mask(client, p.mask_v4, p.mask_v6)).collect();
-        let found = snap.stick.iter().filter(|(k, e)| keys.contains(&k.client) && e.is_alive(now)).map(|(k, e)| {
-            let name = snap.facts.server_name(e.server).map_or_else(|| e.server.to_string(), |(b, s)| format!("{b}/{s}"));
-            pb::BindingInfo {
-                group: k.group.to_string(),
-                client: k.client.to_string(),
-                server: name,
-                address: e.host.to_string(),
-                bound_at_ms: e.bound_at.0,
-                expires_in_ms: e.expire.saturating_sub(now.saturating_since(e.used_at)).as_millis() as u64,
-                usable: routes.server(e.server).is_some_and(|(_, s)| s.accepts(Newcomer::Bound)),
-            }
-        });
+        let keys: Vec<IpAddr> = routes
+            .backends
+            .iter()
+            .filter_map(|b| b.persistence.as_ref())
+            .map(|p| mask(client, p.mask_v4, p.mask_v6))
+            .collect();
+        let found = snap
+            .stick
+            .iter()
+            .filter(|(k, e)| keys.contains(&k.client) && e.is_alive(now))
+            .map(|(k, e)| {
+                let name = snap
+                    .facts
+                    .server_name(e.server)
+                    .map_or_else(|| e.server.to_string(), |(b, s)| format!("{b}/{s}"));
+                pb::BindingInfo {
+                    group: k.group.to_string(),
+                    client: k.client.to_string(),
+                    server: name,
+                    address: e.host.to_string(),
+                    bound_at_ms: e.bound_at.0,
+                    expires_in_ms: e
+                        .expire
+                        .saturating_sub(now.saturating_since(e.used_at))
+                        .as_millis() as u64,
+                    usable: routes
+                        .server(e.server)
+                        .is_some_and(|(_, s)| s.accepts(Newcomer::Bound)),
+                }
+            });
         let bindings: Vec<_> = found.collect();
         Ok(pb::WhereisReply { bindings })
     }
 }
 
 /// Events after a time, and with `follow` those that come, until the operator hangs up.
-pub(super) fn events<W: World>(node: Arc<Node<W>>, shows: Shows, r: pb::EventsRequest) -> EventStream {
+pub(super) fn events<W: World>(
+    node: Arc<Node<W>>,
+    shows: Shows,
+    r: pb::EventsRequest,
+) -> EventStream {
     let (send, receive) = tokio::sync::mpsc::channel(64);
     let world = node.world.clone();
     let task = async move {
         let (mut seq, mut first) = (0, true);
         loop {
             // Who was shut out meanwhile hears no more.
-            let still = who(&shows, &node.trust.live(), &node.consensus.read(), node.world.wall());
-            if let Err(refused) = still.and_then(|caller| may(&caller, Takes::Access(Access::Viewer))) {
+            let still = who(
+                &shows,
+                &node.trust.live(),
+                &node.consensus.read(),
+                node.world.wall(),
+            );
+            if let Err(refused) =
+                still.and_then(|caller| may(&caller, Takes::Access(Access::Viewer)))
+            {
                 send.send(Err(refused)).await.unwrap_or(());
                 return;
             }
             let log = node.consensus.read().facts.events.clone();
-            let matching =
-                log.after(seq).filter(|e| e.at.0 >= r.since_ms).filter(|e| r.grep.is_empty() || e.text.contains(&r.grep) || e.kind.contains(&r.grep) || e.by.contains(&r.grep));
+            let matching = log.after(seq).filter(|e| e.at.0 >= r.since_ms).filter(|e| {
+                r.grep.is_empty()
+                    || e.text.contains(&r.grep)
+                    || e.kind.contains(&r.grep)
+                    || e.by.contains(&r.grep)
+            });
             let mut found: Vec<_> = matching.cloned().collect();
             if first && r.limit > 0 && found.len() > r.limit as usize {
                 found.drain(..found.len() - r.limit as usize);
             }
             (seq, first) = (log.last_seq(), false);
             for e in found {
-                let record = pb::EventRecord { seq: e.seq, at_ms: e.at.0, kind: e.kind, text: e.text, by: e.by };
+                let record = pb::EventRecord {
+                    seq: e.seq,
+                    at_ms: e.at.0,
+                    kind: e.kind,
+                    text: e.text,
+                    by: e.by,
+                };
                 if send.send(Ok(record)).await.is_err() {
                     return;
                 }

@@ -62,7 +62,10 @@ const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of 
 
 /// Whether a name can stand in commands such as `backend/server`.
 pub fn is_name(name: &str) -> bool {
-    (1..=63).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    (1..=63).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 impl AgentConfig {
@@ -73,7 +76,11 @@ impl AgentConfig {
 
     /// The local socket, given the directory that the service manager made for this agent, if there is one.
     pub fn socket_path(&self, runtime_dir: Option<PathBuf>) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| runtime_dir.unwrap_or_else(|| self.data_dir.clone()).join("control.sock"))
+        self.socket.clone().unwrap_or_else(|| {
+            runtime_dir
+                .unwrap_or_else(|| self.data_dir.clone())
+                .join("control.sock")
+        })
     }
 
     /// Reads the text of the file.
@@ -90,12 +97,27 @@ impl AgentConfig {
             }
         };
         if !is_name(raw.name.get_ref()) {
-            c.problem(raw.name.span().start, "name", format!("{:?}", raw.name.get_ref()), NAME_REMEDY);
+            c.problem(
+                raw.name.span().start,
+                "name",
+                format!("{:?}", raw.name.get_ref()),
+                NAME_REMEDY,
+            );
         }
         if !raw.data_dir.get_ref().is_absolute() {
-            c.problem(raw.data_dir.span().start, "data_dir", format!("{:?}", raw.data_dir.get_ref()), "write an absolute path, such as /var/lib/ha-agent");
+            c.problem(
+                raw.data_dir.span().start,
+                "data_dir",
+                format!("{:?}", raw.data_dir.get_ref()),
+                "write an absolute path, such as /var/lib/ha-agent",
+            );
         }
-        let listen = raw.listen.get_ref().parse::<SocketAddr>().ok().filter(|l| !l.ip().is_unspecified() && l.port() != 0);
+        let listen = raw
+            .listen
+            .get_ref()
+            .parse::<SocketAddr>()
+            .ok()
+            .filter(|l| !l.ip().is_unspecified() && l.port() != 0);
         if listen.is_none() {
             c.problem(
                 raw.listen.span().start,
@@ -109,24 +131,66 @@ impl AgentConfig {
             Some(a) => {
                 let parsed = a.get_ref().parse::<IpAddr>().ok();
                 if parsed.is_none() {
-                    c.problem(a.span().start, "address", format!("{:?}", a.get_ref()), "write an IP address, e.g. \"10.0.0.1\"");
+                    c.problem(
+                        a.span().start,
+                        "address",
+                        format!("{:?}", a.get_ref()),
+                        "write an IP address, e.g. \"10.0.0.1\"",
+                    );
                 }
                 parsed
             }
         };
-        let vip = c.choice("vip", raw.vip.as_ref(), &[("kernel", VipMode::Kernel), ("bind", VipMode::Bind)], VipMode::Kernel);
-        let fence = c.choice("fence", raw.fence.as_ref(), &[("auto", FenceMode::Auto), ("nftables", FenceMode::Nftables), ("lifetime", FenceMode::Lifetime)], FenceMode::Auto);
-        let role = c.choice("role", raw.role.as_ref(), &[("server", Role::Server), ("witness", Role::Witness)], Role::Server);
-        let workers = raw.workers.as_ref().map_or(0, |w| usize::from(*w.get_ref()));
+        let vip = c.choice(
+            "vip",
+            raw.vip.as_ref(),
+            &[("kernel", VipMode::Kernel), ("bind", VipMode::Bind)],
+            VipMode::Kernel,
+        );
+        let fence = c.choice(
+            "fence",
+            raw.fence.as_ref(),
+            &[
+                ("auto", FenceMode::Auto),
+                ("nftables", FenceMode::Nftables),
+                ("lifetime", FenceMode::Lifetime),
+            ],
+            FenceMode::Auto,
+        );
+        let role = c.choice(
+            "role",
+            raw.role.as_ref(),
+            &[("server", Role::Server), ("witness", Role::Witness)],
+            Role::Server,
+        );
+        let workers = raw
+            .workers
+            .as_ref()
+            .map_or(0, |w| usize::from(*w.get_ref()));
         if workers > 256 {
-            c.problem(raw.workers.as_ref().map_or(0, |w| w.span().start), "workers", workers, "use 0 (one per core) to 256");
+            c.problem(
+                raw.workers.as_ref().map_or(0, |w| w.span().start),
+                "workers",
+                workers,
+                "use 0 (one per core) to 256",
+            );
         }
         let proxy_port = raw.proxy_port.as_ref().map_or(PROXY_PORT, |p| *p.get_ref());
         if proxy_port == 0 {
-            c.problem(raw.proxy_port.as_ref().map_or(0, |p| p.span().start), "proxy_port", 0, "use a free port, 1 to 65535");
+            c.problem(
+                raw.proxy_port.as_ref().map_or(0, |p| p.span().start),
+                "proxy_port",
+                0,
+                "use a free port, 1 to 65535",
+            );
         }
         if let Some(socket) = raw.socket.as_ref().filter(|s| !s.get_ref().is_absolute()) {
-            c.problem(socket.span().start, "socket", format!("{:?}", socket.get_ref()), "write an absolute path, such as /run/ha-agent/control.sock");
+            c.problem(
+                socket.span().start,
+                "socket",
+                format!("{:?}", socket.get_ref()),
+                "write an absolute path, such as /run/ha-agent/control.sock",
+            );
         }
         let config = listen.zip(address).map(|(listen, address)| AgentConfig {
             name: raw.name.into_inner(),
@@ -148,13 +212,24 @@ impl AgentConfig {
 
 impl Checker<'_> {
     /// One of some words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &str, found: Option<&toml::Spanned<String>>, known: &[(&str, T)], default: T) -> T {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        found: Option<&toml::Spanned<String>>,
+        known: &[(&str, T)],
+        default: T,
+    ) -> T {
         let Some(word) = found else { return default };
         if let Some((_, value)) = known.iter().find(|(k, _)| *k == word.get_ref()) {
             return *value;
         }
         let words: Vec<String> = known.iter().map(|(k, _)| format!("\"{k}\"")).collect();
-        self.problem(word.span().start, key, format!("{:?}", word.get_ref()), format!("use one of {}", words.join(", ")));
+        self.problem(
+            word.span().start,
+            key,
+            format!("{:?}", word.get_ref()),
+            format!("use one of {}", words.join(", ")),
+        );
         default
     }
 }

@@ -1,12 +1,14 @@
 //! `cluster.toml`: what belongs to the cluster.
 
 use super::agent_file::is_name;
-use super::raw::{RawBackend, RawCheck, RawCluster, RawFrontend, RawGlobal, RawPersistence, RawPorts, RawServer};
+use super::raw::{
+    RawBackend, RawCheck, RawCluster, RawFrontend, RawGlobal, RawPersistence, RawPorts, RawServer,
+};
 use super::units::Span;
 use super::{Checker, Problems};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, CheckClose, ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing,
-    VirtualIp,
+    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, CheckClose,
+    ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing, VirtualIp,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -43,7 +45,12 @@ pub const FILE_MAX: usize = 1 << 20;
 pub fn parse_cluster(file: &str, text: &str) -> Result<ClusterFile, Problems> {
     let mut c = Checker::new(file, text);
     if text.len() > FILE_MAX {
-        c.problem(0, "the file", format!("{} bytes", text.len()), format!("use at most {FILE_MAX}: it is kept, with its last versions, on every node"));
+        c.problem(
+            0,
+            "the file",
+            format!("{} bytes", text.len()),
+            format!("use at most {FILE_MAX}: it is kept, with its last versions, on every node"),
+        );
         return c.finish(None);
     }
     let raw: RawCluster = match toml::from_str(text) {
@@ -61,25 +68,62 @@ pub fn parse_cluster(file: &str, text: &str) -> Result<ClusterFile, Problems> {
     let frontends: Vec<Frontend> = raw.frontend.iter().map(|f| c.frontend(f, &raw)).collect();
     c.overlapping_binds(&raw.frontend, &frontends);
     let (global, timing, promise) = c.global(raw.cluster.unwrap_or_default());
-    let config = ClusterConfig { virtual_ips, frontends, backends, ..global };
-    c.finish(Some(ClusterFile { config, timing, promise }))
+    let config = ClusterConfig {
+        virtual_ips,
+        frontends,
+        backends,
+        ..global
+    };
+    c.finish(Some(ClusterFile {
+        config,
+        timing,
+        promise,
+    }))
 }
 
 impl Checker<'_> {
     fn global(&mut self, raw: RawGlobal) -> (ClusterConfig, Option<Timing>, Option<Duration>) {
-        let timing =
-            raw.timing.as_ref().map(|_| self.choice("cluster.timing", raw.timing.as_ref(), &[("lan", Timing::Lan), ("fast", Timing::Fast), ("wan", Timing::Wan)], Timing::Lan));
+        let timing = raw.timing.as_ref().map(|_| {
+            self.choice(
+                "cluster.timing",
+                raw.timing.as_ref(),
+                &[
+                    ("lan", Timing::Lan),
+                    ("fast", Timing::Fast),
+                    ("wan", Timing::Wan),
+                ],
+                Timing::Lan,
+            )
+        });
         let promise = raw.promise.map(|p| (p.span().start, p.into_inner().0));
         if let Some((at, p)) = promise
             && (p < timing.unwrap_or_default().promise() || p > Duration::from_secs(10))
         {
-            self.problem(at, "cluster.promise", format!("{p:?}"), format!("use {:?} to 10s", timing.unwrap_or_default().promise()));
+            self.problem(
+                at,
+                "cluster.promise",
+                format!("{p:?}"),
+                format!("use {:?} to 10s", timing.unwrap_or_default().promise()),
+            );
         }
-        let word = self.choice("cluster.failback", raw.failback.as_ref(), &[("never", 0), ("auto", 1), ("manual", 2)], 0);
+        let word = self.choice(
+            "cluster.failback",
+            raw.failback.as_ref(),
+            &[("never", 0), ("auto", 1), ("manual", 2)],
+            0,
+        );
         let failback = match (word, raw.prefer) {
-            (1, Some(prefer)) => Failback::Auto { prefer: prefer.into_inner(), hold_down: raw.failback_after.map_or(Duration::from_secs(60), |s| s.0) },
+            (1, Some(prefer)) => Failback::Auto {
+                prefer: prefer.into_inner(),
+                hold_down: raw.failback_after.map_or(Duration::from_secs(60), |s| s.0),
+            },
             (1, None) => {
-                self.problem(raw.failback.map_or(0, |f| f.span().start), "cluster.failback", "\"auto\" without `prefer`", "add `prefer = \"NODE\"`");
+                self.problem(
+                    raw.failback.map_or(0, |f| f.span().start),
+                    "cluster.failback",
+                    "\"auto\" without `prefer`",
+                    "add `prefer = \"NODE\"`",
+                );
                 Failback::Never
             }
             (2, _) => Failback::Manual,
@@ -88,19 +132,37 @@ impl Checker<'_> {
         let bindings_max = raw.bindings_max.map_or(BINDINGS_MAX, |b| {
             let n = *b.get_ref();
             if !(1..=5_000_000).contains(&n) {
-                self.problem(b.span().start, "cluster.bindings_max", n, "use 1 to 5000000");
+                self.problem(
+                    b.span().start,
+                    "cluster.bindings_max",
+                    n,
+                    "use 1 to 5000000",
+                );
             }
             n
         });
-        let certificate_lifetime = raw.certificate_lifetime.map_or(CERTIFICATE_LIFETIME, |found| {
-            let (at, lifetime) = (found.span().start, found.into_inner().0);
-            if !(CERTIFICATE_LIFETIME_MIN..=CERTIFICATE_LIFETIME_MAX).contains(&lifetime) {
-                self.problem(at, "cluster.certificate_lifetime", format!("{lifetime:?}"), "use 10s to 825d; 90d is a good choice");
-            }
-            lifetime
-        });
+        let certificate_lifetime = raw
+            .certificate_lifetime
+            .map_or(CERTIFICATE_LIFETIME, |found| {
+                let (at, lifetime) = (found.span().start, found.into_inner().0);
+                if !(CERTIFICATE_LIFETIME_MIN..=CERTIFICATE_LIFETIME_MAX).contains(&lifetime) {
+                    self.problem(
+                        at,
+                        "cluster.certificate_lifetime",
+                        format!("{lifetime:?}"),
+                        "use 10s to 825d; 90d is a good choice",
+                    );
+                }
+                lifetime
+            });
         let name = raw.name.unwrap_or_else(|| "cluster".to_owned());
-        let config = ClusterConfig { name, failback, bindings_max, certificate_lifetime, ..ClusterConfig::default() };
+        let config = ClusterConfig {
+            name,
+            failback,
+            bindings_max,
+            certificate_lifetime,
+            ..ClusterConfig::default()
+        };
         (config, timing, promise.map(|(_, p)| p))
     }
 
@@ -110,42 +172,91 @@ impl Checker<'_> {
             let (at, text) = (v.address.span().start, v.address.get_ref());
             let (address, prefix) = match text.split_once('/') {
                 Some((a, p)) => (a.parse::<IpAddr>().ok(), p.parse::<u8>().ok()),
-                None => (text.parse::<IpAddr>().ok(), Some(if text.contains(':') { 128 } else { 32 })),
+                None => (
+                    text.parse::<IpAddr>().ok(),
+                    Some(if text.contains(':') { 128 } else { 32 }),
+                ),
             };
-            let ok = address.zip(prefix).filter(|(a, p)| *p <= if a.is_ipv4() { 32 } else { 128 } && !a.is_unspecified() && !a.is_multicast());
+            let ok = address.zip(prefix).filter(|(a, p)| {
+                *p <= if a.is_ipv4() { 32 } else { 128 } && !a.is_unspecified() && !a.is_multicast()
+            });
             let Some((address, prefix)) = ok else {
-                self.problem(at, "virtual_ip.address", format!("{text:?}"), "write an address with the length of its subnet, e.g. \"10.0.0.100/24\"");
+                self.problem(
+                    at,
+                    "virtual_ip.address",
+                    format!("{text:?}"),
+                    "write an address with the length of its subnet, e.g. \"10.0.0.100/24\"",
+                );
                 continue;
             };
             if let Some(twin) = found.iter().find(|o| o.address == address) {
-                self.problem(at, "virtual_ip.address", format!("{address}, which {} has already", twin.name), "give each virtual_ip an address of its own");
+                self.problem(
+                    at,
+                    "virtual_ip.address",
+                    format!("{address}, which {} has already", twin.name),
+                    "give each virtual_ip an address of its own",
+                );
             }
-            found.push(VirtualIp { name: v.name.get_ref().clone(), address, prefix });
+            found.push(VirtualIp {
+                name: v.name.get_ref().clone(),
+                address,
+                prefix,
+            });
         }
         found
     }
 
     fn frontend(&mut self, f: &RawFrontend, raw: &RawCluster) -> Frontend {
-        self.refers("frontend.virtual_ip", &f.virtual_ip, raw.virtual_ip.iter().map(|v| v.name.get_ref()), "virtual_ip");
-        self.refers("frontend.backend", &f.backend, raw.backend.iter().map(|b| b.name.get_ref()), "backend");
+        self.refers(
+            "frontend.virtual_ip",
+            &f.virtual_ip,
+            raw.virtual_ip.iter().map(|v| v.name.get_ref()),
+            "virtual_ip",
+        );
+        self.refers(
+            "frontend.backend",
+            &f.backend,
+            raw.backend.iter().map(|b| b.name.get_ref()),
+            "backend",
+        );
         if let Some(mode) = &f.mode
             && mode.get_ref() != "tcp"
         {
-            self.problem(mode.span().start, "frontend.mode", format!("{:?}", mode.get_ref()), "use \"tcp\": bytes are passed through untouched");
+            self.problem(
+                mode.span().start,
+                "frontend.mode",
+                format!("{:?}", mode.get_ref()),
+                "use \"tcp\": bytes are passed through untouched",
+            );
         }
         let mut listeners: Vec<PortRange> = Vec::new();
         if f.listeners.get_ref().is_empty() {
-            self.problem(f.listeners.span().start, "frontend.listeners", "[]", "name at least one port, e.g. [5012, \"5014-5019\"]");
+            self.problem(
+                f.listeners.span().start,
+                "frontend.listeners",
+                "[]",
+                "name at least one port, e.g. [5012, \"5014-5019\"]",
+            );
         }
         for l in f.listeners.get_ref() {
             match port_range(l.get_ref()) {
                 Ok(range) => {
                     if let Some(twin) = listeners.iter().find(|o| o.overlaps(range)) {
-                        self.problem(l.span().start, "frontend.listeners", format!("{range}, which overlaps {twin}"), "name each port once");
+                        self.problem(
+                            l.span().start,
+                            "frontend.listeners",
+                            format!("{range}, which overlaps {twin}"),
+                            "name each port once",
+                        );
                     }
                     listeners.push(range);
                 }
-                Err(found) => self.problem(l.span().start, "frontend.listeners", found, "write a port (1 to 65535) or a range such as \"5014-5019\""),
+                Err(found) => self.problem(
+                    l.span().start,
+                    "frontend.listeners",
+                    found,
+                    "write a port (1 to 65535) or a range such as \"5014-5019\"",
+                ),
             }
         }
         listeners.sort_unstable();
@@ -162,11 +273,28 @@ impl Checker<'_> {
     /// Two frontends that accept on the same port of the same address.
     fn overlapping_binds(&mut self, raw: &[RawFrontend], frontends: &[Frontend]) {
         for (i, f) in frontends.iter().enumerate() {
-            for (g, r) in frontends.iter().zip(raw).skip(i + 1).filter(|(g, _)| g.virtual_ip == f.virtual_ip) {
-                let twice = f.listeners.iter().flat_map(|a| g.listeners.iter().map(move |b| (*a, *b))).find(|(a, b)| a.overlaps(*b));
+            for (g, r) in frontends
+                .iter()
+                .zip(raw)
+                .skip(i + 1)
+                .filter(|(g, _)| g.virtual_ip == f.virtual_ip)
+            {
+                let twice = f
+                    .listeners
+                    .iter()
+                    .flat_map(|a| g.listeners.iter().map(move |b| (*a, *b)))
+                    .find(|(a, b)| a.overlaps(*b));
                 if let Some((a, b)) = twice {
-                    let found = format!("{b} on virtual_ip {}, where frontend {} has {a} already", f.virtual_ip, f.name);
-                    self.problem(r.listeners.span().start, "frontend.listeners", found, "let each port of an address belong to one frontend");
+                    let found = format!(
+                        "{b} on virtual_ip {}, where frontend {} has {a} already",
+                        f.virtual_ip, f.name
+                    );
+                    self.problem(
+                        r.listeners.span().start,
+                        "frontend.listeners",
+                        found,
+                        "let each port of an address belong to one frontend",
+                    );
                 }
             }
         }
@@ -177,30 +305,68 @@ impl Checker<'_> {
         let balance = self.choice(
             "backend.balance",
             b.balance.as_ref(),
-            &[("roundrobin", Balance::RoundRobin), ("leastconn", Balance::LeastConn), ("source", Balance::Source), ("first", Balance::First), ("random", Balance::Random)],
+            &[
+                ("roundrobin", Balance::RoundRobin),
+                ("leastconn", Balance::LeastConn),
+                ("source", Balance::Source),
+                ("first", Balance::First),
+                ("random", Balance::Random),
+            ],
             Balance::RoundRobin,
         );
-        let on_down = self.choice("backend.on_down", b.on_down.as_ref(), &[("purge", OnDown::Purge), ("keep", OnDown::Keep)], OnDown::Purge);
+        let on_down = self.choice(
+            "backend.on_down",
+            b.on_down.as_ref(),
+            &[("purge", OnDown::Purge), ("keep", OnDown::Keep)],
+            OnDown::Purge,
+        );
         let name = b.name.get_ref();
         if b.server.is_empty() {
-            self.problem(b.name.span().start, "backend.server", format!("none in backend {name}"), "add a [[backend.server]] table");
+            self.problem(
+                b.name.span().start,
+                "backend.server",
+                format!("none in backend {name}"),
+                "add a [[backend.server]] table",
+            );
         }
         if b.server.len() > 4095 {
-            self.problem(b.name.span().start, "backend.server", b.server.len(), "use at most 4095 servers");
+            self.problem(
+                b.name.span().start,
+                "backend.server",
+                b.server.len(),
+                "use at most 4095 servers",
+            );
         }
         let servers: Vec<Server> = b.server.iter().map(|s| self.server(s)).collect();
         let check = b.check.as_ref().map(|check| self.check(check, b));
-        let persistence = b.persistence.as_ref().map(|p| self.persistence(p.get_ref(), name));
-        let connect_timeout = self.positive("backend.connect_timeout", b.connect_timeout.as_ref(), CONNECT_TIMEOUT);
+        let persistence = b
+            .persistence
+            .as_ref()
+            .map(|p| self.persistence(p.get_ref(), name));
+        let connect_timeout = self.positive(
+            "backend.connect_timeout",
+            b.connect_timeout.as_ref(),
+            CONNECT_TIMEOUT,
+        );
         if let Some(o) = &b.observe
             && *o.get_ref() == 0
         {
-            self.problem(o.span().start, "backend.observe", 0, "use at least 1, or leave it out");
+            self.problem(
+                o.span().start,
+                "backend.observe",
+                0,
+                "use at least 1, or leave it out",
+            );
         }
         if let Some(r) = &b.retries
             && *r.get_ref() > 100
         {
-            self.problem(r.span().start, "backend.retries", r.get_ref(), "use 0 to 100");
+            self.problem(
+                r.span().start,
+                "backend.retries",
+                r.get_ref(),
+                "use 0 to 100",
+            );
         }
         Backend {
             name: name.clone(),
@@ -224,7 +390,12 @@ impl Checker<'_> {
         let address = s.address.as_ref().and_then(|a| {
             let parsed = a.get_ref().parse::<IpAddr>().ok();
             if parsed.is_none() {
-                self.problem(a.span().start, "backend.server.address", format!("{:?}", a.get_ref()), "write an IP address, e.g. \"10.0.0.1\" (the port goes into `port`)");
+                self.problem(
+                    a.span().start,
+                    "backend.server.address",
+                    format!("{:?}", a.get_ref()),
+                    "write an IP address, e.g. \"10.0.0.1\" (the port goes into `port`)",
+                );
             }
             parsed
         });
@@ -235,19 +406,32 @@ impl Checker<'_> {
                 format!("{} without `node` and `address`", s.name.get_ref()),
                 "add `node = \"NODE\"` for a server on a node, or `address = \"IP\"`",
             ),
-            (Some(n), Some(_)) => {
-                self.problem(n.span().start, "backend.server.node", "`node` and `address` together", "keep `node` (its address is taken from the node), or keep `address`")
-            }
+            (Some(n), Some(_)) => self.problem(
+                n.span().start,
+                "backend.server.node",
+                "`node` and `address` together",
+                "keep `node` (its address is taken from the node), or keep `address`",
+            ),
             _ => {}
         }
         if let Some(p) = &s.port
             && *p.get_ref() == 0
         {
-            self.problem(p.span().start, "backend.server.port", 0, "use 1 to 65535, or leave it out: then it is the port that the client asked for");
+            self.problem(
+                p.span().start,
+                "backend.server.port",
+                0,
+                "use 1 to 65535, or leave it out: then it is the port that the client asked for",
+            );
         }
         let weight = s.weight.as_ref().map_or(1, |w| {
             if *w.get_ref() > 256 {
-                self.problem(w.span().start, "backend.server.weight", w.get_ref(), "use 0 to 256 (0 gets no new clients)");
+                self.problem(
+                    w.span().start,
+                    "backend.server.weight",
+                    w.get_ref(),
+                    "use 0 to 256 (0 gets no new clients)",
+                );
             }
             (*w.get_ref()).min(256) as u16
         });
@@ -267,12 +451,25 @@ impl Checker<'_> {
         let inter = self.positive("backend.check.inter", raw.inter.as_ref(), INTER);
         let port = raw.tcp.as_ref().map(|p| *p.get_ref());
         if port == Some(0) {
-            self.problem(spanned.span().start, "backend.check.tcp", 0, "use a port, 1 to 65535");
+            self.problem(
+                spanned.span().start,
+                "backend.check.tcp",
+                0,
+                "use a port, 1 to 65535",
+            );
         }
         if port.is_none()
             && let Some(s) = b.server.iter().find(|s| s.port.is_none())
         {
-            self.problem(spanned.span().start, "backend.check", format!("no port to check, and server {} has none either", s.name.get_ref()), "add `tcp = PORT` to the check");
+            self.problem(
+                spanned.span().start,
+                "backend.check",
+                format!(
+                    "no port to check, and server {} has none either",
+                    s.name.get_ref()
+                ),
+                "add `tcp = PORT` to the check",
+            );
         }
         Check {
             port,
@@ -282,37 +479,81 @@ impl Checker<'_> {
             timeout: self.positive("backend.check.timeout", raw.timeout.as_ref(), inter),
             rise: self.count("backend.check.rise", raw.rise.as_ref(), 2),
             fall: self.count("backend.check.fall", raw.fall.as_ref(), 3),
-            close: self.choice("backend.check.close", raw.close.as_ref(), &[("rst", CheckClose::Rst), ("fin", CheckClose::Fin)], CheckClose::Rst),
+            close: self.choice(
+                "backend.check.close",
+                raw.close.as_ref(),
+                &[("rst", CheckClose::Rst), ("fin", CheckClose::Fin)],
+                CheckClose::Rst,
+            ),
         }
     }
 
     fn persistence(&mut self, raw: &RawPersistence, backend: &str) -> Persistence {
-        self.choice("backend.persistence.by", raw.by.as_ref(), &[("client-ip", ())], ());
+        self.choice(
+            "backend.persistence.by",
+            raw.by.as_ref(),
+            &[("client-ip", ())],
+            (),
+        );
         let mut mask = |key: &str, found: Option<&Spanned<u8>>, max: u8| {
             let Some(m) = found else { return max };
             if *m.get_ref() > max {
-                self.problem(m.span().start, key, m.get_ref(), format!("use 0 to {max} leading bits"));
+                self.problem(
+                    m.span().start,
+                    key,
+                    m.get_ref(),
+                    format!("use 0 to {max} leading bits"),
+                );
             }
             *m.get_ref()
         };
-        let (mask_v4, mask_v6) = (mask("backend.persistence.mask", raw.mask.as_ref(), 32), mask("backend.persistence.mask6", raw.mask6.as_ref(), 128));
-        let group = raw.group.as_ref().map_or_else(|| backend.to_owned(), |g| g.get_ref().clone());
+        let (mask_v4, mask_v6) = (
+            mask("backend.persistence.mask", raw.mask.as_ref(), 32),
+            mask("backend.persistence.mask6", raw.mask6.as_ref(), 128),
+        );
+        let group = raw
+            .group
+            .as_ref()
+            .map_or_else(|| backend.to_owned(), |g| g.get_ref().clone());
         if let Some(g) = raw.group.as_ref().filter(|g| !is_name(g.get_ref())) {
-            self.problem(g.span().start, "backend.persistence.group", format!("{:?}", g.get_ref()), NAME_REMEDY);
+            self.problem(
+                g.span().start,
+                "backend.persistence.group",
+                format!("{:?}", g.get_ref()),
+                NAME_REMEDY,
+            );
         }
         Persistence {
             expire: self.positive("backend.persistence.expire", raw.expire.as_ref(), EXPIRE),
             group,
             mask_v4,
             mask_v6,
-            mode: self.choice("backend.persistence.mode", raw.mode.as_ref(), &[("commit", BindingMode::Commit), ("async", BindingMode::Async)], BindingMode::Commit),
+            mode: self.choice(
+                "backend.persistence.mode",
+                raw.mode.as_ref(),
+                &[
+                    ("commit", BindingMode::Commit),
+                    ("async", BindingMode::Async),
+                ],
+                BindingMode::Commit,
+            ),
         }
     }
 
-    fn positive(&mut self, key: &str, found: Option<&Spanned<Span>>, default: Duration) -> Duration {
+    fn positive(
+        &mut self,
+        key: &str,
+        found: Option<&Spanned<Span>>,
+        default: Duration,
+    ) -> Duration {
         let Some(s) = found else { return default };
         if s.get_ref().0.is_zero() {
-            self.problem(s.span().start, key, "0", "use a duration above zero, e.g. \"5s\"");
+            self.problem(
+                s.span().start,
+                key,
+                "0",
+                "use a duration above zero, e.g. \"5s\"",
+            );
         }
         s.get_ref().0
     }
@@ -332,16 +573,36 @@ impl Checker<'_> {
             if !is_name(text) {
                 self.problem(at, key, format!("{text:?}"), NAME_REMEDY);
             } else if !seen.insert(text) {
-                self.problem(at, key, format!("{text:?} a second time"), "give each one a name of its own");
+                self.problem(
+                    at,
+                    key,
+                    format!("{text:?} a second time"),
+                    "give each one a name of its own",
+                );
             }
         }
     }
 
-    fn refers<'s>(&mut self, key: &str, name: &Spanned<String>, known: impl Iterator<Item = &'s String>, what: &str) {
+    fn refers<'s>(
+        &mut self,
+        key: &str,
+        name: &Spanned<String>,
+        known: impl Iterator<Item = &'s String>,
+        what: &str,
+    ) {
         let known: Vec<&str> = known.map(String::as_str).collect();
         if !known.contains(&name.get_ref().as_str()) {
-            let remedy = if known.is_empty() { format!("add a [[{what}]] with that name") } else { format!("use one of: {}", known.join(", ")) };
-            self.problem(name.span().start, key, format!("{:?}, which is no {what}", name.get_ref()), remedy);
+            let remedy = if known.is_empty() {
+                format!("add a [[{what}]] with that name")
+            } else {
+                format!("use one of: {}", known.join(", "))
+            };
+            self.problem(
+                name.span().start,
+                key,
+                format!("{:?}, which is no {what}", name.get_ref()),
+                remedy,
+            );
         }
     }
 }
@@ -349,7 +610,9 @@ impl Checker<'_> {
 fn port_range(raw: &RawPorts) -> Result<PortRange, String> {
     let port = |n: i64| u16::try_from(n).ok().filter(|p| *p > 0);
     match raw {
-        RawPorts::One(n) => port(*n).map(|p| PortRange { first: p, last: p }).ok_or_else(|| n.to_string()),
+        RawPorts::One(n) => port(*n)
+            .map(|p| PortRange { first: p, last: p })
+            .ok_or_else(|| n.to_string()),
         RawPorts::Text(text) => {
             let (first, last) = text.split_once('-').unwrap_or((text, text));
             let parse = |s: &str| s.trim().parse::<i64>().ok().and_then(port);

@@ -28,18 +28,33 @@ weight = 1
 fn the_example_is_valid() {
     let file = parse_cluster("cluster.toml", GOOD).unwrap();
     assert_eq!(file.config.frontends[0].listeners.len(), 3);
-    assert_eq!(file.config.backends[0].check.unwrap().inter, std::time::Duration::from_secs(5));
+    assert_eq!(
+        file.config.backends[0].check.unwrap().inter,
+        std::time::Duration::from_secs(5)
+    );
 }
 
 #[test]
 fn ace_words_mean_the_same_as_haproxys() {
     let ace = GOOD.replace(r#"inter = "5s", fall = 3, rise = 2"#, r#"interval = "5s", fail_detect_count = 3, pass_detect_count = 2, pass_detect_interval = "60s""#);
-    let check = parse_cluster("c", &ace).unwrap().config.backends[0].check.unwrap();
-    assert_eq!((check.fall, check.rise, check.downinter.as_secs()), (3, 2, 60));
+    let check = parse_cluster("c", &ace).unwrap().config.backends[0]
+        .check
+        .unwrap();
+    assert_eq!(
+        (check.fall, check.rise, check.downinter.as_secs()),
+        (3, 2, 60)
+    );
 }
 
 /// What is replaced by what, then: the line, a part of the key, a part of what was found, a part of the remedy.
-type Broken = (&'static str, &'static str, u32, &'static str, &'static str, &'static str);
+type Broken = (
+    &'static str,
+    &'static str,
+    u32,
+    &'static str,
+    &'static str,
+    &'static str,
+);
 
 #[rustfmt::skip]
 const BROKEN_CLUSTERS: &[Broken] = &[
@@ -85,26 +100,52 @@ fn each_broken_cluster_file_is_refused_with_line_and_remedy() {
     assert!(BROKEN_CLUSTERS.len() >= 30);
     for (from, to, line, key, found, remedy) in BROKEN_CLUSTERS {
         assert!(GOOD.contains(from), "{from}");
-        let problems = parse_cluster("cluster.toml", &GOOD.replacen(from, to, 1)).expect_err(to).0;
+        let problems = parse_cluster("cluster.toml", &GOOD.replacen(from, to, 1))
+            .expect_err(to)
+            .0;
         let p = &problems[0];
-        assert!(p.line == *line && p.key.contains(key) && p.found.contains(found) && p.remedy.contains(remedy), "{to}: wanted line {line}, got: {p}");
-        assert!(p.to_string().starts_with(&format!("cluster.toml:{line}: ")), "{p}");
+        assert!(
+            p.line == *line
+                && p.key.contains(key)
+                && p.found.contains(found)
+                && p.remedy.contains(remedy),
+            "{to}: wanted line {line}, got: {p}"
+        );
+        assert!(
+            p.to_string().starts_with(&format!("cluster.toml:{line}: ")),
+            "{p}"
+        );
     }
 }
 
 #[test]
 fn all_problems_are_said_at_once() {
-    let bad = GOOD.replace("weight = 1", "weight = 999").replace("fall = 3", "fall = 0").replace("5012,", "0,");
+    let bad = GOOD
+        .replace("weight = 1", "weight = 999")
+        .replace("fall = 3", "fall = 0")
+        .replace("5012,", "0,");
     assert_eq!(parse_cluster("c", &bad).unwrap_err().0.len(), 3);
 }
 
 #[test]
 fn each_broken_agent_file_is_refused_with_line_and_remedy() {
     let good = "name = \"node-1\"\ndata_dir = \"/var/lib/ha-agent\"\nlisten = \"10.0.0.1:7400\"\nvip = \"bind\"\n";
-    assert_eq!(AgentConfig::parse("agent.toml", good).unwrap().address.to_string(), "10.0.0.1");
+    assert_eq!(
+        AgentConfig::parse("agent.toml", good)
+            .unwrap()
+            .address
+            .to_string(),
+        "10.0.0.1"
+    );
     for (from, to, line, key, remedy) in [
         ("\"node-1\"", "\"node/1\"", 1, "name", "letters"),
-        ("\"/var/lib/ha-agent\"", "\"data\"", 2, "data_dir", "absolute"),
+        (
+            "\"/var/lib/ha-agent\"",
+            "\"data\"",
+            2,
+            "data_dir",
+            "absolute",
+        ),
         ("10.0.0.1:7400", "0.0.0.0:7400", 3, "listen", "peers reach"),
         ("10.0.0.1:7400", "10.0.0.1", 3, "listen", "10.0.0.1:7400"),
         ("\"bind\"", "\"magic\"", 4, "vip", "kernel"),
@@ -112,8 +153,14 @@ fn each_broken_agent_file_is_refused_with_line_and_remedy() {
         ("vip = \"bind\"", "role = \"king\"", 4, "role", "witness"),
         ("vip = \"bind\"", "workers = 999", 4, "workers", "256"),
     ] {
-        let p = AgentConfig::parse("agent.toml", &good.replacen(from, to, 1)).expect_err(to).0.remove(0);
-        assert!(p.line == line && p.key.contains(key) && p.remedy.contains(remedy), "{to}: {p}");
+        let p = AgentConfig::parse("agent.toml", &good.replacen(from, to, 1))
+            .expect_err(to)
+            .0
+            .remove(0);
+        assert!(
+            p.line == line && p.key.contains(key) && p.remedy.contains(remedy),
+            "{to}: {p}"
+        );
     }
 }
 

@@ -12,7 +12,9 @@ pub struct Span(pub Duration);
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.chars().take_while(char::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let bad = || format!("{text:?} is no duration: write a number with us, ms, s, m, h or d, e.g. \"5s\"");
+    let bad = || {
+        format!("{text:?} is no duration: write a number with us, ms, s, m, h or d, e.g. \"5s\"")
+    };
     let number: u64 = number.parse().map_err(|_| bad())?;
     let micros = match unit {
         "us" => 1,
@@ -23,7 +25,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000_000,
         _ => return Err(bad()),
     };
-    let duration = number.checked_mul(micros).map(Duration::from_micros).ok_or_else(bad)?;
+    let duration = number
+        .checked_mul(micros)
+        .map(Duration::from_micros)
+        .ok_or_else(bad)?;
     if duration > Duration::from_secs(24 * 86_400) {
         return Err(format!("{text:?} is longer than 24 days"));
     }
@@ -55,10 +60,31 @@ mod tests {
 
     #[test]
     fn durations_read_as_haproxy_reads_them() {
-        for (text, ms) in [("5s", 5000), ("200ms", 200), ("30m", 1_800_000), ("1h", 3_600_000), ("1d", 86_400_000), ("1500", 1500), ("0", 0)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        for (text, ms) in [
+            ("5s", 5000),
+            ("200ms", 200),
+            ("30m", 1_800_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+            ("1500", 1500),
+            ("0", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
-        for text in ["", "s", "5 s", "-5s", "5x", "99999999999999999999s", "25d", "1.5s"] {
+        for text in [
+            "",
+            "s",
+            "5 s",
+            "-5s",
+            "5x",
+            "99999999999999999999s",
+            "25d",
+            "1.5s",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -15,7 +15,8 @@ pub const ENTRY_MAX: usize = 4 << 20;
 /// Encodes a record.
 pub fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     let mut bytes = vec![FORMAT];
-    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard()).map_err(io::Error::other)?;
+    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
+        .map_err(io::Error::other)?;
     Ok(bytes)
 }
 
@@ -24,7 +25,9 @@ pub fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
 /// # Errors
 /// None in practice.
 pub fn encoded_len<T: Serialize>(value: &T) -> io::Result<usize> {
-    let body = bincode::serde::encode_into_std_write(value, &mut io::sink(), bincode::config::standard()).map_err(io::Error::other)?;
+    let body =
+        bincode::serde::encode_into_std_write(value, &mut io::sink(), bincode::config::standard())
+            .map_err(io::Error::other)?;
     Ok(1 + body)
 }
 
@@ -37,15 +40,25 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     let body = match bytes.split_first() {
         Some((&FORMAT, body)) => body,
         Some((other, _)) => {
-            let age = if *other > FORMAT { "a newer" } else { "an older" };
-            return Err(bad(format!("record format {other} is not known to this version (it knows {FORMAT}): {age} ha-agent wrote it, and reads it")));
+            let age = if *other > FORMAT {
+                "a newer"
+            } else {
+                "an older"
+            };
+            return Err(bad(format!(
+                "record format {other} is not known to this version (it knows {FORMAT}): {age} ha-agent wrote it, and reads it"
+            )));
         }
         None => return Err(bad("empty record".to_owned())),
     };
     let config = bincode::config::standard().with_limit::<RECORD_MAX>();
-    let (value, used) = bincode::serde::decode_from_slice(body, config).map_err(|e| bad(format!("malformed record: {e}")))?;
+    let (value, used) = bincode::serde::decode_from_slice(body, config)
+        .map_err(|e| bad(format!("malformed record: {e}")))?;
     if used != body.len() {
-        return Err(bad(format!("malformed record: {} bytes left over", body.len() - used)));
+        return Err(bad(format!(
+            "malformed record: {} bytes left over",
+            body.len() - used
+        )));
     }
     Ok(value)
 }
@@ -63,29 +76,73 @@ mod tests {
         use ha_core::stick::{StickEntry, StickKey};
         use ha_core::time::Timestamp;
         let mut state = ClusterState::default();
-        let config = ha_core::model::ClusterConfig { bindings_max: 1000, ..Default::default() };
+        let config = ha_core::model::ClusterConfig {
+            bindings_max: 1000,
+            ..Default::default()
+        };
         let at = Timestamp(1);
-        let mut apply = |command| state.apply(&Stamped { at, by: "me".into(), command }).unwrap();
-        apply(Command::Configure { config, text: "x = 1".into(), expect: None });
+        let mut apply = |command| {
+            state
+                .apply(&Stamped {
+                    at,
+                    by: "me".into(),
+                    command,
+                })
+                .unwrap()
+        };
+        apply(Command::Configure {
+            config,
+            text: "x = 1".into(),
+            expect: None,
+        });
         let expire = std::time::Duration::from_secs(60);
         let bind = |n: u32| {
-            let entry = StickEntry { server: ServerId(n), host: [10, 0, 0, 1].into(), bound_at: at, used_at: at, expire };
-            (StickKey { group: "g".into(), client: std::net::IpAddr::V4((0x0a00_0000 + n).into()) }, entry)
+            let entry = StickEntry {
+                server: ServerId(n),
+                host: [10, 0, 0, 1].into(),
+                bound_at: at,
+                used_at: at,
+                expire,
+            };
+            (
+                StickKey {
+                    group: "g".into(),
+                    client: std::net::IpAddr::V4((0x0a00_0000 + n).into()),
+                },
+                entry,
+            )
         };
         apply(Command::Bind((0..500).map(bind).collect()));
         assert_eq!(state.stick.table().len(), 500);
-        assert_eq!(decode::<ClusterState>(&encode(&state).unwrap()).unwrap(), state);
+        assert_eq!(
+            decode::<ClusterState>(&encode(&state).unwrap()).unwrap(),
+            state
+        );
     }
 
     #[test]
     fn a_record_survives_and_any_other_bytes_are_an_error() {
         let bytes = encode(&(7u64, "seven".to_owned())).unwrap();
-        assert_eq!(decode::<(u64, String)>(&bytes).unwrap(), (7, "seven".to_owned()));
+        assert_eq!(
+            decode::<(u64, String)>(&bytes).unwrap(),
+            (7, "seven".to_owned())
+        );
         for cut in 0..bytes.len() {
-            assert!(decode::<(u64, String)>(&bytes[..cut]).is_err(), "cut at {cut}");
+            assert!(
+                decode::<(u64, String)>(&bytes[..cut]).is_err(),
+                "cut at {cut}"
+            );
         }
-        assert!(decode::<(u64, String)>(&[bytes.as_slice(), &[0]].concat()).is_err(), "left over");
-        assert!(decode::<(u64, String)>(&[&[9], &bytes[1..]].concat()).unwrap_err().to_string().contains("newer"));
+        assert!(
+            decode::<(u64, String)>(&[bytes.as_slice(), &[0]].concat()).is_err(),
+            "left over"
+        );
+        assert!(
+            decode::<(u64, String)>(&[&[9], &bytes[1..]].concat())
+                .unwrap_err()
+                .to_string()
+                .contains("newer")
+        );
         let huge_length = [FORMAT, 1, 253, 255, 255, 255, 255, 255, 255, 255, 255];
         assert!(decode::<(u64, String)>(&huge_length).is_err());
     }

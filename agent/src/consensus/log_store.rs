@@ -66,7 +66,9 @@ pub mod contract {
 
     fn flush(store: &dyn LogStore, batch: Batch) {
         let (tx, rx) = mpsc::channel();
-        store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
+        store
+            .write(batch, Some(Box::new(move |r| tx.send(r).unwrap())))
+            .unwrap();
         rx.recv().unwrap().unwrap();
     }
 
@@ -77,25 +79,75 @@ pub mod contract {
         assert_eq!(s.meta(Meta::Vote).unwrap(), None);
         assert_eq!(s.load_snapshot().unwrap(), None);
 
-        flush(&*s, Batch { put: (0..300).map(|i| (i, vec![i as u8; 3])).collect(), meta: vec![(Meta::Vote, b"v1".to_vec())], ..Batch::default() });
+        flush(
+            &*s,
+            Batch {
+                put: (0..300).map(|i| (i, vec![i as u8; 3])).collect(),
+                meta: vec![(Meta::Vote, b"v1".to_vec())],
+                ..Batch::default()
+            },
+        );
         assert_eq!(s.last().unwrap(), Some(vec![43; 3]), "299 as a byte");
-        assert_eq!(s.read(254..258).unwrap(), [254u8, 255, 0, 1].map(|b| vec![b; 3]), "in order beyond one byte");
+        assert_eq!(
+            s.read(254..258).unwrap(),
+            [254u8, 255, 0, 1].map(|b| vec![b; 3]),
+            "in order beyond one byte"
+        );
 
-        flush(&*s, Batch { remove: Some(200..u64::MAX), put: vec![(200, b"new".to_vec())], ..Batch::default() });
-        assert_eq!(s.read(199..u64::MAX).unwrap(), [vec![199; 3], b"new".to_vec()], "removal comes before put");
+        flush(
+            &*s,
+            Batch {
+                remove: Some(200..u64::MAX),
+                put: vec![(200, b"new".to_vec())],
+                ..Batch::default()
+            },
+        );
+        assert_eq!(
+            s.read(199..u64::MAX).unwrap(),
+            [vec![199; 3], b"new".to_vec()],
+            "removal comes before put"
+        );
 
-        flush(&*s, Batch { remove: Some(0..100), meta: vec![(Meta::Purged, b"p".to_vec())], ..Batch::default() });
+        flush(
+            &*s,
+            Batch {
+                remove: Some(0..100),
+                meta: vec![(Meta::Purged, b"p".to_vec())],
+                ..Batch::default()
+            },
+        );
         let (tx, rx) = mpsc::channel();
         let second = tx.clone();
-        s.save_snapshot(StoredSnapshot { header: b"h1".to_vec(), data: vec![1; 100_000] }, Box::new(move |r| tx.send(r).unwrap()));
+        s.save_snapshot(
+            StoredSnapshot {
+                header: b"h1".to_vec(),
+                data: vec![1; 100_000],
+            },
+            Box::new(move |r| tx.send(r).unwrap()),
+        );
         rx.recv().unwrap().unwrap();
-        s.save_snapshot(StoredSnapshot { header: b"h2".to_vec(), data: vec![2; 50] }, Box::new(move |r| second.send(r).unwrap()));
+        s.save_snapshot(
+            StoredSnapshot {
+                header: b"h2".to_vec(),
+                data: vec![2; 50],
+            },
+            Box::new(move |r| second.send(r).unwrap()),
+        );
         rx.recv().unwrap().unwrap();
         drop(s);
 
         let s = open();
         assert_eq!(s.read(0..u64::MAX).unwrap().len(), 101, "survives closing");
-        assert_eq!((s.meta(Meta::Vote).unwrap(), s.meta(Meta::Purged).unwrap()), (Some(b"v1".to_vec()), Some(b"p".to_vec())));
-        assert_eq!(s.load_snapshot().unwrap(), Some(StoredSnapshot { header: b"h2".to_vec(), data: vec![2; 50] }));
+        assert_eq!(
+            (s.meta(Meta::Vote).unwrap(), s.meta(Meta::Purged).unwrap()),
+            (Some(b"v1".to_vec()), Some(b"p".to_vec()))
+        );
+        assert_eq!(
+            s.load_snapshot().unwrap(),
+            Some(StoredSnapshot {
+                header: b"h2".to_vec(),
+                data: vec![2; 50]
+            })
+        );
     }
 }

@@ -50,7 +50,12 @@ pub struct Snap {
 
 impl<R: Runtime> Clone for Machine<R> {
     fn clone(&self) -> Self {
-        Machine { inner: self.inner.clone(), newest_saved: self.newest_saved.clone(), store: self.store.clone(), listener: self.listener.clone() }
+        Machine {
+            inner: self.inner.clone(),
+            newest_saved: self.newest_saved.clone(),
+            store: self.store.clone(),
+            listener: self.listener.clone(),
+        }
     }
 }
 
@@ -60,13 +65,26 @@ impl<R: Runtime> Machine<R> {
     /// # Errors
     /// A snapshot that cannot be read: the node must not start without it.
     pub fn open(store: Arc<dyn LogStore>, listener: Listener) -> io::Result<Self> {
-        let mut inner = Inner { applied: None, membership: Membership::<R>::default(), state: ClusterState::default() };
+        let mut inner = Inner {
+            applied: None,
+            membership: Membership::<R>::default(),
+            state: ClusterState::default(),
+        };
         if let Some(stored) = store.load_snapshot()? {
             let meta: SnapshotMeta<R> = decode(&stored.header)?;
-            (inner.applied, inner.membership, inner.state) = (meta.last_log_id, meta.last_membership, decode(&stored.data)?);
+            (inner.applied, inner.membership, inner.state) = (
+                meta.last_log_id,
+                meta.last_membership,
+                decode(&stored.data)?,
+            );
         }
         let newest_saved = Arc::new(tokio::sync::Mutex::new(inner.applied));
-        Ok(Machine { inner: Arc::new(Mutex::new(inner)), newest_saved, store, listener })
+        Ok(Machine {
+            inner: Arc::new(Mutex::new(inner)),
+            newest_saved,
+            store,
+            listener,
+        })
     }
 
     /// The state at this moment.
@@ -93,10 +111,16 @@ impl<R: Runtime> Machine<R> {
         if meta.last_log_id < *newest {
             return Ok(());
         }
-        let stored = StoredSnapshot { header: encode(meta)?, data };
+        let stored = StoredSnapshot {
+            header: encode(meta)?,
+            data,
+        };
         let (done, waiting) = tokio::sync::oneshot::channel();
-        self.store.save_snapshot(stored, Box::new(move |r| drop(done.send(r))));
-        waiting.await.map_err(|_| io::Error::other("the snapshot's writer has ended"))??;
+        self.store
+            .save_snapshot(stored, Box::new(move |r| drop(done.send(r))));
+        waiting
+            .await
+            .map_err(|_| io::Error::other("the snapshot's writer has ended"))??;
         *newest = meta.last_log_id;
         Ok(())
     }
@@ -108,11 +132,17 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for Machine<R> {
     async fn build_snapshot(&mut self) -> Result<Snapshot<R>, io::Error> {
         let (meta, data) = {
             let inner = self.lock();
-            let meta = SnapshotMeta::<R> { last_log_id: inner.applied, last_membership: inner.membership.clone() };
+            let meta = SnapshotMeta::<R> {
+                last_log_id: inner.applied,
+                last_membership: inner.membership.clone(),
+            };
             (meta, encode(&inner.state)?)
         };
         self.save(&meta, data.clone()).await?;
-        Ok(Snapshot::<R> { meta, snapshot: data })
+        Ok(Snapshot::<R> {
+            meta,
+            snapshot: data,
+        })
     }
 }
 
@@ -154,20 +184,30 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta<R>, data: Vec<u8>) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta<R>,
+        data: Vec<u8>,
+    ) -> Result<(), io::Error> {
         let state: ClusterState = decode(&data)?;
         self.save(meta, data).await?;
         {
             let mut inner = self.lock();
-            (inner.applied, inner.membership, inner.state) = (meta.last_log_id, meta.last_membership.clone(), state);
+            (inner.applied, inner.membership, inner.state) =
+                (meta.last_log_id, meta.last_membership.clone(), state);
         }
         (self.listener)();
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<R>>, io::Error> {
-        let Some(stored) = self.store.load_snapshot()? else { return Ok(None) };
-        Ok(Some(Snapshot::<R> { meta: decode(&stored.header)?, snapshot: stored.data }))
+        let Some(stored) = self.store.load_snapshot()? else {
+            return Ok(None);
+        };
+        Ok(Some(Snapshot::<R> {
+            meta: decode(&stored.header)?,
+            snapshot: stored.data,
+        }))
     }
 }
 
@@ -185,7 +225,10 @@ mod tests {
         let machine = Machine::<TokioRuntime>::open(store.clone(), Arc::new(|| {})).unwrap();
         let at = |index| {
             let id = LogId::<TokioRuntime>::new(CommittedLeaderId { term: 1 }, index);
-            SnapshotMeta::<TokioRuntime> { last_log_id: Some(id), ..Default::default() }
+            SnapshotMeta::<TokioRuntime> {
+                last_log_id: Some(id),
+                ..Default::default()
+            }
         };
         let saved = || store.load_snapshot().unwrap().map(|s| s.data);
         machine.save(&at(9), b"newer".to_vec()).await.unwrap();

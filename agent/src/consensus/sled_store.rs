@@ -35,7 +35,9 @@ const QUEUE_MAX: usize = 4096;
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("{0} is in use by another process: is another ha-agent running with the same data_dir?")]
+    #[error(
+        "{0} is in use by another process: is another ha-agent running with the same data_dir?"
+    )]
     InUse(PathBuf),
     /// It is damaged.
     #[error(
@@ -76,7 +78,10 @@ impl SledStore {
     /// # Errors
     /// See [`OpenError`]; a damaged store is left as it is.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let io_error = |error| OpenError::Io { path: dir.to_owned(), error };
+        let io_error = |error| OpenError::Io {
+            path: dir.to_owned(),
+            error,
+        };
         let sled_dir = dir.join("log");
         fs::create_dir_all(&sled_dir).map_err(io_error)?;
         remove_torn_snapshots(&sled_dir).map_err(io_error)?;
@@ -91,28 +96,51 @@ impl SledStore {
         });
         let db = db.map_err(|e| refusal(dir, e))?;
         let tree = db.open_tree("raft").map_err(|e| refusal(dir, e))?;
-        let damaged = |found: String| OpenError::Damaged { path: dir.to_owned(), found };
+        let damaged = |found: String| OpenError::Damaged {
+            path: dir.to_owned(),
+            found,
+        };
         let last = check_records(&tree).map_err(damaged)?;
         let mark = Mark::open(dir).map_err(io_error)?;
         let writes = counted_writes(&tree).map_err(|e| damaged(e.to_string()))?;
         if last.map_or(0, |l| l + 1) < mark.sure.end {
-            let found = format!("the log ends at entry {}, but entry {} was acknowledged", last.map_or_else(|| "none".to_owned(), |l| l.to_string()), mark.sure.end - 1);
+            let found = format!(
+                "the log ends at entry {}, but entry {} was acknowledged",
+                last.map_or_else(|| "none".to_owned(), |l| l.to_string()),
+                mark.sure.end - 1
+            );
             return Err(damaged(found));
         }
         if writes < mark.sure.writes {
-            let found = format!("{} of {} acknowledged writes are missing at its end", mark.sure.writes - writes, mark.sure.writes);
+            let found = format!(
+                "{} of {} acknowledged writes are missing at its end",
+                mark.sure.writes - writes,
+                mark.sure.writes
+            );
             return Err(damaged(found));
         }
         let file = File::open(sled_dir.join("db")).map_err(io_error)?;
         file.sync_all().map_err(io_error)?;
-        sync_dir(&sled_dir).and_then(|()| sync_dir(dir)).map_err(io_error)?;
+        sync_dir(&sled_dir)
+            .and_then(|()| sync_dir(dir))
+            .map_err(io_error)?;
         let (queue, inbox) = mpsc::sync_channel(QUEUE_MAX);
         let mark = Arc::new(Mutex::new(mark));
         let (log, marked) = (tree.clone(), mark.clone());
         let blobs = Blobs::of(&sled_dir);
         let write = move || write_loop(&db, &file, blobs, &log, &marked, &inbox);
-        let writer = std::thread::Builder::new().name("ha-log".to_owned()).spawn(write).map_err(io_error)?;
-        Ok(SledStore { tree, queue, dir: dir.to_owned(), mark, writes: Mutex::new(writes), _writer: Writer(Some(writer)) })
+        let writer = std::thread::Builder::new()
+            .name("ha-log".to_owned())
+            .spawn(write)
+            .map_err(io_error)?;
+        Ok(SledStore {
+            tree,
+            queue,
+            dir: dir.to_owned(),
+            mark,
+            writes: Mutex::new(writes),
+            _writer: Writer(Some(writer)),
+        })
     }
 }
 
@@ -136,14 +164,24 @@ impl Drop for Writer {
 
 fn open_sled(dir: &Path) -> sled::Result<sled::Db> {
     // `flush_every_ms` stays on: sled gives space back only in that thread.
-    sled::Config::new().path(dir).cache_capacity(16 << 20).flush_every_ms(Some(500)).open()
+    sled::Config::new()
+        .path(dir)
+        .cache_capacity(16 << 20)
+        .flush_every_ms(Some(500))
+        .open()
 }
 
 fn refusal(dir: &Path, e: sled::Error) -> OpenError {
     match e {
         sled::Error::Io(e) if e.to_string().contains("lock") => OpenError::InUse(dir.to_owned()),
-        sled::Error::Io(error) => OpenError::Io { path: dir.to_owned(), error },
-        other => OpenError::Damaged { path: dir.to_owned(), found: other.to_string() },
+        sled::Error::Io(error) => OpenError::Io {
+            path: dir.to_owned(),
+            error,
+        },
+        other => OpenError::Damaged {
+            path: dir.to_owned(),
+            found: other.to_string(),
+        },
     }
 }
 
@@ -157,7 +195,11 @@ fn check_records(tree: &sled::Tree) -> Result<Option<u64>, String> {
         if let Some(before) = last
             && before + 1 != index
         {
-            return Err(format!("log entries {} to {} are missing", before + 1, index - 1));
+            return Err(format!(
+                "log entries {} to {} are missing",
+                before + 1,
+                index - 1
+            ));
         }
         last = Some(index);
     }
@@ -165,26 +207,46 @@ fn check_records(tree: &sled::Tree) -> Result<Option<u64>, String> {
 }
 
 fn last_index(tree: &sled::Tree) -> io::Result<Option<u64>> {
-    let last = tree.scan_prefix(b"l").next_back().transpose().map_err(io::Error::other)?;
+    let last = tree
+        .scan_prefix(b"l")
+        .next_back()
+        .transpose()
+        .map_err(io::Error::other)?;
     Ok(last.and_then(|(key, _)| index_of(&key)))
 }
 
 fn counted_writes(tree: &sled::Tree) -> io::Result<u64> {
     let stored = tree.get(WRITES).map_err(io::Error::other)?;
-    stored.map_or(Ok(0), |bytes| bytes.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| io::Error::other("the number of writes is no number")))
+    stored.map_or(Ok(0), |bytes| {
+        bytes
+            .as_ref()
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| io::Error::other("the number of writes is no number"))
+    })
 }
 
 /// The number first: what is taken away after it was read makes the mark forget the end that goes with it.
 fn durable_after_a_flush(tree: &sled::Tree) -> io::Result<Sure> {
     let writes = counted_writes(tree)?;
-    Ok(Sure { writes, end: last_index(tree)?.map_or(0, |l| l + 1) })
+    Ok(Sure {
+        writes,
+        end: last_index(tree)?.map_or(0, |l| l + 1),
+    })
 }
 
 /// Group commit: everything that was applied before a flush is durable after it.
 ///
 /// What has failed once stays failed: the kernel reports a lost write one time only, and what comes after it would
 /// stand on a hole.
-fn write_loop(db: &sled::Db, file: &File, mut blobs: Blobs, tree: &sled::Tree, mark: &Mutex<Mark>, inbox: &mpsc::Receiver<Durable>) {
+fn write_loop(
+    db: &sled::Db,
+    file: &File,
+    mut blobs: Blobs,
+    tree: &sled::Tree,
+    mark: &Mutex<Mark>,
+    inbox: &mpsc::Receiver<Durable>,
+) {
     let mut failed: Option<(io::ErrorKind, String)> = None;
     while let Ok(first) = inbox.recv() {
         let mut waiting = vec![first];
@@ -192,12 +254,20 @@ fn write_loop(db: &sled::Db, file: &File, mut blobs: Blobs, tree: &sled::Tree, m
         if failed.is_none() {
             // The mark follows what is durable; a crash of the machine may leave an older one, which asks for less.
             let sure = durable_after_a_flush(tree);
-            let flushed = db.flush().map_err(io::Error::other).and_then(|_| blobs.sync()).and_then(|()| file.sync_data());
+            let flushed = db
+                .flush()
+                .map_err(io::Error::other)
+                .and_then(|_| blobs.sync())
+                .and_then(|()| file.sync_data());
             let flushed = flushed.and_then(|()| lock(mark).raise(sure?));
             failed = flushed.err().map(|e| (e.kind(), e.to_string()));
         }
         for done in waiting {
-            done(failed.clone().map_or(Ok(()), |(kind, text)| Err(io::Error::new(kind, text))));
+            done(
+                failed
+                    .clone()
+                    .map_or(Ok(()), |(kind, text)| Err(io::Error::new(kind, text))),
+            );
         }
     }
 }
@@ -212,7 +282,10 @@ struct Blobs {
 impl Blobs {
     /// Nothing in there is known to be durable yet.
     fn of(sled_dir: &Path) -> Blobs {
-        Blobs { dir: sled_dir.join("blobs"), synced: BTreeMap::new() }
+        Blobs {
+            dir: sled_dir.join("blobs"),
+            synced: BTreeMap::new(),
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -263,29 +336,50 @@ struct Mark {
 
 impl Mark {
     fn open(dir: &Path) -> io::Result<Mark> {
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("mark"))?;
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(dir.join("mark"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let sure = Mark::read(&bytes).unwrap_or_else(|| {
             // Torn by a crash of the machine while it was written: it asks for nothing.
             if !bytes.is_empty() {
-                tracing::warn!("the mark of the log is unreadable; what the log holds is taken as it is");
+                tracing::warn!(
+                    "the mark of the log is unreadable; what the log holds is taken as it is"
+                );
             }
             Sure::default()
         });
-        Ok(Mark { file, sure, lowered_at: 0 })
+        Ok(Mark {
+            file,
+            sure,
+            lowered_at: 0,
+        })
     }
 
     fn read(bytes: &[u8]) -> Option<Sure> {
         let (numbers, crc) = bytes.split_at_checked(16)?;
         let (end, writes) = numbers.split_at(8);
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
-        (crc == crc32fast::hash(numbers).to_be_bytes()).then_some(Sure { end: number(end)?, writes: number(writes)? })
+        (crc == crc32fast::hash(numbers).to_be_bytes()).then_some(Sure {
+            end: number(end)?,
+            writes: number(writes)?,
+        })
     }
 
     fn raise(&mut self, to: Sure) -> io::Result<()> {
-        let end = if to.writes < self.lowered_at { 0 } else { to.end };
-        self.write(Sure { end: end.max(self.sure.end), writes: to.writes.max(self.sure.writes) })
+        let end = if to.writes < self.lowered_at {
+            0
+        } else {
+            to.end
+        };
+        self.write(Sure {
+            end: end.max(self.sure.end),
+            writes: to.writes.max(self.sure.writes),
+        })
     }
 
     /// Before entries are taken away: durably, so that a crash in between asks for less and not for more.
@@ -301,7 +395,8 @@ impl Mark {
     fn write(&mut self, sure: Sure) -> io::Result<()> {
         let bytes = [sure.end.to_be_bytes(), sure.writes.to_be_bytes()].concat();
         self.file.seek(io::SeekFrom::Start(0))?;
-        self.file.write_all(&[bytes.as_slice(), &crc32fast::hash(&bytes).to_be_bytes()].concat())?;
+        self.file
+            .write_all(&[bytes.as_slice(), &crc32fast::hash(&bytes).to_be_bytes()].concat())?;
         self.sure = sure;
         Ok(())
     }
@@ -332,16 +427,28 @@ const fn meta_key(key: Meta) -> &'static [u8] {
 impl LogStore for SledStore {
     fn read(&self, range: Range<u64>) -> io::Result<Vec<Vec<u8>>> {
         let keys = log_key(range.start)..log_key(range.end);
-        self.tree.range(keys).map(|kv| kv.map(|(_, v)| v.to_vec()).map_err(io::Error::other)).collect()
+        self.tree
+            .range(keys)
+            .map(|kv| kv.map(|(_, v)| v.to_vec()).map_err(io::Error::other))
+            .collect()
     }
 
     fn last(&self) -> io::Result<Option<Vec<u8>>> {
-        let last = self.tree.scan_prefix(b"l").next_back().transpose().map_err(io::Error::other)?;
+        let last = self
+            .tree
+            .scan_prefix(b"l")
+            .next_back()
+            .transpose()
+            .map_err(io::Error::other)?;
         Ok(last.map(|(_, v)| v.to_vec()))
     }
 
     fn meta(&self, key: Meta) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.tree.get(meta_key(key)).map_err(io::Error::other)?.map(|v| v.to_vec()))
+        Ok(self
+            .tree
+            .get(meta_key(key))
+            .map_err(io::Error::other)?
+            .map(|v| v.to_vec()))
     }
 
     fn write(&self, batch: Batch, durable: Option<Durable>) -> io::Result<()> {
@@ -354,14 +461,24 @@ impl LogStore for SledStore {
             if last.is_some_and(|l| range.contains(&l)) {
                 lock(&self.mark).lower(range.start, number)?;
             }
-            for key in self.tree.range(log_key(range.start)..log_key(range.end)).keys() {
+            for key in self
+                .tree
+                .range(log_key(range.start)..log_key(range.end))
+                .keys()
+            {
                 changes.remove(key.map_err(io::Error::other)?);
             }
         }
         for (index, bytes) in batch.put {
             // Whoever proposes is refused before; a peer's message is smaller.
             if bytes.len() > ENTRY_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("log entry {index} has {} bytes, more than {ENTRY_MAX}", bytes.len())));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!(
+                        "log entry {index} has {} bytes, more than {ENTRY_MAX}",
+                        bytes.len()
+                    ),
+                ));
             }
             changes.insert(&log_key(index), bytes);
         }
@@ -373,7 +490,10 @@ impl LogStore for SledStore {
         *writes = number;
         drop(writes);
         match durable {
-            Some(done) => self.queue.send(done).map_err(|_| io::Error::other("the log's writer thread has ended")),
+            Some(done) => self
+                .queue
+                .send(done)
+                .map_err(|_| io::Error::other("the log's writer thread has ended")),
             None => Ok(()),
         }
     }
@@ -381,7 +501,9 @@ impl LogStore for SledStore {
     fn save_snapshot(&self, snapshot: StoredSnapshot, durable: Durable) {
         let dir = self.dir.clone();
         // A thread of its own: a snapshot of megabytes must not make log entries wait.
-        let spawned = std::thread::Builder::new().name("ha-snapshot".to_owned()).spawn(move || durable(write_snapshot(&dir, &snapshot)));
+        let spawned = std::thread::Builder::new()
+            .name("ha-snapshot".to_owned())
+            .spawn(move || durable(write_snapshot(&dir, &snapshot)));
         if let Err(e) = spawned {
             tracing::error!(error = %e, "no thread for writing a snapshot");
         }
@@ -429,12 +551,19 @@ fn read_snapshot(bytes: &[u8]) -> Option<StoredSnapshot> {
     let (header, data) = rest.split_at_checked(length)?;
     let mut found = crc32fast::Hasher::new();
     found.update(rest);
-    (found.finalize().to_be_bytes() == crc).then(|| StoredSnapshot { header: header.to_vec(), data: data.to_vec() })
+    (found.finalize().to_be_bytes() == crc).then(|| StoredSnapshot {
+        header: header.to_vec(),
+        data: data.to_vec(),
+    })
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
     // Windows cannot flush a directory; NTFS journals renames by itself.
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 /// sled takes a read error for the end of the log and cuts off what follows: so everything is read before it looks.
@@ -460,7 +589,10 @@ fn remove_torn_snapshots(dir: &Path) -> io::Result<()> {
 fn move_snapshots_aside(dir: &Path) -> io::Result<()> {
     for file in fs::read_dir(dir)? {
         let path = file?.path();
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
         if name.starts_with("snap.") {
             fs::rename(&path, dir.join(format!("aside-{name}")))?;
         }
@@ -476,7 +608,9 @@ mod tests {
     #[allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
     fn put(store: &SledStore, batch: Batch) {
         let (tx, rx) = mpsc::channel();
-        store.write(batch, Some(Box::new(move |r| tx.send(r).unwrap()))).unwrap();
+        store
+            .write(batch, Some(Box::new(move |r| tx.send(r).unwrap())))
+            .unwrap();
         rx.recv().unwrap().unwrap();
     }
 
@@ -489,7 +623,10 @@ mod tests {
     #[test]
     fn a_damaged_snapshot_is_refused_with_instructions() {
         let dir = tempfile::tempdir().unwrap();
-        let snapshot = StoredSnapshot { header: b"head".to_vec(), data: vec![7; 1000] };
+        let snapshot = StoredSnapshot {
+            header: b"head".to_vec(),
+            data: vec![7; 1000],
+        };
         write_snapshot(dir.path(), &snapshot).unwrap();
         let good = fs::read(dir.path().join("snapshot")).unwrap();
         let store = SledStore::open(dir.path()).unwrap();
@@ -497,7 +634,14 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x40;
             fs::write(dir.path().join("snapshot"), bad).unwrap();
-            assert!(store.load_snapshot().unwrap_err().to_string().contains("join again"), "byte {at}");
+            assert!(
+                store
+                    .load_snapshot()
+                    .unwrap_err()
+                    .to_string()
+                    .contains("join again"),
+                "byte {at}"
+            );
         }
         fs::write(dir.path().join("snapshot"), good).unwrap();
         assert_eq!(store.load_snapshot().unwrap(), Some(snapshot));
@@ -509,18 +653,39 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SledStore::open(dir.path()).unwrap();
         for i in 0..40u64 {
-            put(&store, Batch { put: vec![(i, format!("entry {i}").repeat(20).into_bytes())], ..Batch::default() });
+            put(
+                &store,
+                Batch {
+                    put: vec![(i, format!("entry {i}").repeat(20).into_bytes())],
+                    ..Batch::default()
+                },
+            );
         }
         // To vote twice in one term would be worse than to lose an entry.
-        put(&store, Batch { meta: vec![(Meta::Vote, b"before".to_vec())], ..Batch::default() });
-        put(&store, Batch { meta: vec![(Meta::Vote, b"after".to_vec())], ..Batch::default() });
+        put(
+            &store,
+            Batch {
+                meta: vec![(Meta::Vote, b"before".to_vec())],
+                ..Batch::default()
+            },
+        );
+        put(
+            &store,
+            Batch {
+                meta: vec![(Meta::Vote, b"after".to_vec())],
+                ..Batch::default()
+            },
+        );
         drop(store);
         let file = dir.path().join("log/db");
         let good = fs::read(&file).unwrap();
         let used = good.iter().rposition(|b| *b != 0).unwrap();
         let (mut refused, mut unhurt) = (0, 0);
         // All over, and densely at the end: what was cut off there leaves no gap.
-        for at in (0..=used).step_by((used / 60).max(1)).chain(used.saturating_sub(100)..=used) {
+        for at in (0..=used)
+            .step_by((used / 60).max(1))
+            .chain(used.saturating_sub(100)..=used)
+        {
             let copy = tempfile::tempdir().unwrap();
             copy_dir(dir.path(), copy.path());
             let mut bad = good.clone();
@@ -532,8 +697,16 @@ mod tests {
                     refused += 1;
                 }
                 Ok(store) => {
-                    assert_eq!(store.read(0..u64::MAX).unwrap().len(), 40, "byte {at} of {used}");
-                    assert_eq!(store.meta(Meta::Vote).unwrap().as_deref(), Some(b"after".as_slice()), "byte {at} of {used}");
+                    assert_eq!(
+                        store.read(0..u64::MAX).unwrap().len(),
+                        40,
+                        "byte {at} of {used}"
+                    );
+                    assert_eq!(
+                        store.meta(Meta::Vote).unwrap().as_deref(),
+                        Some(b"after".as_slice()),
+                        "byte {at} of {used}"
+                    );
                     unhurt += 1;
                 }
             }
@@ -560,17 +733,35 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SledStore::open(dir.path()).unwrap();
         for i in 0..40u64 {
-            put(&store, Batch { put: vec![(i, vec![i as u8; 12 << 10])], ..Batch::default() });
+            put(
+                &store,
+                Batch {
+                    put: vec![(i, vec![i as u8; 12 << 10])],
+                    ..Batch::default()
+                },
+            );
         }
         let blobs = dir.path().join("log/blobs");
-        assert!(fs::read_dir(&blobs).unwrap().count() > 0, "sled writes no such files any more: is the flush still needed?");
+        assert!(
+            fs::read_dir(&blobs).unwrap().count() > 0,
+            "sled writes no such files any more: is the flush still needed?"
+        );
         let mut seen = Blobs::of(&dir.path().join("log"));
         seen.sync().unwrap();
         assert_eq!(seen.synced.len(), fs::read_dir(&blobs).unwrap().count());
         // The largest that there may be: a backup that is restored.
-        put(&store, Batch { put: vec![(40, vec![7; ENTRY_MAX])], ..Batch::default() });
+        put(
+            &store,
+            Batch {
+                put: vec![(40, vec![7; ENTRY_MAX])],
+                ..Batch::default()
+            },
+        );
         drop(store);
-        let entries = SledStore::open(dir.path()).unwrap().read(0..u64::MAX).unwrap();
+        let entries = SledStore::open(dir.path())
+            .unwrap()
+            .read(0..u64::MAX)
+            .unwrap();
         assert_eq!((entries.len(), entries[40].len()), (41, ENTRY_MAX));
     }
 
@@ -579,12 +770,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let entries = |r: Range<u64>| r.map(|i| (i, vec![1])).collect();
         let store = SledStore::open(dir.path()).unwrap();
-        put(&store, Batch { put: entries(0..20), ..Batch::default() });
-        put(&store, Batch { remove: Some(12..u64::MAX), ..Batch::default() });
+        put(
+            &store,
+            Batch {
+                put: entries(0..20),
+                ..Batch::default()
+            },
+        );
+        put(
+            &store,
+            Batch {
+                remove: Some(12..u64::MAX),
+                ..Batch::default()
+            },
+        );
         drop(store);
         let store = SledStore::open(dir.path()).unwrap();
         assert_eq!(store.read(0..u64::MAX).unwrap().len(), 12);
-        put(&store, Batch { remove: Some(0..12), ..Batch::default() });
+        put(
+            &store,
+            Batch {
+                remove: Some(0..12),
+                ..Batch::default()
+            },
+        );
         drop(store);
         assert_eq!(SledStore::open(dir.path()).unwrap().last().unwrap(), None);
     }

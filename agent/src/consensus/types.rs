@@ -30,7 +30,10 @@ impl<R: Runtime> RaftTypeConfig for Types<R> {
     type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>;
     type Vote = openraft::impls::Vote<Self::LeaderId>;
     type Payload = openraft::EntryPayload<Stamped, NodeId, openraft::BasicNode>;
-    type Entry = openraft::impls::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
+    type Entry = openraft::impls::Entry<
+        <Self::LeaderId as openraft::vote::RaftLeaderId>::Committed,
+        Self::Payload,
+    >;
     type AsyncRuntime = R;
     type Responder<T>
         = openraft::impls::ProgressResponder<Self, T>

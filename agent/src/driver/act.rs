@@ -37,11 +37,17 @@ impl<W: World> Actor<'_, W> {
             Action::Announce => self.world.addresses().announce(),
             Action::Campaign => {
                 let consensus = self.consensus.clone();
-                self.world.spawn("campaign", Box::pin(async move { consensus.campaign().await }));
+                self.world.spawn(
+                    "campaign",
+                    Box::pin(async move { consensus.campaign().await }),
+                );
             }
             Action::Transfer { to } => {
                 let consensus = self.consensus.clone();
-                self.world.spawn("transfer", Box::pin(async move { consensus.transfer(to).await }));
+                self.world.spawn(
+                    "transfer",
+                    Box::pin(async move { consensus.transfer(to).await }),
+                );
             }
             Action::Propose(command) => self.propose(command),
             Action::Promote(node) => {
@@ -57,16 +63,38 @@ impl<W: World> Actor<'_, W> {
                 let consensus = self.consensus.clone();
                 let settle = async move {
                     match consensus.settle_membership(forward).await {
-                        Ok(()) if forward => tracing::info!("a membership change that another leader began is completed"),
-                        Ok(()) => tracing::info!("a membership change that another leader began is undone: it would have taken this node out while it leads"),
+                        Ok(()) if forward => tracing::info!(
+                            "a membership change that another leader began is completed"
+                        ),
+                        Ok(()) => tracing::info!(
+                            "a membership change that another leader began is undone: it would have taken this node out while it leads"
+                        ),
                         Err(e) => tracing::info!(error = %e, "the membership is still joint"),
                     }
                 };
                 self.world.spawn("settle", Box::pin(settle));
             }
-            Action::Probe { server, address, within, close, purpose } => {
-                let (probe, handle) = (self.world.probe(address, within, close), self.handle.clone());
-                self.world.spawn("probe", Box::pin(async move { handle.tell(Event::Checked { server, purpose, result: probe.await }) }));
+            Action::Probe {
+                server,
+                address,
+                within,
+                close,
+                purpose,
+            } => {
+                let (probe, handle) = (
+                    self.world.probe(address, within, close),
+                    self.handle.clone(),
+                );
+                self.world.spawn(
+                    "probe",
+                    Box::pin(async move {
+                        handle.tell(Event::Checked {
+                            server,
+                            purpose,
+                            result: probe.await,
+                        })
+                    }),
+                );
             }
         }
         false
@@ -77,28 +105,53 @@ impl<W: World> Actor<'_, W> {
         let me = self.consensus.me();
         let own = self.consensus.promise_to_self(self.world.now(), lease);
         let refused = own.is_err();
-        self.handle.tell(Event::LeaseAnswered { from: me, lease, result: own, report: NodeReport::default() });
+        self.handle.tell(Event::LeaseAnswered {
+            from: me,
+            lease,
+            result: own,
+            report: NodeReport::default(),
+        });
         if refused {
             return;
         }
         self.call_all(Call::Lease, lease, to, move |handle, from, body| {
             if let Ok(LeaseReply { result, report }) = decode(body) {
-                handle.tell(Event::LeaseAnswered { from, lease, result, report });
+                handle.tell(Event::LeaseAnswered {
+                    from,
+                    lease,
+                    result,
+                    report,
+                });
             }
         });
     }
 
     fn send_release(&self, release: Lease, to: &BTreeSet<NodeId>) {
         self.consensus.release_self(release);
-        self.call_all(Call::Release, release, to, move |handle, from, _| handle.tell(Event::ReleaseAnswered { from, release }));
+        self.call_all(Call::Release, release, to, move |handle, from, _| {
+            handle.tell(Event::ReleaseAnswered { from, release })
+        });
     }
 
-    fn call_all(&self, call: Call, lease: Lease, to: &BTreeSet<NodeId>, answered: impl Fn(&DriverHandle, NodeId, &[u8]) + Clone + Send + 'static) {
+    fn call_all(
+        &self,
+        call: Call,
+        lease: Lease,
+        to: &BTreeSet<NodeId>,
+        answered: impl Fn(&DriverHandle, NodeId, &[u8]) + Clone + Send + 'static,
+    ) {
         let Ok(body) = encode(&lease) else { return };
         let addresses = self.consensus.news().addresses;
         for node in to {
-            let Some(at) = addresses.get(node).cloned() else { continue };
-            let asking = self.world.call(Addressee { node: *node, at }, call, body.clone(), LEASE_CALL_WITHIN);
+            let Some(at) = addresses.get(node).cloned() else {
+                continue;
+            };
+            let asking = self.world.call(
+                Addressee { node: *node, at },
+                call,
+                body.clone(),
+                LEASE_CALL_WITHIN,
+            );
             let (handle, node, answered) = (self.handle.clone(), *node, answered.clone());
             let task = async move {
                 if let Ok(body) = asking.await {
@@ -114,14 +167,28 @@ impl<W: World> Actor<'_, W> {
             tracing::info!(?why, "the virtual IP is dropped");
         }
         let handle = self.handle.clone();
-        let release = if why == DropReason::Handover { Release::Handover } else { Release::Ended };
-        self.world.addresses().release(release, Box::new(move || handle.tell(Event::Dropped { number })));
+        let release = if why == DropReason::Handover {
+            Release::Handover
+        } else {
+            Release::Ended
+        };
+        self.world.addresses().release(
+            release,
+            Box::new(move || handle.tell(Event::Dropped { number })),
+        );
     }
 
     fn propose(&self, command: Command) {
         let (consensus, at) = (self.consensus.clone(), self.world.wall());
         let task = async move {
-            match consensus.propose(Stamped { at, by: String::new(), command: command.clone() }).await {
+            match consensus
+                .propose(Stamped {
+                    at,
+                    by: String::new(),
+                    command: command.clone(),
+                })
+                .await
+            {
                 Ok(Ok(_)) => {}
                 Ok(Err(rejection)) => tracing::info!(?command, %rejection, "refused"),
                 Err(e) => tracing::info!(?command, error = %e, "not committed"),
@@ -138,7 +205,12 @@ pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig) {
         .iter()
         .map(|v| Intercepted {
             address: v.address,
-            ports: config.frontends.iter().filter(|f| f.virtual_ip == v.name).flat_map(|f| f.listeners.iter().map(|r| (r.first, r.last))).collect(),
+            ports: config
+                .frontends
+                .iter()
+                .filter(|f| f.virtual_ip == v.name)
+                .flat_map(|f| f.listeners.iter().map(|r| (r.first, r.last)))
+                .collect(),
         })
         .collect();
     addresses.configure(&config.virtual_ips, &intercepted);

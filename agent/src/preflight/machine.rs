@@ -31,12 +31,22 @@ pub(super) fn kernel(s: &Subject) -> Said {
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
-    let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else { return Said::warning(format!("release {release:?}"), "Linux 5.6 or later is needed") };
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|n| n.parse::<u32>().ok());
+    let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
+        return Said::warning(
+            format!("release {release:?}"),
+            "Linux 5.6 or later is needed",
+        );
+    };
     if (major, minor) >= KERNEL_MIN {
         Said::ok(format!("Linux {release}"))
     } else {
-        Said::warning(format!("Linux {release}"), "use Linux 5.6 or later, unless the check of nftables below finds all that is needed")
+        Said::warning(
+            format!("Linux {release}"),
+            "use Linux 5.6 or later, unless the check of nftables below finds all that is needed",
+        )
     }
 }
 
@@ -46,8 +56,16 @@ pub(super) fn privileges(s: &Subject) -> Said {
         return Said::skipped("this node needs none");
     }
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let has = status.lines().find_map(|l| l.strip_prefix("CapEff:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    let missing: Vec<&str> = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")].into_iter().filter(|(bit, _)| has >> bit & 1 == 0).map(|(_, name)| name).collect();
+    let has = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    let missing: Vec<&str> = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")]
+        .into_iter()
+        .filter(|(bit, _)| has >> bit & 1 == 0)
+        .map(|(_, name)| name)
+        .collect();
     if missing.is_empty() {
         return Said::ok("CAP_NET_ADMIN and CAP_NET_RAW");
     }
@@ -57,13 +75,27 @@ pub(super) fn privileges(s: &Subject) -> Said {
 
 #[cfg(target_os = "linux")]
 pub(super) fn files(_: &Subject) -> Said {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the pointer is to a structure of this frame.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
         return Said::warning(io::Error::last_os_error().to_string(), "");
     }
-    let found = format!("{} file descriptors, enough for about {} sessions", limit.rlim_max, limit.rlim_max / 4);
-    if limit.rlim_max >= FILES_WANTED { Said::ok(found) } else { Said::warning(found, format!("raise the limit to {FILES_WANTED}: LimitNOFILE= in the unit, or `ulimit -Hn`")) }
+    let found = format!(
+        "{} file descriptors, enough for about {} sessions",
+        limit.rlim_max,
+        limit.rlim_max / 4
+    );
+    if limit.rlim_max >= FILES_WANTED {
+        Said::ok(found)
+    } else {
+        Said::warning(
+            found,
+            format!("raise the limit to {FILES_WANTED}: LimitNOFILE= in the unit, or `ulimit -Hn`"),
+        )
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -91,18 +123,34 @@ pub(super) fn disk(s: &Subject) -> Said {
     }
     // Before `init` the directory may not be there; what will hold it is.
     let Some(place) = s.config.data_dir.ancestors().find(|p| p.is_dir()) else {
-        return Said::failed(format!("{} cannot be made", s.config.data_dir.display()), "name a data_dir on a local disk");
+        return Said::failed(
+            format!("{} cannot be made", s.config.data_dir.display()),
+            "name a data_dir on a local disk",
+        );
     };
     match flush_times(place) {
-        Err(error) => Said::failed(format!("{}: {error}", place.display()), "the log is written there: it must be a writable local disk with space"),
+        Err(error) => Said::failed(
+            format!("{}: {error}", place.display()),
+            "the log is written there: it must be a writable local disk with space",
+        ),
         Ok(mut times) => {
             times.sort();
             let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
-            let found = format!("{}: a flush takes {:.1} ms, at most {:.1} ms", place.display(), median.as_secs_f64() * 1e3, worst.as_secs_f64() * 1e3);
+            let found = format!(
+                "{}: a flush takes {:.1} ms, at most {:.1} ms",
+                place.display(),
+                median.as_secs_f64() * 1e3,
+                worst.as_secs_f64() * 1e3
+            );
             if median <= FLUSH_WANTED {
                 Said::ok(found)
             } else {
-                Said::warning(found, format!("more than {FLUSH_WANTED:?} makes every new binding wait: put data_dir on a faster disk, or use `mode = \"async\"` for persistence"))
+                Said::warning(
+                    found,
+                    format!(
+                        "more than {FLUSH_WANTED:?} makes every new binding wait: put data_dir on a faster disk, or use `mode = \"async\"` for persistence"
+                    ),
+                )
             }
         }
     }
@@ -111,7 +159,11 @@ pub(super) fn disk(s: &Subject) -> Said {
 /// In the order of their happening; never empty.
 fn flush_times(place: &Path) -> io::Result<Vec<Duration>> {
     let path = place.join(format!(".preflight-{}", std::process::id()));
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&path);
     let times = file.and_then(|mut file| {
         let (first, mut times) = (boot_now(), Vec::new());
         while times.len() < FLUSHES && (times.is_empty() || boot_now() - first < MEASURED_FOR) {
@@ -130,9 +182,15 @@ pub(super) fn listen(s: &Subject) -> Said {
     let at = s.config.listen;
     port(s, at, |e| {
         if e.kind() == io::ErrorKind::AddrInUse {
-            Said::failed(format!("{at} is in use"), "is another ha-agent running here? `ss -ltnp` says who it is")
+            Said::failed(
+                format!("{at} is in use"),
+                "is another ha-agent running here? `ss -ltnp` says who it is",
+            )
         } else {
-            Said::failed(format!("{at}: {e}"), "listen must be an address of this machine")
+            Said::failed(
+                format!("{at}: {e}"),
+                "listen must be an address of this machine",
+            )
         }
     })
 }
@@ -141,7 +199,9 @@ pub(super) fn listen(s: &Subject) -> Said {
 pub(super) fn port(s: &Subject, at: SocketAddr, cannot: impl FnOnce(io::Error) -> Said) -> Said {
     match TcpListener::bind(at) {
         Ok(_) => Said::ok(format!("{at} is free")),
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse && s.moment == Moment::Asked => Said::ok(format!("{at} is in use: this node's agent is running")),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && s.moment == Moment::Asked => {
+            Said::ok(format!("{at} is in use: this node's agent is running"))
+        }
         Err(e) => cannot(e),
     }
 }
@@ -154,11 +214,21 @@ mod tests {
 
     fn said(look: fn(&Subject) -> Said, agent: &str) -> Said {
         let config = AgentConfig::parse("agent.toml", agent).unwrap();
-        look(&Subject { config: &config, virtual_ips: &[], promise: None, member: None, authority: None, moment: Moment::Joining })
+        look(&Subject {
+            config: &config,
+            virtual_ips: &[],
+            promise: None,
+            member: None,
+            authority: None,
+            moment: Moment::Joining,
+        })
     }
 
     fn agent(listen: &str, data_dir: &Path) -> String {
-        format!("name = \"node-1\"\ndata_dir = \"{}\"\nlisten = \"{listen}\"\naddress = \"127.0.0.1\"\nvip = \"bind\"\n", data_dir.display())
+        format!(
+            "name = \"node-1\"\ndata_dir = \"{}\"\nlisten = \"{listen}\"\naddress = \"127.0.0.1\"\nvip = \"bind\"\n",
+            data_dir.display()
+        )
     }
 
     #[test]
@@ -169,7 +239,11 @@ mod tests {
         assert_eq!(said(listen, &agent(&at, dir.path())).0, Verdict::Failed);
         drop(taken);
         assert_eq!(said(listen, &agent(&at, dir.path())).0, Verdict::Ok);
-        assert_eq!(said(listen, &agent("192.0.2.77:7400", dir.path())).0, Verdict::Failed, "not an address of this machine");
+        assert_eq!(
+            said(listen, &agent("192.0.2.77:7400", dir.path())).0,
+            Verdict::Failed,
+            "not an address of this machine"
+        );
     }
 
     #[test]
@@ -177,8 +251,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("not/there/yet");
         let Said(verdict, found, _) = said(disk, &agent("127.0.0.1:1", &deep));
-        assert!(verdict != Verdict::Failed && found.starts_with(&dir.path().display().to_string()), "{found}");
+        assert!(
+            verdict != Verdict::Failed && found.starts_with(&dir.path().display().to_string()),
+            "{found}"
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(said(disk, &agent("127.0.0.1:1", Path::new("/proc/1"))).0, Verdict::Failed, "nothing can be written there");
+        assert_eq!(
+            said(disk, &agent("127.0.0.1:1", Path::new("/proc/1"))).0,
+            Verdict::Failed,
+            "nothing can be written there"
+        );
     }
 }

@@ -11,11 +11,21 @@ use std::time::Duration;
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
 fn settings(s: &Subject) -> VipSettings {
-    VipSettings { interface: s.config.interface.clone(), ..VipSettings::new(s.config.address) }
+    VipSettings {
+        interface: s.config.interface.clone(),
+        ..VipSettings::new(s.config.address)
+    }
 }
 
 fn vips(s: &Subject) -> Vec<Vip> {
-    s.virtual_ips.iter().map(|v| Vip { name: v.name.clone(), address: v.address, interface: None }).collect()
+    s.virtual_ips
+        .iter()
+        .map(|v| Vip {
+            name: v.name.clone(),
+            address: v.address,
+            interface: None,
+        })
+        .collect()
 }
 
 pub(super) fn interface(s: &Subject) -> Said {
@@ -26,15 +36,25 @@ pub(super) fn interface(s: &Subject) -> Said {
     match examine::interfaces(&settings(s), &vips(s)) {
         Err(error) => Said::failed(error.to_string(), remedy),
         Ok(found) if found.is_empty() => {
-            let found = s.config.interface.as_ref().map_or_else(|| format!("no interface has {}", s.config.address), |name| format!("there is no interface {name}"));
+            let found = s.config.interface.as_ref().map_or_else(
+                || format!("no interface has {}", s.config.address),
+                |name| format!("there is no interface {name}"),
+            );
             // The subnets of the virtual IPs may say more.
-            if s.virtual_ips.is_empty() && s.config.interface.is_none() { Said::warning(found, remedy) } else { Said::failed(found, remedy) }
+            if s.virtual_ips.is_empty() && s.config.interface.is_none() {
+                Said::warning(found, remedy)
+            } else {
+                Said::failed(found, remedy)
+            }
         }
         Ok(found) => {
             let names: Vec<&str> = found.iter().map(|i| i.name.as_str()).collect();
             match found.iter().find(|i| !i.carrier) {
                 None => Said::ok(format!("{} has carrier", names.join(", "))),
-                Some(down) => Said::warning(format!("{} has no carrier", down.name), "this node cannot hold the address until its cable is in and the interface is up"),
+                Some(down) => Said::warning(
+                    format!("{} has no carrier", down.name),
+                    "this node cannot hold the address until its cable is in and the interface is up",
+                ),
             }
         }
     }
@@ -51,9 +71,16 @@ pub(super) fn rules(s: &Subject) -> Said {
         Ok(()) => Said::ok("the kernel takes the rules of the fence and of the interception"),
         Err(error) => {
             // The address's lifetime is a fence too, where promises are long enough for it.
-            let other_fence = s.config.fence != FenceMode::Nftables && s.promise.is_none_or(|p| p >= LIFETIME_PROMISE_MIN);
-            let verdict = if other_fence { Verdict::Warning } else { s.denied() };
-            let remedy = format!("install nftables, and a kernel with nf_tables and nft_tproxy; without them a cluster needs promises of {LIFETIME_PROMISE_MIN:?}");
+            let other_fence = s.config.fence != FenceMode::Nftables
+                && s.promise.is_none_or(|p| p >= LIFETIME_PROMISE_MIN);
+            let verdict = if other_fence {
+                Verdict::Warning
+            } else {
+                s.denied()
+            };
+            let remedy = format!(
+                "install nftables, and a kernel with nf_tables and nft_tproxy; without them a cluster needs promises of {LIFETIME_PROMISE_MIN:?}"
+            );
             Said(verdict, error.to_string(), remedy)
         }
     }
@@ -65,7 +92,12 @@ pub(super) fn proxy_port(s: &Subject) -> Said {
         return Said::skipped(NOT_HERE);
     }
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, s.config.proxy_port));
-    machine::port(s, at, |e| Said::failed(format!("{at}: {e}"), "set `proxy_port` in agent.toml to a port that is free; `ss -ltnp` says who has this one"))
+    machine::port(s, at, |e| {
+        Said::failed(
+            format!("{at}: {e}"),
+            "set `proxy_port` in agent.toml to a port that is free; `ss -ltnp` says who has this one",
+        )
+    })
 }
 
 pub(super) fn addresses(s: &Subject) -> Said {
@@ -76,16 +108,25 @@ pub(super) fn addresses(s: &Subject) -> Said {
         return Said::skipped("the virtual IPs are not known here");
     }
     match examine::claimed(&settings(s), &vips(s), ANSWER_WITHIN) {
-        Err(error) => Said::warning(error.to_string(), "whether another machine has the virtual IP cannot be seen without CAP_NET_RAW"),
+        Err(error) => Said::warning(
+            error.to_string(),
+            "whether another machine has the virtual IP cannot be seen without CAP_NET_RAW",
+        ),
         Ok(claimed) => match claimed.first() {
             None => Said::ok("nobody answers for the virtual IPs"),
             Some((address, mac)) => {
                 let mac: Vec<String> = mac.iter().map(|b| format!("{b:02x}")).collect();
                 let found = format!("{address} is answered for by {}", mac.join(":"));
                 if s.moment == Moment::Founding {
-                    Said::failed(found, "take the address off that machine first: two of them would answer")
+                    Said::failed(
+                        found,
+                        "take the address off that machine first: two of them would answer",
+                    )
                 } else {
-                    Said::warning(found, "unless that is a member of this cluster, take the address off it: two would answer")
+                    Said::warning(
+                        found,
+                        "unless that is a member of this cluster, take the address off it: two would answer",
+                    )
                 }
             }
         },

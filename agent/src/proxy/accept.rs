@@ -59,7 +59,9 @@ impl AsRawFd for Watched {
 /// Accepts on that listener until the task is ended.
 pub(super) async fn accept_loop(worker: Rc<Worker>, listener: Arc<TcpListener>, arrival: Arrival) {
     // SAFETY: the descriptor belongs to an `Arc<TcpListener>` that `Watched` holds: it stays open, and the same, until `io` is dropped.
-    let io = match unsafe { AsyncFd::register_with_interest(Watched(listener.clone()), Interest::READABLE) } {
+    let io = match unsafe {
+        AsyncFd::register_with_interest(Watched(listener.clone()), Interest::READABLE)
+    } {
         Ok(io) => io,
         Err(error) => {
             tracing::error!(?arrival, %error, "cannot wait for connections");
@@ -68,7 +70,9 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: Arc<TcpListener>, 
     };
     loop {
         // An error here says that the runtime is going down.
-        let Ok(mut ready) = io.readable().await else { return };
+        let Ok(mut ready) = io.readable().await else {
+            return;
+        };
         for _ in 0..BATCH {
             let place = place(&worker, arrival).await;
             match sys::accept(&listener) {
@@ -84,7 +88,11 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: Arc<TcpListener>, 
                     }
                 }
                 // It broke off before it was accepted.
-                Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => {
                     tracing::warn!(?arrival, %error, "accept");
                     tokio::time::sleep(REST).await;
@@ -96,7 +104,10 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: Arc<TcpListener>, 
 }
 
 /// Starts and ends accept loops as listeners come and go.
-pub(super) async fn follow_listeners(worker: Rc<Worker>, mut common: watch::Receiver<Arc<Listeners>>) {
+pub(super) async fn follow_listeners(
+    worker: Rc<Worker>,
+    mut common: watch::Receiver<Arc<Listeners>>,
+) {
     let mut loops: BTreeMap<SocketAddr, (Arc<TcpListener>, AbortHandle)> = BTreeMap::new();
     loop {
         let open = common.borrow_and_update().clone();
@@ -109,7 +120,11 @@ pub(super) async fn follow_listeners(worker: Rc<Worker>, mut common: watch::Rece
         });
         for (address, listener) in open.iter() {
             loops.entry(*address).or_insert_with(|| {
-                let task = spawn_local(accept_loop(worker.clone(), listener.clone(), Arrival::Frontend(*address)));
+                let task = spawn_local(accept_loop(
+                    worker.clone(),
+                    listener.clone(),
+                    Arrival::Frontend(*address),
+                ));
                 (listener.clone(), task.abort_handle())
             });
         }
@@ -123,11 +138,21 @@ pub(super) async fn follow_listeners(worker: Rc<Worker>, mut common: watch::Rece
 
 /// A place in the frontend of that listener, waited for in its backlog's stead; `None` where it is not known yet.
 async fn place(worker: &Worker, arrival: Arrival) -> Option<Slot> {
-    let Arrival::Frontend(address) = arrival else { return None };
+    let Arrival::Frontend(address) = arrival else {
+        return None;
+    };
     let acquired = {
         let snapshot = worker.snapshot();
-        let frontend = snapshot.view.routes.frontend_at(address.ip(), address.port())?;
-        snapshot.stats.frontends.get(&frontend.spec.name)?.pool.acquire(0)
+        let frontend = snapshot
+            .view
+            .routes
+            .frontend_at(address.ip(), address.port())?;
+        snapshot
+            .stats
+            .frontends
+            .get(&frontend.spec.name)?
+            .pool
+            .acquire(0)
     };
     match acquired {
         Acquired::Now(slot) => Some(slot),
@@ -136,7 +161,13 @@ async fn place(worker: &Worker, arrival: Arrival) -> Option<Slot> {
     }
 }
 
-fn admit(worker: &Rc<Worker>, stream: TcpStream, client: SocketAddr, arrival: Arrival, place: Option<Slot>) {
+fn admit(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    client: SocketAddr,
+    arrival: Arrival,
+    place: Option<Slot>,
+) {
     let shared = &worker.shared;
     let local = match arrival {
         Arrival::Frontend(address) => address,
@@ -150,7 +181,11 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: SocketAddr, arrival: Ar
     let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
     let (client, local) = (canonical(client), canonical(local));
     let snapshot = worker.snapshot();
-    let frontend = snapshot.view.routes.frontend_at(local.ip(), local.port()).and_then(|f| snapshot.stats.frontends.get(&f.spec.name));
+    let frontend = snapshot
+        .view
+        .routes
+        .frontend_at(local.ip(), local.port())
+        .and_then(|f| snapshot.stats.frontends.get(&f.spec.name));
     let Some(frontend) = frontend.filter(|_| worker.may_serve()) else {
         shared.stats.refused.fetch_add(1, Relaxed);
         return worker.turn_away(&stream);
@@ -178,7 +213,10 @@ fn greet(worker: &Worker, mut stream: TcpStream) {
 async fn shed_one(worker: &Worker, listener: &TcpListener) -> Option<()> {
     let spent = worker.reserve.borrow_mut().spend(listener);
     match spent {
-        Spent::Reset => worker.shared.report.note_shed(worker.shared.stats.sessions.load(Relaxed)),
+        Spent::Reset => worker
+            .shared
+            .report
+            .note_shed(worker.shared.stats.sessions.load(Relaxed)),
         Spent::NobodyThere => return None,
         Spent::NoReserve => tokio::time::sleep(REST).await,
     }

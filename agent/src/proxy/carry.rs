@@ -61,7 +61,12 @@ struct Direction {
 }
 
 /// Carries bytes until the session is over.
-pub(super) async fn carry(worker: &Worker, entry: &Entry, client: &mut TcpStream, server: &mut TcpStream) -> (CloseReason, Ending) {
+pub(super) async fn carry(
+    worker: &Worker,
+    entry: &Entry,
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+) -> (CloseReason, Ending) {
     let (mut inward, mut outward) = (Direction::new(Side::Client), Direction::new(Side::Server));
     let mut lost: Option<Side> = None;
     let ended = poll_fn(|cx| {
@@ -70,14 +75,20 @@ pub(super) async fn carry(worker: &Worker, entry: &Entry, client: &mut TcpStream
             return Poll::Ready((CloseReason::LeaseEnded, Ending::Reset));
         }
         for inwards in [true, false] {
-            let (this, other, from, to) = if inwards { (&mut inward, &outward, &mut *client, &mut *server) } else { (&mut outward, &inward, &mut *server, &mut *client) };
+            let (this, other, from, to) = if inwards {
+                (&mut inward, &outward, &mut *client, &mut *server)
+            } else {
+                (&mut outward, &inward, &mut *server, &mut *client)
+            };
             if this.done {
                 continue;
             }
             match this.pump(cx, worker, entry, from, to, other.done) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => this.done = true,
-                Poll::Ready(Err(l)) if l.reading => return Poll::Ready((reason(lost.unwrap_or(l.side)), Ending::Reset)),
+                Poll::Ready(Err(l)) if l.reading => {
+                    return Poll::Ready((reason(lost.unwrap_or(l.side)), Ending::Reset));
+                }
                 // It takes no more, but what it said before may still be on its way to the other side.
                 Poll::Ready(Err(l)) => {
                     this.done = true;
@@ -90,13 +101,27 @@ pub(super) async fn carry(worker: &Worker, entry: &Entry, client: &mut TcpStream
             (true, None) => Poll::Ready((CloseReason::Finished, Ending::Close)),
             // The side that took no more had finished what it had to say: the other has all of it.
             (true, Some(side)) => {
-                let said_all = if side == Side::Client { inward.eof } else { outward.eof };
-                Poll::Ready((reason(side), if said_all { Ending::Close } else { Ending::Reset }))
+                let said_all = if side == Side::Client {
+                    inward.eof
+                } else {
+                    outward.eof
+                };
+                Poll::Ready((
+                    reason(side),
+                    if said_all {
+                        Ending::Close
+                    } else {
+                        Ending::Reset
+                    },
+                ))
             }
         }
     })
     .await;
-    for pipe in [inward.pipe.take(), outward.pipe.take()].into_iter().flatten() {
+    for pipe in [inward.pipe.take(), outward.pipe.take()]
+        .into_iter()
+        .flatten()
+    {
         worker.pipes.give_back(pipe);
     }
     ended
@@ -111,7 +136,16 @@ const fn reason(lost: Side) -> CloseReason {
 
 impl Direction {
     const fn new(from: Side) -> Direction {
-        Direction { from, pending: Vec::new(), sent: 0, eof: false, done: false, streak: 0, splicing: false, pipe: None }
+        Direction {
+            from,
+            pending: Vec::new(),
+            sent: 0,
+            eof: false,
+            done: false,
+            streak: 0,
+            splicing: false,
+            pipe: None,
+        }
     }
 
     const fn to(&self) -> Side {
@@ -122,11 +156,24 @@ impl Direction {
     }
 
     /// Moves what can be moved now. Ready when this direction is over; `last`: the other one is already.
-    fn pump(&mut self, cx: &mut Context<'_>, worker: &Worker, entry: &Entry, from: &mut TcpStream, to: &mut TcpStream, last: bool) -> Poll<Result<(), Lost>> {
+    fn pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        entry: &Entry,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        last: bool,
+    ) -> Poll<Result<(), Lost>> {
         for _ in 0..ROUNDS {
             match ready!(self.flush(cx, worker, entry, to)) {
                 Ok(()) => {}
-                Err(_) => return Poll::Ready(Err(Lost { side: self.to(), reading: false })),
+                Err(_) => {
+                    return Poll::Ready(Err(Lost {
+                        side: self.to(),
+                        reading: false,
+                    }));
+                }
             }
             if self.eof {
                 // When the other direction is over the close that follows says it as well.
@@ -135,7 +182,11 @@ impl Direction {
                 }
                 return Poll::Ready(Ok(()));
             }
-            let read = if self.uses_pipe(worker) { ready!(self.fill_pipe(cx, from)) } else { ready!(self.copy(cx, worker, entry, from, to)) };
+            let read = if self.uses_pipe(worker) {
+                ready!(self.fill_pipe(cx, from))
+            } else {
+                ready!(self.copy(cx, worker, entry, from, to))
+            };
             match read {
                 Ok(0) => self.eof = true,
                 Ok(n) => {
@@ -150,7 +201,13 @@ impl Direction {
     }
 
     /// Sends on what was read before.
-    fn flush(&mut self, cx: &mut Context<'_>, worker: &Worker, entry: &Entry, to: &mut TcpStream) -> Poll<io::Result<()>> {
+    fn flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        entry: &Entry,
+        to: &mut TcpStream,
+    ) -> Poll<io::Result<()>> {
         let to_side = self.to();
         if let Some(pipe) = &mut self.pipe {
             while pipe.held() > 0 {
@@ -178,11 +235,21 @@ impl Direction {
     }
 
     /// One read into the worker's buffer and one write out of it; what does not fit becomes `pending`.
-    fn copy(&mut self, cx: &mut Context<'_>, worker: &Worker, entry: &Entry, from: &mut TcpStream, to: &mut TcpStream) -> Poll<Result<usize, Lost>> {
+    fn copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        entry: &Entry,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+    ) -> Poll<Result<usize, Lost>> {
         let mut buffer = worker.buffer.borrow_mut();
         let mut read = ReadBuf::new(&mut buffer);
         if ready!(Pin::new(from).poll_read(cx, &mut read)).is_err() {
-            return Poll::Ready(Err(Lost { side: self.from, reading: true }));
+            return Poll::Ready(Err(Lost {
+                side: self.from,
+                reading: true,
+            }));
         }
         let bytes = read.filled();
         let mut sent = 0;
@@ -192,7 +259,12 @@ impl Direction {
                     sent += n;
                     entry.touch(self.to(), worker.coarse());
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost { side: self.to(), reading: false })),
+                Poll::Ready(Err(_)) => {
+                    return Poll::Ready(Err(Lost {
+                        side: self.to(),
+                        reading: false,
+                    }));
+                }
                 Poll::Pending => {
                     self.pending = bytes[sent..].to_vec();
                     break;
@@ -203,9 +275,14 @@ impl Direction {
     }
 
     fn fill_pipe(&mut self, cx: &mut Context<'_>, from: &TcpStream) -> Poll<Result<usize, Lost>> {
-        let lost = Err(Lost { side: self.from, reading: true });
+        let lost = Err(Lost {
+            side: self.from,
+            reading: true,
+        });
         // `uses_pipe` has just said that there is one; without it nothing would be lost but this session.
-        let Some(pipe) = &mut self.pipe else { return Poll::Ready(lost) };
+        let Some(pipe) = &mut self.pipe else {
+            return Poll::Ready(lost);
+        };
         loop {
             if ready!(from.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(lost);
@@ -231,7 +308,11 @@ impl Direction {
     /// Finds out whether this flow is large, from the size of its reads.
     fn learn(&mut self, n: usize) {
         let speaks_for_change = if self.splicing { n < SMALL } else { n >= LARGE };
-        self.streak = if speaks_for_change { self.streak + 1 } else { 0 };
+        self.streak = if speaks_for_change {
+            self.streak + 1
+        } else {
+            0
+        };
         if self.streak < PROVEN {
             return;
         }

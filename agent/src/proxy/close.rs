@@ -98,6 +98,9 @@ mod tests {
         for reason in ALL {
             assert_eq!(CloseReason::from_number(reason as u8), Some(reason));
         }
-        assert_eq!((CloseReason::from_number(0), CloseReason::from_number(200)), (None, None));
+        assert_eq!(
+            (CloseReason::from_number(0), CloseReason::from_number(200)),
+            (None, None)
+        );
     }
 }

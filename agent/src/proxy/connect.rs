@@ -19,7 +19,11 @@ pub(super) enum ConnectError {
 }
 
 /// Connects to `address` within `bound`. The stream has Nagle's algorithm switched off.
-pub(super) async fn connect(address: SocketAddr, bound: Duration, client: &TcpStream) -> Result<TcpStream, ConnectError> {
+pub(super) async fn connect(
+    address: SocketAddr,
+    bound: Duration,
+    client: &TcpStream,
+) -> Result<TcpStream, ConnectError> {
     let socket = new_socket(address).map_err(ConnectError::Resources)?;
     tokio::select! {
         biased;
@@ -30,7 +34,11 @@ pub(super) async fn connect(address: SocketAddr, bound: Duration, client: &TcpSt
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     socket.set_nodelay(true)?;
     Ok(socket)
 }

@@ -26,7 +26,13 @@ pub struct Gate {
 impl Gate {
     /// A closed gate.
     pub fn new() -> Arc<Gate> {
-        Arc::new(Gate { until: AtomicU64::new(0), closings: AtomicU64::new(0), lease_end: AtomicU64::new(0), changed: watch::Sender::new(()), sessions: Arc::default() })
+        Arc::new(Gate {
+            until: AtomicU64::new(0),
+            closings: AtomicU64::new(0),
+            lease_end: AtomicU64::new(0),
+            changed: watch::Sender::new(()),
+            sessions: Arc::default(),
+        })
     }
 
     /// Serve until `until`.
@@ -93,7 +99,10 @@ mod tests {
         let gate = Gate::new();
         assert!(!gate.is_open(Instant::ZERO));
         gate.open(Instant(10));
-        assert_eq!((gate.is_open(Instant(9)), gate.is_open(Instant(10))), (true, false));
+        assert_eq!(
+            (gate.is_open(Instant(9)), gate.is_open(Instant(10))),
+            (true, false)
+        );
         assert_eq!(gate.left(Instant(4)), Duration::from_nanos(6));
         gate.close();
         assert!(!gate.is_open(Instant(9)));

@@ -26,7 +26,11 @@ const LISTENERS_MAX: usize = 4096;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Opens and closes listeners as gate and view say, for ever.
-pub(super) async fn keep_listening(shared: Arc<Shared>, mut view: watch::Receiver<Arc<View>>, publish: watch::Sender<Arc<Listeners>>) {
+pub(super) async fn keep_listening(
+    shared: Arc<Shared>,
+    mut view: watch::Receiver<Arc<View>>,
+    publish: watch::Sender<Arc<Listeners>>,
+) {
     let mut gate = shared.gate.subscribe();
     let mut routes = view.borrow_and_update().routes.clone();
     let mut all = addresses(&routes);
@@ -35,7 +39,9 @@ pub(super) async fn keep_listening(shared: Arc<Shared>, mut view: watch::Receive
         let left = shared.gate.left((shared.clock.now)());
         let none = BTreeSet::new();
         let wanted = if left.is_zero() { &none } else { &all };
-        let missing = adjust(&publish, wanted, |address, error| tell(&shared, &mut told, address, error));
+        let missing = adjust(&publish, wanted, |address, error| {
+            tell(&shared, &mut told, address, error)
+        });
         let pause = match (left.is_zero(), missing) {
             (true, _) => LONG,
             (false, true) => RETRY.min(left),
@@ -60,22 +66,39 @@ pub(super) async fn keep_listening(shared: Arc<Shared>, mut view: watch::Receive
 }
 
 fn addresses(routes: &Routes) -> BTreeSet<SocketAddr> {
-    let ports = routes.frontends.iter().flat_map(|f| f.spec.listeners.iter().flat_map(|l| l.first..=l.last).map(|p| SocketAddr::new(f.address, p)));
+    let ports = routes.frontends.iter().flat_map(|f| {
+        f.spec
+            .listeners
+            .iter()
+            .flat_map(|l| l.first..=l.last)
+            .map(|p| SocketAddr::new(f.address, p))
+    });
     let mut all: BTreeSet<SocketAddr> = ports.take(LISTENERS_MAX + 1).collect();
     if all.len() > LISTENERS_MAX {
-        tracing::error!(most = LISTENERS_MAX, "more ports are configured than bind mode opens; the last ones are not served");
+        tracing::error!(
+            most = LISTENERS_MAX,
+            "more ports are configured than bind mode opens; the last ones are not served"
+        );
         all.pop_last();
     }
     all
 }
 
 /// Makes the open listeners the wanted ones. Whether some could not be opened.
-fn adjust(publish: &watch::Sender<Arc<Listeners>>, wanted: &BTreeSet<SocketAddr>, mut failed: impl FnMut(SocketAddr, &io::Error)) -> bool {
+fn adjust(
+    publish: &watch::Sender<Arc<Listeners>>,
+    wanted: &BTreeSet<SocketAddr>,
+    mut failed: impl FnMut(SocketAddr, &io::Error),
+) -> bool {
     let open = publish.borrow().clone();
     if open.len() == wanted.len() && open.keys().all(|a| wanted.contains(a)) {
         return false;
     }
-    let mut next: Listeners = open.iter().filter(|(a, _)| wanted.contains(a)).map(|(a, l)| (*a, l.clone())).collect();
+    let mut next: Listeners = open
+        .iter()
+        .filter(|(a, _)| wanted.contains(a))
+        .map(|(a, l)| (*a, l.clone()))
+        .collect();
     for address in wanted {
         if !next.contains_key(address) {
             match sys::listen(*address) {
@@ -86,14 +109,23 @@ fn adjust(publish: &watch::Sender<Arc<Listeners>>, wanted: &BTreeSet<SocketAddr>
     }
     let missing = next.len() < wanted.len();
     if !next.keys().eq(open.keys()) {
-        tracing::debug!(listeners = next.len(), wanted = wanted.len(), "listeners changed");
+        tracing::debug!(
+            listeners = next.len(),
+            wanted = wanted.len(),
+            "listeners changed"
+        );
         drop(open);
         publish.send_replace(Arc::new(next));
     }
     missing
 }
 
-fn tell(shared: &Shared, told: &mut BTreeMap<SocketAddr, Instant>, address: SocketAddr, error: &io::Error) {
+fn tell(
+    shared: &Shared,
+    told: &mut BTreeMap<SocketAddr, Instant>,
+    address: SocketAddr,
+    error: &io::Error,
+) {
     let now = Instant::now();
     if told.get(&address).is_some_and(|at| now - *at < TELL_EVERY) {
         return;
@@ -101,5 +133,8 @@ fn tell(shared: &Shared, told: &mut BTreeMap<SocketAddr, Instant>, address: Sock
     told.retain(|_, at| now - *at < TELL_EVERY);
     told.insert(address, now);
     tracing::warn!(%address, %error, "cannot listen; trying again");
-    shared.report.send(ProxyEvent::BindFailed { address, error: error.to_string() });
+    shared.report.send(ProxyEvent::BindFailed {
+        address,
+        error: error.to_string(),
+    });
 }

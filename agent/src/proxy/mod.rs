@@ -98,7 +98,11 @@ impl Proxy {
             binder,
             report: Reporter::new(events, clock),
             stop: CancellationToken::new(),
-            sessions_max: if settings.sessions_max > 0 { settings.sessions_max as u64 } else { limits.sessions },
+            sessions_max: if settings.sessions_max > 0 {
+                settings.sessions_max as u64
+            } else {
+                limits.sessions
+            },
             pipes_open: Arc::default(),
             pipes_max: limits.pipes,
             tables: (0..workers).map(|_| Arc::default()).collect(),
@@ -106,14 +110,33 @@ impl Proxy {
         let (publish, common) = watch::channel(Arc::default());
         let mut publish = Some(publish).filter(|_| settings.reach == Reach::Bind);
         let (ended_here, ended) = std_mpsc::channel();
-        let mut proxy = Proxy { shared: shared.clone(), threads: Vec::new(), ended: Mutex::new(ended), check_at: Vec::new() };
+        let mut proxy = Proxy {
+            shared: shared.clone(),
+            threads: Vec::new(),
+            ended: Mutex::new(ended),
+            check_at: Vec::new(),
+        };
         for index in 0..workers {
             let own = own_listeners(settings.reach)?;
-            proxy.check_at.extend(own.iter().map(|(_, _, at)| *at).filter(|at| at.is_ipv4()));
-            let own = own.into_iter().map(|(listener, arrival, _)| (listener, arrival)).collect();
-            let start = Start { index, shared: shared.clone(), view: view.clone(), own, common: common.clone(), keeps: publish.take() };
+            proxy
+                .check_at
+                .extend(own.iter().map(|(_, _, at)| *at).filter(|at| at.is_ipv4()));
+            let own = own
+                .into_iter()
+                .map(|(listener, arrival, _)| (listener, arrival))
+                .collect();
+            let start = Start {
+                index,
+                shared: shared.clone(),
+                view: view.clone(),
+                own,
+                common: common.clone(),
+                keeps: publish.take(),
+            };
             let ended = ended_here.clone();
-            let thread = std::thread::Builder::new().name(format!("proxy-{index}")).spawn(move || run_worker(start, &ended))?;
+            let thread = std::thread::Builder::new()
+                .name(format!("proxy-{index}"))
+                .spawn(move || run_worker(start, &ended))?;
             proxy.threads.push(thread);
         }
         tracing::info!(workers, sessions_max = shared.sessions_max, reach = ?settings.reach, "data plane started");
@@ -128,7 +151,12 @@ impl Proxy {
     /// The sessions that match, at most `limit` of them, and how many match in all.
     pub fn sessions(&self, filter: SessionFilter, limit: usize) -> (Vec<SessionInfo>, usize) {
         let mut found = Vec::new();
-        let matching = self.shared.tables.iter().map(|t| t.find(&filter, limit, &mut found)).sum();
+        let matching = self
+            .shared
+            .tables
+            .iter()
+            .map(|t| t.find(&filter, limit, &mut found))
+            .sum();
         (found, matching)
     }
 
@@ -140,7 +168,9 @@ impl Proxy {
         let all = async {
             // Which worker gets a connection to a shared port is the kernel's choice: ask until all have had one.
             for at in self.check_at.iter().cycle() {
-                let worker = ask(*at).await.map_err(|e| format!("the proxy does not answer on {at}: {e}"))?;
+                let worker = ask(*at)
+                    .await
+                    .map_err(|e| format!("the proxy does not answer on {at}: {e}"))?;
                 silent.remove(&worker);
                 if silent.is_empty() {
                     break;
@@ -150,7 +180,9 @@ impl Proxy {
         };
         match tokio::time::timeout(SELF_CHECK, all).await {
             Ok(result) => result,
-            Err(_) => Err(format!("proxy workers {silent:?} did not answer within {SELF_CHECK:?}")),
+            Err(_) => Err(format!(
+                "proxy workers {silent:?} did not answer within {SELF_CHECK:?}"
+            )),
         }
     }
 
@@ -184,7 +216,9 @@ fn run_worker(start: Start, ended: &std_mpsc::Sender<usize>) {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker::run(start)));
     if !shared.stop.is_cancelled() {
         tracing::error!(worker = index, ?result, "a proxy worker ended");
-        shared.report.send(ProxyEvent::WorkerEnded { worker: index });
+        shared
+            .report
+            .send(ProxyEvent::WorkerEnded { worker: index });
     }
     // Nobody listens when the proxy was dropped instead of shut down.
     let _ = ended.send(index);
@@ -209,7 +243,12 @@ fn own_listeners(reach: Reach) -> Result<Vec<(Arc<TcpListener>, Arrival, SocketA
             let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
             match at(v6, sys::listen_transparent(v6)) {
                 Ok((_, listener)) => all.push((listener, Arrival::Transparent(v6), v6)),
-                Err(ProxyError::Listen { source, .. }) if matches!(source.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => {
+                Err(ProxyError::Listen { source, .. })
+                    if matches!(
+                        source.raw_os_error(),
+                        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)
+                    ) =>
+                {
                     tracing::warn!(%source, "this machine has no IPv6; only IPv4 is intercepted");
                 }
                 Err(e) => return Err(e),
@@ -222,8 +261,14 @@ fn own_listeners(reach: Reach) -> Result<Vec<(Arc<TcpListener>, Arrival, SocketA
 /// The index of the worker that answers there.
 async fn ask(at: SocketAddr) -> std::io::Result<usize> {
     let mut answer = String::new();
-    tokio::net::TcpStream::connect(at).await?.take(64).read_to_string(&mut answer).await?;
-    let worker = answer.strip_prefix(BANNER).and_then(|rest| rest.trim_end().parse().ok());
+    tokio::net::TcpStream::connect(at)
+        .await?
+        .take(64)
+        .read_to_string(&mut answer)
+        .await?;
+    let worker = answer
+        .strip_prefix(BANNER)
+        .and_then(|rest| rest.trim_end().parse().ok());
     worker.ok_or_else(|| std::io::Error::other(format!("it says {answer:?}")))
 }
 
@@ -237,6 +282,9 @@ impl Limits {
     /// A quarter for pipes, the rest for sessions of two sockets each.
     fn of_open_files(files: u64) -> Limits {
         let files = files.saturating_sub(FILES_FOR_OTHERS.min(files / 2));
-        Limits { sessions: (files * 3 / 8).max(1), pipes: usize::try_from(files / 8).unwrap_or(usize::MAX) }
+        Limits {
+            sessions: (files * 3 / 8).max(1),
+            pipes: usize::try_from(files / 8).unwrap_or(usize::MAX),
+        }
     }
 }

@@ -85,7 +85,10 @@ impl Pool {
         let (sender, turn) = oneshot::channel();
         line.queue.push_back(sender);
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Acquired::Later(Waiting { pool: self.clone(), turn })
+        Acquired::Later(Waiting {
+            pool: self.clone(),
+            turn,
+        })
     }
 
     fn take(self: &Arc<Pool>, line: &mut Line) -> Slot {
@@ -103,7 +106,9 @@ impl Pool {
 
     fn hand_out(self: &Arc<Pool>, line: &mut Line) {
         while line.has_room() {
-            let Some(turn) = line.queue.pop_front() else { return };
+            let Some(turn) = line.queue.pop_front() else {
+                return;
+            };
             let slot = self.take(line);
             if let Err(mut refused) = turn.send(slot) {
                 // Disarmed: its drop would want the lock that is held here.

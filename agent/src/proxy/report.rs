@@ -61,7 +61,15 @@ const EVERY: Duration = Duration::from_secs(1);
 impl Reporter {
     pub(super) fn new(events: mpsc::Sender<ProxyEvent>, clock: Clock) -> Reporter {
         let zero = || AtomicU64::new(0);
-        Reporter { events, clock, shed: zero(), told: zero(), told_at: zero(), last_shed_at: zero(), shedding: AtomicBool::new(false) }
+        Reporter {
+            events,
+            clock,
+            shed: zero(),
+            told: zero(),
+            told_at: zero(),
+            last_shed_at: zero(),
+            shedding: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn send(&self, event: ProxyEvent) {
@@ -83,17 +91,28 @@ impl Reporter {
         let first = !self.shedding.swap(true, Relaxed);
         let told_at = self.told_at.load(Relaxed);
         let due = first || now - Instant(told_at) >= EVERY;
-        if due && self.told_at.compare_exchange(told_at, now.0, Relaxed, Relaxed).is_ok() {
+        if due
+            && self
+                .told_at
+                .compare_exchange(told_at, now.0, Relaxed, Relaxed)
+                .is_ok()
+        {
             let all = self.shed();
             let shed = all - self.told.swap(all, Relaxed).min(all);
-            tracing::warn!(shed, sessions, "new connections are reset: too many sessions or too few file descriptors");
+            tracing::warn!(
+                shed,
+                sessions,
+                "new connections are reset: too many sessions or too few file descriptors"
+            );
             self.send(ProxyEvent::Shedding { shed, sessions });
         }
     }
 
     /// Says so when shedding is over. To be called now and then.
     pub(super) fn settle(&self) {
-        if self.shedding.load(Relaxed) && (self.clock.now)() - Instant(self.last_shed_at.load(Relaxed)) >= EVERY {
+        if self.shedding.load(Relaxed)
+            && (self.clock.now)() - Instant(self.last_shed_at.load(Relaxed)) >= EVERY
+        {
             self.shedding.store(false, Relaxed);
             tracing::info!("new connections are accepted again");
             self.send(ProxyEvent::Recovered);

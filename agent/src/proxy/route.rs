@@ -63,7 +63,10 @@ impl NewBinding {
         match self.committed.try_recv() {
             Ok(()) => true,
             Err(oneshot::error::TryRecvError::Closed) => false,
-            Err(oneshot::error::TryRecvError::Empty) => matches!(timeout_at(self.deadline, &mut self.committed).await, Ok(Ok(()))),
+            Err(oneshot::error::TryRecvError::Empty) => matches!(
+                timeout_at(self.deadline, &mut self.committed).await,
+                Ok(Ok(()))
+            ),
         }
     }
 }
@@ -98,7 +101,12 @@ pub(super) async fn reach(session: &Session) -> Result<Reached, CloseReason> {
         let chosen = tries.choose(worker, &snapshot, &backend, entry)?;
         let chosen = tries.bind(worker, &snapshot, &backend, entry, chosen).await;
         let server = &backend.servers[chosen];
-        let (Some(address), Some(stats)) = (address_of(server, entry), snapshot.stats.servers.get(&server.id)) else { return Err(CloseReason::NoServer) };
+        let (Some(address), Some(stats)) = (
+            address_of(server, entry),
+            snapshot.stats.servers.get(&server.id),
+        ) else {
+            return Err(CloseReason::NoServer);
+        };
         entry.set_server(server.id);
         let slot = match stats.pool.acquire(backend.maxqueue) {
             Acquired::Now(slot) => slot,
@@ -106,22 +114,34 @@ pub(super) async fn reach(session: &Session) -> Result<Reached, CloseReason> {
                 tries.full.push(server.id);
                 continue;
             }
-            Acquired::Later(turn) => match wait_in_line(session, turn, server.id, backend.queue_timeout).await? {
-                Some(slot) => slot,
-                None => continue,
-            },
+            Acquired::Later(turn) => {
+                match wait_in_line(session, turn, server.id, backend.queue_timeout).await? {
+                    Some(slot) => slot,
+                    None => continue,
+                }
+            }
         };
         match connect(address, backend.connect_timeout, &session.client).await {
             Ok(connected) => {
                 note_success(worker, stats, server.id);
                 let binding = tries.binding.filter(|_| backend.commits_bindings());
                 let (stats, server_timeout) = (stats.clone(), backend.server_timeout);
-                return Ok(Reached { server: connected, slot, stats, client_timeout, server_timeout, binding });
+                return Ok(Reached {
+                    server: connected,
+                    slot,
+                    stats,
+                    client_timeout,
+                    server_timeout,
+                    binding,
+                });
             }
             Err(ConnectError::ClientGone) => return Err(CloseReason::ClientGone),
             Err(ConnectError::Resources(error)) => {
                 tracing::warn!(%address, %error, "cannot connect: this machine has run out of something");
-                worker.shared.report.note_shed(worker.shared.stats.sessions.load(Relaxed));
+                worker
+                    .shared
+                    .report
+                    .note_shed(worker.shared.stats.sessions.load(Relaxed));
                 return Err(CloseReason::Resources);
             }
             Err(ConnectError::Server(error)) => {
@@ -139,37 +159,65 @@ pub(super) fn queue_timeout(worker: &Worker, entry: &Entry) -> Option<Duration> 
     lookup(&worker.snapshot(), entry).map(|(_, b)| b.queue_timeout)
 }
 
-fn lookup<'a>(snapshot: &'a Snapshot, entry: &Entry) -> Option<(&'a FrontendView, &'a Arc<BackendView>)> {
-    let frontend = snapshot.view.routes.frontend_at(entry.local.ip(), entry.local.port())?;
-    Some((frontend, snapshot.view.routes.backends.get(frontend.backend)?))
+fn lookup<'a>(
+    snapshot: &'a Snapshot,
+    entry: &Entry,
+) -> Option<(&'a FrontendView, &'a Arc<BackendView>)> {
+    let frontend = snapshot
+        .view
+        .routes
+        .frontend_at(entry.local.ip(), entry.local.port())?;
+    Some((
+        frontend,
+        snapshot.view.routes.backends.get(frontend.backend)?,
+    ))
 }
 
 fn address_of(server: &ServerView, entry: &Entry) -> Option<SocketAddr> {
-    Some(SocketAddr::new(server.address?, server.port.unwrap_or(entry.local.port())))
+    Some(SocketAddr::new(
+        server.address?,
+        server.port.unwrap_or(entry.local.port()),
+    ))
 }
 
 fn note_success(worker: &Worker, stats: &ServerStats, server: ServerId) {
     stats.total.fetch_add(1, Relaxed);
     if stats.failing.load(Relaxed) && stats.failing.swap(false, Relaxed) {
-        worker.shared.report.send(ProxyEvent::ConnectWorked { server });
+        worker
+            .shared
+            .report
+            .send(ProxyEvent::ConnectWorked { server });
     }
 }
 
 fn note_failure(worker: &Worker, stats: &ServerStats, server: ServerId) {
     stats.connect_errors.fetch_add(1, Relaxed);
     stats.failing.store(true, Relaxed);
-    worker.shared.report.send(ProxyEvent::ConnectFailed { server });
+    worker
+        .shared
+        .report
+        .send(ProxyEvent::ConnectFailed { server });
 }
 
 /// Waits for a slot. `None`: the server is not what it was; choose again.
-async fn wait_in_line(session: &Session, mut turn: Waiting, server: ServerId, bound: Duration) -> Result<Option<Slot>, CloseReason> {
+async fn wait_in_line(
+    session: &Session,
+    mut turn: Waiting,
+    server: ServerId,
+    bound: Duration,
+) -> Result<Option<Slot>, CloseReason> {
     let worker = &session.worker;
     let timeout = sleep(bound);
     tokio::pin!(timeout);
     loop {
         let changed = worker.routes_changed.notified();
         let snapshot = worker.snapshot();
-        if !snapshot.view.routes.server(server).is_some_and(|(_, s)| usable(s, Newcomer::Bound)) {
+        if !snapshot
+            .view
+            .routes
+            .server(server)
+            .is_some_and(|(_, s)| usable(s, Newcomer::Bound))
+        {
             return Ok(None);
         }
         drop(snapshot);
@@ -194,20 +242,52 @@ impl Tries {
     }
 
     /// Where the next try goes, or why there is none.
-    fn choose(&mut self, worker: &Worker, snapshot: &Snapshot, backend: &BackendView, entry: &Entry) -> Result<Choice, CloseReason> {
+    fn choose(
+        &mut self,
+        worker: &Worker,
+        snapshot: &Snapshot,
+        backend: &BackendView,
+        entry: &Entry,
+    ) -> Result<Choice, CloseReason> {
         let (client, now) = (entry.client.ip(), (worker.shared.clock.wall)());
         let stick = &snapshot.view.stick;
         if let Some(again) = self.again.take()
-            && let Some(server) = backend.servers.iter().position(|s| s.id == again && usable(s, Newcomer::Bound))
+            && let Some(server) = backend
+                .servers
+                .iter()
+                .position(|s| s.id == again && usable(s, Newcomer::Bound))
         {
-            return Ok(Choice { server, bound: backend.bound(stick, client, now) == Some(server) });
+            return Ok(Choice {
+                server,
+                bound: backend.bound(stick, client, now) == Some(server),
+            });
         }
-        let excluded: Vec<usize> = backend.servers.iter().enumerate().filter(|(_, s)| self.excludes(s)).map(|(i, _)| i).collect();
-        let mut loads = WorkerLoads { worker, stats: &snapshot.stats };
-        match worker.with_turns(&backend.name, |turns| pick(backend, stick, client, now, turns, &mut loads, &excluded)) {
-            Pick::Sticky(server) => Ok(Choice { server, bound: true }),
-            Pick::Balanced(server) => Ok(Choice { server, bound: false }),
-            Pick::Wait(server) => Ok(Choice { server, bound: backend.bound(stick, client, now) == Some(server) }),
+        let excluded: Vec<usize> = backend
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| self.excludes(s))
+            .map(|(i, _)| i)
+            .collect();
+        let mut loads = WorkerLoads {
+            worker,
+            stats: &snapshot.stats,
+        };
+        match worker.with_turns(&backend.name, |turns| {
+            pick(backend, stick, client, now, turns, &mut loads, &excluded)
+        }) {
+            Pick::Sticky(server) => Ok(Choice {
+                server,
+                bound: true,
+            }),
+            Pick::Balanced(server) => Ok(Choice {
+                server,
+                bound: false,
+            }),
+            Pick::Wait(server) => Ok(Choice {
+                server,
+                bound: backend.bound(stick, client, now) == Some(server),
+            }),
             Pick::Nothing if !self.full.is_empty() => Err(CloseReason::QueueFull),
             Pick::Nothing if !self.failed.is_empty() => Err(CloseReason::ConnectFailed),
             Pick::Nothing => Err(CloseReason::NoServer),
@@ -215,17 +295,41 @@ impl Tries {
     }
 
     /// Binds the client to the choice, or takes the server that it has just been bound to by another session.
-    async fn bind(&mut self, worker: &Worker, snapshot: &Snapshot, backend: &BackendView, entry: &Entry, choice: Choice) -> usize {
+    async fn bind(
+        &mut self,
+        worker: &Worker,
+        snapshot: &Snapshot,
+        backend: &BackendView,
+        entry: &Entry,
+        choice: Choice,
+    ) -> usize {
         let binder = &worker.shared.binder;
-        let Some((key, proposal)) = proposal(worker, backend, entry, choice.server) else { return choice.server };
+        let Some((key, proposal)) = proposal(worker, backend, entry, choice.server) else {
+            return choice.server;
+        };
         if choice.bound {
             let now = proposal.used_at;
-            if let Some(old) = snapshot.view.stick.get(&key, now).filter(|e| e.wants_refresh(now)) {
-                binder.refresh(key, StickEntry { used_at: now, ..*old });
+            if let Some(old) = snapshot
+                .view
+                .stick
+                .get(&key, now)
+                .filter(|e| e.wants_refresh(now))
+            {
+                binder.refresh(
+                    key,
+                    StickEntry {
+                        used_at: now,
+                        ..*old
+                    },
+                );
             }
             return choice.server;
         }
-        if self.binding.as_ref().is_some_and(|b| b.server == proposal.server) {
+        if self
+            .binding
+            .as_ref()
+            .is_some_and(|b| b.server == proposal.server)
+        {
             return choice.server;
         }
         for _ in 0..2 {
@@ -235,12 +339,26 @@ impl Tries {
             }
             let binding = binder.bind(key.clone(), proposal);
             let bound = binding.entry;
-            self.binding = Some(NewBinding { server: bound.server, committed: binding.committed, deadline: Instant::now() + COMMIT_WAIT });
+            self.binding = Some(NewBinding {
+                server: bound.server,
+                committed: binding.committed,
+                deadline: Instant::now() + COMMIT_WAIT,
+            });
             let by_id = backend.servers.iter().position(|s| s.id == bound.server);
-            let server = by_id.or_else(|| backend.servers.iter().position(|s| s.address == Some(bound.host)));
+            let server = by_id.or_else(|| {
+                backend
+                    .servers
+                    .iter()
+                    .position(|s| s.address == Some(bound.host))
+            });
             match server {
                 Some(i) if i == choice.server => return i,
-                Some(i) if usable(&backend.servers[i], Newcomer::Bound) && !self.excludes(&backend.servers[i]) => return i,
+                Some(i)
+                    if usable(&backend.servers[i], Newcomer::Bound)
+                        && !self.excludes(&backend.servers[i]) =>
+                {
+                    return i;
+                }
                 _ => {}
             }
         }
@@ -248,7 +366,11 @@ impl Tries {
     }
 
     /// Prepares the next try, or says that there is none.
-    async fn after_failure(&mut self, server: ServerId, backend: &BackendView) -> Result<(), CloseReason> {
+    async fn after_failure(
+        &mut self,
+        server: ServerId,
+        backend: &BackendView,
+    ) -> Result<(), CloseReason> {
         if self.retried >= backend.retries {
             return Err(CloseReason::ConnectFailed);
         }
@@ -264,11 +386,28 @@ impl Tries {
     }
 }
 
-fn proposal(worker: &Worker, backend: &BackendView, entry: &Entry, server: usize) -> Option<(StickKey, StickEntry)> {
+fn proposal(
+    worker: &Worker,
+    backend: &BackendView,
+    entry: &Entry,
+    server: usize,
+) -> Option<(StickKey, StickEntry)> {
     let expire = backend.persistence.as_ref()?.expire;
-    let (key, server) = (backend.stick_key(entry.client.ip())?, &backend.servers[server]);
+    let (key, server) = (
+        backend.stick_key(entry.client.ip())?,
+        &backend.servers[server],
+    );
     let now = (worker.shared.clock.wall)();
-    Some((key, StickEntry { server: server.id, host: server.address?, bound_at: now, used_at: now, expire }))
+    Some((
+        key,
+        StickEntry {
+            server: server.id,
+            host: server.address?,
+            bound_at: now,
+            used_at: now,
+            expire,
+        },
+    ))
 }
 
 struct WorkerLoads<'a> {
@@ -278,7 +417,10 @@ struct WorkerLoads<'a> {
 
 impl Loads for WorkerLoads<'_> {
     fn sessions(&self, server: &ServerView) -> u32 {
-        self.stats.servers.get(&server.id).map_or(0, |s| s.pool.used().saturating_add(s.pool.waiting()))
+        self.stats
+            .servers
+            .get(&server.id)
+            .map_or(0, |s| s.pool.used().saturating_add(s.pool.waiting()))
     }
 
     fn random(&mut self) -> u64 {

@@ -44,9 +44,18 @@ pub(super) struct Session {
 }
 
 /// Starts a session, or closes the connection when that is not possible. Whether it was.
-pub(super) fn start(worker: &Rc<Worker>, stream: std::net::TcpStream, client: SocketAddr, local: SocketAddr, frontend: Arc<FrontendStats>, place: Option<Slot>) -> bool {
+pub(super) fn start(
+    worker: &Rc<Worker>,
+    stream: std::net::TcpStream,
+    client: SocketAddr,
+    local: SocketAddr,
+    frontend: Arc<FrontendStats>,
+    place: Option<Slot>,
+) -> bool {
     // A socket that the runtime refuses (no memory to watch it) is closed by it.
-    let Ok(stream) = TcpStream::from_std(stream) else { return false };
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return false;
+    };
     let shared = &worker.shared;
     if worker.table.len() == 0 {
         worker.update_coarse();
@@ -57,7 +66,16 @@ pub(super) fn start(worker: &Rc<Worker>, stream: std::net::TcpStream, client: So
     let entry = Arc::new(Entry::new(client, local, frontend, (shared.clock.wall)()));
     worker.table.insert(entry.clone(), |number| {
         let outcome = (CloseReason::Shutdown, Ending::Reset);
-        let session = Session { worker: worker.clone(), entry, client: stream, server: None, slot: None, place, number, outcome };
+        let session = Session {
+            worker: worker.clone(),
+            entry,
+            client: stream,
+            server: None,
+            slot: None,
+            place,
+            number,
+            outcome,
+        };
         spawn_local(session.run()).abort_handle()
     });
     true
@@ -73,15 +91,27 @@ impl Session {
 
     async fn serve(&mut self) -> Result<(CloseReason, Ending), CloseReason> {
         self.take_place().await?;
-        let Reached { server, slot, stats, client_timeout, server_timeout, binding } = route::reach(self).await?;
+        let Reached {
+            server,
+            slot,
+            stats,
+            client_timeout,
+            server_timeout,
+            binding,
+        } = route::reach(self).await?;
         self.slot = Some(slot);
         let server = self.server.insert(server);
         if let Some(binding) = binding
             && !binding.committed().await
         {
-            self.worker.shared.stats.bindings_uncommitted.fetch_add(1, Relaxed);
+            self.worker
+                .shared
+                .stats
+                .bindings_uncommitted
+                .fetch_add(1, Relaxed);
         }
-        self.entry.start_carrying(stats, client_timeout, server_timeout, self.worker.coarse());
+        self.entry
+            .start_carrying(stats, client_timeout, server_timeout, self.worker.coarse());
         Ok(carry(&self.worker, &self.entry, &mut self.client, server).await)
     }
 
@@ -94,7 +124,8 @@ impl Session {
             Acquired::Now(place) => place,
             Acquired::Full => return Err(CloseReason::QueueFull),
             Acquired::Later(turn) => {
-                let bound = route::queue_timeout(&self.worker, &self.entry).ok_or(CloseReason::NoFrontend)?;
+                let bound = route::queue_timeout(&self.worker, &self.entry)
+                    .ok_or(CloseReason::NoFrontend)?;
                 tokio::select! {
                     biased;
                     place = timeout(bound, turn) => place.map_err(|_| CloseReason::QueueTimeout)?,
@@ -114,7 +145,10 @@ pub(super) async fn gone(client: &TcpStream) {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (reason, ending) = self.entry.cut().map_or(self.outcome, |reason| (reason, Ending::Reset));
+        let (reason, ending) = self
+            .entry
+            .cut()
+            .map_or(self.outcome, |reason| (reason, Ending::Reset));
         if ending == Ending::Reset {
             self.worker.turn_away(&self.client);
             if let Some(server) = &self.server {

@@ -32,7 +32,11 @@ pub(super) struct Pipes {
 
 impl Pipes {
     pub(super) fn new(open: Arc<AtomicUsize>, max: usize) -> Pipes {
-        Pipes { spare: RefCell::default(), open, max }
+        Pipes {
+            spare: RefCell::default(),
+            open,
+            max,
+        }
     }
 
     /// An empty pipe; `None` when there are too many or no descriptors, and then copying has to do.
@@ -74,7 +78,12 @@ impl Pipe {
             libc::fcntl(ends[1], libc::F_SETPIPE_SZ, PIPE_SIZE as libc::c_int);
             (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
         };
-        Ok(Pipe { read, write, held: 0, open })
+        Ok(Pipe {
+            read,
+            write,
+            held: 0,
+            open,
+        })
     }
 
     /// Bytes in the pipe.
@@ -107,6 +116,15 @@ impl Drop for Pipe {
 fn splice(from: libc::c_int, to: libc::c_int, len: usize) -> io::Result<usize> {
     let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
     // SAFETY: both are open descriptors; null offsets are what pipes and sockets need.
-    let n = unsafe { libc::splice(from, std::ptr::null_mut(), to, std::ptr::null_mut(), len, flags) };
+    let n = unsafe {
+        libc::splice(
+            from,
+            std::ptr::null_mut(),
+            to,
+            std::ptr::null_mut(),
+            len,
+            flags,
+        )
+    };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }

@@ -99,14 +99,20 @@ pub(super) struct RouteStats {
 impl Stats {
     /// Of nothing yet, with sessions counted there.
     pub(super) fn new(sessions: Arc<AtomicU64>) -> Self {
-        Stats { sessions, ..Stats::default() }
+        Stats {
+            sessions,
+            ..Stats::default()
+        }
     }
 
     /// Finds or makes the stats of all that is in `routes`, and tells the pools their sizes.
     pub(super) fn of_routes(&self, routes: &Routes) -> RouteStats {
         let mut known = self.known();
         let frontends = routes.frontends.iter().map(|f| {
-            let stats = known.frontends.entry(f.spec.name.clone()).or_insert_with(|| Arc::new(FrontendStats::named(&f.spec.name)));
+            let stats = known
+                .frontends
+                .entry(f.spec.name.clone())
+                .or_insert_with(|| Arc::new(FrontendStats::named(&f.spec.name)));
             stats.pool.set_max(f.spec.maxconn);
             (f.spec.name.clone(), stats.clone())
         });
@@ -122,19 +128,40 @@ impl Stats {
 
     /// Forgets what is in no configuration and has no session. Who still uses it keeps it alive.
     pub(super) fn forget_all_but(&self, routes: &Routes) {
-        let ids: BTreeSet<ServerId> = routes.backends.iter().flat_map(|b| &b.servers).map(|s| s.id).collect();
-        let names: BTreeSet<&str> = routes.frontends.iter().map(|f| f.spec.name.as_str()).collect();
+        let ids: BTreeSet<ServerId> = routes
+            .backends
+            .iter()
+            .flat_map(|b| &b.servers)
+            .map(|s| s.id)
+            .collect();
+        let names: BTreeSet<&str> = routes
+            .frontends
+            .iter()
+            .map(|f| f.spec.name.as_str())
+            .collect();
         let mut known = self.known();
-        known.servers.retain(|id, s| ids.contains(id) || Arc::strong_count(s) > 1);
-        known.frontends.retain(|name, f| names.contains(name.as_str()) || Arc::strong_count(f) > 1);
+        known
+            .servers
+            .retain(|id, s| ids.contains(id) || Arc::strong_count(s) > 1);
+        known
+            .frontends
+            .retain(|name, f| names.contains(name.as_str()) || Arc::strong_count(f) > 1);
     }
 
     /// What is counted now; `shed` is counted elsewhere.
     pub(super) fn counters(&self, shed: u64) -> ProxyCounters {
         let known = self.known();
         ProxyCounters {
-            servers: known.servers.iter().map(|(id, s)| (*id, s.counters())).collect(),
-            frontends: known.frontends.iter().map(|(name, f)| (name.clone(), f.counters())).collect(),
+            servers: known
+                .servers
+                .iter()
+                .map(|(id, s)| (*id, s.counters()))
+                .collect(),
+            frontends: known
+                .frontends
+                .iter()
+                .map(|(name, f)| (name.clone(), f.counters()))
+                .collect(),
             sessions: self.sessions.load(Relaxed),
             total: self.total.load(Relaxed),
             bindings_uncommitted: self.bindings_uncommitted.load(Relaxed),
@@ -163,10 +190,17 @@ impl ServerStats {
 
 impl FrontendStats {
     fn named(name: &str) -> FrontendStats {
-        FrontendStats { name: name.to_owned(), pool: Arc::default(), total: AtomicU64::new(0) }
+        FrontendStats {
+            name: name.to_owned(),
+            pool: Arc::default(),
+            total: AtomicU64::new(0),
+        }
     }
 
     fn counters(&self) -> FrontendCounters {
-        FrontendCounters { now: self.pool.used(), total: self.total.load(Relaxed) }
+        FrontendCounters {
+            now: self.pool.used(),
+            total: self.total.load(Relaxed),
+        }
     }
 }

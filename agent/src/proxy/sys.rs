@@ -31,7 +31,11 @@ pub(super) fn listen_transparent(address: SocketAddr) -> io::Result<TcpListener>
 }
 
 fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -49,21 +53,46 @@ fn finish_listener(socket: Socket, address: SocketAddr) -> io::Result<TcpListene
 fn set_ip_transparent_v6(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the option takes an int, whose address and size are given; the socket is open.
-    let rc = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT, (&raw const on).cast(), size_of_val(&on) as libc::socklen_t) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_TRANSPARENT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// The next connection of a listener, non-blocking, in one system call.
 pub(super) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let accept = |storage: *mut libc::sockaddr_storage, len: *mut libc::socklen_t| {
         // SAFETY: `storage` and `len` are valid for writing for the length of the call, as `try_init` promises.
-        let fd = unsafe { libc::accept4(listener.as_raw_fd(), storage.cast(), len, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) };
+        let fd = unsafe {
+            libc::accept4(
+                listener.as_raw_fd(),
+                storage.cast(),
+                len,
+                libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+            )
+        };
         // SAFETY: a descriptor that is not negative is a new socket that nobody else owns.
-        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { TcpStream::from_raw_fd(fd) }) }
+        if fd < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(unsafe { TcpStream::from_raw_fd(fd) })
+        }
     };
     // SAFETY: accept4 fills in the address that `try_init` gives it and its length.
     let (stream, peer) = unsafe { SockAddr::try_init(|storage, len| accept(storage.cast(), len)) }?;
-    let peer = peer.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+    let peer = peer
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
     Ok((stream, peer))
 }
 
@@ -80,7 +109,15 @@ pub(super) fn reset_on_close(socket: &impl AsFd) {
 pub(super) fn vanish_on_close(socket: &impl AsFd) {
     let on: libc::c_int = 1;
     // SAFETY: the option's value is a c_int that lives for the length of the call.
-    let done = unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, (&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t) };
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_REPAIR,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
     if done != 0 {
         // Without the privilege there is no virtual IP of the kernel's either: the address is bound by one process at a time.
         reset_on_close(socket);
@@ -89,13 +126,19 @@ pub(super) fn vanish_on_close(socket: &impl AsFd) {
 
 /// Raises the limit on open files to its hard limit and says what it is.
 pub(super) fn raise_open_files() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid rlimit for both calls.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) < 0 {
             return Err(io::Error::last_os_error());
         }
-        let wanted = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        let wanted = libc::rlimit {
+            rlim_cur: limit.rlim_max,
+            rlim_max: limit.rlim_max,
+        };
         if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) == 0 {
             limit = wanted;
         }
@@ -105,7 +148,10 @@ pub(super) fn raise_open_files() -> io::Result<u64> {
 
 /// Whether an error says that this machine, not the other side, has run out of something.
 pub(super) fn is_out_of_resources(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL))
+    matches!(
+        e.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+    )
 }
 
 /// What came of accepting on the reserve.

@@ -76,8 +76,22 @@ struct End {
 }
 
 impl Entry {
-    pub(super) fn new(client: SocketAddr, local: SocketAddr, frontend: Arc<FrontendStats>, started: Timestamp) -> Entry {
-        Entry { client, local, frontend, started, server: AtomicU64::new(NO_SERVER), cut: AtomicU8::new(0), ends: Default::default(), carried_by: OnceLock::new() }
+    pub(super) fn new(
+        client: SocketAddr,
+        local: SocketAddr,
+        frontend: Arc<FrontendStats>,
+        started: Timestamp,
+    ) -> Entry {
+        Entry {
+            client,
+            local,
+            frontend,
+            started,
+            server: AtomicU64::new(NO_SERVER),
+            cut: AtomicU8::new(0),
+            ends: Default::default(),
+            carried_by: OnceLock::new(),
+        }
     }
 
     pub(super) fn server(&self) -> Option<ServerId> {
@@ -94,9 +108,20 @@ impl Entry {
     }
 
     /// The session has its server; idle timers start. Timeouts of zero never end it.
-    pub(super) fn start_carrying(&self, stats: Arc<ServerStats>, client_timeout: Duration, server_timeout: Duration, now: u32) {
-        for (side, timeout) in [(Side::Client, client_timeout), (Side::Server, server_timeout)] {
-            let ms = u32::try_from(timeout.as_millis().max(u128::from(!timeout.is_zero()))).unwrap_or(u32::MAX).min(u32::MAX / 2);
+    pub(super) fn start_carrying(
+        &self,
+        stats: Arc<ServerStats>,
+        client_timeout: Duration,
+        server_timeout: Duration,
+        now: u32,
+    ) {
+        for (side, timeout) in [
+            (Side::Client, client_timeout),
+            (Side::Server, server_timeout),
+        ] {
+            let ms = u32::try_from(timeout.as_millis().max(u128::from(!timeout.is_zero())))
+                .unwrap_or(u32::MAX)
+                .min(u32::MAX / 2);
             self.end(side).timeout.store(ms, Relaxed);
             self.touch(side, now);
         }
@@ -112,7 +137,8 @@ impl Entry {
     /// Bytes came from that end.
     pub(super) fn count(&self, from: Side, bytes: usize, now: u32) {
         let end = self.end(from);
-        end.bytes.store(end.bytes.load(Relaxed) + bytes as u64, Relaxed);
+        end.bytes
+            .store(end.bytes.load(Relaxed) + bytes as u64, Relaxed);
         end.active_at.store(now, Relaxed);
     }
 
@@ -122,8 +148,13 @@ impl Entry {
 
     /// Adds what came since the last call to the server's counters.
     pub(super) fn settle_bytes(&self) {
-        let Some(stats) = self.carried_by.get() else { return };
-        for (side, total) in [(Side::Client, &stats.bytes_in), (Side::Server, &stats.bytes_out)] {
+        let Some(stats) = self.carried_by.get() else {
+            return;
+        };
+        for (side, total) in [
+            (Side::Client, &stats.bytes_in),
+            (Side::Server, &stats.bytes_out),
+        ] {
             let end = self.end(side);
             let bytes = end.bytes.load(Relaxed);
             let new = bytes - end.counted.swap(bytes, Relaxed);
@@ -153,7 +184,10 @@ impl Entry {
     }
 
     fn matches(&self, filter: &SessionFilter) -> bool {
-        filter.client.is_none_or(|c| c.to_canonical() == self.client.ip()) && (filter.server.is_none() || filter.server == self.server())
+        filter
+            .client
+            .is_none_or(|c| c.to_canonical() == self.client.ip())
+            && (filter.server.is_none() || filter.server == self.server())
     }
 
     fn info(&self) -> SessionInfo {
@@ -210,7 +244,10 @@ impl Table {
     pub(super) fn cut(&self, reason: impl Fn(&Entry) -> Option<CloseReason>) {
         for (entry, task) in self.slots().live.iter().flatten() {
             if let Some(reason) = reason(entry)
-                && entry.cut.compare_exchange(0, reason as u8, Relaxed, Relaxed).is_ok()
+                && entry
+                    .cut
+                    .compare_exchange(0, reason as u8, Relaxed, Relaxed)
+                    .is_ok()
             {
                 task.abort();
             }
@@ -226,10 +263,20 @@ impl Table {
     }
 
     /// Adds the sessions that match to `found`, up to `limit` in all, and says how many match.
-    pub(super) fn find(&self, filter: &SessionFilter, limit: usize, found: &mut Vec<SessionInfo>) -> usize {
+    pub(super) fn find(
+        &self,
+        filter: &SessionFilter,
+        limit: usize,
+        found: &mut Vec<SessionInfo>,
+    ) -> usize {
         let slots = self.slots();
         let mut matching = 0;
-        for (entry, _) in slots.live.iter().flatten().filter(|(e, _)| e.matches(filter)) {
+        for (entry, _) in slots
+            .live
+            .iter()
+            .flatten()
+            .filter(|(e, _)| e.matches(filter))
+        {
             matching += 1;
             if found.len() < limit {
                 found.push(entry.info());

@@ -100,17 +100,30 @@ pub(super) struct Worker {
 
 /// The life of a worker's thread.
 pub(super) fn run(start: Start) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let local = LocalSet::new();
     let stop = start.shared.stop.clone();
     runtime.block_on(local.run_until(async {
         let worker = Worker::new(&start);
-        let mut essential = vec![spawn_local(accept::follow_listeners(worker.clone(), start.common))];
+        let mut essential = vec![spawn_local(accept::follow_listeners(
+            worker.clone(),
+            start.common,
+        ))];
         for (listener, arrival) in start.own {
-            essential.push(spawn_local(accept::accept_loop(worker.clone(), listener, arrival)));
+            essential.push(spawn_local(accept::accept_loop(
+                worker.clone(),
+                listener,
+                arrival,
+            )));
         }
         if let Some(publish) = start.keeps {
-            essential.push(spawn_local(listen::keep_listening(worker.shared.clone(), start.view.clone(), publish)));
+            essential.push(spawn_local(listen::keep_listening(
+                worker.shared.clone(),
+                start.view.clone(),
+                publish,
+            )));
         }
         // These never end by themselves. Should one fail, the worker ends, and with it every session: without
         // `tick` a session might outlive the lease.
@@ -167,20 +180,31 @@ impl Worker {
         let view = self.view.borrow_mut().borrow_and_update().clone();
         let old = self.snapshot.borrow().clone();
         let changed = !Arc::ptr_eq(&view.routes, &old.view.routes);
-        let stats = if changed { Rc::new(self.shared.stats.of_routes(&view.routes)) } else { old.stats.clone() };
+        let stats = if changed {
+            Rc::new(self.shared.stats.of_routes(&view.routes))
+        } else {
+            old.stats.clone()
+        };
         let routes = view.routes.clone();
         self.snapshot.replace(Rc::new(Snapshot { view, stats }));
         drop(old);
         if changed {
             self.shared.stats.forget_all_but(&routes);
-            self.turns.borrow_mut().retain(|backend, _| routes.backends.iter().any(|b| b.name == *backend));
+            self.turns
+                .borrow_mut()
+                .retain(|backend, _| routes.backends.iter().any(|b| b.name == *backend));
             self.cut_servers(&routes);
             self.routes_changed.notify_waiters();
         }
     }
 
     fn cut_servers(&self, routes: &Routes) {
-        let cut: BTreeMap<_, _> = routes.backends.iter().flat_map(|b| &b.servers).filter_map(|s| Some((s.id, s.cut?))).collect();
+        let cut: BTreeMap<_, _> = routes
+            .backends
+            .iter()
+            .flat_map(|b| &b.servers)
+            .filter_map(|s| Some((s.id, s.cut?)))
+            .collect();
         if cut.is_empty() {
             return;
         }
@@ -220,7 +244,11 @@ impl Worker {
 
     /// Makes closing this client's connection a reset; or nothing at all once the lease has run out.
     pub(super) fn turn_away(&self, client: &impl AsFd) {
-        if self.shared.intercepts && self.shared.gate.has_lapsed((self.shared.clock.now)()) { sys::vanish_on_close(client) } else { sys::reset_on_close(client) }
+        if self.shared.intercepts && self.shared.gate.has_lapsed((self.shared.clock.now)()) {
+            sys::vanish_on_close(client)
+        } else {
+            sys::reset_on_close(client)
+        }
     }
 
     /// Whether this node may serve right now.
@@ -254,7 +282,11 @@ async fn tick(worker: &Worker) {
             worker.table.sweep(swept_at);
             shared.report.settle();
         }
-        let pause = if left.is_zero() { IDLE_TICK } else { left.min(IDLE_TICK) };
+        let pause = if left.is_zero() {
+            IDLE_TICK
+        } else {
+            left.min(IDLE_TICK)
+        };
         let pause = if busy { pause.min(TICK) } else { pause };
         tokio::select! {
             biased;

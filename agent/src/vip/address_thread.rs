@@ -43,15 +43,31 @@ pub(super) struct Orders {
 
 /// Runs until the fence thread has ended and its last orders are carried out.
 pub(super) fn run(shared: &Arc<Shared>, netlink: Netlink, socket: PacketSocket) {
-    let mut keeper = Keeper { shared: shared.clone(), netlink, socket, present: BTreeSet::new(), known: BTreeSet::new(), timetable: None };
+    let mut keeper = Keeper {
+        shared: shared.clone(),
+        netlink,
+        socket,
+        present: BTreeSet::new(),
+        known: BTreeSet::new(),
+        timetable: None,
+    };
     let mut post = Post::new(shared.settings.warden.clone(), shared.settings.mark);
     while !shared.is_stopping() {
         let patience = keeper.patience();
-        let order =
-            shared.address.wait(patience, |o| (o.asked != o.done).then(|| Orders { releases: std::mem::take(&mut o.releases), announce: std::mem::take(&mut o.announce), ..*o }));
+        let order = shared.address.wait(patience, |o| {
+            (o.asked != o.done).then(|| Orders {
+                releases: std::mem::take(&mut o.releases),
+                announce: std::mem::take(&mut o.announce),
+                ..*o
+            })
+        });
         let order = order.unwrap_or_default();
         keeper.step(order.releases, order.announce);
-        post.say(shared, keeper.held().unwrap_or_default(), keeper.present.iter().map(|(_, address)| address));
+        post.say(
+            shared,
+            keeper.held().unwrap_or_default(),
+            keeper.present.iter().map(|(_, address)| address),
+        );
         shared.address.change(|o| o.done = o.done.max(order.asked));
     }
     keeper.step_down();
@@ -72,7 +88,10 @@ struct Keeper {
 
 impl Keeper {
     fn held(&self) -> Option<Duration> {
-        self.shared.address.change(|o| o.held).filter(|until| *until > boot_now())
+        self.shared
+            .address
+            .change(|o| o.held)
+            .filter(|until| *until > boot_now())
     }
 
     fn patience(&self) -> Duration {
@@ -81,7 +100,9 @@ impl Keeper {
             return IDLE;
         };
         let due = self.timetable.map_or(TICK, |t| t.due().saturating_sub(now));
-        TICK.min(due).min(until.saturating_sub(now)).max(Duration::from_millis(1))
+        TICK.min(due)
+            .min(until.saturating_sub(now))
+            .max(Duration::from_millis(1))
     }
 
     fn step(&mut self, releases: Vec<Done>, announce_now: bool) {
@@ -94,7 +115,8 @@ impl Keeper {
             return self.step_down();
         };
         if let Err(error) = self.reconcile(&plan, until) {
-            self.shared.fail(format!("looking at the kernel's addresses: {error}"));
+            self.shared
+                .fail(format!("looking at the kernel's addresses: {error}"));
         }
         let due = self.timetable.is_some_and(|t| t.due() <= boot_now());
         if (due || (announce_now && self.timetable.is_some())) && self.is_settled(&plan) {
@@ -108,11 +130,16 @@ impl Keeper {
         for placed in &plan.placed {
             let key = (placed.index, placed.address);
             let full = full_prefix(placed.address);
-            let there = listed.iter().any(|a| (a.index, a.address, a.prefix) == (key.0, key.1, full));
+            let there = listed
+                .iter()
+                .any(|a| (a.index, a.address, a.prefix) == (key.0, key.1, full));
             let was_there = self.present.contains(&key);
             if !there && was_there {
                 self.present.remove(&key);
-                self.shared.tell(VipEvent::AddressGone { address: placed.address, interface: placed.interface.clone() });
+                self.shared.tell(VipEvent::AddressGone {
+                    address: placed.address,
+                    interface: placed.interface.clone(),
+                });
             }
             if (there && !self.shared.fence.lifetime()) || !self.may_put(until) {
                 continue;
@@ -127,7 +154,10 @@ impl Keeper {
                         self.shared.tell(VipEvent::Mended { what });
                     }
                 }
-                Err(error) => self.shared.fail(format!("adding {} to {}: {error}", placed.address, placed.interface)),
+                Err(error) => self.shared.fail(format!(
+                    "adding {} to {}: {error}",
+                    placed.address, placed.interface
+                )),
             }
         }
         Ok(())
@@ -138,7 +168,10 @@ impl Keeper {
         if self.timetable.is_none_or(|t| t.age(boot_now()) >= SETTLE) {
             return true;
         }
-        let mut added = plan.placed.iter().filter(|p| p.address.is_ipv6() && self.present.contains(&(p.index, p.address)));
+        let mut added = plan
+            .placed
+            .iter()
+            .filter(|p| p.address.is_ipv6() && self.present.contains(&(p.index, p.address)));
         added.all(|p| addresses::is_local(&mut self.netlink, p.address).unwrap_or(false))
     }
 
@@ -152,7 +185,11 @@ impl Keeper {
     }
 
     fn put(&mut self, placed: &Placed) -> io::Result<()> {
-        let life = if self.shared.fence.lifetime() { Life::OneSecond } else { Life::Permanent };
+        let life = if self.shared.fence.lifetime() {
+            Life::OneSecond
+        } else {
+            Life::Permanent
+        };
         let mark = self.shared.settings.mark;
         addresses::put(&mut self.netlink, placed.index, placed.address, life, mark)
     }
@@ -164,7 +201,8 @@ impl Keeper {
         };
         for placed in &plan.placed {
             if let Err(error) = announce(&self.socket, placed, &links) {
-                self.shared.fail(format!("announcing {}: {error}", placed.address));
+                self.shared
+                    .fail(format!("announcing {}: {error}", placed.address));
             }
         }
         if let Some(timetable) = &mut self.timetable {
@@ -189,7 +227,10 @@ impl Keeper {
                         Some(code) => io::Error::from_raw_os_error(code),
                         None => error.kind().into(),
                     };
-                    Err(VipError::Kernel { what: "removing addresses", source })
+                    Err(VipError::Kernel {
+                        what: "removing addresses",
+                        source,
+                    })
                 }
             });
         }
@@ -199,7 +240,8 @@ impl Keeper {
         self.timetable = None;
         self.present.clear();
         let listed = addresses::list(&mut self.netlink)?;
-        self.remove_strays(&listed, &Plan::default()).map_or(Ok(()), Err)
+        self.remove_strays(&listed, &Plan::default())
+            .map_or(Ok(()), Err)
     }
 
     /// Deletes managed addresses that are not in the plan; the last error, if any.

@@ -49,7 +49,10 @@ pub(super) struct KernelAddress {
 impl KernelAddress {
     /// Whether this module (perhaps in an earlier life of the process) added it.
     pub(super) fn is_managed(&self, mark: u8, known: &BTreeSet<IpAddr>) -> bool {
-        self.mark == Some(mark) || (known.contains(&self.address) && self.prefix == full_prefix(self.address) && self.preferred == 0)
+        self.mark == Some(mark)
+            || (known.contains(&self.address)
+                && self.prefix == full_prefix(self.address)
+                && self.preferred == 0)
     }
 }
 
@@ -59,14 +62,24 @@ pub(super) fn list(netlink: &mut Netlink) -> io::Result<Vec<KernelAddress>> {
 }
 
 /// Those of them that this module added.
-pub(super) fn managed(netlink: &mut Netlink, mark: u8, known: &BTreeSet<IpAddr>) -> io::Result<Vec<KernelAddress>> {
+pub(super) fn managed(
+    netlink: &mut Netlink,
+    mark: u8,
+    known: &BTreeSet<IpAddr>,
+) -> io::Result<Vec<KernelAddress>> {
     let mut listed = list(netlink)?;
     listed.retain(|a| a.is_managed(mark, known));
     Ok(listed)
 }
 
 /// Adds the address, or gives it its full life again.
-pub(super) fn put(netlink: &mut Netlink, index: u32, address: IpAddr, life: Life, mark: u8) -> io::Result<()> {
+pub(super) fn put(
+    netlink: &mut Netlink,
+    index: u32,
+    address: IpAddr,
+    life: Life,
+    mark: u8,
+) -> io::Result<()> {
     let valid = match life {
         Life::OneSecond => 1,
         Life::Permanent => FOREVER,
@@ -75,15 +88,20 @@ pub(super) fn put(netlink: &mut Netlink, index: u32, address: IpAddr, life: Life
     let mut cache = [0; 16];
     cache[4..8].copy_from_slice(&u32::to_ne_bytes(valid));
     let flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE;
-    netlink.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &head(index, address), |out| {
-        with_bytes(address, |bytes| {
-            out.put(IFA_LOCAL, bytes);
-            out.put(IFA_ADDRESS, bytes);
-        });
-        out.put(IFA_FLAGS, &flags.to_ne_bytes());
-        out.put(IFA_CACHEINFO, &cache);
-        out.put(IFA_PROTO, &[mark]);
-    })
+    netlink.request(
+        RTM_NEWADDR,
+        NLM_F_CREATE | NLM_F_REPLACE,
+        &head(index, address),
+        |out| {
+            with_bytes(address, |bytes| {
+                out.put(IFA_LOCAL, bytes);
+                out.put(IFA_ADDRESS, bytes);
+            });
+            out.put(IFA_FLAGS, &flags.to_ne_bytes());
+            out.put(IFA_CACHEINFO, &cache);
+            out.put(IFA_PROTO, &[mark]);
+        },
+    )
 }
 
 /// Whether the kernel takes packets for the address in. IPv6 addresses are added in two steps, of
@@ -91,12 +109,22 @@ pub(super) fn put(netlink: &mut Netlink, index: u32, address: IpAddr, life: Life
 pub(super) fn is_local(netlink: &mut Netlink, address: IpAddr) -> io::Result<bool> {
     let mut route = [0; 12];
     route[..2].copy_from_slice(&head(0, address)[..2]);
-    let found = netlink.get(RTM_GETROUTE, &route, |out| with_bytes(address, |bytes| out.put(RTA_DST, bytes)), |m| m.payload.get(7).copied())?;
+    let found = netlink.get(
+        RTM_GETROUTE,
+        &route,
+        |out| with_bytes(address, |bytes| out.put(RTA_DST, bytes)),
+        |m| m.payload.get(7).copied(),
+    )?;
     Ok(found == Some(RTN_LOCAL))
 }
 
 /// Deletes the address; one that is not there is a success.
-pub(super) fn delete(netlink: &mut Netlink, index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+pub(super) fn delete(
+    netlink: &mut Netlink,
+    index: u32,
+    address: IpAddr,
+    prefix: u8,
+) -> io::Result<()> {
     let mut head = head(index, address);
     head[1] = prefix;
     let outcome = netlink.request(RTM_DELADDR, 0, &head, |out| {
@@ -123,13 +151,21 @@ pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
             IFA_LOCAL => local = ip(value),
             IFA_ADDRESS => peer = ip(value),
             IFA_CACHEINFO => {
-                preferred = value.first_chunk().map_or(FOREVER, |b| u32::from_ne_bytes(*b));
+                preferred = value
+                    .first_chunk()
+                    .map_or(FOREVER, |b| u32::from_ne_bytes(*b));
             }
             IFA_PROTO => mark = value.first().copied(),
             _ => {}
         }
     }
-    Some(KernelAddress { index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]), address: local.or(peer)?, prefix: head[1], preferred, mark })
+    Some(KernelAddress {
+        index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
+        address: local.or(peer)?,
+        prefix: head[1],
+        preferred,
+        mark,
+    })
 }
 
 /// 32 or 128.
@@ -146,7 +182,11 @@ pub(super) fn with_bytes<T>(address: IpAddr, with: impl FnOnce(&[u8]) -> T) -> T
 }
 
 fn head(index: u32, address: IpAddr) -> [u8; HEAD] {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let mut head = [0; HEAD];
     head[0] = family as u8;
     head[1] = full_prefix(address);

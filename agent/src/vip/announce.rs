@@ -23,7 +23,10 @@ pub(super) struct Timetable {
 impl Timetable {
     /// A hold that begins now; the first announcement is due now.
     pub(super) fn claimed(now: Duration) -> Self {
-        Self { claimed: now, due: now }
+        Self {
+            claimed: now,
+            due: now,
+        }
     }
 
     /// How long the hold has lasted.

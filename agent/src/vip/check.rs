@@ -24,10 +24,20 @@ pub(super) fn check(vips: &[Vip], intercepts: &[Intercept]) -> Result<(), VipErr
     }
     for intercept in intercepts {
         if !addresses.contains(&intercept.address) {
-            return invalid(format!("{} is intercepted and no virtual IP", intercept.address));
+            return invalid(format!(
+                "{} is intercepted and no virtual IP",
+                intercept.address
+            ));
         }
-        if intercept.ports.iter().any(|r| *r.start() == 0 || r.start() > r.end()) {
-            return invalid(format!("a port range of {} is empty or has port 0", intercept.address));
+        if intercept
+            .ports
+            .iter()
+            .any(|r| *r.start() == 0 || r.start() > r.end())
+        {
+            return invalid(format!(
+                "a port range of {} is empty or has port 0",
+                intercept.address
+            ));
         }
         if intercept.to_port == 0 {
             return invalid(format!("{} is intercepted to port 0", intercept.address));
@@ -44,12 +54,24 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let vip = |address: &str| Vip { name: "v".to_owned(), address: address.parse().expect("a literal"), interface: None };
-        let intercept = |address: &str, ports: RangeInclusive<u16>, to_port| Intercept { address: address.parse().expect("a literal"), ports: vec![ports], to_port };
+        let vip = |address: &str| Vip {
+            name: "v".to_owned(),
+            address: address.parse().expect("a literal"),
+            interface: None,
+        };
+        let intercept = |address: &str, ports: RangeInclusive<u16>, to_port| Intercept {
+            address: address.parse().expect("a literal"),
+            ports: vec![ports],
+            to_port,
+        };
         let (a, b) = ("10.0.0.100", "fd00::64");
         #[allow(clippy::reversed_empty_ranges, reason = "that is what is tried")]
         let rows = [
-            (vec![vip(a), vip(b)], vec![intercept(a, 1..=65535, 1), intercept(b, 5..=5, 1)], true),
+            (
+                vec![vip(a), vip(b)],
+                vec![intercept(a, 1..=65535, 1), intercept(b, 5..=5, 1)],
+                true,
+            ),
             (vec![vip(a), vip(a)], vec![], false),
             (vec![vip("127.0.0.1")], vec![], false),
             (vec![vip("ff02::1")], vec![], false),
@@ -60,7 +82,11 @@ mod tests {
             (vec![vip(a)], vec![intercept(a, 5..=5, 0)], false),
         ];
         for (vips, intercepts, fine) in rows {
-            assert_eq!(check(&vips, &intercepts).is_ok(), fine, "{vips:?} {intercepts:?}");
+            assert_eq!(
+                check(&vips, &intercepts).is_ok(),
+                fine,
+                "{vips:?} {intercepts:?}"
+            );
         }
     }
 }

@@ -22,8 +22,13 @@ pub fn cleanup(settings: &VipSettings, also: &[IpAddr]) -> Result<Vec<IpAddr>, V
 }
 
 /// The same for who is the only one.
-pub(super) fn remove_leftovers(_: &Only, settings: &VipSettings, also: &[IpAddr]) -> Result<Vec<IpAddr>, VipError> {
-    let mut route = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(500)).map_err(VipError::kernel("open rtnetlink"))?;
+pub(super) fn remove_leftovers(
+    _: &Only,
+    settings: &VipSettings,
+    also: &[IpAddr],
+) -> Result<Vec<IpAddr>, VipError> {
+    let mut route = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(500))
+        .map_err(VipError::kernel("open rtnetlink"))?;
     let removed = remove_addresses(&mut route, settings.mark, &also.iter().copied().collect())?;
     if let Err(error) = Nft::new(&settings.nft).run(&delete_all()) {
         tracing::debug!(%error, "no tables removed");
@@ -31,11 +36,17 @@ pub(super) fn remove_leftovers(_: &Only, settings: &VipSettings, also: &[IpAddr]
     Ok(removed)
 }
 
-fn remove_addresses(route: &mut Netlink, mark: u8, known: &BTreeSet<IpAddr>) -> Result<Vec<IpAddr>, VipError> {
-    let left = addresses::managed(route, mark, known).map_err(VipError::kernel("list addresses"))?;
+fn remove_addresses(
+    route: &mut Netlink,
+    mark: u8,
+    known: &BTreeSet<IpAddr>,
+) -> Result<Vec<IpAddr>, VipError> {
+    let left =
+        addresses::managed(route, mark, known).map_err(VipError::kernel("list addresses"))?;
     let mut removed = Vec::new();
     for a in left {
-        addresses::delete(route, a.index, a.address, a.prefix).map_err(VipError::kernel("remove a leftover address"))?;
+        addresses::delete(route, a.index, a.address, a.prefix)
+            .map_err(VipError::kernel("remove a leftover address"))?;
         tracing::info!(address = %a.address, "leftover address removed");
         removed.push(a.address);
     }

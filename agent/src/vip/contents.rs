@@ -55,8 +55,20 @@ pub(super) fn ports_set(ipv4: bool, to_port: u16) -> String {
 pub(super) fn of_fence(plan: &Plan, features: Features) -> Contents {
     let mut contents = Contents::new();
     let mut fill = |family, name: &str, ipv4: bool| {
-        let elements = plan.addresses().into_iter().filter(|a| a.is_ipv4() == ipv4).map(of_address).collect();
-        contents.insert(SetName { family, table: FENCE, set: name.to_owned() }, elements);
+        let elements = plan
+            .addresses()
+            .into_iter()
+            .filter(|a| a.is_ipv4() == ipv4)
+            .map(of_address)
+            .collect();
+        contents.insert(
+            SetName {
+                family,
+                table: FENCE,
+                set: name.to_owned(),
+            },
+            elements,
+        );
     };
     for family in [NFPROTO_NETDEV, NFPROTO_INET] {
         fill(family, "vip4", true);
@@ -71,24 +83,57 @@ pub(super) fn of_fence(plan: &Plan, features: Features) -> Contents {
 /// What parks addresses, or ends that.
 pub(super) fn parked(members: &[IpAddr], is_parked: bool) -> Vec<Change> {
     let change = |set: &str, ipv4: bool| {
-        let elements: Vec<Element> = members.iter().filter(|a| a.is_ipv4() == ipv4).map(|a| of_address(*a)).collect();
-        let set = SetName { family: NFPROTO_INET, table: FENCE, set: set.to_owned() };
-        (!elements.is_empty()).then_some(Change { set, is_new: is_parked, elements })
+        let elements: Vec<Element> = members
+            .iter()
+            .filter(|a| a.is_ipv4() == ipv4)
+            .map(|a| of_address(*a))
+            .collect();
+        let set = SetName {
+            family: NFPROTO_INET,
+            table: FENCE,
+            set: set.to_owned(),
+        };
+        (!elements.is_empty()).then_some(Change {
+            set,
+            is_new: is_parked,
+            elements,
+        })
     };
-    [change("parked4", true), change("parked6", false)].into_iter().flatten().collect()
+    [change("parked4", true), change("parked6", false)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The sets of the interception table.
 pub(super) fn of_intercepts(intercepts: &[Intercept]) -> Contents {
     let mut contents = Contents::new();
-    let at = |set: String| SetName { family: NFPROTO_INET, table: INTERCEPT, set };
+    let at = |set: String| SetName {
+        family: NFPROTO_INET,
+        table: INTERCEPT,
+        set,
+    };
     for (name, ipv4) in [("guarded4", true), ("guarded6", false)] {
-        let elements = intercepts.iter().map(|i| i.address).filter(|a| a.is_ipv4() == ipv4).map(of_address).collect();
+        let elements = intercepts
+            .iter()
+            .map(|i| i.address)
+            .filter(|a| a.is_ipv4() == ipv4)
+            .map(of_address)
+            .collect();
         contents.insert(at(name.to_owned()), elements);
     }
     for intercept in intercepts {
-        let set = contents.entry(at(ports_set(intercept.address.is_ipv4(), intercept.to_port))).or_default();
-        set.extend(merged(&intercept.ports).into_iter().map(|range| of_ports(intercept.address, range)));
+        let set = contents
+            .entry(at(ports_set(
+                intercept.address.is_ipv4(),
+                intercept.to_port,
+            )))
+            .or_default();
+        set.extend(
+            merged(&intercept.ports)
+                .into_iter()
+                .map(|range| of_ports(intercept.address, range)),
+        );
     }
     contents
 }
@@ -101,10 +146,26 @@ pub(super) fn changes(have: &Contents, wanted: &Contents) -> Vec<Change> {
     let none = BTreeSet::new();
     for (set, wanted) in wanted {
         let have = have.get(set).unwrap_or(&none);
-        let stays: BTreeSet<&Element> = have.iter().filter(|h| wanted.iter().any(|w| w.covers(h))).collect();
-        let goes: Vec<Element> = have.iter().filter(|h| !stays.contains(h)).cloned().collect();
-        let comes: Vec<Element> = wanted.iter().flat_map(|w| w.without(stays.iter().copied().filter(|s| w.covers(s)))).collect();
-        let step = |is_new, elements: Vec<Element>| (!elements.is_empty()).then(|| Change { set: set.clone(), is_new, elements });
+        let stays: BTreeSet<&Element> = have
+            .iter()
+            .filter(|h| wanted.iter().any(|w| w.covers(h)))
+            .collect();
+        let goes: Vec<Element> = have
+            .iter()
+            .filter(|h| !stays.contains(h))
+            .cloned()
+            .collect();
+        let comes: Vec<Element> = wanted
+            .iter()
+            .flat_map(|w| w.without(stays.iter().copied().filter(|s| w.covers(s))))
+            .collect();
+        let step = |is_new, elements: Vec<Element>| {
+            (!elements.is_empty()).then(|| Change {
+                set: set.clone(),
+                is_new,
+                elements,
+            })
+        };
         going.extend(step(false, goes));
         coming.extend(step(true, comes));
     }
@@ -141,7 +202,11 @@ impl Element {
 
     fn covers(&self, other: &Element) -> bool {
         match (self.range(), other.range()) {
-            (Some((head, range)), Some((others_head, others))) => head == others_head && range.start() <= others.start() && others.end() <= range.end(),
+            (Some((head, range)), Some((others_head, others))) => {
+                head == others_head
+                    && range.start() <= others.start()
+                    && others.end() <= range.end()
+            }
             _ => self == other,
         }
     }
@@ -149,11 +214,17 @@ impl Element {
     /// What of this element is left besides `parts`, which it covers and which are in order.
     fn without<'a>(&self, parts: impl Iterator<Item = &'a Element>) -> Vec<Element> {
         let Some((head, range)) = self.range() else {
-            return if parts.count() == 0 { vec![self.clone()] } else { Vec::new() };
+            return if parts.count() == 0 {
+                vec![self.clone()]
+            } else {
+                Vec::new()
+            };
         };
         let (mut left, mut next) = (Vec::new(), u32::from(*range.start()));
         let ends = u32::from(*range.end()) + 1;
-        let taken = parts.filter_map(Element::range).map(|(_, r)| (u32::from(*r.start()), u32::from(*r.end()) + 1));
+        let taken = parts
+            .filter_map(Element::range)
+            .map(|(_, r)| (u32::from(*r.start()), u32::from(*r.end()) + 1));
         for (start, after) in taken.chain(std::iter::once((ends, ends))) {
             if next < start {
                 // Both are ports: `next` is at least a port and below `start`, which is at most 65536.
@@ -166,7 +237,10 @@ impl Element {
 }
 
 fn of_address(address: IpAddr) -> Element {
-    Element { key: with_bytes(address, <[u8]>::to_vec), last: None }
+    Element {
+        key: with_bytes(address, <[u8]>::to_vec),
+        last: None,
+    }
 }
 
 fn of_ports(address: IpAddr, range: RangeInclusive<u16>) -> Element {
@@ -181,7 +255,10 @@ fn ports_element(head: &[u8], range: RangeInclusive<u16>) -> Element {
         key.extend_from_slice(&[0, 0]);
         key
     };
-    Element { key: key(*range.start()), last: Some(key(*range.end())) }
+    Element {
+        key: key(*range.start()),
+        last: Some(key(*range.end())),
+    }
 }
 
 fn split(key: &[u8]) -> Option<(&[u8], u16)> {
@@ -192,7 +269,11 @@ fn split(key: &[u8]) -> Option<(&[u8], u16)> {
 
 /// The same ports in order, overlapping and adjoining ranges as one.
 fn merged(ports: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
-    let mut ranges: Vec<(u16, u16)> = ports.iter().map(|r| (*r.start(), *r.end())).filter(|(a, b)| a <= b).collect();
+    let mut ranges: Vec<(u16, u16)> = ports
+        .iter()
+        .map(|r| (*r.start(), *r.end()))
+        .filter(|(a, b)| a <= b)
+        .collect();
     ranges.sort_unstable();
     let mut merged: Vec<(u16, u16)> = Vec::new();
     for (start, end) in ranges {
@@ -211,7 +292,11 @@ mod tests {
     const A: [u8; 4] = [10, 0, 0, 100];
 
     fn ports(ranges: &[RangeInclusive<u16>]) -> Contents {
-        of_intercepts(&[Intercept { address: IpAddr::from(A), ports: ranges.to_vec(), to_port: 15000 }])
+        of_intercepts(&[Intercept {
+            address: IpAddr::from(A),
+            ports: ranges.to_vec(),
+            to_port: 15000,
+        }])
     }
 
     fn apply(have: &Contents, changes: &[Change]) -> Contents {
@@ -219,7 +304,11 @@ mod tests {
         for change in changes {
             let set = contents.entry(change.set.clone()).or_default();
             for element in &change.elements {
-                let fitting = if change.is_new { set.insert(element.clone()) } else { set.remove(element) };
+                let fitting = if change.is_new {
+                    set.insert(element.clone())
+                } else {
+                    set.remove(element)
+                };
                 assert!(fitting, "the kernel would refuse {change:?}");
             }
         }
@@ -235,7 +324,13 @@ mod tests {
 
     #[test]
     fn overlapping_ports_are_merged() {
-        let merged = merged(&[5014..=5019, 5012..=5012, 5016..=5021, 5022..=5022, 65535..=65535]);
+        let merged = merged(&[
+            5014..=5019,
+            5012..=5012,
+            5016..=5021,
+            5022..=5022,
+            65535..=65535,
+        ]);
         assert_eq!(merged, [5012..=5012, 5014..=5022, 65535..=65535]);
     }
 
@@ -244,15 +339,29 @@ mod tests {
         let rows = [
             (vec![5022..=5022], vec![5022..=5022], 0, "nothing changes"),
             (vec![5022..=5022], vec![5022..=5023], 1, "one more"),
-            (vec![5014..=5021, 5022..=5022], vec![5012..=5030], 2, "before and after"),
-            (vec![5014..=5021], vec![5014..=5015], 2, "a range is cut: it goes, and its part comes"),
+            (
+                vec![5014..=5021, 5022..=5022],
+                vec![5012..=5030],
+                2,
+                "before and after",
+            ),
+            (
+                vec![5014..=5021],
+                vec![5014..=5015],
+                2,
+                "a range is cut: it goes, and its part comes",
+            ),
             (vec![], vec![1..=65535], 1, "all of them"),
             (vec![65535..=65535], vec![], 1, "the last one"),
         ];
         for (before, after, elements, why) in rows {
             let (have, wanted) = (ports(&before), ports(&after));
             let steps = changes(&have, &wanted);
-            assert_eq!(steps.iter().map(|s| s.elements.len()).sum::<usize>(), elements, "{why}: {steps:?}");
+            assert_eq!(
+                steps.iter().map(|s| s.elements.len()).sum::<usize>(),
+                elements,
+                "{why}: {steps:?}"
+            );
             let now = apply(&have, &steps);
             assert_eq!(all_ports(&now), all_ports(&wanted), "{why}");
             assert!(agree(&now, &wanted), "{why}");
@@ -263,7 +372,9 @@ mod tests {
     fn many_configurations_in_a_row_end_where_they_should() {
         let (mut have, mut seed) = (Contents::new(), 1_u64);
         let mut draw = |bound: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) % bound
         };
         for _ in 0..2000 {
@@ -281,11 +392,37 @@ mod tests {
 
     #[test]
     fn addresses_come_and_go_by_themselves() {
-        let at = |address: &str| Intercept { address: address.parse().expect("a literal"), ports: vec![80..=80], to_port: 1 };
-        let (have, wanted) = (of_intercepts(&[at("10.0.0.1"), at("10.0.0.2")]), of_intercepts(&[at("10.0.0.2"), at("fd00::1")]));
+        let at = |address: &str| Intercept {
+            address: address.parse().expect("a literal"),
+            ports: vec![80..=80],
+            to_port: 1,
+        };
+        let (have, wanted) = (
+            of_intercepts(&[at("10.0.0.1"), at("10.0.0.2")]),
+            of_intercepts(&[at("10.0.0.2"), at("fd00::1")]),
+        );
         let steps = changes(&have, &wanted);
-        assert_eq!(steps.iter().filter(|s| s.is_new).map(|s| s.elements.len()).sum::<usize>(), 2, "fd00::1 and its port");
-        assert_eq!(steps.iter().filter(|s| !s.is_new).map(|s| s.elements.len()).sum::<usize>(), 2, "10.0.0.1 and its port");
-        assert!(steps.windows(2).all(|w| !w[0].is_new || w[1].is_new), "what goes comes first");
+        assert_eq!(
+            steps
+                .iter()
+                .filter(|s| s.is_new)
+                .map(|s| s.elements.len())
+                .sum::<usize>(),
+            2,
+            "fd00::1 and its port"
+        );
+        assert_eq!(
+            steps
+                .iter()
+                .filter(|s| !s.is_new)
+                .map(|s| s.elements.len())
+                .sum::<usize>(),
+            2,
+            "10.0.0.1 and its port"
+        );
+        assert!(
+            steps.windows(2).all(|w| !w[0].is_new || w[1].is_new),
+            "what goes comes first"
+        );
     }
 }

@@ -104,18 +104,34 @@ impl Elements {
             return change(&mut self.netlink, &contents::parked(members, true));
         }
         // One by one: each may have ended by itself, or was not there yet.
-        let one_by_one = members.iter().flat_map(|m| contents::parked(std::slice::from_ref(m), false));
-        one_by_one.map(|c| change(&mut self.netlink, &[c])).filter(|r| !matches!(r, Err(e) if e.kind() == io::ErrorKind::NotFound)).collect()
+        let one_by_one = members
+            .iter()
+            .flat_map(|m| contents::parked(std::slice::from_ref(m), false));
+        one_by_one
+            .map(|c| change(&mut self.netlink, &[c]))
+            .filter(|r| !matches!(r, Err(e) if e.kind() == io::ErrorKind::NotFound))
+            .collect()
     }
 
-    fn send(&mut self, members: &[IpAddr], guard_steps: &[Step], member_steps: &[Step]) -> io::Result<()> {
+    fn send(
+        &mut self,
+        members: &[IpAddr],
+        guard_steps: &[Step],
+        member_steps: &[Step],
+    ) -> io::Result<()> {
         if members.is_empty() {
             return Ok(());
         }
         let sets = self.features.lease_sets();
         batch(&mut self.netlink, |out, next| {
             for step in guard_steps {
-                step.write(out, next(), NFPROTO_NETDEV, "guard", std::iter::once(&GUARD));
+                step.write(
+                    out,
+                    next(),
+                    NFPROTO_NETDEV,
+                    "guard",
+                    std::iter::once(&GUARD),
+                );
             }
             for step in member_steps {
                 for set in &sets {
@@ -130,7 +146,10 @@ impl Elements {
 }
 
 /// One transaction of what `fill` writes with the numbers that it is given.
-fn batch(netlink: &mut Netlink, fill: impl FnOnce(&mut Messages, &mut dyn FnMut() -> u32)) -> io::Result<()> {
+fn batch(
+    netlink: &mut Netlink,
+    fill: impl FnOnce(&mut Messages, &mut dyn FnMut() -> u32),
+) -> io::Result<()> {
     netlink.transaction(|out, first| {
         let mut sequence = first;
         let mut next = || {
@@ -150,7 +169,10 @@ fn batch(netlink: &mut Netlink, fill: impl FnOnce(&mut Messages, &mut dyn FnMut(
 /// Carries out changes of sets without lives. In one transaction, unless there are more than 2048
 /// elements; `NotFound` when a table, a set or what should go is not there.
 pub(super) fn change(netlink: &mut Netlink, changes: &[Change]) -> io::Result<()> {
-    let pieces: Vec<(&Change, &[Element])> = changes.iter().flat_map(|c| c.elements.chunks(IN_MESSAGE).map(move |piece| (c, piece))).collect();
+    let pieces: Vec<(&Change, &[Element])> = changes
+        .iter()
+        .flat_map(|c| c.elements.chunks(IN_MESSAGE).map(move |piece| (c, piece)))
+        .collect();
     let mut rest = pieces.as_slice();
     while !rest.is_empty() {
         let mut elements = 0;
@@ -162,16 +184,22 @@ pub(super) fn change(netlink: &mut Netlink, changes: &[Change]) -> io::Result<()
         rest = others;
         batch(netlink, |out, next| {
             for (change, piece) in some {
-                message(out, next(), change.is_new, (change.set.family, change.set.table, &change.set.set), |out| {
-                    for element in *piece {
-                        let nest = out.nest(LIST_ELEM);
-                        key(out, ELEM_KEY, &element.key);
-                        if let Some(last) = &element.last {
-                            key(out, ELEM_KEY_END, last);
+                message(
+                    out,
+                    next(),
+                    change.is_new,
+                    (change.set.family, change.set.table, &change.set.set),
+                    |out| {
+                        for element in *piece {
+                            let nest = out.nest(LIST_ELEM);
+                            key(out, ELEM_KEY, &element.key);
+                            if let Some(last) = &element.last {
+                                key(out, ELEM_KEY_END, last);
+                            }
+                            out.close(nest);
                         }
-                        out.close(nest);
-                    }
-                });
+                    },
+                );
             }
         })?;
     }
@@ -179,10 +207,25 @@ pub(super) fn change(netlink: &mut Netlink, changes: &[Change]) -> io::Result<()
 }
 
 /// One message that adds or deletes the elements of a set (family, table, name) that `fill` writes.
-fn message(out: &mut Messages, sequence: u32, is_new: bool, (family, table, set): (u8, &str, &str), fill: impl FnOnce(&mut Messages)) {
-    let (kind, create) = if is_new { (NEWSETELEM, NLM_F_CREATE) } else { (DELSETELEM, 0) };
+fn message(
+    out: &mut Messages,
+    sequence: u32,
+    is_new: bool,
+    (family, table, set): (u8, &str, &str),
+    fill: impl FnOnce(&mut Messages),
+) {
+    let (kind, create) = if is_new {
+        (NEWSETELEM, NLM_F_CREATE)
+    } else {
+        (DELSETELEM, 0)
+    };
     // Acknowledged each: an acknowledgement is sent only after the whole batch was decided.
-    out.begin(kind, NLM_F_REQUEST | NLM_F_ACK | create, sequence, &[family, 0, 0, 0]);
+    out.begin(
+        kind,
+        NLM_F_REQUEST | NLM_F_ACK | create,
+        sequence,
+        &[family, 0, 0, 0],
+    );
     out.put_str(LIST_TABLE, table);
     out.put_str(LIST_SET, set);
     let elements = out.nest(LIST_ELEMENTS);
@@ -197,15 +240,34 @@ pub(super) fn list(netlink: &mut Netlink, set: &SetName) -> io::Result<Vec<Eleme
         out.put_str(LIST_TABLE, set.table);
         out.put_str(LIST_SET, &set.set);
     };
-    let found = netlink.dump(GETSETELEM, &[set.family, 0, 0, 0], fill, |message| (message.kind == NEWSETELEM).then(|| read(message)))?;
+    let found = netlink.dump(GETSETELEM, &[set.family, 0, 0, 0], fill, |message| {
+        (message.kind == NEWSETELEM).then(|| read(message))
+    })?;
     Ok(found.into_iter().flatten().collect())
 }
 
 fn read(message: Message<'_>) -> Vec<Element> {
-    let within = |value, wanted: u16| attributes(value).filter(move |(kind, _)| *kind == wanted).map(|(_, value)| value);
-    let key = |element, kind| within(element, kind).flat_map(|key| within(key, DATA_VALUE)).next().map(<[u8]>::to_vec);
-    let elements = within(message.payload.get(4..).unwrap_or_default(), LIST_ELEMENTS).flat_map(|list| within(list, LIST_ELEM));
-    elements.filter_map(|element| Some(Element { key: key(element, ELEM_KEY)?, last: key(element, ELEM_KEY_END) })).collect()
+    let within = |value, wanted: u16| {
+        attributes(value)
+            .filter(move |(kind, _)| *kind == wanted)
+            .map(|(_, value)| value)
+    };
+    let key = |element, kind| {
+        within(element, kind)
+            .flat_map(|key| within(key, DATA_VALUE))
+            .next()
+            .map(<[u8]>::to_vec)
+    };
+    let elements = within(message.payload.get(4..).unwrap_or_default(), LIST_ELEMENTS)
+        .flat_map(|list| within(list, LIST_ELEM));
+    elements
+        .filter_map(|element| {
+            Some(Element {
+                key: key(element, ELEM_KEY)?,
+                last: key(element, ELEM_KEY_END),
+            })
+        })
+        .collect()
 }
 
 fn key(out: &mut Messages, kind: u16, bytes: &[u8]) {
@@ -221,19 +283,32 @@ enum Step {
 }
 
 impl Step {
-    fn write<'a>(self, out: &mut Messages, sequence: u32, family: u8, set: &str, keys: impl Iterator<Item = &'a IpAddr>) {
-        message(out, sequence, matches!(self, Step::Add(_)), (family, FENCE, set), |out| {
-            for address in keys {
-                let element = out.nest(LIST_ELEM);
-                with_bytes(*address, |bytes| key(out, ELEM_KEY, bytes));
-                if let Step::Add(life) = self {
-                    // Rounded down, but never to 0.
-                    let life_ms = life.max(SHORTEST).as_millis() as u64;
-                    out.put(ELEM_TIMEOUT, &life_ms.to_be_bytes());
-                    out.put(ELEM_EXPIRATION, &life_ms.to_be_bytes());
+    fn write<'a>(
+        self,
+        out: &mut Messages,
+        sequence: u32,
+        family: u8,
+        set: &str,
+        keys: impl Iterator<Item = &'a IpAddr>,
+    ) {
+        message(
+            out,
+            sequence,
+            matches!(self, Step::Add(_)),
+            (family, FENCE, set),
+            |out| {
+                for address in keys {
+                    let element = out.nest(LIST_ELEM);
+                    with_bytes(*address, |bytes| key(out, ELEM_KEY, bytes));
+                    if let Step::Add(life) = self {
+                        // Rounded down, but never to 0.
+                        let life_ms = life.max(SHORTEST).as_millis() as u64;
+                        out.put(ELEM_TIMEOUT, &life_ms.to_be_bytes());
+                        out.put(ELEM_EXPIRATION, &life_ms.to_be_bytes());
+                    }
+                    out.close(element);
                 }
-                out.close(element);
-            }
-        });
+            },
+        );
     }
 }

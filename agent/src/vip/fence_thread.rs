@@ -47,10 +47,22 @@ pub(super) struct Orders {
 
 /// Runs until the shared `stopping`; without `elements` it only passes the orders on.
 pub(super) fn run(shared: &Arc<Shared>, elements: Option<Elements>) {
-    let mut fence = Fence { shared: shared.clone(), elements, alive: BTreeSet::new(), seen: None, parked: false, silenced: false };
+    let mut fence = Fence {
+        shared: shared.clone(),
+        elements,
+        alive: BTreeSet::new(),
+        seen: None,
+        parked: false,
+        silenced: false,
+    };
     while !shared.is_stopping() {
         let order = shared.lease.wait(IDLE, |o| {
-            (o.asked != o.done).then(|| Orders { releases: std::mem::take(&mut o.releases), handover: std::mem::take(&mut o.handover), members: o.members.clone(), ..*o })
+            (o.asked != o.done).then(|| Orders {
+                releases: std::mem::take(&mut o.releases),
+                handover: std::mem::take(&mut o.handover),
+                members: o.members.clone(),
+                ..*o
+            })
         });
         if let Some(order) = order {
             let asked = order.asked;
@@ -112,12 +124,17 @@ impl Fence {
         if self.parked {
             return;
         }
-        let held = self.shared.address.change(|o| o.held.is_some_and(|until| until > boot_now()));
+        let held = self
+            .shared
+            .address
+            .change(|o| o.held.is_some_and(|until| until > boot_now()));
         if !held {
             return;
         }
         if let Err(error) = self.shared.parking.begin(self.shared.plan()) {
-            return self.shared.fail(format!("listening for connection attempts: {error}"));
+            return self
+                .shared
+                .fail(format!("listening for connection attempts: {error}"));
         }
         (self.parked, self.silenced) = (true, true);
         self.stop_attempts(members, true);
@@ -136,7 +153,9 @@ impl Fence {
         let members: Vec<IpAddr> = members.iter().copied().collect();
         match self.elements.as_mut().map(|e| e.park(&members, stop)) {
             // The elements end by themselves, and with their table.
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => self.shared.fail(format!("parking connection attempts: {error}")),
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => self
+                .shared
+                .fail(format!("parking connection attempts: {error}")),
             _ => {}
         }
     }
@@ -157,13 +176,17 @@ impl Fence {
                 self.shared.tables.change(|o| o.check = true);
                 // An address that is held stays: the table is back in milliseconds. One that is
                 // not held yet waits for it.
-                let held = self.shared.address.change(|o| o.held.is_some_and(|h| h > boot_now()));
+                let held = self
+                    .shared
+                    .address
+                    .change(|o| o.held.is_some_and(|h| h > boot_now()));
                 if held {
                     self.pass_on(Some(until), Vec::new());
                 }
             }
             Renewal::Failed(error) => {
-                self.shared.fail(format!("renewing the lease in the kernel: {error}"));
+                self.shared
+                    .fail(format!("renewing the lease in the kernel: {error}"));
             }
         }
     }
@@ -221,7 +244,8 @@ impl Fence {
         };
         match elements.remove(members) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.shared.fail(format!("ending the lease in the kernel: {error}"));
+                self.shared
+                    .fail(format!("ending the lease in the kernel: {error}"));
             }
             _ => self.alive.retain(|m| !members.contains(m)),
         }

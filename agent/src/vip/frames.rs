@@ -58,7 +58,10 @@ pub(super) fn read_arp(frame: &[u8]) -> Option<Claim> {
     }
     let sender = Ipv4Addr::new(arp[14], arp[15], arp[16], arp[17]);
     // A probe has no sender address and claims nothing.
-    (!sender.is_unspecified()).then_some(Claim { address: IpAddr::V4(sender), mac: [arp[8], arp[9], arp[10], arp[11], arp[12], arp[13]] })
+    (!sender.is_unspecified()).then_some(Claim {
+        address: IpAddr::V4(sender),
+        mac: [arp[8], arp[9], arp[10], arp[11], arp[12], arp[13]],
+    })
 }
 
 /// Reads a neighbour advertisement.
@@ -66,13 +69,19 @@ pub(super) fn read_advertisement(frame: &[u8]) -> Option<Claim> {
     let ip: &[u8; 40] = frame.get(14..)?.first_chunk()?;
     let icmp: &[u8; 24] = frame.get(54..)?.first_chunk()?;
     // Hop limit 255: it came from this link and was not routed here.
-    if frame[12..14] != [0x86, 0xdd] || ip[6] != ICMPV6 || ip[7] != 255 || icmp[0] != ADVERTISEMENT {
+    if frame[12..14] != [0x86, 0xdd] || ip[6] != ICMPV6 || ip[7] != 255 || icmp[0] != ADVERTISEMENT
+    {
         return None;
     }
     let target: &[u8; 16] = icmp[8..].first_chunk()?;
-    let option = frame.get(78..86).filter(|o| o[0] == TARGET_LINK_ADDRESS && o[1] == 1);
+    let option = frame
+        .get(78..86)
+        .filter(|o| o[0] == TARGET_LINK_ADDRESS && o[1] == 1);
     let mac = option.map_or(&frame[6..12], |o| &o[2..8]);
-    Some(Claim { address: IpAddr::V6(Ipv6Addr::from(*target)), mac: *mac.first_chunk()? })
+    Some(Claim {
+        address: IpAddr::V6(Ipv6Addr::from(*target)),
+        mac: *mac.first_chunk()?,
+    })
 }
 
 /// Reads a SYN. One that is in fragments, or behind IPv6 extension headers, is none.
@@ -80,11 +89,18 @@ pub(super) fn read_syn(frame: &[u8]) -> Option<Syn> {
     let segment = find_segment(frame)?;
     let (from, to) = match *frame.get(segment.addresses)? {
         [a, b, c, d, e, f, g, h] => (IpAddr::from([a, b, c, d]), IpAddr::from([e, f, g, h])),
-        ref both => (IpAddr::from(*both.first_chunk::<16>()?), IpAddr::from(*both.last_chunk::<16>()?)),
+        ref both => (
+            IpAddr::from(*both.first_chunk::<16>()?),
+            IpAddr::from(*both.last_chunk::<16>()?),
+        ),
     };
     let flags = *frame.get(segment.tcp)?.get(13)?;
     // SYN, and neither FIN, RST nor ACK; ECN's two flags may be there.
-    (flags & 0x17 == 0x02).then_some(Syn { from, to, from_mac: *frame.get(6..12)?.first_chunk()? })
+    (flags & 0x17 == 0x02).then_some(Syn {
+        from,
+        to,
+        from_mac: *frame.get(6..12)?.first_chunk()?,
+    })
 }
 
 /// The same packet in a frame to `mac`, from the hardware address that it came to.
@@ -115,16 +131,26 @@ struct Segment {
 }
 
 fn find_segment(frame: &[u8]) -> Option<Segment> {
-    let number = |at: usize| frame.get(at..at + 2).map(|n| usize::from(u16::from_be_bytes([n[0], n[1]])));
+    let number = |at: usize| {
+        frame
+            .get(at..at + 2)
+            .map(|n| usize::from(u16::from_be_bytes([n[0], n[1]])))
+    };
     let byte = |at: usize| frame.get(at).copied();
     let found = match (number(12)?, byte(14)? >> 4) {
         (0x0800, 4) => {
             let head = usize::from(byte(14)? & 15) * 4;
             let is_fragment = number(20)? & 0x3fff != 0;
             let fits = byte(23)? == TCP && !is_fragment && head >= 20;
-            fits.then_some(Segment { addresses: 26..34, tcp: 14 + head..14 + number(16)? })
+            fits.then_some(Segment {
+                addresses: 26..34,
+                tcp: 14 + head..14 + number(16)?,
+            })
         }
-        (0x86dd, 6) => (byte(20)? == TCP).then_some(Segment { addresses: 22..54, tcp: 54..54 + number(18)? }),
+        (0x86dd, 6) => (byte(20)? == TCP).then_some(Segment {
+            addresses: 22..54,
+            tcp: 54..54 + number(18)?,
+        }),
         _ => None,
     };
     // A TCP header without options has 20 bytes.
@@ -157,15 +183,38 @@ fn solicitation(target: Ipv6Addr, mac: Mac) -> Vec<u8> {
     let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]);
     let mut body = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
     body.extend_from_slice(&target.octets());
-    icmpv6([0x33, 0x33, 0xff, a, b, c], mac, Ipv6Addr::UNSPECIFIED, group, body)
+    icmpv6(
+        [0x33, 0x33, 0xff, a, b, c],
+        mac,
+        Ipv6Addr::UNSPECIFIED,
+        group,
+        body,
+    )
 }
 
 fn icmpv6(to_mac: Mac, from_mac: Mac, from: Ipv6Addr, to: Ipv6Addr, mut body: Vec<u8>) -> Vec<u8> {
     let length = [0, body.len() as u8];
-    let pseudo = [&from.octets()[..], &to.octets(), &[0, 0], &length, &[0, 0, 0, ICMPV6]].concat();
+    let pseudo = [
+        &from.octets()[..],
+        &to.octets(),
+        &[0, 0],
+        &length,
+        &[0, 0, 0, ICMPV6],
+    ]
+    .concat();
     let sum = checksum(pseudo.iter().chain(&body));
     body[2..4].copy_from_slice(&sum.to_be_bytes());
-    [&to_mac[..], &from_mac, &[0x86, 0xdd, 0x60, 0, 0, 0], &length, &[ICMPV6, 255], &from.octets(), &to.octets(), &body].concat()
+    [
+        &to_mac[..],
+        &from_mac,
+        &[0x86, 0xdd, 0x60, 0, 0, 0],
+        &length,
+        &[ICMPV6, 255],
+        &from.octets(),
+        &to.octets(),
+        &body,
+    ]
+    .concat()
 }
 
 fn checksum<'a>(bytes: impl Iterator<Item = &'a u8>) -> u16 {
@@ -206,11 +255,22 @@ mod tests {
 
     /// A SYN as a sender on the same machine leaves it: only the addresses are summed.
     fn syn(from: &str, to: &str, flags: u8) -> Vec<u8> {
-        let (from, to): (IpAddr, IpAddr) = (from.parse().expect("a literal"), to.parse().expect("a literal"));
-        let mut tcp = [0x9c, 0x40, 0x13, 0x9e, 1, 2, 3, 4, 0, 0, 0, 0, 0x50, flags, 0xfa, 0xf0, 0, 0, 0, 0];
+        let (from, to): (IpAddr, IpAddr) = (
+            from.parse().expect("a literal"),
+            to.parse().expect("a literal"),
+        );
+        let mut tcp = [
+            0x9c, 0x40, 0x13, 0x9e, 1, 2, 3, 4, 0, 0, 0, 0, 0x50, flags, 0xfa, 0xf0, 0, 0, 0, 0,
+        ];
         let (mut packet, addresses) = match (from, to) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => (vec![8, 0, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, TCP, 0, 0], [from.octets(), to.octets()].concat()),
-            (IpAddr::V6(from), IpAddr::V6(to)) => (vec![0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, TCP, 64], [from.octets(), to.octets()].concat()),
+            (IpAddr::V4(from), IpAddr::V4(to)) => (
+                vec![8, 0, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, TCP, 0, 0],
+                [from.octets(), to.octets()].concat(),
+            ),
+            (IpAddr::V6(from), IpAddr::V6(to)) => (
+                vec![0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, TCP, 64],
+                [from.octets(), to.octets()].concat(),
+            ),
             _ => panic!("one family"),
         };
         let sum = !checksum(addresses.iter().chain(&[0, 20, 0, TCP]));
@@ -224,14 +284,36 @@ mod tests {
     #[test]
     fn only_a_syn_is_a_syn() {
         for (from, to) in SYNS {
-            let read = Syn { from: from.parse().expect("a literal"), to: to.parse().expect("a literal"), from_mac: [2, 0, 0, 0, 0, 7] };
-            for (flags, is_syn) in [(0x02, true), (0xc2, true), (0x12, false), (0x10, false), (0x03, false), (0x06, false), (0, false)] {
-                assert_eq!(read_syn(&syn(from, to, flags)), is_syn.then_some(read), "{flags:#x}");
+            let read = Syn {
+                from: from.parse().expect("a literal"),
+                to: to.parse().expect("a literal"),
+                from_mac: [2, 0, 0, 0, 0, 7],
+            };
+            for (flags, is_syn) in [
+                (0x02, true),
+                (0xc2, true),
+                (0x12, false),
+                (0x10, false),
+                (0x03, false),
+                (0x06, false),
+                (0, false),
+            ] {
+                assert_eq!(
+                    read_syn(&syn(from, to, flags)),
+                    is_syn.then_some(read),
+                    "{flags:#x}"
+                );
             }
         }
         let whole = syn("10.0.0.3", "10.0.0.100", 2);
-        for (at, value, why) in [(20, 0x20, "more fragments"), (21, 1, "a later fragment"), (23, 17, "UDP"), (14, 0x44, "no header"), (14, 0x65, "version"), (17, 200, "too short")]
-        {
+        for (at, value, why) in [
+            (20, 0x20, "more fragments"),
+            (21, 1, "a later fragment"),
+            (23, 17, "UDP"),
+            (14, 0x44, "no header"),
+            (14, 0x65, "version"),
+            (17, 200, "too short"),
+        ] {
             let mut frame = whole.clone();
             frame[at] = value;
             assert_eq!(read_syn(&frame), None, "{why}");
@@ -246,13 +328,28 @@ mod tests {
             let sent = forwarded(&frame, to_mac).expect("a SYN");
             assert_eq!((&sent[..6], &sent[6..12]), (&to_mac[..], &MAC[..]));
             let field = frame.len() - 4..frame.len() - 2;
-            assert_eq!((&sent[12..field.start], &sent[field.end..]), (&frame[12..field.start], &frame[field.end..]));
+            assert_eq!(
+                (&sent[12..field.start], &sent[field.end..]),
+                (&frame[12..field.start], &frame[field.end..])
+            );
             let addresses = frame.len() - 20 - if from.contains(':') { 32 } else { 8 };
-            assert_eq!(checksum(sent[addresses..].iter().chain(&[0, 20, 0, TCP])), 0, "right");
-            assert_eq!(forwarded(&sent, to_mac).expect("a SYN")[12..], sent[12..], "a right sum stays");
+            assert_eq!(
+                checksum(sent[addresses..].iter().chain(&[0, 20, 0, TCP])),
+                0,
+                "right"
+            );
+            assert_eq!(
+                forwarded(&sent, to_mac).expect("a SYN")[12..],
+                sent[12..],
+                "a right sum stays"
+            );
             let mut wrong = frame.clone();
             wrong[field.start] ^= 1;
-            assert_eq!(forwarded(&wrong, to_mac).expect("a SYN")[12..], wrong[12..], "a wrong sum stays");
+            assert_eq!(
+                forwarded(&wrong, to_mac).expect("a SYN")[12..],
+                wrong[12..],
+                "a wrong sum stays"
+            );
         }
     }
 
@@ -261,7 +358,10 @@ mod tests {
         for (from, to) in SYNS {
             let frame = syn(from, to, 2);
             for cut in 0..frame.len() {
-                assert_eq!((read_syn(&frame[..cut]), forwarded(&frame[..cut], MAC)), (None, None));
+                assert_eq!(
+                    (read_syn(&frame[..cut]), forwarded(&frame[..cut], MAC)),
+                    (None, None)
+                );
             }
         }
         for address in ["10.0.0.100", "fd00::64"] {

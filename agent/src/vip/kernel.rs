@@ -53,13 +53,19 @@ impl Kernel {
         let only = Only::take()?;
         remove_leftovers(&only, &settings, &[])?;
         let (fence, features) = choose_fence(&settings)?;
-        let route = || Netlink::open(libc::NETLINK_ROUTE as isize, PATIENCE).map_err(VipError::kernel("open rtnetlink"));
-        let packet = |hears| PacketSocket::open(hears, None).map_err(VipError::kernel("open a packet socket"));
+        let route = || {
+            Netlink::open(libc::NETLINK_ROUTE as isize, PATIENCE)
+                .map_err(VipError::kernel("open rtnetlink"))
+        };
+        let packet = |hears| {
+            PacketSocket::open(hears, None).map_err(VipError::kernel("open a packet socket"))
+        };
         let elements = match fence.nftables() {
             true => Some(Elements::open(features).map_err(VipError::kernel("open nfnetlink"))?),
             false => None,
         };
-        let netfilter = Netlink::open(libc::NETLINK_NETFILTER as isize, PATIENCE).map_err(VipError::kernel("open nfnetlink"))?;
+        let netfilter = Netlink::open(libc::NETLINK_NETFILTER as isize, PATIENCE)
+            .map_err(VipError::kernel("open nfnetlink"))?;
         let (stop, stopped) = UnixStream::pair().map_err(VipError::kernel("open a socket pair"))?;
         let ears = Ears {
             route: route()?,
@@ -73,10 +79,19 @@ impl Kernel {
         let shared = Arc::new(Shared::new(settings, fence, events, desk));
         shared.set_plan(first_plan(&shared.settings, &mut route()?)?);
         judge_carrier(&shared, &shared.plan().interfaces());
-        let mut kernel = Kernel { shared, threads: Vec::new(), stop: Some(stop), _only: only };
+        let mut kernel = Kernel {
+            shared,
+            threads: Vec::new(),
+            stop: Some(stop),
+            _only: only,
+        };
         kernel.spawn("ha-fence", move |s| fence_thread::run(s, elements))?;
-        kernel.spawn("ha-address", move |s| address_thread::run(s, for_addresses, sender))?;
-        kernel.spawn(TABLES, move |s| tables_thread::run(s, netfilter, for_tables, features))?;
+        kernel.spawn("ha-address", move |s| {
+            address_thread::run(s, for_addresses, sender)
+        })?;
+        kernel.spawn(TABLES, move |s| {
+            tables_thread::run(s, netfilter, for_tables, features)
+        })?;
         kernel.spawn("ha-parking", move |s| parking::run(s, bell))?;
         kernel.spawn("ha-watch", move |s| watch_thread::run(s, ears))?;
         Ok(kernel)
@@ -95,7 +110,10 @@ impl Kernel {
     pub fn configure(&self, vips: Vec<Vip>, intercepts: Vec<Intercept>) -> Result<(), VipError> {
         check(&vips, &intercepts)?;
         let (reply, answer) = mpsc::sync_channel(1);
-        let request = Request { wanted: Wanted { vips, intercepts }, reply };
+        let request = Request {
+            wanted: Wanted { vips, intercepts },
+            reply,
+        };
         let accepted = self.shared.tables.change(|o| {
             let room = o.requests.len() < MAX_REQUESTS;
             if room {
@@ -173,13 +191,24 @@ impl Kernel {
 
     /// Asks the network who has a managed address: somebody else's hardware address, or `None`
     /// after `wait`. Blocking. Not for an address that is held here.
-    pub fn probe_duplicate(&self, address: IpAddr, wait: Duration) -> Result<Option<[u8; 6]>, VipError> {
+    pub fn probe_duplicate(
+        &self,
+        address: IpAddr,
+        wait: Duration,
+    ) -> Result<Option<[u8; 6]>, VipError> {
         let plan = self.shared.plan();
-        let missing = || VipError::NoInterface { address, reason: "it is not configured".to_owned() };
+        let missing = || VipError::NoInterface {
+            address,
+            reason: "it is not configured".to_owned(),
+        };
         let placed = plan.find(address).ok_or_else(missing)?;
-        let mut route = Netlink::open(libc::NETLINK_ROUTE as isize, PATIENCE).map_err(VipError::kernel("open rtnetlink"))?;
+        let mut route = Netlink::open(libc::NETLINK_ROUTE as isize, PATIENCE)
+            .map_err(VipError::kernel("open rtnetlink"))?;
         let links = links::list(&mut route).map_err(VipError::kernel("list interfaces"))?;
-        let link = links.iter().find(|l| l.index == placed.index).ok_or_else(missing)?;
+        let link = links
+            .iter()
+            .find(|l| l.index == placed.index)
+            .ok_or_else(missing)?;
         probe::ask(link, &links, address, wait).map_err(VipError::kernel("ask for a duplicate"))
     }
 
@@ -193,9 +222,16 @@ impl Kernel {
         drop(self);
     }
 
-    fn spawn(&mut self, name: &'static str, run: impl FnOnce(&Arc<Shared>) + Send + 'static) -> Result<(), VipError> {
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        run: impl FnOnce(&Arc<Shared>) + Send + 'static,
+    ) -> Result<(), VipError> {
         let shared = self.shared.clone();
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).map_err(VipError::kernel("start a thread"))?;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&shared))
+            .map_err(VipError::kernel("start a thread"))?;
         self.threads.push(thread);
         Ok(())
     }
@@ -212,11 +248,20 @@ impl Drop for Kernel {
         self.shared.parking.ring();
         self.stop = None;
         let end = boot_now() + SHUTDOWN;
-        let tables = self.threads.iter().position(|t| t.thread().name() == Some(TABLES));
+        let tables = self
+            .threads
+            .iter()
+            .position(|t| t.thread().name() == Some(TABLES));
         let tables = tables.map(|at| self.threads.swap_remove(at));
         wait_for_end(&self.threads, end - TABLES_END);
-        let lease = self.shared.lease.change(|o| std::mem::take(&mut o.releases));
-        let address = self.shared.address.change(|o| std::mem::take(&mut o.releases));
+        let lease = self
+            .shared
+            .lease
+            .change(|o| std::mem::take(&mut o.releases));
+        let address = self
+            .shared
+            .address
+            .change(|o| std::mem::take(&mut o.releases));
         for done in lease.into_iter().chain(address) {
             done(Err(VipError::Stopped));
         }

@@ -32,7 +32,12 @@ pub(super) struct Link {
 /// All interfaces of this network namespace.
 pub(super) fn list(netlink: &mut Netlink) -> io::Result<Vec<Link>> {
     let skip = RTEXT_FILTER_SKIP_STATS.to_ne_bytes();
-    netlink.dump(RTM_GETLINK, &[0; HEAD], |out| out.put(IFLA_EXT_MASK, &skip), read)
+    netlink.dump(
+        RTM_GETLINK,
+        &[0; HEAD],
+        |out| out.put(IFLA_EXT_MASK, &skip),
+        read,
+    )
 }
 
 /// Reads a link message of a dump or of the multicast group.
@@ -59,6 +64,7 @@ pub(super) fn read(message: Message<'_>) -> Option<Link> {
         index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
         name,
         mac,
-        carrier: message.kind == RTM_NEWLINK && flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP,
+        carrier: message.kind == RTM_NEWLINK
+            && flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP,
     })
 }

@@ -37,11 +37,22 @@ impl Netlink {
         // Connected, so that other processes cannot put words into the kernel's mouth.
         socket.connect(&SocketAddr::new(0, 0))?;
         set_receive_timeout(socket.as_raw_fd(), patience)?;
-        Ok(Self { socket, sequence: 1, buffer: vec![0; BUFFER], out: Messages::default() })
+        Ok(Self {
+            socket,
+            sequence: 1,
+            buffer: vec![0; BUFFER],
+            out: Messages::default(),
+        })
     }
 
     /// Sends one request and waits for its acknowledgement.
-    pub(super) fn request(&mut self, kind: u16, flags: u16, head: &[u8], fill: impl FnOnce(&mut Messages)) -> io::Result<()> {
+    pub(super) fn request(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        head: &[u8],
+        fill: impl FnOnce(&mut Messages),
+    ) -> io::Result<()> {
         self.transaction(|out, sequence| {
             out.begin(kind, NLM_F_REQUEST | NLM_F_ACK | flags, sequence, head);
             fill(out);
@@ -53,7 +64,10 @@ impl Netlink {
     /// Sends what `build` writes, numbered from the sequence it is given, in one datagram; `build`
     /// returns how many numbers it used and must ask for exactly one acknowledgement or more.
     /// The first error that comes back is the result.
-    pub(super) fn transaction(&mut self, build: impl FnOnce(&mut Messages, u32) -> u32) -> io::Result<()> {
+    pub(super) fn transaction(
+        &mut self,
+        build: impl FnOnce(&mut Messages, u32) -> u32,
+    ) -> io::Result<()> {
         self.drain();
         self.out.clear();
         let first = self.sequence;
@@ -63,7 +77,11 @@ impl Netlink {
         let mut outcome: Option<io::Result<()>> = None;
         // The kernel works inside `send`, so all answers are here after the first.
         loop {
-            let flags = if outcome.is_some() { libc::MSG_DONTWAIT } else { 0 };
+            let flags = if outcome.is_some() {
+                libc::MSG_DONTWAIT
+            } else {
+                0
+            };
             let length = match self.receive(flags) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -89,7 +107,13 @@ impl Netlink {
 
     /// Asks for a whole table, again when it changed meanwhile; `read` turns each message into
     /// what the caller keeps.
-    pub(super) fn dump<T>(&mut self, kind: u16, head: &[u8], fill: impl Fn(&mut Messages), read: impl Fn(Message<'_>) -> Option<T>) -> io::Result<Vec<T>> {
+    pub(super) fn dump<T>(
+        &mut self,
+        kind: u16,
+        head: &[u8],
+        fill: impl Fn(&mut Messages),
+        read: impl Fn(Message<'_>) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
         for _ in 0..DUMP_TRIES {
             if let Some(found) = self.ask(NLM_F_DUMP, kind, head, &fill, &read)? {
                 return Ok(found);
@@ -99,12 +123,25 @@ impl Netlink {
     }
 
     /// Asks for one thing.
-    pub(super) fn get<T>(&mut self, kind: u16, head: &[u8], fill: impl Fn(&mut Messages), read: impl Fn(Message<'_>) -> Option<T>) -> io::Result<Option<T>> {
+    pub(super) fn get<T>(
+        &mut self,
+        kind: u16,
+        head: &[u8],
+        fill: impl Fn(&mut Messages),
+        read: impl Fn(Message<'_>) -> Option<T>,
+    ) -> io::Result<Option<T>> {
         let found = self.ask(NLM_F_ACK, kind, head, &fill, &read)?;
         Ok(found.into_iter().flatten().next())
     }
 
-    fn ask<T>(&mut self, flags: u16, kind: u16, head: &[u8], fill: &impl Fn(&mut Messages), read: &impl Fn(Message<'_>) -> Option<T>) -> io::Result<Option<Vec<T>>> {
+    fn ask<T>(
+        &mut self,
+        flags: u16,
+        kind: u16,
+        head: &[u8],
+        fill: &impl Fn(&mut Messages),
+        read: &impl Fn(Message<'_>) -> Option<T>,
+    ) -> io::Result<Option<Vec<T>>> {
         self.drain();
         self.out.clear();
         let sequence = self.sequence;
@@ -152,14 +189,34 @@ impl Netlink {
 
 /// Bounds every `recv` on a socket.
 pub(super) fn set_receive_timeout(fd: RawFd, patience: Duration) -> io::Result<()> {
-    let value = libc::timeval { tv_sec: patience.as_secs() as libc::time_t, tv_usec: patience.subsec_micros().max(1) as libc::suseconds_t };
+    let value = libc::timeval {
+        tv_sec: patience.as_secs() as libc::time_t,
+        tv_usec: patience.subsec_micros().max(1) as libc::suseconds_t,
+    };
     set_option(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &value)
 }
 
 /// `setsockopt` with a plain value.
-pub(super) fn set_option<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set_option<T>(
+    fd: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `value`, which outlives the call; the kernel
     // only reads it.
-    let outcome = unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t) };
-    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let outcome = unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

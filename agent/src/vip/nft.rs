@@ -45,7 +45,9 @@ pub(super) struct Nft {
 
 impl Nft {
     pub(super) fn new(program: &Path) -> Self {
-        Self { program: program.to_owned() }
+        Self {
+            program: program.to_owned(),
+        }
     }
 
     /// Carries out `script` as one transaction; returns within about 2 s.
@@ -67,9 +69,18 @@ impl Nft {
         let failed = |e: io::Error| VipError::Nft(format!("{}: {e}", self.program.display()));
         // Files in memory, not pipes: a program that neither reads nor ends cannot block us.
         let mut input = memory_file().map_err(failed)?;
-        input.write_all(script.as_bytes()).and_then(|()| input.rewind()).map_err(failed)?;
+        input
+            .write_all(script.as_bytes())
+            .and_then(|()| input.rewind())
+            .map_err(failed)?;
         let mut errors = memory_file().map_err(failed)?;
-        let mut child = Command::new(&self.program).args(arguments).stdin(input).stdout(Stdio::null()).stderr(errors.try_clone().map_err(failed)?).spawn().map_err(failed)?;
+        let mut child = Command::new(&self.program)
+            .args(arguments)
+            .stdin(input)
+            .stdout(Stdio::null())
+            .stderr(errors.try_clone().map_err(failed)?)
+            .spawn()
+            .map_err(failed)?;
         let end = boot_now() + bound;
         let status = loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
@@ -89,7 +100,10 @@ impl Nft {
         let mut words = Vec::new();
         errors.rewind().map_err(failed)?;
         errors.take(4096).read_to_end(&mut words).map_err(failed)?;
-        Err(VipError::Nft(format!("{status}: {}", String::from_utf8_lossy(&words).trim())))
+        Err(VipError::Nft(format!(
+            "{status}: {}",
+            String::from_utf8_lossy(&words).trim()
+        )))
     }
 }
 
@@ -106,7 +120,11 @@ fn memory_file() -> io::Result<File> {
 /// All chains and rules of our tables, sorted.
 pub(super) fn parts(netlink: &mut Netlink) -> io::Result<Vec<Part>> {
     let mut all = Vec::new();
-    for (family, table) in [(NFPROTO_NETDEV, FENCE), (NFPROTO_INET, FENCE), (NFPROTO_INET, INTERCEPT)] {
+    for (family, table) in [
+        (NFPROTO_NETDEV, FENCE),
+        (NFPROTO_INET, FENCE),
+        (NFPROTO_INET, INTERCEPT),
+    ] {
         let read = |message: Message<'_>| part(family, message).filter(|p| p.table == table);
         let head = [family, 0, 0, 0];
         all.extend(netlink.dump(GETCHAIN, &head, |_| {}, read)?);
@@ -132,5 +150,11 @@ fn part(family: u8, message: Message<'_>) -> Option<Part> {
             handle = value.to_vec();
         }
     }
-    Some(Part { family, table, chain, is_rule: message.kind == NEWRULE, handle })
+    Some(Part {
+        family,
+        table,
+        chain,
+        is_rule: message.kind == NEWRULE,
+        handle,
+    })
 }

@@ -34,7 +34,11 @@ impl Hears {
 
     /// Zero: all interfaces.
     fn index(self) -> u32 {
-        if let Hears::Syns(index) = self { index } else { 0 }
+        if let Hears::Syns(index) = self {
+            index
+        } else {
+            0
+        }
     }
 }
 
@@ -47,7 +51,11 @@ impl PacketSocket {
     /// Opens a socket; receiving never blocks longer than `patience` (none: not at all).
     pub(super) fn open(hears: Hears, patience: Option<Duration>) -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        let kind = if patience.is_none() { kind | libc::SOCK_NONBLOCK } else { kind };
+        let kind = if patience.is_none() {
+            kind | libc::SOCK_NONBLOCK
+        } else {
+            kind
+        };
         // With protocol 0 it hears nothing until it is bound, so no frame slips past the filter.
         // SAFETY: plain values; the result is checked.
         let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
@@ -63,14 +71,20 @@ impl PacketSocket {
             Hears::Advertisements => only_advertisements(fd.as_raw_fd())?,
             Hears::Syns(_) => {
                 only_syns(fd.as_raw_fd())?;
-                set_option(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &SYN_BUFFER)?;
+                set_option(
+                    fd.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_RCVBUFFORCE,
+                    &SYN_BUFFER,
+                )?;
             }
             Hears::Nothing | Hears::Arp => {}
         }
         if hears != Hears::Nothing {
             let address = link_address(hears.index(), hears.protocol());
             // SAFETY: the pointer and the length describe `address`, which outlives the call.
-            let outcome = unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), LENGTH) };
+            let outcome =
+                unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), LENGTH) };
             if outcome < 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -84,12 +98,27 @@ impl PacketSocket {
 
     /// Sends a whole frame; never waits.
     pub(super) fn send(&self, index: u32, frame: &[u8]) -> io::Result<()> {
-        let protocol = frame.get(12..14).map_or(0, |p| u16::from_be_bytes([p[0], p[1]]));
+        let protocol = frame
+            .get(12..14)
+            .map_or(0, |p| u16::from_be_bytes([p[0], p[1]]));
         let address = link_address(index, protocol);
         // SAFETY: both pointers come with the length of what they point to, which outlives the
         // call.
-        let sent = unsafe { libc::sendto(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), libc::MSG_DONTWAIT, std::ptr::from_ref(&address).cast(), LENGTH) };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        let sent = unsafe {
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                libc::MSG_DONTWAIT,
+                std::ptr::from_ref(&address).cast(),
+                LENGTH,
+            )
+        };
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// The next frame's beginning and the interface it came in on. Frames that this machine sent
@@ -99,7 +128,16 @@ impl PacketSocket {
             let mut from = link_address(0, 0);
             let mut length = LENGTH;
             // SAFETY: as in `send`; the kernel writes at most the lengths given.
-            let received = unsafe { libc::recvfrom(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0, std::ptr::from_mut(&mut from).cast(), &mut length) };
+            let received = unsafe {
+                libc::recvfrom(
+                    self.fd.as_raw_fd(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    0,
+                    std::ptr::from_mut(&mut from).cast(),
+                    &mut length,
+                )
+            };
             let Ok(received) = usize::try_from(received) else {
                 let error = io::Error::last_os_error();
                 if error.kind() == io::ErrorKind::Interrupted {
@@ -154,12 +192,24 @@ fn only_advertisements(fd: RawFd) -> io::Result<()> {
 fn only_syns(fd: RawFd) -> io::Result<()> {
     let half = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
     let any_bit = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
-    let about = |what: libc::c_int| op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, (libc::SKF_AD_OFF + what).cast_unsigned());
+    let about = |what: libc::c_int| {
+        op(
+            libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+            0,
+            0,
+            (libc::SKF_AD_OFF + what).cast_unsigned(),
+        )
+    };
     filter(
         fd,
         &mut [
             op(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0),
-            op(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, 20, 0, LONGEST_SYN as u32),
+            op(
+                libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K,
+                20,
+                0,
+                LONGEST_SYN as u32,
+            ),
             about(libc::SKF_AD_PKTTYPE),
             op(EQUAL, 0, 18, u32::from(libc::PACKET_HOST)),
             about(libc::SKF_AD_VLAN_TAG_PRESENT),
@@ -190,10 +240,18 @@ const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
 const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
 
 fn op(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt, jf, k }
+    libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    }
 }
 
 fn filter(fd: RawFd, program: &mut [libc::sock_filter]) -> io::Result<()> {
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    let filter = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
     set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
 }

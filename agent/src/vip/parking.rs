@@ -71,20 +71,40 @@ impl Parking {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
-        Ok((Parking { orders: Mutex::default(), bell }, heard))
+        Ok((
+            Parking {
+                orders: Mutex::default(),
+                bell,
+            },
+            heard,
+        ))
     }
 
     /// Listens from now on. To be called right before the fence closes: a SYN that comes between
     /// the two is answered here and sent on as well, which ends a connection that is cut anyway.
     pub(super) fn begin(&self, plan: Arc<Plan>) -> io::Result<()> {
         let indexes: BTreeSet<u32> = plan.placed.iter().map(|p| p.index).collect();
-        let tap = |index| PacketSocket::open(Hears::Syns(index), None).map(|socket| (index, socket));
+        let tap =
+            |index| PacketSocket::open(Hears::Syns(index), None).map(|socket| (index, socket));
         let taps = indexes.into_iter().map(tap).collect::<io::Result<_>>()?;
         let live = Arc::new(AtomicBool::new(true));
-        let handover = Handover { live: live.clone(), released: boot_now(), plan, taps, kept: VecDeque::new(), holders: BTreeMap::new(), came: 0, passed: 0 };
+        let handover = Handover {
+            live: live.clone(),
+            released: boot_now(),
+            plan,
+            taps,
+            kept: VecDeque::new(),
+            holders: BTreeMap::new(),
+            came: 0,
+            passed: 0,
+        };
         self.end();
         // One that was not begun yet is dropped here, which takes milliseconds; never the usual case.
-        *self.lock() = Orders { begin: Some(handover), live: Some(live), claims: BTreeMap::new() };
+        *self.lock() = Orders {
+            begin: Some(handover),
+            live: Some(live),
+            claims: BTreeMap::new(),
+        };
         self.ring();
         Ok(())
     }
@@ -130,7 +150,9 @@ pub(super) fn run(shared: &Arc<Shared>, mut bell: UnixStream) {
             (orders.begin.take(), std::mem::take(&mut orders.claims))
         };
         current = begin.or(current);
-        let Some(handover) = &mut current else { continue };
+        let Some(handover) = &mut current else {
+            continue;
+        };
         handover.step(claims);
         if handover.is_over() {
             let Handover { came, passed, .. } = handover;
@@ -142,7 +164,12 @@ pub(super) fn run(shared: &Arc<Shared>, mut bell: UnixStream) {
 
 fn wait(bell: &UnixStream, handover: Option<&Handover>) {
     let mut fds = vec![poll_in(bell.as_raw_fd())];
-    fds.extend(handover.iter().flat_map(|h| h.taps.values()).map(|tap| poll_in(tap.fd())));
+    fds.extend(
+        handover
+            .iter()
+            .flat_map(|h| h.taps.values())
+            .map(|tap| poll_in(tap.fd())),
+    );
     let patience = handover.map_or(IDLE, Handover::patience);
     let patience = libc::c_int::try_from(patience.as_millis() + 1).unwrap_or(1000);
     // SAFETY: the pointer and the count describe `fds`, which outlives the call.
@@ -180,7 +207,11 @@ impl Handover {
     }
 
     fn patience(&self) -> Duration {
-        if self.kept.iter().any(|k| self.holders.contains_key(&k.syn.to)) {
+        if self
+            .kept
+            .iter()
+            .any(|k| self.holders.contains_key(&k.syn.to))
+        {
             return QUEUE_FULL;
         }
         let end = if self.kept.is_empty() { PASS } else { KEEP };
@@ -199,7 +230,9 @@ impl Handover {
         let mut buffer = [0; LONGEST_SYN];
         for (index, tap) in &self.taps {
             for _ in 0..MAX_KEPT {
-                let Ok((_, frame)) = tap.receive(&mut buffer) else { break };
+                let Ok((_, frame)) = tap.receive(&mut buffer) else {
+                    break;
+                };
                 let Some(syn) = read_syn(frame) else { continue };
                 let ours = self.plan.find(syn.to).is_some_and(|p| p.index == *index);
                 if !ours || self.plan.find(syn.from).is_some() {
@@ -207,23 +240,44 @@ impl Handover {
                 }
                 self.came += 1;
                 if self.kept.len() < MAX_KEPT && (may_wait || self.holders.contains_key(&syn.to)) {
-                    self.kept.push_back(Kept { index: *index, syn, frame: frame.to_vec() });
+                    self.kept.push_back(Kept {
+                        index: *index,
+                        syn,
+                        frame: frame.to_vec(),
+                    });
                 }
             }
         }
     }
 
     fn pass_on(&mut self) {
-        let Handover { live, released, taps, kept, holders, passed, .. } = self;
+        let Handover {
+            live,
+            released,
+            taps,
+            kept,
+            holders,
+            passed,
+            ..
+        } = self;
         let may_send = || live.load(Ordering::Relaxed) && boot_now() < *released + PASS;
         kept.retain(|k| {
-            let Some(mac) = holders.get(&k.syn.to) else { return true };
-            let (Some(tap), Some(frame)) = (taps.get(&k.index), forwarded(&k.frame, *mac)) else { return false };
+            let Some(mac) = holders.get(&k.syn.to) else {
+                return true;
+            };
+            let (Some(tap), Some(frame)) = (taps.get(&k.index), forwarded(&k.frame, *mac)) else {
+                return false;
+            };
             if *mac == k.syn.from_mac || *passed >= MAX_PASSED || !may_send() {
                 return false;
             }
             match tap.send(k.index, &frame) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.raw_os_error() == Some(libc::ENOBUFS) => true,
+                Err(e)
+                    if e.kind() == io::ErrorKind::WouldBlock
+                        || e.raw_os_error() == Some(libc::ENOBUFS) =>
+                {
+                    true
+                }
                 Err(_) => false,
                 Ok(()) => {
                     *passed += 1;

@@ -17,7 +17,12 @@ const QUESTIONS: u32 = 3;
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Asks on `link` and waits; the hardware address of whoever else claims `address` meanwhile.
-pub(super) fn ask(link: &Link, links: &[Link], address: IpAddr, wait: Duration) -> io::Result<Option<Mac>> {
+pub(super) fn ask(
+    link: &Link,
+    links: &[Link],
+    address: IpAddr,
+    wait: Duration,
+) -> io::Result<Option<Mac>> {
     let Some(mac) = link.mac else {
         return Ok(None);
     };

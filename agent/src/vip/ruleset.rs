@@ -41,23 +41,52 @@ pub(super) struct LeaseSet {
 
 impl Features {
     /// From everything to the least, to be tried in this order.
-    pub(super) const TRIES: [Features; 4] = [Features::of(true, true), Features::of(true, false), Features::of(false, true), Features::of(false, false)];
+    pub(super) const TRIES: [Features; 4] = [
+        Features::of(true, true),
+        Features::of(true, false),
+        Features::of(false, true),
+        Features::of(false, false),
+    ];
 
     const fn of(egress: bool, targets: bool) -> Features {
-        Features { egress, targets, in_place: false }
+        Features {
+            egress,
+            targets,
+            in_place: false,
+        }
     }
 
     /// The sets that a lease has elements in.
     pub(super) fn lease_sets(self) -> Vec<LeaseSet> {
         use super::elements::{NFPROTO_INET as INET, NFPROTO_NETDEV as NETDEV};
         let mut sets = vec![
-            LeaseSet { family: NETDEV, name: "lease4", ipv4: true },
-            LeaseSet { family: NETDEV, name: "lease6", ipv4: false },
-            LeaseSet { family: INET, name: "lease4", ipv4: true },
-            LeaseSet { family: INET, name: "lease6", ipv4: false },
+            LeaseSet {
+                family: NETDEV,
+                name: "lease4",
+                ipv4: true,
+            },
+            LeaseSet {
+                family: NETDEV,
+                name: "lease6",
+                ipv4: false,
+            },
+            LeaseSet {
+                family: INET,
+                name: "lease4",
+                ipv4: true,
+            },
+            LeaseSet {
+                family: INET,
+                name: "lease6",
+                ipv4: false,
+            },
         ];
         if self.targets {
-            sets.push(LeaseSet { family: NETDEV, name: "target6", ipv4: false });
+            sets.push(LeaseSet {
+                family: NETDEV,
+                name: "target6",
+                ipv4: false,
+            });
         }
         sets
     }
@@ -79,7 +108,9 @@ pub(super) fn fence_sets(features: Features) -> String {
     let guard = "set guard { type ipv4_addr; flags timeout; timeout 1s; }\n";
     let parked = "set parked4 { type ipv4_addr; flags timeout; timeout 200ms; }\n\
                   set parked6 { type ipv6_addr; flags timeout; timeout 200ms; }\n";
-    format!("table netdev {FENCE} {{\n{sets}{targets}{guard}}}\ntable inet {FENCE} {{\n{sets}{parked}}}\n")
+    format!(
+        "table netdev {FENCE} {{\n{sets}{targets}{guard}}}\ntable inet {FENCE} {{\n{sets}{parked}}}\n"
+    )
 }
 
 /// The fence's chains and rules on these interfaces, for tables that have their sets.
@@ -89,9 +120,15 @@ pub(super) fn fence_rules(interfaces: &BTreeMap<u32, String>, features: Features
         for (chain, hook) in fence_chains(*index, features) {
             let base = format!("type filter hook {hook} device \"{name}\" priority -500");
             let mut rules = Chain::open(&mut text, "netdev", FENCE, &chain, &base);
-            let (side, operation) = if hook == "ingress" { ("daddr", "arp operation request ") } else { ("saddr", "") };
+            let (side, operation) = if hook == "ingress" {
+                ("daddr", "arp operation request ")
+            } else {
+                ("saddr", "")
+            };
             rules.add(&format!("ip {side} @vip4 ip {side} != @lease4 drop"));
-            rules.add(&format!("{operation}arp {side} ip @vip4 arp {side} ip != @lease4 drop"));
+            rules.add(&format!(
+                "{operation}arp {side} ip @vip4 arp {side} ip != @lease4 drop"
+            ));
             rules.add(&format!("ip6 {side} @vip6 ip6 {side} != @lease6 drop"));
             if features.targets && hook == "ingress" {
                 rules.add("icmpv6 type nd-neighbor-solicit @th,64,128 @vip_target6 @th,64,128 != @target6 drop");
@@ -103,7 +140,9 @@ pub(super) fn fence_rules(interfaces: &BTreeMap<u32, String>, features: Features
         let mut rules = Chain::open(&mut text, "inet", FENCE, chain, &base);
         if chain == "in" {
             for (ip, set) in [("ip", "parked4"), ("ip6", "parked6")] {
-                rules.add(&format!("{ip} daddr @{set} tcp flags syn / fin,syn,rst,ack drop"));
+                rules.add(&format!(
+                    "{ip} daddr @{set} tcp flags syn / fin,syn,rst,ack drop"
+                ));
             }
         }
         rules.add(&format!("ip {side} @vip4 ip {side} != @lease4 drop"));
@@ -126,7 +165,10 @@ pub(super) type Targets = BTreeSet<(bool, u16)>;
 
 /// What the interception table's rules depend on.
 pub(super) fn targets(intercepts: &[Intercept]) -> Targets {
-    intercepts.iter().map(|i| (i.address.is_ipv4(), i.to_port)).collect()
+    intercepts
+        .iter()
+        .map(|i| (i.address.is_ipv4(), i.to_port))
+        .collect()
 }
 
 /// The interception table with its sets; what was for `before` and is not for `now` goes.
@@ -140,28 +182,46 @@ pub(super) fn intercept(before: &Targets, now: &Targets) -> String {
     set("guarded6", "type ipv6_addr;");
     for (ipv4, to_port) in now {
         let address = if *ipv4 { "ipv4_addr" } else { "ipv6_addr" };
-        set(&ports_set(*ipv4, *to_port), &format!("type {address} . inet_service; flags interval;"));
+        set(
+            &ports_set(*ipv4, *to_port),
+            &format!("type {address} . inet_service; flags interval;"),
+        );
     }
     let base = "type filter hook prerouting priority mangle";
     let mut rules = Chain::open(&mut text, "inet", INTERCEPT, "pre", base);
     for (ipv4, to_port) in now {
-        let (ip, loopback) = if *ipv4 { ("ip", "127.0.0.1") } else { ("ip6", "[::1]") };
-        rules.add(&format!("{ip} daddr . tcp dport @{} tproxy {ip} to {loopback}:{to_port} accept", ports_set(*ipv4, *to_port)));
+        let (ip, loopback) = if *ipv4 {
+            ("ip", "127.0.0.1")
+        } else {
+            ("ip6", "[::1]")
+        };
+        rules.add(&format!(
+            "{ip} daddr . tcp dport @{} tproxy {ip} to {loopback}:{to_port} accept",
+            ports_set(*ipv4, *to_port)
+        ));
     }
     let base = "type filter hook input priority filter";
     let mut rules = Chain::open(&mut text, "inet", INTERCEPT, "in", base);
     for to in ["ip daddr @guarded4", "ip6 daddr @guarded6"] {
         // The proxy's own sockets are transparent; no other application's are, so a packet that
         // found one of those by its port (0.0.0.0:5022) is refused even when the proxy is gone.
-        rules.add(&format!("{to} meta l4proto tcp socket transparent 1 accept"));
-        rules.add(&format!("{to} tcp flags syn / fin,syn,rst,ack reject with tcp reset"));
+        rules.add(&format!(
+            "{to} meta l4proto tcp socket transparent 1 accept"
+        ));
+        rules.add(&format!(
+            "{to} tcp flags syn / fin,syn,rst,ack reject with tcp reset"
+        ));
         for fine in ["tcp", "icmp", "icmpv6"] {
             rules.add(&format!("{to} meta l4proto {fine} accept"));
         }
         rules.add(&format!("{to} reject with icmpx type port-unreachable"));
     }
     for (ipv4, to_port) in before.difference(now) {
-        let _ = writeln!(text, "delete set inet {INTERCEPT} {}", ports_set(*ipv4, *to_port));
+        let _ = writeln!(
+            text,
+            "delete set inet {INTERCEPT} {}",
+            ports_set(*ipv4, *to_port)
+        );
     }
     text
 }

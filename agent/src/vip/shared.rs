@@ -32,7 +32,11 @@ impl<T> Desk<T> {
     }
 
     /// Waits until `take` gives something, at most `patience`.
-    pub(super) fn wait<R>(&self, patience: Duration, mut take: impl FnMut(&mut T) -> Option<R>) -> Option<R> {
+    pub(super) fn wait<R>(
+        &self,
+        patience: Duration,
+        mut take: impl FnMut(&mut T) -> Option<R>,
+    ) -> Option<R> {
         let end = boot_now() + patience;
         let mut value = self.lock();
         loop {
@@ -43,7 +47,11 @@ impl<T> Desk<T> {
             if left.is_zero() {
                 return None;
             }
-            value = self.changed.wait_timeout(value, left).unwrap_or_else(PoisonError::into_inner).0;
+            value = self
+                .changed
+                .wait_timeout(value, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -69,7 +77,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(settings: VipSettings, fence: ActiveFence, events: Sender<VipEvent>, parking: Parking) -> Self {
+    pub(super) fn new(
+        settings: VipSettings,
+        fence: ActiveFence,
+        events: Sender<VipEvent>,
+        parking: Parking,
+    ) -> Self {
         Self {
             settings,
             fence,
@@ -105,7 +118,10 @@ impl Shared {
     }
 
     pub(super) fn plan(&self) -> Arc<Plan> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.plan
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn set_plan(&self, plan: Plan) {

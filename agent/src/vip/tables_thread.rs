@@ -55,7 +55,15 @@ pub(super) struct Orders {
 
 /// Runs until it is told to delete the tables.
 pub(super) fn run(shared: &Arc<Shared>, netfilter: Netlink, route: Netlink, features: Features) {
-    let mut tables = Tables { shared: shared.clone(), nft: Nft::new(&shared.settings.nft), netfilter, route, features, wanted: Wanted::default(), written: Written::default() };
+    let mut tables = Tables {
+        shared: shared.clone(),
+        nft: Nft::new(&shared.settings.nft),
+        netfilter,
+        route,
+        features,
+        wanted: Wanted::default(),
+        written: Written::default(),
+    };
     loop {
         if let Some(within) = shared.tables.change(|o| o.stop) {
             if let Err(error) = tables.nft.run_within(&delete_all(), within) {
@@ -150,7 +158,9 @@ impl Tables {
             o.asked += 1;
             o.asked
         });
-        self.shared.address.wait(PATIENCE, |o| (o.done >= asked).then_some(()));
+        self.shared
+            .address
+            .wait(PATIENCE, |o| (o.done >= asked).then_some(()));
         super::watch_thread::judge_carrier(&self.shared, &plan.interfaces());
     }
 
@@ -161,13 +171,17 @@ impl Tables {
             o.asked += 1;
             o.asked
         });
-        self.shared.lease.wait(PATIENCE, |o| (o.done >= asked).then_some(()));
+        self.shared
+            .lease
+            .wait(PATIENCE, |o| (o.done >= asked).then_some(()));
     }
 
     /// Whether somebody else changed our tables since they were last written whole.
     fn look_for_losses(&mut self) -> bool {
         // Without netfilter in the kernel there is nothing that could be lost, and otherwise a look that fails says nothing: replacing rules is not harmless (see `contents`).
-        let Ok(parts) = nft::parts(&mut self.netfilter) else { return self.written.is_damaged };
+        let Ok(parts) = nft::parts(&mut self.netfilter) else {
+            return self.written.is_damaged;
+        };
         self.written.is_damaged |= parts != self.written.parts;
         self.written.parts = parts;
         if let Ok(contents) = contents::read(&mut self.netfilter, &self.written.contents) {
@@ -177,7 +191,11 @@ impl Tables {
     }
 
     fn write_fence(&mut self, plan: &Plan, lost: bool) -> Result<(), VipError> {
-        let interfaces = if plan.placed.is_empty() { BTreeMap::new() } else { plan.interfaces() };
+        let interfaces = if plan.placed.is_empty() {
+            BTreeMap::new()
+        } else {
+            plan.interfaces()
+        };
         let text = ruleset::fence_rules(&interfaces, self.features);
         if text == self.written.fence && !lost {
             return Ok(());
@@ -190,7 +208,11 @@ impl Tables {
         if let Err(error) = self.nft.run(&script) {
             // Something of another shape is in the way, such as a chain for a renamed device.
             tracing::warn!(%error, "fence tables are made anew");
-            self.nft.run(&format!("{}{}", delete(), ruleset::fence_sets(self.features)))?;
+            self.nft.run(&format!(
+                "{}{}",
+                delete(),
+                ruleset::fence_sets(self.features)
+            ))?;
             self.fence_follows(plan);
             self.nft.run(&text)?;
         }
@@ -205,10 +227,18 @@ impl Tables {
         if never_needed || (self.written.intercept.as_ref() == Some(&targets) && !lost) {
             return Ok(());
         }
-        let before = if lost { Targets::new() } else { self.written.intercept.clone().unwrap_or_default() };
+        let before = if lost {
+            Targets::new()
+        } else {
+            self.written.intercept.clone().unwrap_or_default()
+        };
         if let Err(error) = self.nft.run(&ruleset::intercept(&before, &targets)) {
             tracing::warn!(%error, "the interception table is made anew");
-            self.nft.run(&format!("{}{}", delete_tables(&[("inet", INTERCEPT)]), ruleset::intercept(&Targets::new(), &targets)))?;
+            self.nft.run(&format!(
+                "{}{}",
+                delete_tables(&[("inet", INTERCEPT)]),
+                ruleset::intercept(&Targets::new(), &targets)
+            ))?;
         }
         self.written.intercept = Some(targets);
         self.remember_parts();
@@ -217,16 +247,20 @@ impl Tables {
 
     /// Brings the elements of these sets to what is wanted.
     fn fill(&mut self, plan: &Plan, wanted: Contents) -> Result<(), VipError> {
-        let have = contents::read(&mut self.netfilter, &wanted).map_err(VipError::kernel("list the tables' sets"))?;
+        let have = contents::read(&mut self.netfilter, &wanted)
+            .map_err(VipError::kernel("list the tables' sets"))?;
         let changes = contents::changes(&have, &wanted);
         if !changes.is_empty() {
             // A lease element before the fence looks for it.
             self.fence_follows(plan);
-            elements::change(&mut self.netfilter, &changes).map_err(VipError::kernel("change the tables' sets"))?;
+            elements::change(&mut self.netfilter, &changes)
+                .map_err(VipError::kernel("change the tables' sets"))?;
         }
         // Sets that went with their rules are not looked at any more.
         let tables: BTreeSet<&str> = wanted.keys().map(|set| set.table).collect();
-        self.written.contents.retain(|set, _| !tables.contains(set.table));
+        self.written
+            .contents
+            .retain(|set, _| !tables.contains(set.table));
         self.written.contents.extend(wanted);
         Ok(())
     }
@@ -240,7 +274,11 @@ impl Tables {
 
     /// Deletes chains of interfaces that carry no virtual IP any more.
     fn stale_chains(&self, interfaces: &BTreeMap<u32, String>) -> String {
-        let wanted: BTreeSet<String> = interfaces.keys().flat_map(|index| ruleset::fence_chains(*index, self.features)).map(|(chain, _)| chain).collect();
+        let wanted: BTreeSet<String> = interfaces
+            .keys()
+            .flat_map(|index| ruleset::fence_chains(*index, self.features))
+            .map(|(chain, _)| chain)
+            .collect();
         let mut text = String::new();
         for part in &self.written.parts {
             let ours = part.family == NFPROTO_NETDEV && !part.is_rule;
@@ -265,6 +303,8 @@ pub(super) fn delete_all() -> String {
 }
 
 fn delete_tables(tables: &[(&str, &str)]) -> String {
-    let line = |(family, name): &(&str, &str)| format!("add table {family} {name}\ndelete table {family} {name}\n");
+    let line = |(family, name): &(&str, &str)| {
+        format!("add table {family} {name}\ndelete table {family} {name}\n")
+    };
     tables.iter().map(line).collect()
 }

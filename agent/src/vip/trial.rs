@@ -16,7 +16,9 @@ pub(super) fn choose_fence(settings: &VipSettings) -> Result<(ActiveFence, Featu
         return Ok((ActiveFence::Lifetime, least));
     }
     match try_nftables(settings) {
-        Ok(features) if settings.fence == FenceMode::Auto => Ok((ActiveFence::NftablesAndLifetime, features)),
+        Ok(features) if settings.fence == FenceMode::Auto => {
+            Ok((ActiveFence::NftablesAndLifetime, features))
+        }
         Ok(features) => Ok((ActiveFence::Nftables, features)),
         Err(error) if settings.fence == FenceMode::Auto => {
             tracing::warn!(%error, "no nftables fence: only the addresses' lifetime of 1 s");
@@ -29,17 +31,29 @@ pub(super) fn choose_fence(settings: &VipSettings) -> Result<(ActiveFence, Featu
 fn try_nftables(settings: &VipSettings) -> Result<Features, VipError> {
     let nft = Nft::new(&settings.nft);
     // Addresses for documentation: never on a network.
-    let members: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1"].into_iter().filter_map(|a| a.parse().ok()).collect();
+    let members: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1"]
+        .into_iter()
+        .filter_map(|a| a.parse().ok())
+        .collect();
     let loopback = BTreeMap::from([(1, "lo".to_owned())]);
     let mut last = VipError::Nft("not tried".to_owned());
     for features in Features::TRIES {
-        let script = format!("{}{}", fence_sets(features), fence_rules(&loopback, features));
+        let script = format!(
+            "{}{}",
+            fence_sets(features),
+            fence_rules(&loopback, features)
+        );
         match nft.check(&script) {
             Ok(()) => {
                 nft.run(&fence_sets(features))?;
-                let mut elements = Elements::open(features).map_err(VipError::kernel("open nfnetlink"))?;
-                let in_place = try_elements(&mut elements, &members).map_err(VipError::kernel("try lease elements"))?;
-                return Ok(Features { in_place, ..features });
+                let mut elements =
+                    Elements::open(features).map_err(VipError::kernel("open nfnetlink"))?;
+                let in_place = try_elements(&mut elements, &members)
+                    .map_err(VipError::kernel("try lease elements"))?;
+                return Ok(Features {
+                    in_place,
+                    ..features
+                });
             }
             Err(error) => last = error,
         }

@@ -66,7 +66,15 @@ pub struct VipSettings {
 impl VipSettings {
     /// Settings with the usual defaults: interface by subnet, fence `Auto`, mark 0x48.
     pub fn new(node_address: IpAddr) -> Self {
-        Self { interface: None, node_address, fence: FenceMode::Auto, overrun: Duration::ZERO, mark: 0x48, nft: PathBuf::from("nft"), warden: None }
+        Self {
+            interface: None,
+            node_address,
+            fence: FenceMode::Auto,
+            overrun: Duration::ZERO,
+            mark: 0x48,
+            nft: PathBuf::from("nft"),
+            warden: None,
+        }
     }
 }
 
@@ -144,7 +152,9 @@ pub type Done = Box<dyn FnOnce(Result<(), VipError>) + Send>;
 #[derive(Debug, thiserror::Error)]
 pub enum VipError {
     /// Another process manages them.
-    #[error("process {0} manages the virtual IPs of this machine already: stop that ha-agent first (`systemctl stop ha-agent`, or end the process)")]
+    #[error(
+        "process {0} manages the virtual IPs of this machine already: stop that ha-agent first (`systemctl stop ha-agent`, or end the process)"
+    )]
     InUse(i32),
     /// A call to the kernel failed.
     #[error("{what}: {source}")]

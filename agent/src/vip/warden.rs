@@ -49,22 +49,38 @@ pub(super) struct Post {
 impl Post {
     /// Starts nothing yet. Without a program there is no warden.
     pub(super) const fn new(program: Option<PathBuf>, mark: u8) -> Self {
-        Post { program, mark, running: None, started: None }
+        Post {
+            program,
+            mark,
+            running: None,
+            started: None,
+        }
     }
 
     /// Says that this process lives, and which addresses are to go if it does not. Never waits.
     /// `until`: how long the addresses may be held as things stand.
-    pub(super) fn say<'a>(&mut self, shared: &Shared, until: Duration, held: impl Iterator<Item = &'a IpAddr>) {
+    pub(super) fn say<'a>(
+        &mut self,
+        shared: &Shared,
+        until: Duration,
+        held: impl Iterator<Item = &'a IpAddr>,
+    ) {
         let Some(program) = &self.program else { return };
         let now = boot_now();
-        if self.running.is_none() && self.started.is_none_or(|at| now.saturating_sub(at) >= AGAIN) {
+        if self.running.is_none()
+            && self
+                .started
+                .is_none_or(|at| now.saturating_sub(at) >= AGAIN)
+        {
             self.started = Some(now);
             match start(program, self.mark) {
                 Ok(running) => self.running = Some(running),
                 Err(error) => shared.fail(format!("starting the warden, which takes addresses off when this process is killed: {error}")),
             }
         }
-        let Some((_, pipe)) = &mut self.running else { return };
+        let Some((_, pipe)) = &mut self.running else {
+            return;
+        };
         let mut line = until.as_nanos().to_string();
         for address in held {
             line.push(' ');
@@ -76,7 +92,9 @@ impl Post {
             // It is stopped: it hears this when it goes on.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                shared.fail(format!("the warden has ended ({error}); it is started again"));
+                shared.fail(format!(
+                    "the warden has ended ({error}); it is started again"
+                ));
                 self.end();
             }
         }
@@ -104,7 +122,10 @@ fn start(program: &Path, mark: u8) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let mut command = Command::new(program);
-    command.args([WORD, &mark.to_string()]).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+    command
+        .args([WORD, &mark.to_string()])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null());
     // A group of its own: Ctrl-C is for the agent, which says when it has ended.
     let child = command.process_group(0).spawn()?;
     Ok((child, ours))
@@ -122,14 +143,16 @@ pub fn run(mark: u8, input: impl io::Read + Send + 'static) -> io::Result<()> {
     }
     let mut netlink = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(500))?;
     let (lines, inbox) = sync_channel(16);
-    std::thread::Builder::new().name("ha-warden-ear".to_owned()).spawn(move || {
-        let mut input = io::BufReader::new(input);
-        while let Some(line) = read_line(&mut input) {
-            if lines.send(line).is_err() {
-                return;
+    std::thread::Builder::new()
+        .name("ha-warden-ear".to_owned())
+        .spawn(move || {
+            let mut input = io::BufReader::new(input);
+            while let Some(line) = read_line(&mut input) {
+                if lines.send(line).is_err() {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     let (mut until, mut held) = (Duration::ZERO, BTreeSet::new());
     loop {
         let patience = SILENCE.max(until.saturating_sub(boot_now()));
@@ -140,7 +163,10 @@ pub fn run(mark: u8, input: impl io::Read + Send + 'static) -> io::Result<()> {
         let ended = match heard {
             Ok(line) => {
                 let mut words = line.split_whitespace();
-                until = words.next().and_then(|word| word.parse().ok()).map_or(Duration::ZERO, Duration::from_nanos);
+                until = words
+                    .next()
+                    .and_then(|word| word.parse().ok())
+                    .map_or(Duration::ZERO, Duration::from_nanos);
                 held = words.filter_map(|word| word.parse().ok()).collect();
                 continue;
             }
@@ -149,7 +175,16 @@ pub fn run(mark: u8, input: impl io::Read + Send + 'static) -> io::Result<()> {
         };
         // Silence of an agent that holds nothing says nothing.
         if !held.is_empty() {
-            take_off(&mut netlink, mark, &held, if ended { "has ended" } else { "does not answer" });
+            take_off(
+                &mut netlink,
+                mark,
+                &held,
+                if ended {
+                    "has ended"
+                } else {
+                    "does not answer"
+                },
+            );
         }
         if ended {
             return Ok(());
@@ -160,19 +195,31 @@ pub fn run(mark: u8, input: impl io::Read + Send + 'static) -> io::Result<()> {
 /// The next line; nothing at the end of the input and after one that nobody can have meant.
 fn read_line(input: &mut impl BufRead) -> Option<String> {
     let mut line = String::new();
-    let length = io::Read::take(&mut *input, LINE_MAX).read_line(&mut line).ok()?;
+    let length = io::Read::take(&mut *input, LINE_MAX)
+        .read_line(&mut line)
+        .ok()?;
     (length > 0 && line.ends_with('\n')).then_some(line)
 }
 
 fn take_off(netlink: &mut Netlink, mark: u8, held: &BTreeSet<IpAddr>, why: &str) {
     let managed = match addresses::managed(netlink, mark, held) {
         Ok(managed) => managed,
-        Err(error) => return tell(&format!("ha-agent warden: the kernel's addresses cannot be listed: {error}")),
+        Err(error) => {
+            return tell(&format!(
+                "ha-agent warden: the kernel's addresses cannot be listed: {error}"
+            ));
+        }
     };
     for a in managed {
         match addresses::delete(netlink, a.index, a.address, a.prefix) {
-            Ok(()) => tell(&format!("ha-agent warden: the agent {why}; {} is taken off", a.address)),
-            Err(error) => tell(&format!("ha-agent warden: {} cannot be taken off: {error}", a.address)),
+            Ok(()) => tell(&format!(
+                "ha-agent warden: the agent {why}; {} is taken off",
+                a.address
+            )),
+            Err(error) => tell(&format!(
+                "ha-agent warden: {} cannot be taken off: {error}",
+                a.address
+            )),
         }
     }
 }

@@ -53,7 +53,8 @@ pub(super) fn news_socket() -> io::Result<Socket> {
 
 /// The carrier is there when every interface that carries a virtual IP has one.
 pub(super) fn judge_carrier(shared: &Shared, interfaces: &BTreeMap<u32, String>) {
-    let Ok(mut route) = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(200)) else {
+    let Ok(mut route) = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(200))
+    else {
         return;
     };
     if let Ok(links) = links::list(&mut route) {
@@ -69,11 +70,21 @@ fn set_carrier(shared: &Shared, interfaces: &BTreeMap<u32, String>, links: &[Lin
 
 /// Runs until the shared `stopping`.
 pub(super) fn run(shared: &Arc<Shared>, ears: Ears) {
-    let mut watch = Watch { shared: shared.clone(), links: Vec::new(), claims: BTreeMap::new(), buffer: vec![0; 64 * 1024], ears };
+    let mut watch = Watch {
+        shared: shared.clone(),
+        links: Vec::new(),
+        claims: BTreeMap::new(),
+        buffer: vec![0; 64 * 1024],
+        ears,
+    };
     watch.look_at_links();
     while !shared.is_stopping() {
         let ears = &watch.ears;
-        let mut fds = vec![poll_in(ears.stop.as_raw_fd()), poll_in(ears.news.as_raw_fd()), poll_in(ears.arp.fd())];
+        let mut fds = vec![
+            poll_in(ears.stop.as_raw_fd()),
+            poll_in(ears.news.as_raw_fd()),
+            poll_in(ears.arp.fd()),
+        ];
         fds.extend(ears.advertisements.as_ref().map(|s| poll_in(s.fd())));
         // SAFETY: the pointer and the count describe `fds`, which outlives the call.
         unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, LOOK_EVERY_MS) };
@@ -83,7 +94,11 @@ pub(super) fn run(shared: &Arc<Shared>, ears: Ears) {
 }
 
 pub(super) fn poll_in(fd: libc::c_int) -> libc::pollfd {
-    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+    libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
 }
 
 struct Watch {
@@ -114,7 +129,10 @@ impl Watch {
                 links_changed |= links::read(message).is_some() || message.kind == RTM_DELLINK;
                 let gone = (message.kind == RTM_DELADDR).then(|| addresses::read(message));
                 let plan = self.shared.plan();
-                if gone.flatten().is_some_and(|a| plan.find(a.address).is_some()) {
+                if gone
+                    .flatten()
+                    .is_some_and(|a| plan.find(a.address).is_some())
+                {
                     self.wake_address_thread(false);
                 }
             }
@@ -137,7 +155,10 @@ impl Watch {
             let (was, up) = (carrier(&self.links), carrier(&links));
             if known && was != up {
                 tracing::info!(interface = name, up, "carrier");
-                self.shared.tell(VipEvent::Carrier { interface: name.clone(), up });
+                self.shared.tell(VipEvent::Carrier {
+                    interface: name.clone(),
+                    up,
+                });
                 if up {
                     self.wake_address_thread(true);
                 }
@@ -175,7 +196,11 @@ impl Watch {
             return;
         };
         let now = boot_now();
-        let ours = self.shared.plan().find(address).is_some_and(|p| p.index == index);
+        let ours = self
+            .shared
+            .plan()
+            .find(address)
+            .is_some_and(|p| p.index == index);
         let foreign = !self.links.iter().any(|l| l.mac == Some(mac));
         if !ours || !foreign {
             return;
@@ -184,7 +209,11 @@ impl Watch {
         if !self.is_held(now) {
             return;
         }
-        if self.claims.get(&address).is_some_and(|at| now < *at + CLAIM_EVERY) {
+        if self
+            .claims
+            .get(&address)
+            .is_some_and(|at| now < *at + CLAIM_EVERY)
+        {
             return;
         }
         self.claims.retain(|_, at| now < *at + CLAIM_EVERY);
@@ -194,7 +223,9 @@ impl Watch {
     }
 
     fn is_held(&self, now: Duration) -> bool {
-        self.shared.address.change(|o| o.held.is_some_and(|until| until > now))
+        self.shared
+            .address
+            .change(|o| o.held.is_some_and(|until| until > now))
     }
 
     fn wake_address_thread(&self, announce: bool) {

@@ -89,10 +89,22 @@ impl Entrance {
     pub fn open<W: World>(self, world: &Arc<W>) -> ReceiverStream<io::Result<Accepted>> {
         let (tell, accepted) = mpsc::channel(64);
         if let Some(local) = self.local {
-            world.spawn("local-entrance", Box::pin(let_in_local(local, world.clone(), tell.clone())));
+            world.spawn(
+                "local-entrance",
+                Box::pin(let_in_local(local, world.clone(), tell.clone())),
+            );
         }
-        let hall = Hall { doorman: Arc::default(), trust: self.trust, familiar: self.familiar, known: self.known, tell };
-        world.spawn("entrance", Box::pin(let_in(self.listener, world.clone(), hall)));
+        let hall = Hall {
+            doorman: Arc::default(),
+            trust: self.trust,
+            familiar: self.familiar,
+            known: self.known,
+            tell,
+        };
+        world.spawn(
+            "entrance",
+            Box::pin(let_in(self.listener, world.clone(), hall)),
+        );
         ReceiverStream::new(accepted)
     }
 }
@@ -122,19 +134,40 @@ async fn let_in<W: World>(listener: TcpListener, world: Arc<W>, hall: Hall) {
         };
         let (from, now) = (from.ip().to_canonical(), world.now());
         let familiar = (hall.familiar)(from);
-        let Some(pass) = Doorman::admit(&hall.doorman, now, from, familiar) else { continue };
+        let Some(pass) = Doorman::admit(&hall.doorman, now, from, familiar) else {
+            continue;
+        };
         let (hall, clock) = (hall.clone(), world.clone());
         let task = async move {
-            let why = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, &hall.trust)).await {
+            let why = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, &hall.trust))
+                .await
+            {
                 Ok(Ok((stream, shows))) => {
                     let stay = if (hall.known)(&shows) {
                         None
                     } else {
-                        let Some(pass) = Doorman::keep(&hall.doorman, clock.now(), from, pass) else { return };
-                        Some(Stay { _pass: pass, end: Box::pin(tokio::time::sleep(STRANGER_STAYS)) })
+                        let Some(pass) = Doorman::keep(&hall.doorman, clock.now(), from, pass)
+                        else {
+                            return;
+                        };
+                        Some(Stay {
+                            _pass: pass,
+                            end: Box::pin(tokio::time::sleep(STRANGER_STAYS)),
+                        })
                     };
-                    let visitor = Visitor { from: Some(from), shows };
-                    return hall.tell.send(Ok(Accepted { io: Io::Tls(Box::new(stream)), visitor, stay })).await.unwrap_or(());
+                    let visitor = Visitor {
+                        from: Some(from),
+                        shows,
+                    };
+                    return hall
+                        .tell
+                        .send(Ok(Accepted {
+                            io: Io::Tls(Box::new(stream)),
+                            visitor,
+                            stay,
+                        }))
+                        .await
+                        .unwrap_or(());
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("not done within {HANDSHAKE_WITHIN:?}"),
@@ -147,15 +180,28 @@ async fn let_in<W: World>(listener: TcpListener, world: Arc<W>, hall: Hall) {
 
 async fn handshake(stream: TcpStream, trust: &TrustStore) -> io::Result<(ServerStream, Shows)> {
     stream.set_nodelay(true)?;
-    let stream = TlsAcceptor::from(trust.live().server.clone()).accept(stream).await?;
-    let shows = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
+    let stream = TlsAcceptor::from(trust.live().server.clone())
+        .accept(stream)
+        .await?;
+    let shows = match stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first)
+    {
         None => Shows::Nothing,
-        Some(certificate) => Shows::Certificate(Arc::new(Identity::of(certificate).map_err(io::Error::other)?)),
+        Some(certificate) => Shows::Certificate(Arc::new(
+            Identity::of(certificate).map_err(io::Error::other)?,
+        )),
     };
     Ok((stream, shows))
 }
 
-async fn let_in_local<W: World>(listener: UnixListener, world: Arc<W>, tell: mpsc::Sender<io::Result<Accepted>>) {
+async fn let_in_local<W: World>(
+    listener: UnixListener,
+    world: Arc<W>,
+    tell: mpsc::Sender<io::Result<Accepted>>,
+) {
     loop {
         let stream = tokio::select! {
             biased;
@@ -164,8 +210,17 @@ async fn let_in_local<W: World>(listener: UnixListener, world: Arc<W>, tell: mps
         };
         match stream.and_then(|(stream, _)| Ok((stream.peer_cred()?.uid(), stream))) {
             Ok((uid, stream)) => {
-                let visitor = Visitor { from: None, shows: Shows::Local(user_name(uid)) };
-                tell.send(Ok(Accepted { io: Io::Local(stream), visitor, stay: None })).await.unwrap_or(());
+                let visitor = Visitor {
+                    from: None,
+                    shows: Shows::Local(user_name(uid)),
+                };
+                tell.send(Ok(Accepted {
+                    io: Io::Local(stream),
+                    visitor,
+                    stay: None,
+                }))
+                .await
+                .unwrap_or(());
             }
             Err(error) => {
                 tracing::warn!(%error, "a local connection could not be accepted");
@@ -184,7 +239,12 @@ pub fn local_socket(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         // What an agent left that was killed: this one has the lock of the data directory.
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there")),
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is there",
+            ));
+        }
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
@@ -192,7 +252,11 @@ pub fn local_socket(path: &Path) -> io::Result<UnixListener> {
     if let Some(Err(error)) = &grouped {
         tracing::warn!(%error, group = GROUP, path = %path.display(), "the local socket could not be given to its group: only root and this agent's user can use it");
     }
-    let mode = if matches!(grouped, Some(Ok(()))) { 0o660 } else { 0o600 };
+    let mode = if matches!(grouped, Some(Ok(()))) {
+        0o660
+    } else {
+        0o600
+    };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
@@ -212,7 +276,14 @@ fn by_number(file: &str, number: u32) -> Option<String> {
 
 fn group_id(name: &str) -> Option<u32> {
     let text = std::fs::read_to_string("/etc/group").ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split(':').nth(1)?.parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix(':')?
+            .split(':')
+            .nth(1)?
+            .parse()
+            .ok()
+    })
 }
 
 /// Counts who is inside and who failed.
@@ -225,25 +296,42 @@ struct Doorman {
 
 impl Default for Doorman {
     fn default() -> Self {
-        Doorman { open: BTreeMap::new(), failures: Limiter::new(FAILURES_MAX, FAILURES_WINDOW), strangers: Limiter::new(STRANGERS_MAX, FAILURES_WINDOW) }
+        Doorman {
+            open: BTreeMap::new(),
+            failures: Limiter::new(FAILURES_MAX, FAILURES_WINDOW),
+            strangers: Limiter::new(STRANGERS_MAX, FAILURES_WINDOW),
+        }
     }
 }
 
 impl Doorman {
     /// `None`: not now.
-    fn admit(this: &Arc<Mutex<Doorman>>, now: Instant, from: IpAddr, familiar: bool) -> Option<Pass> {
+    fn admit(
+        this: &Arc<Mutex<Doorman>>,
+        now: Instant,
+        from: IpAddr,
+        familiar: bool,
+    ) -> Option<Pass> {
         // Whoever shares a member's address does not shut that member out.
         if familiar {
             return Some(Pass(None));
         }
         let over = |d: &Doorman| d.failures.is_over(now, from) || d.strangers.is_over(now, from);
-        if over(&lock(this)) { None } else { Doorman::count(this, from) }
+        if over(&lock(this)) {
+            None
+        } else {
+            Doorman::count(this, from)
+        }
     }
 
     /// For who has shown nothing that counts: from now on it is counted, wherever it comes from. `None`: no room.
     fn keep(this: &Arc<Mutex<Doorman>>, now: Instant, from: IpAddr, pass: Pass) -> Option<Pass> {
         lock(this).strangers.note(now, from);
-        if pass.0.is_some() { Some(pass) } else { Doorman::count(this, from) }
+        if pass.0.is_some() {
+            Some(pass)
+        } else {
+            Doorman::count(this, from)
+        }
     }
 
     fn count(this: &Arc<Mutex<Doorman>>, from: IpAddr) -> Option<Pass> {
@@ -278,7 +366,9 @@ struct Pass(Option<(Arc<Mutex<Doorman>>, IpAddr)>);
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let Some((doorman, from)) = self.0.take() else { return };
+        let Some((doorman, from)) = self.0.take() else {
+            return;
+        };
         let mut doorman = lock(&doorman);
         if let Some(count) = doorman.open.get_mut(&from) {
             *count -= 1;
@@ -319,11 +409,18 @@ impl Connected for Accepted {
 }
 
 impl AsyncRead for Accepted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Some(stay) = &mut self.stay
             && stay.end.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no certificate was shown")));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no certificate was shown",
+            )));
         }
         match &mut self.io {
             Io::Tls(s) => Pin::new(s).poll_read(cx, buf),
@@ -333,7 +430,11 @@ impl AsyncRead for Accepted {
 }
 
 impl AsyncWrite for Accepted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::Tls(s) => Pin::new(s).poll_write(cx, buf),
             Io::Local(s) => Pin::new(s).poll_write(cx, buf),
@@ -360,10 +461,18 @@ mod tests {
     #[test]
     fn strangers_are_counted_and_members_are_not() {
         let doorman: Arc<Mutex<Doorman>> = Arc::default();
-        let (stranger, now) = (IpAddr::from([10, 0, 0, 1]), Instant::from(Duration::from_secs(100)));
-        let passes: Vec<Pass> = (0..OPEN_PER_ADDRESS).map(|_| Doorman::admit(&doorman, now, stranger, false).unwrap()).collect();
+        let (stranger, now) = (
+            IpAddr::from([10, 0, 0, 1]),
+            Instant::from(Duration::from_secs(100)),
+        );
+        let passes: Vec<Pass> = (0..OPEN_PER_ADDRESS)
+            .map(|_| Doorman::admit(&doorman, now, stranger, false).unwrap())
+            .collect();
         assert!(Doorman::admit(&doorman, now, stranger, false).is_none());
-        assert!(Doorman::admit(&doorman, now, stranger, true).is_some(), "a member of that address still comes in");
+        assert!(
+            Doorman::admit(&doorman, now, stranger, true).is_some(),
+            "a member of that address still comes in"
+        );
         assert!(Doorman::admit(&doorman, now, IpAddr::from([10, 0, 0, 2]), false).is_some());
         drop(passes);
         assert!(Doorman::admit(&doorman, now, stranger, false).is_some());
@@ -373,7 +482,10 @@ mod tests {
     #[test]
     fn who_fails_again_and_again_is_not_listened_to_for_a_while() {
         let doorman: Arc<Mutex<Doorman>> = Arc::default();
-        let (stranger, now) = (IpAddr::from([10, 0, 0, 1]), Instant::from(Duration::from_secs(100)));
+        let (stranger, now) = (
+            IpAddr::from([10, 0, 0, 1]),
+            Instant::from(Duration::from_secs(100)),
+        );
         for _ in 0..FAILURES_MAX {
             assert!(Doorman::admit(&doorman, now, stranger, false).is_some());
             lock(&doorman).failed(now, stranger, false, "a test");
@@ -386,11 +498,24 @@ mod tests {
     #[test]
     fn who_shows_nothing_that_counts_is_counted_wherever_it_comes_from() {
         let doorman: Arc<Mutex<Doorman>> = Arc::default();
-        let (shared, now) = (IpAddr::from([10, 0, 0, 1]), Instant::from(Duration::from_secs(100)));
-        let enter = || Doorman::keep(&doorman, now, shared, Doorman::admit(&doorman, now, shared, true).unwrap());
+        let (shared, now) = (
+            IpAddr::from([10, 0, 0, 1]),
+            Instant::from(Duration::from_secs(100)),
+        );
+        let enter = || {
+            Doorman::keep(
+                &doorman,
+                now,
+                shared,
+                Doorman::admit(&doorman, now, shared, true).unwrap(),
+            )
+        };
         let inside: Vec<Pass> = (0..OPEN_PER_ADDRESS).map(|_| enter().unwrap()).collect();
         assert!(enter().is_none(), "no room for more of them");
-        assert!(Doorman::admit(&doorman, now, shared, true).is_some(), "the member itself comes in");
+        assert!(
+            Doorman::admit(&doorman, now, shared, true).is_some(),
+            "the member itself comes in"
+        );
         drop(inside);
         // Good handshakes that show nothing are not free either.
         let elsewhere = IpAddr::from([10, 0, 0, 2]);

@@ -27,19 +27,28 @@ pub struct Limiter {
 impl Limiter {
     /// At most `max` in each `window`.
     pub fn new(max: u32, window: Duration) -> Self {
-        Limiter { max, window, seen: BTreeMap::new() }
+        Limiter {
+            max,
+            window,
+            seen: BTreeMap::new(),
+        }
     }
 
     /// Whether `address` has used up its share at `now`.
     pub fn is_over(&self, now: Instant, address: IpAddr) -> bool {
-        self.seen.get(&share_of(address)).is_some_and(|(since, count)| *count >= self.max && now.saturating_since(*since) < self.window)
+        self.seen
+            .get(&share_of(address))
+            .is_some_and(|(since, count)| {
+                *count >= self.max && now.saturating_since(*since) < self.window
+            })
     }
 
     /// It happened.
     pub fn note(&mut self, now: Instant, address: IpAddr) {
         if self.seen.len() >= ADDRESSES_MAX {
             let window = self.window;
-            self.seen.retain(|_, (since, _)| now.saturating_since(*since) < window);
+            self.seen
+                .retain(|_, (since, _)| now.saturating_since(*since) < window);
             if self.seen.len() >= ADDRESSES_MAX {
                 self.seen.clear();
             }
@@ -77,7 +86,10 @@ mod tests {
         }
         assert!(limiter.is_over(at(9), one) && !limiter.is_over(at(9), two));
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
-        assert!(limiter.is_over(at(9), mapped), "the same address, written otherwise");
+        assert!(
+            limiter.is_over(at(9), mapped),
+            "the same address, written otherwise"
+        );
         assert!(!limiter.is_over(at(10), one));
         limiter.note(at(10), one);
         assert!(!limiter.is_over(at(10), one), "a new window begins at one");

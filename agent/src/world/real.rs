@@ -16,7 +16,10 @@ use tokio::net::{TcpSocket, TcpStream};
 
 /// Time since boot, suspended time included.
 pub fn boot_now() -> Instant {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the pointer is to a valid timespec for the length of the call.
     // CLOCK_BOOTTIME exists on every Linux that this runs on, so the call cannot fail.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut t) };
@@ -24,9 +27,14 @@ pub fn boot_now() -> Instant {
 }
 
 /// Unix time.
-#[allow(clippy::disallowed_methods, reason = "this is the clock that everybody else is told to ask")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the clock that everybody else is told to ask"
+)]
 pub fn wall_now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -39,8 +47,17 @@ pub struct RealWorld {
 
 impl RealWorld {
     /// Of node `me`.
-    pub fn new(me: NodeId, trust: Arc<TrustStore>, store: Arc<dyn LogStore>, addresses: Arc<dyn Addresses>) -> Self {
-        RealWorld { peers: Arc::new(PeerChannels::new(me, trust)), store, addresses }
+    pub fn new(
+        me: NodeId,
+        trust: Arc<TrustStore>,
+        store: Arc<dyn LogStore>,
+        addresses: Arc<dyn Addresses>,
+    ) -> Self {
+        RealWorld {
+            peers: Arc::new(PeerChannels::new(me, trust)),
+            store,
+            addresses,
+        }
     }
 }
 
@@ -59,7 +76,10 @@ impl World for RealWorld {
         rand::random()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the spawn that everybody else is told to use")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the spawn that everybody else is told to use"
+    )]
     fn spawn(&self, name: &'static str, task: Boxed<()>) {
         use tracing::Instrument;
         tokio::spawn(task.instrument(tracing::debug_span!("task", name)));
@@ -69,7 +89,13 @@ impl World for RealWorld {
         Box::pin(tokio::time::sleep(duration))
     }
 
-    fn call(&self, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>> {
+    fn call(
+        &self,
+        to: Addressee,
+        call: Call,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Boxed<Result<Vec<u8>, CallError>> {
         let peers = self.peers.clone();
         Box::pin(async move { peers.call(to, call, body, within).await })
     }
@@ -82,7 +108,9 @@ impl World for RealWorld {
                 Ok(Err(_)) => CheckResult::Refused,
                 Ok(Ok(stream)) => {
                     if close == CheckClose::Rst {
-                        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).ok();
+                        socket2::SockRef::from(&stream)
+                            .set_linger(Some(Duration::ZERO))
+                            .ok();
                     }
                     CheckResult::Passed
                 }
@@ -100,6 +128,10 @@ impl World for RealWorld {
 }
 
 async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if to.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     socket.connect(to).await
 }

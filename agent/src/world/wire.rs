@@ -41,7 +41,11 @@ pub fn belief(trust: &Arc<TrustStore>) -> Belief {
 ///
 /// # Errors
 /// An address that is no `host:port`.
-pub fn channel(address: &str, node: Option<NodeId>, belief: Belief) -> Result<Channel, tonic::transport::Error> {
+pub fn channel(
+    address: &str,
+    node: Option<NodeId>,
+    belief: Belief,
+) -> Result<Channel, tonic::transport::Error> {
     // What protects it is made by the connector; `https` here would have it made twice.
     // A black-holed connection is given up within 750 ms: TCP alone would take minutes.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
@@ -53,7 +57,8 @@ pub fn channel(address: &str, node: Option<NodeId>, belief: Belief) -> Result<Ch
     let connector = tower::service_fn(move |_| {
         let (address, config) = (address.clone(), belief());
         async move {
-            let stream = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
+            let stream =
+                tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
             tls::connect(stream, node, config).await.map(TokioIo::new)
         }
     });
@@ -91,14 +96,32 @@ struct Open {
 impl PeerChannels {
     /// None yet.
     pub fn new(me: NodeId, trust: Arc<TrustStore>) -> Self {
-        let open = Mutex::new(Open { under: trust.live(), clients: BTreeMap::new() });
-        PeerChannels { me, trust, open, told: Mutex::default(), anything_told: AtomicBool::new(false) }
+        let open = Mutex::new(Open {
+            under: trust.live(),
+            clients: BTreeMap::new(),
+        });
+        PeerChannels {
+            me,
+            trust,
+            open,
+            told: Mutex::default(),
+            anything_told: AtomicBool::new(false),
+        }
     }
 
     /// One call. Lease and replication share a connection, so that one is not blocked without the other.
-    pub async fn call(&self, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
+    pub async fn call(
+        &self,
+        to: Addressee,
+        call: Call,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Result<Vec<u8>, CallError> {
         let mut client = self.client(&to)?;
-        let envelope = Envelope { from: self.me.0.as_bytes().to_vec(), body };
+        let envelope = Envelope {
+            from: self.me.0.as_bytes().to_vec(),
+            body,
+        };
         let asking = async {
             match call {
                 Call::AppendEntries => client.append_entries(envelope).await,
@@ -107,7 +130,11 @@ impl PeerChannels {
                 Call::TransferLeader => client.transfer_leader(envelope).await,
                 Call::Lease => client.lease(envelope).await,
                 Call::Release => client.release(envelope).await,
-                Call::InstallSnapshot => client.install_snapshot(Request::new(tokio_stream::iter(pieces(envelope)))).await,
+                Call::InstallSnapshot => {
+                    client
+                        .install_snapshot(Request::new(tokio_stream::iter(pieces(envelope))))
+                        .await
+                }
             }
         };
         match tokio::time::timeout(within, asking).await {
@@ -119,7 +146,10 @@ impl PeerChannels {
                 self.news_of(&to, Some(&status));
                 Err(call_error(&status))
             }
-            Err(_) => Err(CallError::NoAnswer(format!("{} did not answer within {within:?}", to.at))),
+            Err(_) => Err(CallError::NoAnswer(format!(
+                "{} did not answer within {within:?}",
+                to.at
+            ))),
         }
     }
 
@@ -139,10 +169,19 @@ impl PeerChannels {
             }
             Some(status) => {
                 // At the bottom: an expired certificate, an authority that is not believed, a port where nobody listens.
-                let why = if status.code() == Code::Unavailable { tls::cause(status) } else { status.message().to_owned() };
-                let shut_out = matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated);
+                let why = if status.code() == Code::Unavailable {
+                    tls::cause(status)
+                } else {
+                    status.message().to_owned()
+                };
+                let shut_out = matches!(
+                    status.code(),
+                    Code::PermissionDenied | Code::Unauthenticated
+                );
                 // Of a machine that dies one hears a little of everything; to be shut out is always news.
-                let is_news = told.get(&peer.at).is_none_or(|before| shut_out && *before != why);
+                let is_news = told
+                    .get(&peer.at)
+                    .is_none_or(|before| shut_out && *before != why);
                 if !is_news || told.len() >= TOLD_MAX {
                     return;
                 }
@@ -154,7 +193,8 @@ impl PeerChannels {
                 told.insert(peer.at.clone(), why);
             }
         }
-        self.anything_told.store(!told.is_empty(), Ordering::Relaxed);
+        self.anything_told
+            .store(!told.is_empty(), Ordering::Relaxed);
     }
 
     fn client(&self, to: &Addressee) -> Result<ConsensusClient<Channel>, CallError> {
@@ -162,14 +202,20 @@ impl PeerChannels {
         let now = self.trust.live();
         if !Arc::ptr_eq(&open.under, &now) {
             // From now on another certificate is shown. Calls that are under way keep their connection to their end.
-            *open = Open { under: now, clients: BTreeMap::new() };
+            *open = Open {
+                under: now,
+                clients: BTreeMap::new(),
+            };
         }
         let key = (to.node, to.at.clone());
         if let Some(client) = open.clients.get(&key) {
             return Ok(client.clone());
         }
-        let channel = channel(&to.at, Some(to.node), belief(&self.trust)).map_err(|e| CallError::Unreachable(format!("{}: {e}", to.at)))?;
-        let client = ConsensusClient::new(channel).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX);
+        let channel = channel(&to.at, Some(to.node), belief(&self.trust))
+            .map_err(|e| CallError::Unreachable(format!("{}: {e}", to.at)))?;
+        let client = ConsensusClient::new(channel)
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
         open.clients.insert(key, client.clone());
         Ok(client)
     }
@@ -177,10 +223,23 @@ impl PeerChannels {
 
 fn call_error(status: &Status) -> CallError {
     let text = format!("{:?}: {}", status.code(), status.message());
-    if status.code() == Code::Unavailable { CallError::Unreachable(text) } else { CallError::NoAnswer(text) }
+    if status.code() == Code::Unavailable {
+        CallError::Unreachable(text)
+    } else {
+        CallError::NoAnswer(text)
+    }
 }
 
 fn pieces(envelope: Envelope) -> Vec<SnapshotPiece> {
-    let first = SnapshotPiece { from: envelope.from, header: Vec::new(), data: Vec::new() };
-    std::iter::once(first).chain(envelope.body.chunks(PIECE).map(|c| SnapshotPiece { data: c.to_vec(), ..SnapshotPiece::default() })).collect()
+    let first = SnapshotPiece {
+        from: envelope.from,
+        header: Vec::new(),
+        data: Vec::new(),
+    };
+    std::iter::once(first)
+        .chain(envelope.body.chunks(PIECE).map(|c| SnapshotPiece {
+            data: c.to_vec(),
+            ..SnapshotPiece::default()
+        }))
+        .collect()
 }

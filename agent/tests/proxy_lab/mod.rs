@@ -1,11 +1,17 @@
 //! A proxy on loopback with small servers behind it, for the tests of the data plane.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails; its tasks belong to its runtime")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails; its tasks belong to its runtime"
+)]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use ha_agent::proxy::{Binder, Binding, Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
 use ha_core::balance::Ring;
 use ha_core::id::ServerId;
-use ha_core::model::{AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky};
+use ha_core::model::{
+    AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
+};
 use ha_core::stick::{StickEntry, StickIndex, StickKey, StickTable};
 use ha_core::time::{Instant, Timestamp};
 use ha_core::view::{BackendView, FrontendView, Routes, ServerView, View};
@@ -24,7 +30,10 @@ use tokio::time::{sleep, timeout};
 pub const BOUND: Duration = Duration::from_secs(10);
 
 fn read_clock(which: libc::clockid_t) -> Duration {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `t` is a valid timespec.
     unsafe { libc::clock_gettime(which, &raw mut t) };
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
@@ -42,7 +51,12 @@ pub fn wall() -> Timestamp {
 pub fn own_address() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let pid = std::process::id();
-    IpAddr::from([127, 1 + (pid >> 8) as u8 % 200, pid as u8, NEXT.fetch_add(1, Ordering::Relaxed)])
+    IpAddr::from([
+        127,
+        1 + (pid >> 8) as u8 % 200,
+        pid as u8,
+        NEXT.fetch_add(1, Ordering::Relaxed),
+    ])
 }
 
 /// Ports that were free a moment ago on that address.
@@ -90,17 +104,43 @@ pub fn backend(name: &str, servers: Vec<ServerView>) -> BackendView {
 }
 
 pub fn sticky(mode: BindingMode) -> Option<Persistence> {
-    Some(Persistence { expire: Duration::from_secs(1800), group: "g".into(), mask_v4: 32, mask_v6: 128, mode })
+    Some(Persistence {
+        expire: Duration::from_secs(1800),
+        group: "g".into(),
+        mask_v4: 32,
+        mask_v6: 128,
+        mode,
+    })
 }
 
 pub fn frontend(address: IpAddr, ports: &[u16]) -> FrontendView {
-    let listeners = ports.iter().map(|p| PortRange { first: *p, last: *p }).collect();
-    let spec = Frontend { name: "f".into(), virtual_ip: "v".into(), listeners, backend: "b".into(), maxconn: 0, client_timeout: Duration::ZERO };
-    FrontendView { spec, address, backend: 0 }
+    let listeners = ports
+        .iter()
+        .map(|p| PortRange {
+            first: *p,
+            last: *p,
+        })
+        .collect();
+    let spec = Frontend {
+        name: "f".into(),
+        virtual_ip: "v".into(),
+        listeners,
+        backend: "b".into(),
+        maxconn: 0,
+        client_timeout: Duration::ZERO,
+    };
+    FrontendView {
+        spec,
+        address,
+        backend: 0,
+    }
 }
 
 pub fn routes(frontend: FrontendView, backend: BackendView) -> Arc<Routes> {
-    Arc::new(Routes { frontends: vec![frontend], backends: vec![Arc::new(backend)] })
+    Arc::new(Routes {
+        frontends: vec![frontend],
+        backends: vec![Arc::new(backend)],
+    })
 }
 
 /// A binder that keeps bindings like the driver would, and commits when it is told to.
@@ -114,7 +154,13 @@ pub struct TestBinder {
 
 impl TestBinder {
     pub fn new(commits: bool) -> Arc<TestBinder> {
-        Arc::new(TestBinder { commits, under_way: Mutex::default(), waiting: Mutex::default(), binds: Mutex::default(), refreshes: Mutex::default() })
+        Arc::new(TestBinder {
+            commits,
+            under_way: Mutex::default(),
+            waiting: Mutex::default(),
+            binds: Mutex::default(),
+            refreshes: Mutex::default(),
+        })
     }
 
     pub fn commit_all(&self) {
@@ -127,7 +173,12 @@ impl TestBinder {
 impl Binder for TestBinder {
     fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding {
         let (sender, committed) = oneshot::channel();
-        let entry = *self.under_way.lock().unwrap().entry(key.clone()).or_insert(proposal);
+        let entry = *self
+            .under_way
+            .lock()
+            .unwrap()
+            .entry(key.clone())
+            .or_insert(proposal);
         self.binds.lock().unwrap().push(entry);
         if self.commits {
             // Decided and done: the next one of this key is asked anew.
@@ -158,30 +209,68 @@ pub struct Lab {
 impl Lab {
     /// With an open gate, listening on all ports of the routes.
     pub async fn start(workers: usize, routes: Arc<Routes>) -> Lab {
-        Lab::with(ProxySettings { workers, reach: Reach::Bind, sessions_max: 0 }, routes, TestBinder::new(true)).await
+        Lab::with(
+            ProxySettings {
+                workers,
+                reach: Reach::Bind,
+                sessions_max: 0,
+            },
+            routes,
+            TestBinder::new(true),
+        )
+        .await
     }
 
-    pub async fn with(settings: ProxySettings, routes: Arc<Routes>, binder: Arc<TestBinder>) -> Lab {
+    pub async fn with(
+        settings: ProxySettings,
+        routes: Arc<Routes>,
+        binder: Arc<TestBinder>,
+    ) -> Lab {
         let lab = Lab::closed(settings, routes.clone(), binder);
         lab.gate.open(boot() + Duration::from_secs(3600));
         for f in &routes.frontends {
             for port in f.spec.listeners.iter().flat_map(|l| l.first..=l.last) {
-                until("the listener is open", || is_listening(SocketAddr::new(f.address, port))).await;
+                until("the listener is open", || {
+                    is_listening(SocketAddr::new(f.address, port))
+                })
+                .await;
             }
         }
         lab
     }
 
     pub fn closed(settings: ProxySettings, routes: Arc<Routes>, binder: Arc<TestBinder>) -> Lab {
-        let (view, seen) = watch::channel(Arc::new(View { routes, stick: StickTable::default() }));
+        let (view, seen) = watch::channel(Arc::new(View {
+            routes,
+            stick: StickTable::default(),
+        }));
         let (events_in, events) = mpsc::channel(1024);
         let gate = Gate::new();
-        let proxy = Proxy::start(settings, seen, gate.clone(), binder.clone(), Clock { now: boot, wall }, events_in).unwrap();
-        Lab { proxy, gate, view, events, binder }
+        let proxy = Proxy::start(
+            settings,
+            seen,
+            gate.clone(),
+            binder.clone(),
+            Clock { now: boot, wall },
+            events_in,
+        )
+        .unwrap();
+        Lab {
+            proxy,
+            gate,
+            view,
+            events,
+            binder,
+        }
     }
 
     pub fn publish(&self, routes: Arc<Routes>) {
-        self.view.send_modify(|v| *v = Arc::new(View { routes, stick: v.stick.clone() }));
+        self.view.send_modify(|v| {
+            *v = Arc::new(View {
+                routes,
+                stick: v.stick.clone(),
+            })
+        });
     }
 
     /// Publishes changed routes.
@@ -197,7 +286,12 @@ impl Lab {
     pub fn bind(&self, key: StickKey, entry: StickEntry) {
         let mut index = StickIndex::default();
         index.put(key, entry, 100);
-        self.view.send_modify(|v| *v = Arc::new(View { routes: v.routes.clone(), stick: index.table().clone() }));
+        self.view.send_modify(|v| {
+            *v = Arc::new(View {
+                routes: v.routes.clone(),
+                stick: index.table().clone(),
+            })
+        });
     }
 
     pub async fn event(&mut self, what: &str, wanted: impl Fn(&ProxyEvent) -> bool) -> ProxyEvent {
@@ -209,16 +303,23 @@ impl Lab {
                 }
             }
         };
-        timeout(BOUND, find).await.unwrap_or_else(|_| panic!("no event: {what}"))
+        timeout(BOUND, find)
+            .await
+            .unwrap_or_else(|_| panic!("no event: {what}"))
     }
 }
 
 /// Whether somebody listens there, without connecting.
 pub fn is_listening(at: SocketAddr) -> bool {
-    let IpAddr::V4(ip) = at.ip() else { return false };
+    let IpAddr::V4(ip) = at.ip() else {
+        return false;
+    };
     let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    table.lines().filter_map(|l| l.split_whitespace().nth(1).zip(l.split_whitespace().nth(3))).any(|(local, state)| local == wanted && state == "0A")
+    table
+        .lines()
+        .filter_map(|l| l.split_whitespace().nth(1).zip(l.split_whitespace().nth(3)))
+        .any(|(local, state)| local == wanted && state == "0A")
 }
 
 pub async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -227,7 +328,9 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(BOUND, wait).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+    timeout(BOUND, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never happened: {what}"));
 }
 
 /// A server that says its name and then echoes, until the client has no more to say.
@@ -242,7 +345,10 @@ pub async fn echo_server(name: &'static str) -> SocketAddr {
 }
 
 /// A server that does `handle` with each connection.
-pub async fn serve<F>(address: IpAddr, handle: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+pub async fn serve<F>(
+    address: IpAddr,
+    handle: impl Fn(TcpStream) -> F + Send + 'static,
+) -> SocketAddr
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
@@ -267,7 +373,9 @@ pub async fn refusing() -> SocketAddr {
 pub async fn hanging() -> (SocketAddr, socket2::Socket, Vec<socket2::Socket>) {
     let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let listener = new();
-    listener.bind(&SocketAddr::new(own_address(), 0).into()).unwrap();
+    listener
+        .bind(&SocketAddr::new(own_address(), 0).into())
+        .unwrap();
     listener.listen(0).unwrap();
     let at = listener.local_addr().unwrap();
     let mut fillers = Vec::new();
@@ -281,27 +389,39 @@ pub async fn hanging() -> (SocketAddr, socket2::Socket, Vec<socket2::Socket>) {
 }
 
 pub async fn connect(at: SocketAddr) -> TcpStream {
-    timeout(BOUND, TcpStream::connect(at)).await.expect("connects in time").expect("connects")
+    timeout(BOUND, TcpStream::connect(at))
+        .await
+        .expect("connects in time")
+        .expect("connects")
 }
 
 /// A client that comes from that address.
 pub async fn connect_from(from: IpAddr, at: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
-    timeout(BOUND, socket.connect(at)).await.expect("connects in time").expect("connects")
+    timeout(BOUND, socket.connect(at))
+        .await
+        .expect("connects in time")
+        .expect("connects")
 }
 
 /// The one letter that an [`echo_server`] says first.
 pub async fn name_of(client: &mut TcpStream) -> char {
     let mut name = [0];
-    timeout(BOUND, client.read_exact(&mut name)).await.expect("a name in time").expect("a name");
+    timeout(BOUND, client.read_exact(&mut name))
+        .await
+        .expect("a name in time")
+        .expect("a name");
     char::from(name[0])
 }
 
 /// The same from a new connection, or `None` when that is reset or refused.
 pub async fn try_name(at: SocketAddr) -> Option<char> {
     let name = async { TcpStream::connect(at).await.ok()?.read_u8().await.ok() };
-    timeout(BOUND, name).await.expect("an answer in time").map(char::from)
+    timeout(BOUND, name)
+        .await
+        .expect("an answer in time")
+        .map(char::from)
 }
 
 /// Sends a byte and gets it back.
@@ -328,8 +448,17 @@ pub async fn expect_reset(client: &mut TcpStream) {
 
 /// Connects and expects to be reset, or not to be let in at all.
 pub async fn expect_refused(at: SocketAddr) {
-    match timeout(BOUND, TcpStream::connect(at)).await.expect("an answer in time") {
+    match timeout(BOUND, TcpStream::connect(at))
+        .await
+        .expect("an answer in time")
+    {
         Ok(mut client) => expect_reset(&mut client).await,
-        Err(e) => assert!(matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset), "{e}"),
+        Err(e) => assert!(
+            matches!(
+                e.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+            ),
+            "{e}"
+        ),
     }
 }

@@ -10,7 +10,10 @@ fn a_claimed_address_answers_and_a_released_one_does_not() {
     let Some(net) = Net::new() else { return };
     let holder = Holder::start(&net, "a", FenceMode::Auto, LEASE);
     holder.configure(&[V4, V6], vec![]);
-    let probes = [Prober::start(&net, "c", Ask::Arp, V4), Prober::start(&net, "b", Ask::Icmp, V6)];
+    let probes = [
+        Prober::start(&net, "c", Ask::Arp, V4),
+        Prober::start(&net, "b", Ask::Icmp, V6),
+    ];
     let (mut claim4, mut claim6, mut released) = (vec![], vec![], vec![]);
     for _ in 0..10 {
         sleep(20);
@@ -25,11 +28,20 @@ fn a_claimed_address_answers_and_a_released_one_does_not() {
         released.push(holder.release().as_secs_f64() * 1000.0);
         let end = boot_now();
         sleep(30);
-        assert!(probes.iter().all(|p| p.last() < end + ms(1)), "silent after release");
+        assert!(
+            probes.iter().all(|p| p.last() < end + ms(1)),
+            "silent after release"
+        );
         assert!(!net.has_address("a", V4) && !net.has_address("a", V6));
     }
-    println!("claim to first ARP answer (asked every 2 ms): {}", figures(&claim4));
-    println!("claim to first ICMPv6 answer (after failed resolution): {}", figures(&claim6));
+    println!(
+        "claim to first ARP answer (asked every 2 ms): {}",
+        figures(&claim4)
+    );
+    println!(
+        "claim to first ICMPv6 answer (after failed resolution): {}",
+        figures(&claim6)
+    );
     println!("release to done: {}", figures(&released));
 }
 
@@ -40,7 +52,10 @@ fn a_handed_over_address_is_found_at_its_new_place() {
     let b = Holder::start(&net, "b", FenceMode::Auto, LEASE);
     a.configure(&[V4, V6], vec![]);
     b.configure(&[V4, V6], vec![]);
-    let probes = [Prober::start(&net, "c", Ask::Icmp, V4), Prober::start(&net, "c", Ask::Icmp, V6)];
+    let probes = [
+        Prober::start(&net, "c", Ask::Icmp, V4),
+        Prober::start(&net, "c", Ask::Icmp, V6),
+    ];
     a.renew(true);
     probes.iter().for_each(|p| _ = p.wait_answer());
     let mut gaps = [vec![], vec![]];
@@ -55,9 +70,18 @@ fn a_handed_over_address_is_found_at_its_new_place() {
             list.push(millis(start, probe.last()));
         }
     }
-    println!("handed over, claim to first ICMP answer: v4 {}", figures(&gaps[0]));
-    println!("handed over, claim to first ICMP answer: v6 {}", figures(&gaps[1]));
-    assert!(gaps.iter().flatten().all(|g| *g < 100.0), "announced, so neighbours know at once");
+    println!(
+        "handed over, claim to first ICMP answer: v4 {}",
+        figures(&gaps[0])
+    );
+    println!(
+        "handed over, claim to first ICMP answer: v6 {}",
+        figures(&gaps[1])
+    );
+    assert!(
+        gaps.iter().flatten().all(|g| *g < 100.0),
+        "announced, so neighbours know at once"
+    );
 }
 
 #[test]
@@ -66,12 +90,18 @@ fn what_is_deleted_by_hand_is_back_within_a_second() {
     let mut holder = Holder::start(&net, "a", FenceMode::Auto, LEASE);
     holder.configure(&[V4, V6], vec![]);
     holder.renew(true);
-    let probes = [Prober::start(&net, "c", Ask::Icmp, V4), Prober::start(&net, "c", Ask::Icmp, V6)];
+    let probes = [
+        Prober::start(&net, "c", Ask::Icmp, V4),
+        Prober::start(&net, "c", Ask::Icmp, V6),
+    ];
     probes.iter().for_each(|p| _ = p.wait_answer());
     holder.news();
     let mut mended = vec![];
     for _ in 0..5 {
-        net.sh("a", &format!("ip addr del {V4}/32 dev eth0; ip addr del {V6}/128 dev eth0"));
+        net.sh(
+            "a",
+            &format!("ip addr del {V4}/32 dev eth0; ip addr del {V6}/128 dev eth0"),
+        );
         let start = boot_now();
         for probe in &probes {
             wait_for("mended", ms(1000), || probe.last() > start);
@@ -81,27 +111,48 @@ fn what_is_deleted_by_hand_is_back_within_a_second() {
     }
     println!("deleted by hand, answers again after: {}", figures(&mended));
     let news = holder.news();
-    assert!(news.iter().any(|e| matches!(e, VipEvent::AddressGone { .. })), "{news:?}");
-    assert!(news.iter().any(|e| matches!(e, VipEvent::Mended { .. })), "{news:?}");
+    assert!(
+        news.iter()
+            .any(|e| matches!(e, VipEvent::AddressGone { .. })),
+        "{news:?}"
+    );
+    assert!(
+        news.iter().any(|e| matches!(e, VipEvent::Mended { .. })),
+        "{news:?}"
+    );
 
     sleep(300);
     probes.iter().for_each(Prober::forget_gap);
     let whole = rules(&net);
     let mut restored = vec![];
-    for what in ["flush ruleset", "flush chain inet ha_fence out", "delete table netdev ha_fence"] {
+    for what in [
+        "flush ruleset",
+        "flush chain inet ha_fence out",
+        "delete table netdev ha_fence",
+    ] {
         net.sh("a", &format!("nft {what}"));
         restored.push(what);
         let took = wait_for("tables are back", ms(2000), || rules(&net) == whole);
         println!("nft {what}: tables are back after {took:?}");
         sleep(100);
     }
-    for (table, set, element) in [("netdev ha_fence", "vip4", V4), ("inet ha_fence", "vip6", V6)] {
+    for (table, set, element) in [
+        ("netdev ha_fence", "vip4", V4),
+        ("inet ha_fence", "vip6", V6),
+    ] {
         net.sh("a", &format!("nft flush set {table} {set}"));
-        let took = wait_for("the element is back", ms(2000), || net.sh("a", &format!("nft list set {table} {set}")).contains(element));
+        let took = wait_for("the element is back", ms(2000), || {
+            net.sh("a", &format!("nft list set {table} {set}"))
+                .contains(element)
+        });
         println!("nft flush set {table} {set}: {element} is back after {took:?}");
     }
     for probe in &probes {
-        println!("longest gap {:?}, {} questions lost", probe.longest_gap(), probe.lost());
+        println!(
+            "longest gap {:?}, {} questions lost",
+            probe.longest_gap(),
+            probe.lost()
+        );
         assert!(probe.longest_gap() < ms(60));
     }
     // The link goes: the kernel drops IPv6 addresses, and brings up nothing by itself.
@@ -112,10 +163,19 @@ fn what_is_deleted_by_hand_is_back_within_a_second() {
     for probe in &probes {
         wait_for("answers after link up", ms(4000), || probe.last() > start);
     }
-    println!("link up, answers again after {:.1} ms", millis(start, boot_now()));
+    println!(
+        "link up, answers again after {:.1} ms",
+        millis(start, boot_now())
+    );
     assert!(holder.kernel.carrier());
     let news = holder.news();
-    assert!(news.contains(&VipEvent::Carrier { interface: "eth0".into(), up: true }), "{news:?}");
+    assert!(
+        news.contains(&VipEvent::Carrier {
+            interface: "eth0".into(),
+            up: true
+        }),
+        "{news:?}"
+    );
 }
 
 fn rules(net: &Net) -> String {
@@ -139,7 +199,9 @@ fn leftovers_are_removed_at_start_and_by_cleanup() {
         assert!(net.sh("a", "nft list ruleset").contains("ha_fence"), "left");
         let settings = VipSettings::new(ip("10.77.0.1"));
         if by_cleanup {
-            let removed = net.within("a", move || cleanup(&settings, &[])).expect("clean");
+            let removed = net
+                .within("a", move || cleanup(&settings, &[]))
+                .expect("clean");
             assert_eq!(removed.len(), 2);
             assert!(!net.sh("a", "nft list ruleset").contains("ha_fence"));
         } else {
@@ -147,7 +209,9 @@ fn leftovers_are_removed_at_start_and_by_cleanup() {
             assert!(!net.has_address("a", V4) && !net.has_address("a", V6));
             let start = boot_now();
             drop(holder);
-            wait_for("gone", ms(1000), || !net.sh("a", "nft list ruleset").contains("ha_fence"));
+            wait_for("gone", ms(1000), || {
+                !net.sh("a", "nft list ruleset").contains("ha_fence")
+            });
             println!("shutdown took {:?}", boot_now() - start);
         }
         assert!(!net.has_address("a", V4) && !net.has_address("a", V6));
@@ -167,25 +231,35 @@ fn a_foreign_holder_is_found_before_and_noticed_after() {
         assert_eq!(found.expect("asked"), None);
         println!("{address}: nobody, after {:?}", boot_now() - start);
     }
-    net.sh("b", &format!("ip addr add {V4}/24 dev eth0; ip addr add {V6}/64 dev eth0 nodad"));
+    net.sh(
+        "b",
+        &format!("ip addr add {V4}/24 dev eth0; ip addr add {V6}/64 dev eth0 nodad"),
+    );
     let mac = net.sh("b", "cat /sys/class/net/eth0/address");
     for address in [V4, V6] {
         let start = boot_now();
         let kernel = holder.kernel.clone();
         let found = net.within("a", move || kernel.probe_duplicate(ip(address), ms(200)));
         let found = found.expect("asked").expect("found");
-        println!("{address}: foreign holder found after {:?}", boot_now() - start);
+        println!(
+            "{address}: foreign holder found after {:?}",
+            boot_now() - start
+        );
         let found: Vec<String> = found.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(found.join(":"), mac.trim());
     }
     holder.renew(true);
     wait_for("held", ms(1000), || net.has_address("a", V4));
     holder.news();
-    net.sh("b", &format!("arping -c 1 -U -I eth0 -S {V4} {V4} || arping -c 1 -U -I eth0 {V4}"));
+    net.sh(
+        "b",
+        &format!("arping -c 1 -U -I eth0 -S {V4} {V4} || arping -c 1 -U -I eth0 {V4}"),
+    );
     let mut seen = vec![];
     wait_for("foreign claim", ms(1000), || {
         seen.extend(holder.news());
-        seen.iter().any(|e| matches!(e, VipEvent::ForeignClaim { address, .. } if *address == ip(V4)))
+        seen.iter()
+            .any(|e| matches!(e, VipEvent::ForeignClaim { address, .. } if *address == ip(V4)))
     });
 }
 
@@ -194,13 +268,22 @@ fn a_thousand_configurations_leave_no_gap() {
     let Some(net) = Net::new() else { return };
     let mut holder = Holder::start(&net, "a", FenceMode::Auto, LEASE);
     let other = "10.77.0.101";
-    let intercept = |ports| Intercept { address: ip(V4), ports, to_port: 15000 };
+    let intercept = |ports| Intercept {
+        address: ip(V4),
+        ports,
+        to_port: 15000,
+    };
     holder.configure(&[V4, V6], vec![intercept(vec![5022..=5022])]);
     let listener = net.within("a", || crate::tools::transparent_listener(true, 15000));
     holder.renew(true);
-    let probes = [Prober::start(&net, "b", Ask::Icmp, V4), Prober::start(&net, "c", Ask::Icmp, V6)];
+    let probes = [
+        Prober::start(&net, "b", Ask::Icmp, V4),
+        Prober::start(&net, "c", Ask::Icmp, V6),
+    ];
     probes.iter().for_each(|p| _ = p.wait_answer());
-    let stream = net.within("c", || std::net::TcpStream::connect((V4, 5022)).expect("connected"));
+    let stream = net.within("c", || {
+        std::net::TcpStream::connect((V4, 5022)).expect("connected")
+    });
     let (mut server, _) = listener.accept().expect("accepted");
     let echo = std::thread::spawn(move || {
         let mut copy = server.try_clone().expect("clone");
@@ -213,15 +296,34 @@ fn a_thousand_configurations_leave_no_gap() {
     let mut took = vec![];
     for round in 0..1000_u16 {
         let before = boot_now();
-        let vips: &[&str] = if round % 3 == 0 { &[V4, V6, other] } else { &[V4, V6] };
+        let vips: &[&str] = if round % 3 == 0 {
+            &[V4, V6, other]
+        } else {
+            &[V4, V6]
+        };
         // Every fourth leaves out the connection's own port.
-        let first = if round % 4 == 3 { 6000..=6000 } else { 5022..=5022 };
-        holder.configure(vips, vec![intercept(vec![first, 7000 + round..=8000 + round])]);
+        let first = if round % 4 == 3 {
+            6000..=6000
+        } else {
+            5022..=5022
+        };
+        holder.configure(
+            vips,
+            vec![intercept(vec![first, 7000 + round..=8000 + round])],
+        );
         took.push(millis(before, boot_now()));
     }
-    println!("1000 configurations in {:?}: {}", boot_now() - start, figures(&took));
+    println!(
+        "1000 configurations in {:?}: {}",
+        boot_now() - start,
+        figures(&took)
+    );
     for probe in &probes {
-        println!("longest gap {:?}, {} questions lost", probe.longest_gap(), probe.lost());
+        println!(
+            "longest gap {:?}, {} questions lost",
+            probe.longest_gap(),
+            probe.lost()
+        );
         assert!(probe.lost() == 0);
     }
     holder.release();
@@ -229,7 +331,10 @@ fn a_thousand_configurations_leave_no_gap() {
     println!("connection: {rounds} round trips, slowest {slowest:.1} ms");
     assert!(rounds > 1000 && slowest < 100.0);
     let news = holder.news();
-    assert!(!news.iter().any(|e| matches!(e, VipEvent::Failed { .. })), "{news:?}");
+    assert!(
+        !news.iter().any(|e| matches!(e, VipEvent::Failed { .. })),
+        "{news:?}"
+    );
     drop(echo);
 }
 

@@ -2,7 +2,12 @@
 //!
 //! Needs root; without it every test says that it is skipped, except where `CI=true`, which makes
 //! that a failure.
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "real time and real failures are what is tested")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "real time and real failures are what is tested"
+)]
 
 mod net;
 mod tools;

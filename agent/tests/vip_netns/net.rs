@@ -33,10 +33,15 @@ impl Net {
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let net = Net { id: format!("hv-{}-{number}", std::process::id()), _alone: alone };
+        let net = Net {
+            id: format!("hv-{}-{number}", std::process::id()),
+            _alone: alone,
+        };
         let switch = net.name("sw");
         sh(&format!("ip netns add {switch}"));
-        sh(&format!("ip -n {switch} link add name bridge0 type bridge && ip -n {switch} link set bridge0 up"));
+        sh(&format!(
+            "ip -n {switch} link add name bridge0 type bridge && ip -n {switch} link set bridge0 up"
+        ));
         for (node, n) in [("a", 1), ("b", 2), ("c", 3)] {
             let name = net.name(node);
             sh(&format!(
@@ -63,7 +68,11 @@ impl Net {
     }
 
     /// Runs `work` in a thread that lives in the node; so do the threads it starts.
-    pub fn spawn<T: Send + 'static>(&self, node: &str, work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        node: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
         let path = format!("/run/netns/{}", self.name(node));
         std::thread::spawn(move || {
             let file = std::fs::File::open(path).expect("a namespace");
@@ -74,26 +83,36 @@ impl Net {
         })
     }
 
-    pub fn within<T: Send + 'static>(&self, node: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub fn within<T: Send + 'static>(
+        &self,
+        node: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         self.spawn(node, work).join().expect("no panic inside")
     }
 
     pub fn has_address(&self, node: &str, address: &str) -> bool {
-        self.sh(node, "ip addr show dev eth0").contains(&format!(" {address}/"))
+        self.sh(node, "ip addr show dev eth0")
+            .contains(&format!(" {address}/"))
     }
 }
 
 impl Drop for Net {
     fn drop(&mut self) {
         for node in ["a", "b", "c", "sw"] {
-            let _ = Command::new("ip").args(["netns", "del", &self.name(node)]).status();
+            let _ = Command::new("ip")
+                .args(["netns", "del", &self.name(node)])
+                .status();
         }
     }
 }
 
 /// Runs a shell command that must succeed; its output.
 pub fn sh(command: &str) -> String {
-    let output = Command::new("sh").args(["-c", command]).output().expect("sh");
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .output()
+        .expect("sh");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -25,14 +25,21 @@ pub fn sleep(value: u64) {
 }
 
 pub fn vip(address: &str) -> Vip {
-    Vip { name: address.into(), address: ip(address), interface: None }
+    Vip {
+        name: address.into(),
+        address: ip(address),
+        interface: None,
+    }
 }
 
 /// Waits for a condition; how long it took.
 pub fn wait_for(what: &str, at_most: Duration, mut condition: impl FnMut() -> bool) -> Duration {
     let start = boot_now();
     while !condition() {
-        assert!(boot_now() < start + at_most, "{what}: not within {at_most:?}");
+        assert!(
+            boot_now() < start + at_most,
+            "{what}: not within {at_most:?}"
+        );
         std::thread::sleep(Duration::from_micros(500));
     }
     boot_now() - start
@@ -42,7 +49,13 @@ pub fn wait_for(what: &str, at_most: Duration, mut condition: impl FnMut() -> bo
 pub fn figures(values: &[f64]) -> String {
     let mut v = values.to_vec();
     v.sort_by(f64::total_cmp);
-    format!("min {:.1} median {:.1} max {:.1} ms (n={})", v[0], v[v.len() / 2], v[v.len() - 1], v.len())
+    format!(
+        "min {:.1} median {:.1} max {:.1} ms (n={})",
+        v[0],
+        v[v.len() / 2],
+        v[v.len() - 1],
+        v.len()
+    )
 }
 
 pub fn millis(from: Duration, to: Duration) -> f64 {
@@ -69,11 +82,22 @@ impl Drop for Holder {
 impl Holder {
     pub fn start(net: &Net, node: &str, fence: FenceMode, lease: Duration) -> Holder {
         let own = net.sh(node, "ip -4 -o addr show dev eth0 scope global");
-        let own = own.split_whitespace().nth(3).expect("an address").split('/').next();
-        let settings = VipSettings { fence, overrun: ms(240), ..VipSettings::new(ip(own.expect("an address"))) };
+        let own = own
+            .split_whitespace()
+            .nth(3)
+            .expect("an address")
+            .split('/')
+            .next();
+        let settings = VipSettings {
+            fence,
+            overrun: ms(240),
+            ..VipSettings::new(ip(own.expect("an address")))
+        };
         let (sender, events) = tokio::sync::mpsc::channel(256);
         let [renewing, quit] = std::array::from_fn(|_| Arc::<AtomicBool>::default());
-        let kernel = net.within(node, move || Arc::new(Kernel::start(settings, sender).expect("started")));
+        let kernel = net.within(node, move || {
+            Arc::new(Kernel::start(settings, sender).expect("started"))
+        });
         let (k, on, end) = (kernel.clone(), renewing.clone(), quit.clone());
         let renewed = Arc::<AtomicU64>::default();
         let at = renewed.clone();
@@ -89,12 +113,21 @@ impl Holder {
                 }
             }
         });
-        Holder { kernel, events, renewing, quit, renewed, renewer: Some(renewer) }
+        Holder {
+            kernel,
+            events,
+            renewing,
+            quit,
+            renewed,
+            renewer: Some(renewer),
+        }
     }
 
     /// Blocking; from a thread of the caller, for the module's threads are in the node.
     pub fn configure(&self, vips: &[&str], intercepts: Vec<Intercept>) {
-        self.kernel.configure(vips.iter().map(|v| vip(v)).collect(), intercepts).expect("configured");
+        self.kernel
+            .configure(vips.iter().map(|v| vip(v)).collect(), intercepts)
+            .expect("configured");
     }
 
     /// When it renewed last.
@@ -121,7 +154,10 @@ impl Holder {
         sleep(60);
         let (sender, receiver) = std::sync::mpsc::channel();
         let start = boot_now();
-        release(&self.kernel, Box::new(move |r| sender.send((r.is_ok(), boot_now())).expect("heard")));
+        release(
+            &self.kernel,
+            Box::new(move |r| sender.send((r.is_ok(), boot_now())).expect("heard")),
+        );
         let (ok, end) = receiver.recv_timeout(ms(1000)).expect("released");
         assert!(ok);
         end - start
@@ -141,8 +177,16 @@ pub struct Vipd {
 impl Vipd {
     pub fn start(net: &Net, node: &str, fence: &str, lease_ms: u64, vips: &[&str]) -> Vipd {
         let exe = std::env::current_exe().expect("own path");
-        let program = exe.parent().and_then(|p| p.parent()).expect("target").join("examples/vipd");
-        assert!(program.exists(), "{} is missing: cargo build -p ha-agent --examples", program.display());
+        let program = exe
+            .parent()
+            .and_then(|p| p.parent())
+            .expect("target")
+            .join("examples/vipd");
+        assert!(
+            program.exists(),
+            "{} is missing: cargo build -p ha-agent --examples",
+            program.display()
+        );
         let state = std::env::temp_dir().join(net.name("state"));
         let _ = std::fs::remove_file(&state);
         let child = Command::new("ip")
@@ -161,7 +205,9 @@ impl Vipd {
 
     fn try_renewed(&self) -> Option<Duration> {
         let bytes = std::fs::read(&self.state).ok()?;
-        Some(Duration::from_nanos(u64::from_ne_bytes(bytes.try_into().ok()?)))
+        Some(Duration::from_nanos(u64::from_ne_bytes(
+            bytes.try_into().ok()?,
+        )))
     }
 
     /// When it renewed last.
@@ -213,7 +259,13 @@ impl Prober {
             Ask::Arp => arp(address, &s, &l, &g),
             Ask::Sniff => sniff(address, &s, &l, &g),
         });
-        Prober { stop, last, gap, lost, thread: Some(thread) }
+        Prober {
+            stop,
+            last,
+            gap,
+            lost,
+            thread: Some(thread),
+        }
     }
 
     /// When the last answer came; zero before the first.
@@ -256,14 +308,25 @@ impl Drop for Prober {
 fn with_stamps(fd: &impl std::os::fd::AsRawFd) {
     let one: libc::c_int = 1;
     // SAFETY: the pointer comes with its length.
-    let set = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, (&raw const one).cast(), 4) };
+    let set = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const one).cast(),
+            4,
+        )
+    };
     assert_eq!(set, 0, "timestamps");
 }
 
 /// The next packet's length, and when it came.
 fn receive(fd: &impl std::os::fd::AsRawFd, buffer: &mut [u8]) -> Option<(usize, Duration)> {
     let mut control = [0_u64; 16];
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     // SAFETY: msghdr is plain data; every pointer comes with its length and outlives the call;
     // the control message is read only when the kernel says that it is a timespec.
     unsafe {
@@ -329,7 +392,9 @@ fn icmp(address: IpAddr, stop: &AtomicBool, last: &AtomicU64, gap: &AtomicU64, l
         let _ = fd.send(&echo);
         std::thread::sleep(ms(2));
         while let Some((length, came)) = receive(&fd, &mut buffer) {
-            let echo = buffer[..length].get(if v4 { 20 } else { 0 }..).unwrap_or(&[]);
+            let echo = buffer[..length]
+                .get(if v4 { 20 } else { 0 }..)
+                .unwrap_or(&[]);
             if echo.len() >= 8 && echo[0] == if v4 { 0 } else { 129 } {
                 let back = sequence.wrapping_sub(u16::from_be_bytes([echo[6], echo[7]]));
                 open &= !1_u64.checked_shl(back.into()).unwrap_or(0);
@@ -340,9 +405,17 @@ fn icmp(address: IpAddr, stop: &AtomicBool, last: &AtomicU64, gap: &AtomicU64, l
 }
 
 fn arp(address: IpAddr, stop: &AtomicBool, last: &AtomicU64, gap: &AtomicU64) {
-    let IpAddr::V4(address) = address else { panic!("ARP is IPv4") };
-    let fd = socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from((libc::ETH_P_ARP as u16).to_be()));
-    let mac = std::fs::read_to_string("/proc/net/arp").map(|_| [2, 0, 0, 0, 0, 99]).expect("arp");
+    let IpAddr::V4(address) = address else {
+        panic!("ARP is IPv4")
+    };
+    let fd = socket(
+        libc::AF_PACKET,
+        libc::SOCK_RAW,
+        i32::from((libc::ETH_P_ARP as u16).to_be()),
+    );
+    let mac = std::fs::read_to_string("/proc/net/arp")
+        .map(|_| [2, 0, 0, 0, 0, 99])
+        .expect("arp");
     let mut frame = vec![0xff; 6];
     frame.extend_from_slice(&mac);
     frame.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
@@ -355,12 +428,22 @@ fn arp(address: IpAddr, stop: &AtomicBool, last: &AtomicU64, gap: &AtomicU64) {
         to.sll_family = libc::AF_PACKET as u16;
         to.sll_protocol = (libc::ETH_P_ARP as u16).to_be();
         to.sll_ifindex = libc::if_nametoindex(c"eth0".as_ptr()).cast_signed();
-        libc::bind(fd.as_raw_fd(), (&raw const to).cast(), size_of_val(&to) as u32);
+        libc::bind(
+            fd.as_raw_fd(),
+            (&raw const to).cast(),
+            size_of_val(&to) as u32,
+        );
         // The answers go to an address that is not this interface's.
         let mut all: libc::packet_mreq = std::mem::zeroed();
         all.mr_ifindex = to.sll_ifindex;
         all.mr_type = libc::PACKET_MR_PROMISC as u16;
-        libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, (&raw const all).cast(), size_of_val(&all) as u32);
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const all).cast(),
+            size_of_val(&all) as u32,
+        );
     }
     let mut buffer = [0_u8; 128];
     with_stamps(&fd);
@@ -369,7 +452,11 @@ fn arp(address: IpAddr, stop: &AtomicBool, last: &AtomicU64, gap: &AtomicU64) {
         unsafe { libc::send(fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
         std::thread::sleep(ms(2));
         while let Some((length, came)) = receive(&fd, &mut buffer) {
-            if length >= 42 && buffer[20..22] == [0, 2] && buffer[28..32] == address.octets() && buffer[..6] == mac {
+            if length >= 42
+                && buffer[20..22] == [0, 2]
+                && buffer[28..32] == address.octets()
+                && buffer[..6] == mac
+            {
                 note(came, last, gap);
             }
         }
@@ -377,8 +464,16 @@ fn arp(address: IpAddr, stop: &AtomicBool, last: &AtomicU64, gap: &AtomicU64) {
 }
 
 fn sniff(address: IpAddr, stop: &AtomicBool, last: &AtomicU64, gap: &AtomicU64) {
-    let protocol = if address.is_ipv4() { libc::ETH_P_IP } else { libc::ETH_P_IPV6 };
-    let fd = socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from((protocol as u16).to_be()));
+    let protocol = if address.is_ipv4() {
+        libc::ETH_P_IP
+    } else {
+        libc::ETH_P_IPV6
+    };
+    let fd = socket(
+        libc::AF_PACKET,
+        libc::SOCK_RAW,
+        i32::from((protocol as u16).to_be()),
+    );
     with_stamps(&fd);
     let mut buffer = [0_u8; 128];
     while !stop.load(Ordering::Relaxed) {
@@ -415,13 +510,21 @@ pub fn transparent_listener(v4: bool, port: u16) -> TcpListener {
             at.sin_family = libc::AF_INET as u16;
             at.sin_port = port.to_be();
             at.sin_addr.s_addr = u32::from_be_bytes([127, 0, 0, 1]).to_be();
-            libc::bind(fd.as_raw_fd(), (&raw const at).cast(), size_of_val(&at) as u32)
+            libc::bind(
+                fd.as_raw_fd(),
+                (&raw const at).cast(),
+                size_of_val(&at) as u32,
+            )
         } else {
             let mut at: libc::sockaddr_in6 = std::mem::zeroed();
             at.sin6_family = libc::AF_INET6 as u16;
             at.sin6_port = port.to_be();
             at.sin6_addr.s6_addr[15] = 1;
-            libc::bind(fd.as_raw_fd(), (&raw const at).cast(), size_of_val(&at) as u32)
+            libc::bind(
+                fd.as_raw_fd(),
+                (&raw const at).cast(),
+                size_of_val(&at) as u32,
+            )
         };
         assert_eq!(bound, 0, "{}", io::Error::last_os_error());
         assert_eq!(libc::listen(fd.as_raw_fd(), 64), 0);

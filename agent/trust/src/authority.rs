@@ -6,8 +6,9 @@ use ha_core::id::NodeId;
 use ha_core::time::Timestamp;
 use ha_core::trust::Digest;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
+    SanType,
 };
 use ring::aead;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
@@ -36,7 +37,10 @@ impl Seal {
     }
 
     fn key(&self) -> Result<aead::LessSafeKey, TrustError> {
-        Ok(aead::LessSafeKey::new(aead::UnboundKey::new(&aead::CHACHA20_POLY1305, &self.0).map_err(|_| TrustError::Sealed)?))
+        Ok(aead::LessSafeKey::new(
+            aead::UnboundKey::new(&aead::CHACHA20_POLY1305, &self.0)
+                .map_err(|_| TrustError::Sealed)?,
+        ))
     }
 }
 
@@ -46,8 +50,14 @@ impl Authority {
         let key = KeyPair::generate()?;
         // A name of its own: else the signatures of one would be checked with the key of another.
         let mark: [u8; 4] = random()?;
-        let name = format!("ha-agent authority {:08x} of {cluster}", u32::from_be_bytes(mark));
-        let certificate = authority_params(&name, now)?.self_signed(&key)?.der().clone();
+        let name = format!(
+            "ha-agent authority {:08x} of {cluster}",
+            u32::from_be_bytes(mark)
+        );
+        let certificate = authority_params(&name, now)?
+            .self_signed(&key)?
+            .der()
+            .clone();
         Ok(Authority { certificate, key })
     }
 
@@ -78,7 +88,13 @@ impl Authority {
     pub fn sealed_key(&self, seal: &Seal) -> Result<Vec<u8>, TrustError> {
         let nonce: [u8; aead::NONCE_LEN] = random()?;
         let mut sealed = self.key.serialize_der();
-        seal.key()?.seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(self.fingerprint().0), &mut sealed).map_err(|_| TrustError::Sealed)?;
+        seal.key()?
+            .seal_in_place_append_tag(
+                aead::Nonce::assume_unique_for_key(nonce),
+                aead::Aad::from(self.fingerprint().0),
+                &mut sealed,
+            )
+            .map_err(|_| TrustError::Sealed)?;
         Ok([&nonce[..], &sealed].concat())
     }
 
@@ -86,30 +102,64 @@ impl Authority {
     ///
     /// # Errors
     /// Another seal, changed bytes.
-    pub fn open(certificate: &[u8], sealed_key: &[u8], seal: &Seal) -> Result<Authority, TrustError> {
-        let (nonce, sealed) = sealed_key.split_first_chunk::<{ aead::NONCE_LEN }>().ok_or(TrustError::Sealed)?;
+    pub fn open(
+        certificate: &[u8],
+        sealed_key: &[u8],
+        seal: &Seal,
+    ) -> Result<Authority, TrustError> {
+        let (nonce, sealed) = sealed_key
+            .split_first_chunk::<{ aead::NONCE_LEN }>()
+            .ok_or(TrustError::Sealed)?;
         let mut key = sealed.to_vec();
-        let opened = seal.key()?.open_in_place(aead::Nonce::assume_unique_for_key(*nonce), aead::Aad::from(digest(certificate).0), &mut key).map_err(|_| TrustError::Sealed)?;
+        let opened = seal
+            .key()?
+            .open_in_place(
+                aead::Nonce::assume_unique_for_key(*nonce),
+                aead::Aad::from(digest(certificate).0),
+                &mut key,
+            )
+            .map_err(|_| TrustError::Sealed)?;
         let key = KeyPair::try_from(&*opened)?;
-        Ok(Authority { certificate: CertificateDer::from(certificate.to_vec()), key })
+        Ok(Authority {
+            certificate: CertificateDer::from(certificate.to_vec()),
+            key,
+        })
     }
 
     /// A certificate for whoever made the request. Of the request only its key counts, and that its maker has it.
     ///
     /// # Errors
     /// A request that is none, or that its key did not sign.
-    pub fn sign(&self, request: &[u8], subject: &Subject, cluster: NodeId, now: Timestamp, lifetime: Duration) -> Result<Vec<u8>, TrustError> {
-        let asked = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))?;
+    pub fn sign(
+        &self,
+        request: &[u8],
+        subject: &Subject,
+        cluster: NodeId,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<Vec<u8>, TrustError> {
+        let asked = CertificateSigningRequestParams::from_der(
+            &CertificateSigningRequestDer::from(request),
+        )?;
         let mut params = params(&subject.to_string(), now, lifetime)?;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let san = |text: String| text.try_into().map_err(|_| TrustError::Certificate("a name that is not ASCII".to_owned()));
+        let san = |text: String| {
+            text.try_into()
+                .map_err(|_| TrustError::Certificate("a name that is not ASCII".to_owned()))
+        };
         params.subject_alt_names = vec![SanType::URI(san(subject.uri(cluster))?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if let Subject::Node(id) = subject {
-            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-            params.subject_alt_names.push(SanType::DnsName(san(MEMBER.to_owned())?));
-            params.subject_alt_names.push(SanType::DnsName(san(node_name(*id))?));
+            params
+                .extended_key_usages
+                .push(ExtendedKeyUsagePurpose::ServerAuth);
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(san(MEMBER.to_owned())?));
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(san(node_name(*id))?));
         }
         let issuer = Issuer::from_ca_cert_der(&self.certificate, &self.key)?;
         Ok(params.signed_by(&asked.public_key, &issuer)?.der().to_vec())
@@ -132,7 +182,10 @@ pub fn request_for(key: &[u8]) -> Result<Vec<u8>, TrustError> {
 }
 
 fn request_of(key: &KeyPair) -> Result<Vec<u8>, TrustError> {
-    Ok(CertificateParams::default().serialize_request(key)?.der().to_vec())
+    Ok(CertificateParams::default()
+        .serialize_request(key)?
+        .der()
+        .to_vec())
 }
 
 /// Of the public key for which a certificate is requested.
@@ -140,7 +193,8 @@ fn request_of(key: &KeyPair) -> Result<Vec<u8>, TrustError> {
 /// # Errors
 /// A request that is none.
 pub fn requested_key(request: &[u8]) -> Result<Digest, TrustError> {
-    let asked = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))?;
+    let asked =
+        CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))?;
     Ok(digest(&asked.public_key.subject_public_key_info()))
 }
 
@@ -155,7 +209,9 @@ fn authority_params(name: &str, now: Timestamp) -> Result<CertificateParams, Tru
 fn params(name: &str, now: Timestamp, lifetime: Duration) -> Result<CertificateParams, TrustError> {
     let at = |ms: u64| {
         let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
-        OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| TrustError::Certificate(format!("the clock of this machine is far off: {e}")))
+        OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| {
+            TrustError::Certificate(format!("the clock of this machine is far off: {e}"))
+        })
     };
     let mut params = CertificateParams::default();
     let mut called = DistinguishedName::new();

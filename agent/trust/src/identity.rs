@@ -44,7 +44,9 @@ impl Subject {
     pub fn uri(&self, cluster: NodeId) -> String {
         match self {
             Subject::Node(id) => format!("ha://{cluster}/node/{id}"),
-            Subject::User { name, access } => format!("ha://{cluster}/user/{name}/{}", access.word()),
+            Subject::User { name, access } => {
+                format!("ha://{cluster}/user/{name}/{}", access.word())
+            }
         }
     }
 
@@ -53,7 +55,10 @@ impl Subject {
         let cluster = parts.next()?.parse().ok()?;
         let subject = match (parts.next()?, parts.next()?, parts.next(), parts.next()) {
             ("node", id, None, None) => Subject::Node(id.parse().ok()?),
-            ("user", name, Some(access), None) => Subject::User { name: name.to_owned(), access: Access::from_word(access)? },
+            ("user", name, Some(access), None) => Subject::User {
+                name: name.to_owned(),
+                access: Access::from_word(access)?,
+            },
             _ => return None,
         };
         Some((cluster, subject))
@@ -88,17 +93,41 @@ impl Identity {
         let mut signed_by = Vec::new();
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
-                ParsedExtension::SubjectAlternativeName(names) => uris.extend(names.general_names.iter().filter_map(|n| if let GeneralName::URI(u) = n { Some(*u) } else { None })),
-                ParsedExtension::AuthorityKeyIdentifier(id) => signed_by = id.key_identifier.as_ref().map(|k| k.0.to_vec()).unwrap_or_default(),
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    uris.extend(names.general_names.iter().filter_map(|n| {
+                        if let GeneralName::URI(u) = n {
+                            Some(*u)
+                        } else {
+                            None
+                        }
+                    }))
+                }
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    signed_by = id
+                        .key_identifier
+                        .as_ref()
+                        .map(|k| k.0.to_vec())
+                        .unwrap_or_default()
+                }
                 _ => {}
             }
         }
         // Exactly one: a certificate does not speak for two.
-        let [uri] = uris[..] else { return Err(TrustError::NoIdentity(uris.join(" "))) };
-        let (cluster, subject) = Subject::of_uri(uri).ok_or_else(|| TrustError::NoIdentity(uri.to_owned()))?;
+        let [uri] = uris[..] else {
+            return Err(TrustError::NoIdentity(uris.join(" ")));
+        };
+        let (cluster, subject) =
+            Subject::of_uri(uri).ok_or_else(|| TrustError::NoIdentity(uri.to_owned()))?;
         let ms = |seconds: i64| Timestamp(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000));
         let validity = parsed.validity();
-        Ok(Identity { cluster, subject, from: ms(validity.not_before.timestamp()), until: ms(validity.not_after.timestamp()), key: digest(parsed.public_key().raw), signed_by })
+        Ok(Identity {
+            cluster,
+            subject,
+            from: ms(validity.not_before.timestamp()),
+            until: ms(validity.not_after.timestamp()),
+            key: digest(parsed.public_key().raw),
+            signed_by,
+        })
     }
 }
 
@@ -108,7 +137,13 @@ impl Identity {
 /// Bytes that are no certificate of an authority.
 pub fn key_id(authority: &[u8]) -> Result<Vec<u8>, TrustError> {
     let parsed = parse(authority)?;
-    let found = parsed.extensions().iter().find_map(|e| if let ParsedExtension::SubjectKeyIdentifier(id) = e.parsed_extension() { Some(id.0.to_vec()) } else { None });
+    let found = parsed.extensions().iter().find_map(|e| {
+        if let ParsedExtension::SubjectKeyIdentifier(id) = e.parsed_extension() {
+            Some(id.0.to_vec())
+        } else {
+            None
+        }
+    });
     found.ok_or_else(|| TrustError::Certificate("an authority without a key identifier".to_owned()))
 }
 
@@ -118,7 +153,12 @@ pub fn key_id(authority: &[u8]) -> Result<Vec<u8>, TrustError> {
 /// Bytes that are no certificate, or one without a name.
 pub fn common_name(certificate: &[u8]) -> Result<String, TrustError> {
     let parsed = parse(certificate)?;
-    let name = parsed.subject().iter_common_name().next().and_then(|n| n.as_str().ok()).map(str::to_owned);
+    let name = parsed
+        .subject()
+        .iter_common_name()
+        .next()
+        .and_then(|n| n.as_str().ok())
+        .map(str::to_owned);
     name.ok_or_else(|| TrustError::Certificate("a certificate without a name".to_owned()))
 }
 

@@ -52,19 +52,40 @@ impl Keyring {
     /// No such file, or one that was damaged.
     pub fn load(data_dir: &Path) -> Result<Keyring, TrustError> {
         let path = Self::path(data_dir);
-        let wrong = |found: String| TrustError::File { file: path.display().to_string(), found };
+        let wrong = |found: String| TrustError::File {
+            file: path.display().to_string(),
+            found,
+        };
         let text = fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
         let remedy = "restore the file from a backup, or remove this node from the cluster and join again with an empty data_dir";
-        let disk: OnDisk = serde_json::from_str(&text).map_err(|e| wrong(format!("{e}: {remedy}")))?;
+        let disk: OnDisk =
+            serde_json::from_str(&text).map_err(|e| wrong(format!("{e}: {remedy}")))?;
         if disk.format != FORMAT {
-            return Err(wrong(format!("format {} is not known to this version (it knows {FORMAT})", disk.format)));
+            return Err(wrong(format!(
+                "format {} is not known to this version (it knows {FORMAT})",
+                disk.format
+            )));
         }
-        let bytes = |text: &str| STANDARD.decode(text).map_err(|e| wrong(format!("{e}: {remedy}")));
-        let seal = bytes(&disk.seal)?.try_into().map_err(|_| wrong(format!("a seal that is not 32 bytes long: {remedy}")))?;
+        let bytes = |text: &str| {
+            STANDARD
+                .decode(text)
+                .map_err(|e| wrong(format!("{e}: {remedy}")))
+        };
+        let seal = bytes(&disk.seal)?
+            .try_into()
+            .map_err(|_| wrong(format!("a seal that is not 32 bytes long: {remedy}")))?;
         Ok(Keyring {
             generation: disk.generation,
-            authorities: disk.authorities.iter().map(|a| bytes(a)).collect::<Result<_, _>>()?,
-            crosses: disk.crosses.iter().map(|c| bytes(c)).collect::<Result<_, _>>()?,
+            authorities: disk
+                .authorities
+                .iter()
+                .map(|a| bytes(a))
+                .collect::<Result<_, _>>()?,
+            crosses: disk
+                .crosses
+                .iter()
+                .map(|c| bytes(c))
+                .collect::<Result<_, _>>()?,
             certificate: bytes(&disk.certificate)?,
             key: bytes(&disk.key)?,
             seal: Seal(seal),
@@ -80,13 +101,20 @@ impl Keyring {
         let disk = OnDisk {
             format: FORMAT,
             generation: self.generation,
-            authorities: self.authorities.iter().map(|a| STANDARD.encode(a)).collect(),
+            authorities: self
+                .authorities
+                .iter()
+                .map(|a| STANDARD.encode(a))
+                .collect(),
             crosses: self.crosses.iter().map(|c| STANDARD.encode(c)).collect(),
             certificate: STANDARD.encode(&self.certificate),
             key: STANDARD.encode(&self.key),
             seal: STANDARD.encode(self.seal.0),
         };
-        let wrong = |found: io::Error| TrustError::File { file: path.display().to_string(), found: found.to_string() };
+        let wrong = |found: io::Error| TrustError::File {
+            file: path.display().to_string(),
+            found: found.to_string(),
+        };
         let text = serde_json::to_string_pretty(&disk).map_err(|e| wrong(io::Error::other(e)))?;
         write_private(&path, text.as_bytes()).map_err(wrong)
     }
@@ -97,10 +125,18 @@ impl Keyring {
 /// # Errors
 /// The disk refuses.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "that is no name of a file"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "that is no name of a file"))?;
     let new = path.with_file_name(format!(".{}.ha-new", name.to_string_lossy()));
     // One of ours that an earlier try left could have other permissions.
-    fs::remove_file(&new).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+    fs::remove_file(&new).or_else(|e| {
+        if e.kind() == io::ErrorKind::NotFound {
+            Ok(())
+        } else {
+            Err(e)
+        }
+    })?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -110,7 +146,12 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, path)?;
     match path.parent() {
-        Some(parent) if cfg!(unix) => File::open(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?.sync_all(),
+        Some(parent) if cfg!(unix) => File::open(if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        })?
+        .sync_all(),
         _ => Ok(()),
     }
 }

@@ -23,7 +23,9 @@ use ha_core::trust::Digest;
 /// SHA-256.
 pub fn digest(bytes: &[u8]) -> Digest {
     let mut digest = Digest::default();
-    digest.0.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+    digest
+        .0
+        .copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
     digest
 }
 
@@ -34,7 +36,9 @@ pub fn digest(bytes: &[u8]) -> Digest {
 pub fn random<const N: usize>() -> Result<[u8; N], TrustError> {
     use ring::rand::SecureRandom as _;
     let mut bytes = [0; N];
-    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| TrustError::NoRandomness)?;
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| TrustError::NoRandomness)?;
     Ok(bytes)
 }
 
@@ -48,7 +52,9 @@ pub enum TrustError {
     #[error("the certificate names no node and no operator: {0:?}")]
     NoIdentity(String),
     /// Encrypted with another key, or changed since.
-    #[error("the authority's key cannot be opened with this node's seal: was the data_dir put together from several?")]
+    #[error(
+        "the authority's key cannot be opened with this node's seal: was the data_dir put together from several?"
+    )]
     Sealed,
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]

@@ -33,8 +33,9 @@ pub fn ask(file: Option<&Path>, twice: bool) -> Result<String, String> {
     if let Ok(passphrase) = std::env::var("HA_PASSPHRASE") {
         return Ok(passphrase);
     }
-    let prompt =
-        |text: &str| rpassword::prompt_password(text).map_err(|e| format!("the passphrase cannot be asked for ({e}): name a file with --passphrase-file, or set HA_PASSPHRASE"));
+    let prompt = |text: &str| {
+        rpassword::prompt_password(text).map_err(|e| format!("the passphrase cannot be asked for ({e}): name a file with --passphrase-file, or set HA_PASSPHRASE"))
+    };
     let passphrase = prompt("passphrase: ")?;
     if twice && prompt("the same again: ")? != passphrase {
         return Err("the two are not the same".to_owned());
@@ -48,13 +49,20 @@ pub fn ask(file: Option<&Path>, twice: bool) -> Result<String, String> {
 /// A passphrase that is too short, or no randomness.
 pub fn lock(passphrase: &str, content: &[u8]) -> Result<Vec<u8>, String> {
     if passphrase.chars().count() < LETTERS_MIN {
-        return Err(format!("the passphrase is too short: use {LETTERS_MIN} letters or more"));
+        return Err(format!(
+            "the passphrase is too short: use {LETTERS_MIN} letters or more"
+        ));
     }
-    let (salt, nonce): ([u8; SALT], [u8; aead::NONCE_LEN]) = (random().map_err(|e| e.to_string())?, random().map_err(|e| e.to_string())?);
+    let (salt, nonce): ([u8; SALT], [u8; aead::NONCE_LEN]) = (
+        random().map_err(|e| e.to_string())?,
+        random().map_err(|e| e.to_string())?,
+    );
     let mut file = [MAGIC, &[FORMAT], &ITERATIONS.to_be_bytes(), &salt, &nonce].concat();
     let mut sealed = content.to_vec();
     let head = aead::Aad::from(file.clone());
-    key(passphrase, ITERATIONS, &salt)?.seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), head, &mut sealed).map_err(|_| "too large to be encrypted")?;
+    key(passphrase, ITERATIONS, &salt)?
+        .seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), head, &mut sealed)
+        .map_err(|_| "too large to be encrypted")?;
     file.extend_from_slice(&sealed);
     Ok(file)
 }
@@ -64,29 +72,52 @@ pub fn lock(passphrase: &str, content: &[u8]) -> Result<Vec<u8>, String> {
 /// # Errors
 /// No such file, another passphrase, or a file that was changed.
 pub fn unlock(passphrase: &str, file: &[u8]) -> Result<Vec<u8>, String> {
-    let (head, sealed) = file.split_at_checked(HEAD).filter(|(head, _)| head.starts_with(MAGIC)).ok_or("this is no backup of a cluster")?;
+    let (head, sealed) = file
+        .split_at_checked(HEAD)
+        .filter(|(head, _)| head.starts_with(MAGIC))
+        .ok_or("this is no backup of a cluster")?;
     let rest = &head[MAGIC.len()..];
     if rest[0] != FORMAT {
-        return Err(format!("backup format {} is not known to this version (it knows {FORMAT})", rest[0]));
+        return Err(format!(
+            "backup format {} is not known to this version (it knows {FORMAT})",
+            rest[0]
+        ));
     }
     let mut iterations = [0; 4];
     iterations.copy_from_slice(&rest[1..5]);
     let iterations = u32::from_be_bytes(iterations);
     if iterations > ITERATIONS_MAX {
-        return Err("the backup was changed: its header is not one that this program writes".to_owned());
+        return Err(
+            "the backup was changed: its header is not one that this program writes".to_owned(),
+        );
     }
     let mut nonce = [0; aead::NONCE_LEN];
     nonce.copy_from_slice(&rest[5 + SALT..]);
     let mut content = sealed.to_vec();
-    let opened = key(passphrase, iterations, &rest[5..5 + SALT])?.open_in_place(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(head), &mut content);
-    Ok(opened.map_err(|_| "the passphrase is another one, or the backup was changed")?.to_vec())
+    let opened = key(passphrase, iterations, &rest[5..5 + SALT])?.open_in_place(
+        aead::Nonce::assume_unique_for_key(nonce),
+        aead::Aad::from(head),
+        &mut content,
+    );
+    Ok(opened
+        .map_err(|_| "the passphrase is another one, or the backup was changed")?
+        .to_vec())
 }
 
 fn key(passphrase: &str, iterations: u32, salt: &[u8]) -> Result<aead::LessSafeKey, String> {
-    let iterations = NonZeroU32::new(iterations).ok_or("the backup was changed: its header is not one that this program writes")?;
+    let iterations = NonZeroU32::new(iterations)
+        .ok_or("the backup was changed: its header is not one that this program writes")?;
     let mut key = [0; 32];
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, passphrase.as_bytes(), &mut key);
-    aead::UnboundKey::new(&aead::CHACHA20_POLY1305, &key).map(aead::LessSafeKey::new).map_err(|_| "no key could be made".to_owned())
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        iterations,
+        salt,
+        passphrase.as_bytes(),
+        &mut key,
+    );
+    aead::UnboundKey::new(&aead::CHACHA20_POLY1305, &key)
+        .map(aead::LessSafeKey::new)
+        .map_err(|_| "no key could be made".to_owned())
 }
 
 #[cfg(test)]
@@ -97,7 +128,11 @@ mod tests {
     fn what_is_locked_opens_with_its_passphrase_and_unchanged_only() {
         let file = lock("correct horse", b"content").unwrap();
         assert_eq!(unlock("correct horse", &file).unwrap(), b"content");
-        assert!(unlock("correct horsf", &file).unwrap_err().contains("passphrase"));
+        assert!(
+            unlock("correct horsf", &file)
+                .unwrap_err()
+                .contains("passphrase")
+        );
         assert!(!file.windows(7).any(|w| w == b"content"));
         for at in [0, MAGIC.len(), HEAD - 1, HEAD, file.len() - 1] {
             let mut other = file.clone();
@@ -107,7 +142,11 @@ mod tests {
         }
         let mut busy = file.clone();
         busy[MAGIC.len() + 1] = 0xff;
-        assert!(unlock("correct horse", &busy).unwrap_err().contains("header"));
+        assert!(
+            unlock("correct horse", &busy)
+                .unwrap_err()
+                .contains("header")
+        );
         assert!(lock("short", b"content").is_err());
     }
 }

@@ -31,12 +31,25 @@ pub struct Live {
 
 impl Live {
     fn of(keyring: Keyring) -> Result<Live, TrustError> {
-        let shown = Shown { certificate: &keyring.certificate, key: &keyring.key };
+        let shown = Shown {
+            certificate: &keyring.certificate,
+            key: &keyring.key,
+        };
         let server = Arc::new(tls::server(&keyring.authorities, &keyring.crosses, &shown)?);
         let client = Arc::new(tls::client(&keyring.authorities, Some(&shown))?);
         let identity = Identity::of(&keyring.certificate)?;
-        let key_ids = keyring.authorities.iter().map(|a| key_id(a)).collect::<Result<_, _>>()?;
-        Ok(Live { keyring, identity, server, client, key_ids })
+        let key_ids = keyring
+            .authorities
+            .iter()
+            .map(|a| key_id(a))
+            .collect::<Result<_, _>>()?;
+        Ok(Live {
+            keyring,
+            identity,
+            server,
+            client,
+            key_ids,
+        })
     }
 
     /// Whether the authority that signed it is believed at this moment.
@@ -46,9 +59,22 @@ impl Live {
 
     /// What the leader is told.
     pub fn credentials(&self) -> Credentials {
-        let trusts = self.keyring.authorities.iter().map(|a| crate::digest(a)).collect();
-        let signer = self.keyring.authorities.iter().zip(&self.key_ids).find(|(_, id)| **id == self.identity.signed_by);
-        Credentials { trusts, shows: signer.map(|(a, _)| crate::digest(a)).unwrap_or_default() }
+        let trusts = self
+            .keyring
+            .authorities
+            .iter()
+            .map(|a| crate::digest(a))
+            .collect();
+        let signer = self
+            .keyring
+            .authorities
+            .iter()
+            .zip(&self.key_ids)
+            .find(|(_, id)| **id == self.identity.signed_by);
+        Credentials {
+            trusts,
+            shows: signer.map(|(a, _)| crate::digest(a)).unwrap_or_default(),
+        }
     }
 }
 
@@ -58,12 +84,18 @@ impl TrustStore {
     /// # Errors
     /// A file that is missing, damaged, or does not go together.
     pub fn open(data_dir: &Path) -> Result<TrustStore, TrustError> {
-        Ok(TrustStore { data_dir: data_dir.to_owned(), live: RwLock::new(Arc::new(Live::of(Keyring::load(data_dir)?)?)) })
+        Ok(TrustStore {
+            data_dir: data_dir.to_owned(),
+            live: RwLock::new(Arc::new(Live::of(Keyring::load(data_dir)?)?)),
+        })
     }
 
     /// What holds at this moment.
     pub fn live(&self) -> Arc<Live> {
-        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.live
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Takes another keyring: on disk first.

@@ -34,9 +34,18 @@ pub struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    fn owned<'b>(&'b self, beside: impl IntoIterator<Item = &'b Vec<u8>>) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let chain = std::iter::once(self.certificate).chain(beside.into_iter().map(Vec::as_slice)).map(|c| CertificateDer::from(c.to_vec())).collect();
-        (chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.to_vec())))
+    fn owned<'b>(
+        &'b self,
+        beside: impl IntoIterator<Item = &'b Vec<u8>>,
+    ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain = std::iter::once(self.certificate)
+            .chain(beside.into_iter().map(Vec::as_slice))
+            .map(|c| CertificateDer::from(c.to_vec()))
+            .collect();
+        (
+            chain,
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.to_vec())),
+        )
     }
 }
 
@@ -46,14 +55,24 @@ impl Shown<'_> {
 ///
 /// # Errors
 /// Certificates or a key that do not go together.
-pub fn server(authorities: &[Vec<u8>], crosses: &[Vec<u8>], shown: &Shown<'_>) -> Result<ServerConfig, TrustError> {
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(roots(authorities)?, provider()).allow_unauthenticated().build().map_err(|e| TrustError::Certificate(e.to_string()))?;
+pub fn server(
+    authorities: &[Vec<u8>],
+    crosses: &[Vec<u8>],
+    shown: &Shown<'_>,
+) -> Result<ServerConfig, TrustError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(authorities)?, provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| TrustError::Certificate(e.to_string()))?;
     let signed_by = crate::identity::Identity::of(shown.certificate)?.signed_by;
-    let (signers, others): (Vec<_>, Vec<_>) = authorities.iter().partition(|a| crate::identity::key_id(a).is_ok_and(|id| id == signed_by));
+    let (signers, others): (Vec<_>, Vec<_>) = authorities
+        .iter()
+        .partition(|a| crate::identity::key_id(a).is_ok_and(|id| id == signed_by));
     let (chain, key) = shown.owned(signers.into_iter().chain(others).chain(crosses));
-    let mut config =
-        ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.send_tls13_tickets = 0;
     Ok(config)
@@ -63,8 +82,13 @@ pub fn server(authorities: &[Vec<u8>], crosses: &[Vec<u8>], shown: &Shown<'_>) -
 ///
 /// # Errors
 /// Certificates or a key that do not go together.
-pub fn client(authorities: &[Vec<u8>], shown: Option<&Shown<'_>>) -> Result<ClientConfig, TrustError> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?.with_root_certificates(roots(authorities)?);
+pub fn client(
+    authorities: &[Vec<u8>],
+    shown: Option<&Shown<'_>>,
+) -> Result<ClientConfig, TrustError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots(authorities)?);
     let config = match shown.map(|s| s.owned([])) {
         Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
         None => builder.with_no_client_auth(),
@@ -78,7 +102,10 @@ pub fn client(authorities: &[Vec<u8>], shown: Option<&Shown<'_>>) -> Result<Clie
 /// # Errors
 /// None in practice: the settings are fixed.
 pub fn client_by_fingerprint(authority: Option<Digest>) -> Result<ClientConfig, TrustError> {
-    let verifier = Arc::new(ByFingerprint { authority, provider: provider() });
+    let verifier = Arc::new(ByFingerprint {
+        authority,
+        provider: provider(),
+    });
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -99,9 +126,14 @@ fn finished(mut config: ClientConfig) -> ClientConfig {
 ///
 /// # Errors
 /// Somebody who is not believed, or who does not speak TLS.
-pub async fn connect(stream: TcpStream, node: Option<NodeId>, config: Arc<ClientConfig>) -> io::Result<ClientStream> {
+pub async fn connect(
+    stream: TcpStream,
+    node: Option<NodeId>,
+    config: Arc<ClientConfig>,
+) -> io::Result<ClientStream> {
     stream.set_nodelay(true)?;
-    let name = ServerName::try_from(node.map_or_else(|| MEMBER.to_owned(), node_name)).map_err(io::Error::other)?;
+    let name = ServerName::try_from(node.map_or_else(|| MEMBER.to_owned(), node_name))
+        .map_err(io::Error::other)?;
     TlsConnector::from(config).connect(name, stream).await
 }
 
@@ -144,23 +176,50 @@ impl ServerCertVerifier for ByFingerprint {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(wanted) = self.authority else { return Ok(ServerCertVerified::assertion()) };
-        let authority = intermediates.iter().find(|c| crate::digest(c) == wanted).ok_or_else(|| rustls::Error::General(OTHER_CLUSTER.to_owned()))?;
+        let Some(wanted) = self.authority else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let authority = intermediates
+            .iter()
+            .find(|c| crate::digest(c) == wanted)
+            .ok_or_else(|| rustls::Error::General(OTHER_CLUSTER.to_owned()))?;
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone().into_owned())?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build().map_err(|e| rustls::Error::General(e.to_string()))?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+                .build()
+                .map_err(|e| rustls::Error::General(e.to_string()))?;
         verifier.verify_server_cert(leaf, intermediates, name, ocsp, now)
     }
 
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("only TLS 1.3 is spoken here".to_owned()))
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General(
+            "only TLS 1.3 is spoken here".to_owned(),
+        ))
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, signed: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -26,7 +26,11 @@ pub struct Token {
 impl Token {
     /// A new one for a cluster with this authority.
     pub fn generate(authority: Digest) -> Result<Token, TrustError> {
-        Ok(Token { authority, id: random()?, secret: random()? })
+        Ok(Token {
+            authority,
+            id: random()?,
+            secret: random()?,
+        })
     }
 
     /// Its public name: by this it is listed and revoked.
@@ -58,16 +62,34 @@ impl fmt::Debug for Token {
 impl FromStr for Token {
     type Err = String;
     fn from_str(text: &str) -> Result<Token, String> {
-        let damaged = |what: &str| format!("this is no join token ({what}): copy all of what `ha-cli token create` printed, from {PREFIX} to the end");
-        let letters = text.trim().strip_prefix(PREFIX).ok_or_else(|| damaged(&format!("it does not begin with {PREFIX}")))?;
-        let bytes = URL_SAFE_NO_PAD.decode(letters).map_err(|_| damaged("a letter that no token has, or one too few"))?;
-        let (said, check) = bytes.split_last_chunk::<CHECK>().filter(|(said, _)| said.len() == FINGERPRINT + ID + SECRET).ok_or_else(|| damaged("it is too short or too long"))?;
+        let damaged = |what: &str| {
+            format!(
+                "this is no join token ({what}): copy all of what `ha-cli token create` printed, from {PREFIX} to the end"
+            )
+        };
+        let letters = text
+            .trim()
+            .strip_prefix(PREFIX)
+            .ok_or_else(|| damaged(&format!("it does not begin with {PREFIX}")))?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(letters)
+            .map_err(|_| damaged("a letter that no token has, or one too few"))?;
+        let (said, check) = bytes
+            .split_last_chunk::<CHECK>()
+            .filter(|(said, _)| said.len() == FINGERPRINT + ID + SECRET)
+            .ok_or_else(|| damaged("it is too short or too long"))?;
         if crc32fast::hash(said).to_be_bytes() != *check {
             return Err(damaged("a letter is wrong"));
         }
-        let mut token = Token { authority: Digest::default(), id: [0; ID], secret: [0; SECRET] };
+        let mut token = Token {
+            authority: Digest::default(),
+            id: [0; ID],
+            secret: [0; SECRET],
+        };
         token.authority.0.copy_from_slice(&said[..FINGERPRINT]);
-        token.id.copy_from_slice(&said[FINGERPRINT..FINGERPRINT + ID]);
+        token
+            .id
+            .copy_from_slice(&said[FINGERPRINT..FINGERPRINT + ID]);
         token.secret.copy_from_slice(&said[FINGERPRINT + ID..]);
         Ok(token)
     }
@@ -83,7 +105,11 @@ mod tests {
         let text = token.to_string();
         assert_eq!(text.len(), PREFIX.len() + 87);
         assert_eq!(text.parse::<Token>().unwrap(), token);
-        assert_eq!(format!(" {text}\n").parse::<Token>().unwrap(), token, "as it is copied");
+        assert_eq!(
+            format!(" {text}\n").parse::<Token>().unwrap(),
+            token,
+            "as it is copied"
+        );
         for at in 0..text.len() {
             let mut other = text.clone().into_bytes();
             other[at] = if other[at] == b'x' { b'y' } else { b'x' };
@@ -92,6 +118,9 @@ mod tests {
             assert!(text[..at].parse::<Token>().is_err(), "cut at {at}");
         }
         let shown = format!("{token:?}");
-        assert!(!shown.contains(&text[60..]) && shown.contains(&token.id()), "{shown}");
+        assert!(
+            !shown.contains(&text[60..]) && shown.contains(&token.id()),
+            "{shown}"
+        );
     }
 }

@@ -13,18 +13,33 @@ use crate::signal::Stop;
 use crate::table::Table;
 
 /// `ha-cli apply`: shows the difference, asks, applies exactly what was shown.
-pub(super) async fn apply(ctx: &mut Context, file: &Path, yes: bool, expect: u64) -> Result<Exit, Failure> {
+pub(super) async fn apply(
+    ctx: &mut Context,
+    file: &Path,
+    yes: bool,
+    expect: u64,
+) -> Result<Exit, Failure> {
     let (text, name) = read(file)?;
     if yes {
         let applied = ctx.cluster.apply(text, name, false, expect).await?;
         return report(ctx, &applied);
     }
     if !io::stdin().is_terminal() || ctx.out.is_json() {
-        return Err(Failure::new(Exit::Usage, "nobody to ask whether to apply it").remedy("look with `ha-cli diff FILE`, then repeat with --yes"));
+        return Err(
+            Failure::new(Exit::Usage, "nobody to ask whether to apply it")
+                .remedy("look with `ha-cli diff FILE`, then repeat with --yes"),
+        );
     }
     // What is shown must be what is applied: nobody may change the configuration in between.
-    let expect = if expect == 0 { ctx.cluster.status().await?.config_version } else { expect };
-    let planned = ctx.cluster.apply(text.clone(), name.clone(), true, expect).await?;
+    let expect = if expect == 0 {
+        ctx.cluster.status().await?.config_version
+    } else {
+        expect
+    };
+    let planned = ctx
+        .cluster
+        .apply(text.clone(), name.clone(), true, expect)
+        .await?;
     if !planned.problems.is_empty() || planned.changes.is_empty() {
         return report(ctx, &planned);
     }
@@ -36,7 +51,8 @@ pub(super) async fn apply(ctx: &mut Context, file: &Path, yes: bool, expect: u64
     if !applied.problems.is_empty() {
         return report(ctx, &applied);
     }
-    ctx.out.line(&format!("version {} is in force", applied.version))?;
+    ctx.out
+        .line(&format!("version {} is in force", applied.version))?;
     Ok(Exit::Done)
 }
 
@@ -49,10 +65,16 @@ pub(super) async fn diff(ctx: &mut Context, file: &Path) -> Result<Exit, Failure
 
 /// `ha-cli rollback`.
 pub(super) async fn rollback(ctx: &mut Context, version: Option<u64>) -> Result<Exit, Failure> {
-    let applied = ctx.cluster.rollback(version.unwrap_or(0)).await.map_err(|failure| match failure.exit {
-        Exit::NotFound => failure.remedy("`ha-cli config history` lists the versions that are kept"),
-        _ => failure,
-    })?;
+    let applied =
+        ctx.cluster
+            .rollback(version.unwrap_or(0))
+            .await
+            .map_err(|failure| match failure.exit {
+                Exit::NotFound => {
+                    failure.remedy("`ha-cli config history` lists the versions that are kept")
+                }
+                _ => failure,
+            })?;
     report(ctx, &applied)
 }
 
@@ -67,23 +89,47 @@ pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
     let now_ms = clock::unix_ms();
     let mut table = Table::new(&[">VERSION", "WHEN", "AGE", "BY", "SUMMARY"]);
     for v in versions {
-        table.row([v.version.into(), utc(v.at_ms).into(), ago(v.at_ms, now_ms).into(), v.by.into(), v.summary.into()]);
+        table.row([
+            v.version.into(),
+            utc(v.at_ms).into(),
+            ago(v.at_ms, now_ms).into(),
+            v.by.into(),
+            v.summary.into(),
+        ]);
     }
-    ctx.out.table(&table, "no configuration yet; `ha-cli apply cluster.toml` gives the first")?;
+    ctx.out.table(
+        &table,
+        "no configuration yet; `ha-cli apply cluster.toml` gives the first",
+    )?;
     Ok(Exit::Done)
 }
 
 /// `ha-cli config show`: the text as it was written, ready to be edited and applied.
 pub(super) async fn show(ctx: &mut Context, version: Option<u64>) -> Result<Exit, Failure> {
-    let missing = |version: u64| Failure::new(Exit::NotFound, format!("there is no version {version}")).remedy("`ha-cli config history` lists the versions that are kept");
+    let missing = |version: u64| {
+        Failure::new(Exit::NotFound, format!("there is no version {version}"))
+            .remedy("`ha-cli config history` lists the versions that are kept")
+    };
     let wanted = match version {
         Some(version) => version,
-        None => ctx.cluster.config_history(0).await?.iter().map(|v| v.version).max().unwrap_or(0),
+        None => ctx
+            .cluster
+            .config_history(0)
+            .await?
+            .iter()
+            .map(|v| v.version)
+            .max()
+            .unwrap_or(0),
     };
     if wanted == 0 {
         return Err(missing(wanted));
     }
-    let found: Option<ConfigVersion> = ctx.cluster.config_history(wanted).await?.into_iter().find(|v| v.version == wanted && !v.text.is_empty());
+    let found: Option<ConfigVersion> = ctx
+        .cluster
+        .config_history(wanted)
+        .await?
+        .into_iter()
+        .find(|v| v.version == wanted && !v.text.is_empty());
     let found = found.ok_or_else(|| missing(wanted))?;
     if ctx.out.is_json() {
         ctx.out.json(&found)?;
@@ -98,7 +144,9 @@ pub(super) async fn show(ctx: &mut Context, version: Option<u64>) -> Result<Exit
 fn read(file: &Path) -> Result<(String, String), Failure> {
     if file == Path::new("-") {
         let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map_err(|why| unreadable("standard input", &why))?;
+        io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|why| unreadable("standard input", &why))?;
         return Ok((text, "standard input".into()));
     }
     let name = file.display().to_string();
@@ -107,7 +155,8 @@ fn read(file: &Path) -> Result<(String, String), Failure> {
 }
 
 fn unreadable(name: &str, why: &io::Error) -> Failure {
-    Failure::new(Exit::Usage, format!("cannot read {name}: {why}")).remedy("name a cluster.toml that you may read")
+    Failure::new(Exit::Usage, format!("cannot read {name}: {why}"))
+        .remedy("name a cluster.toml that you may read")
 }
 
 /// Prints what was, or would be, changed, or what is wrong.
@@ -119,18 +168,23 @@ fn report(ctx: &Context, applied: &Applied) -> Result<Exit, Failure> {
             ctx.out.line(&problem.to_string())?;
         }
     } else if applied.changes.is_empty() {
-        ctx.out.line(&format!("no difference to version {}", applied.version))?;
+        ctx.out
+            .line(&format!("no difference to version {}", applied.version))?;
     } else {
         print_changes(ctx, applied)?;
         if applied.applied {
-            ctx.out.line(&format!("version {} is in force", applied.version))?;
+            ctx.out
+                .line(&format!("version {} is in force", applied.version))?;
         }
     }
     if applied.problems.is_empty() {
         return Ok(Exit::Done);
     }
     let problems = count(applied.problems.len() as u64, "problem");
-    Err(Failure::new(Exit::Invalid, format!("{problems} in the configuration; nothing was changed")))
+    Err(Failure::new(
+        Exit::Invalid,
+        format!("{problems} in the configuration; nothing was changed"),
+    ))
 }
 
 /// One change a line: what comes in green, what goes in red.
@@ -141,7 +195,8 @@ fn print_changes(ctx: &Context, applied: &Applied) -> Result<(), Failure> {
             Some('-') => Tint::Bad,
             _ => Tint::Plain,
         };
-        ctx.out.line(&format!("  {}", ctx.out.painter.paint(change, tint)))?;
+        ctx.out
+            .line(&format!("  {}", ctx.out.painter.paint(change, tint)))?;
     }
     Ok(())
 }

@@ -56,14 +56,34 @@ pub enum End {
 
 impl Drain {
     /// A drain of these `backend/server`s; `deadline_ms` is an instant, 0 = none.
-    pub fn new(servers: Vec<String>, started_ms: u64, deadline_ms: u64, ready_follows: bool) -> Self {
-        Drain { servers, started_ms, deadline_ms, ready_follows, seen_draining: false, left: 0 }
+    pub fn new(
+        servers: Vec<String>,
+        started_ms: u64,
+        deadline_ms: u64,
+        ready_follows: bool,
+    ) -> Self {
+        Drain {
+            servers,
+            started_ms,
+            deadline_ms,
+            ready_follows,
+            seen_draining: false,
+            left: 0,
+        }
     }
 
     /// Takes a look.
     pub fn see(&mut self, status: &Status, now_ms: u64) -> Seen {
-        let servers: Vec<&Server> = status.servers.iter().filter(|s| self.servers.contains(&s.path())).collect();
-        if let Some(gone) = self.servers.iter().find(|path| !servers.iter().any(|s| s.path() == **path)) {
+        let servers: Vec<&Server> = status
+            .servers
+            .iter()
+            .filter(|s| self.servers.contains(&s.path()))
+            .collect();
+        if let Some(gone) = self
+            .servers
+            .iter()
+            .find(|path| !servers.iter().any(|s| s.path() == **path))
+        {
             return Seen::Ended(End::TakenBack(gone.clone()));
         }
         let settled = now_ms >= self.started_ms + SETTLE_MS;
@@ -78,7 +98,11 @@ impl Drain {
         }
         let left: u64 = servers.iter().map(|s| s.sessions).sum();
         if left == 0 {
-            return if self.ready_follows && !servers.is_empty() { self.waiting(&servers) } else { self.end(now_ms) };
+            return if self.ready_follows && !servers.is_empty() {
+                self.waiting(&servers)
+            } else {
+                self.end(now_ms)
+            };
         }
         if self.deadline_ms != 0 && now_ms > self.deadline_ms + GRACE_MS {
             return Seen::Ended(End::Overdue(left));
@@ -88,21 +112,38 @@ impl Drain {
 
     fn waiting(&mut self, servers: &[&Server]) -> Seen {
         self.left = servers.iter().map(|s| s.sessions).sum();
-        let busy = servers.iter().filter(|s| s.sessions != 0).map(|s| s.path()).collect();
-        Seen::Waiting { left: self.left, servers: busy }
+        let busy = servers
+            .iter()
+            .filter(|s| s.sessions != 0)
+            .map(|s| s.path())
+            .collect();
+        Seen::Waiting {
+            left: self.left,
+            servers: busy,
+        }
     }
 
     /// It ended: sessions that were there at the last look before the deadline were cut by it.
     fn end(&self, now_ms: u64) -> Seen {
         let expired = self.deadline_ms != 0 && now_ms >= self.deadline_ms;
-        Seen::Ended(if expired && self.left != 0 { End::Cut(self.left) } else { End::Drained })
+        Seen::Ended(if expired && self.left != 0 {
+            End::Cut(self.left)
+        } else {
+            End::Drained
+        })
     }
 }
 
 /// Whether a server takes new clients as far as operators are concerned; its node counts too.
 fn is_ready(server: &Server, status: &Status) -> bool {
-    let held = ["DRAIN", "MAINT", "NOLB"].iter().any(|word| server.status.starts_with(word));
-    let node_ready = status.nodes.iter().find(|node| node.name == server.node).is_none_or(|node| node.admin == "ready");
+    let held = ["DRAIN", "MAINT", "NOLB"]
+        .iter()
+        .any(|word| server.status.starts_with(word));
+    let node_ready = status
+        .nodes
+        .iter()
+        .find(|node| node.name == server.node)
+        .is_none_or(|node| node.admin == "ready");
     server.admin == "ready" && node_ready && !held
 }
 
@@ -114,7 +155,10 @@ mod tests {
     #[test]
     fn a_drain_that_empties_before_its_deadline_is_done() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 60_000, false);
-        let busy = Seen::Waiting { left: 2, servers: vec!["app/a".into()] };
+        let busy = Seen::Waiting {
+            left: 2,
+            servers: vec!["app/a".into()],
+        };
         assert_eq!(drain.see(&with("drain", 2), 100), busy);
         assert_eq!(drain.see(&with("drain", 0), 200), Seen::Ended(End::Drained));
     }
@@ -123,30 +167,52 @@ mod tests {
     fn sessions_that_are_there_until_the_deadline_were_cut() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 1_000, false);
         drain.see(&with("drain", 3), 900);
-        assert_eq!(drain.see(&with("maint", 0), 1_100), Seen::Ended(End::Cut(3)));
+        assert_eq!(
+            drain.see(&with("maint", 0), 1_100),
+            Seen::Ended(End::Cut(3))
+        );
     }
 
     #[test]
     fn sessions_that_outlive_the_deadline_are_reported() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 1_000, false);
-        assert!(matches!(drain.see(&with("drain", 3), 5_900), Seen::Waiting { left: 3, .. }));
-        assert_eq!(drain.see(&with("drain", 3), 6_100), Seen::Ended(End::Overdue(3)));
+        assert!(matches!(
+            drain.see(&with("drain", 3), 5_900),
+            Seen::Waiting { left: 3, .. }
+        ));
+        assert_eq!(
+            drain.see(&with("drain", 3), 6_100),
+            Seen::Ended(End::Overdue(3))
+        );
     }
 
     #[test]
     fn ready_again_means_taken_back_but_only_after_it_was_seen_draining() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 0, false);
-        assert!(matches!(drain.see(&with("ready", 3), 100), Seen::Waiting { .. }), "the view may lag");
+        assert!(
+            matches!(drain.see(&with("ready", 3), 100), Seen::Waiting { .. }),
+            "the view may lag"
+        );
         drain.see(&with("drain", 3), 200);
-        assert_eq!(drain.see(&with("ready", 3), 300), Seen::Ended(End::TakenBack("app/a".into())));
-        assert_eq!(drain.see(&Status::default(), 400), Seen::Ended(End::TakenBack("app/a".into())), "removed");
+        assert_eq!(
+            drain.see(&with("ready", 3), 300),
+            Seen::Ended(End::TakenBack("app/a".into()))
+        );
+        assert_eq!(
+            drain.see(&Status::default(), 400),
+            Seen::Ended(End::TakenBack("app/a".into())),
+            "removed"
+        );
     }
 
     #[test]
     fn ready_is_the_end_when_it_was_to_follow() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 0, true);
         drain.see(&with("drain", 1), 100);
-        assert!(matches!(drain.see(&with("drain", 0), 200), Seen::Waiting { left: 0, .. }));
+        assert!(matches!(
+            drain.see(&with("drain", 0), 200),
+            Seen::Waiting { left: 0, .. }
+        ));
         assert_eq!(drain.see(&with("ready", 5), 300), Seen::Ended(End::Drained));
     }
 
@@ -155,12 +221,26 @@ mod tests {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 0, false);
         let mut status = with("ready", 0);
         status.servers[0].node = "node-1".into();
-        status.nodes = vec![Node { name: "node-1".into(), admin: "drain".into(), ..Node::default() }];
+        status.nodes = vec![Node {
+            name: "node-1".into(),
+            admin: "drain".into(),
+            ..Node::default()
+        }];
         assert_eq!(drain.see(&status, 100), Seen::Ended(End::Drained));
     }
 
     fn with(admin: &str, sessions: u64) -> Status {
-        let server = Server { backend: "app".into(), server: "a".into(), admin: admin.into(), status: "UP".into(), sessions, ..Server::default() };
-        Status { servers: vec![server], ..Status::default() }
+        let server = Server {
+            backend: "app".into(),
+            server: "a".into(),
+            admin: admin.into(),
+            status: "UP".into(),
+            sessions,
+            ..Server::default()
+        };
+        Status {
+            servers: vec![server],
+            ..Status::default()
+        }
     }
 }

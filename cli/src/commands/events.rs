@@ -28,7 +28,11 @@ pub(super) struct Filter {
 pub(super) async fn run(ctx: &mut Context, filter: Filter, follow: bool) -> Result<Exit, Failure> {
     if !follow {
         let since_ms = since(&filter);
-        let mut reader = Reader { next_seq: 0, last_ms: since_ms, shown: 0 };
+        let mut reader = Reader {
+            next_seq: 0,
+            last_ms: since_ms,
+            shown: 0,
+        };
         reader.read(ctx, &filter, false).await?;
         if reader.shown == 0 && !ctx.out.is_json() {
             ctx.out.line("no events")?;
@@ -45,12 +49,18 @@ pub(super) async fn run(ctx: &mut Context, filter: Filter, follow: bool) -> Resu
 
 /// The instant from which on events are wanted; 0 = all.
 fn since(filter: &Filter) -> u64 {
-    filter.since.map_or(0, |since| clock::unix_ms().saturating_sub(millis(since)))
+    filter
+        .since
+        .map_or(0, |since| clock::unix_ms().saturating_sub(millis(since)))
 }
 
 /// Follows through changes of the leader: asks again, and leaves out what was shown.
 async fn keep_following(ctx: &mut Context, filter: &Filter) -> Result<Exit, Failure> {
-    let mut reader = Reader { next_seq: 0, last_ms: since(filter), shown: 0 };
+    let mut reader = Reader {
+        next_seq: 0,
+        last_ms: since(filter),
+        shown: 0,
+    };
     let mut began = false;
     loop {
         match reader.read(ctx, filter, true).await {
@@ -72,9 +82,17 @@ struct Reader {
 }
 
 impl Reader {
-    async fn read(&mut self, ctx: &mut Context, filter: &Filter, follow: bool) -> Result<(), Failure> {
+    async fn read(
+        &mut self,
+        ctx: &mut Context,
+        filter: &Filter,
+        follow: bool,
+    ) -> Result<(), Failure> {
         let limit = if self.next_seq == 0 { filter.limit } else { 0 };
-        let mut events = ctx.cluster.events(self.last_ms, filter.grep.clone(), follow, limit).await?;
+        let mut events = ctx
+            .cluster
+            .events(self.last_ms, filter.grep.clone(), follow, limit)
+            .await?;
         while let Some(event) = events.next().await {
             let event = event?;
             if event.seq < self.next_seq {
@@ -95,6 +113,10 @@ fn show(out: &Output, event: &Event) -> Result<(), Failure> {
         return out.json_line(event);
     }
     let when = out.painter.paint(&utc(event.at_ms), Tint::Quiet);
-    let by = if event.by.is_empty() { String::new() } else { format!("  (by {})", event.by) };
+    let by = if event.by.is_empty() {
+        String::new()
+    } else {
+        format!("  (by {})", event.by)
+    };
     out.line(&format!("{when}  {:<12}  {}{by}", event.kind, event.text))
 }

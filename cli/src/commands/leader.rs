@@ -10,7 +10,11 @@ use crate::report::Status;
 use crate::signal::Stop;
 
 /// Hands leadership over; with a limit, waits until the new leader holds the virtual IPs.
-pub(super) async fn hand_over(ctx: &mut Context, node: Option<String>, limit: Option<Duration>) -> Result<Exit, Failure> {
+pub(super) async fn hand_over(
+    ctx: &mut Context,
+    node: Option<String>,
+    limit: Option<Duration>,
+) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
     ctx.cluster.at_least(Duration::from_secs(15));
     let moved = ctx.cluster.move_leader(node.unwrap_or_default()).await?;
@@ -21,21 +25,33 @@ pub(super) async fn hand_over(ctx: &mut Context, node: Option<String>, limit: Op
             if status.leader == moved.to && held {
                 return Some(());
             }
-            let line = format!("waiting: {} leads, {} holds", or_nobody(&status.leader), or_nobody(&status.holder));
+            let line = format!(
+                "waiting: {} leads, {} holds",
+                or_nobody(&status.leader),
+                or_nobody(&status.holder)
+            );
             progress.show(&line, &line);
             None
         };
         let end = wait(ctx, &mut stop, limit, look).await;
         progress.clear();
         let goes_on = format!("leadership was handed to {}", moved.to);
-        end.map_err(|why| why.failure(&goes_on, "`ha-cli explain vip` says where the address is and why"))?;
+        end.map_err(|why| {
+            why.failure(
+                &goes_on,
+                "`ha-cli explain vip` says where the address is and why",
+            )
+        })?;
     }
     if ctx.out.is_json() {
         ctx.out.json(&moved)?;
     } else if moved.from == moved.to {
         ctx.out.line(&format!("{} leads already", moved.to))?;
     } else {
-        ctx.out.line(&format!("{} leads now (was {}), handed over in {} ms", moved.to, moved.from, moved.took_ms))?;
+        ctx.out.line(&format!(
+            "{} leads now (was {}), handed over in {} ms",
+            moved.to, moved.from, moved.took_ms
+        ))?;
     }
     Ok(Exit::Done)
 }

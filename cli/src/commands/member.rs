@@ -14,11 +14,19 @@ pub(super) async fn run(ctx: &mut Context, command: MemberCommand) -> Result<Exi
         MemberCommand::List => list(ctx).await,
         MemberCommand::Add { name, listen, role } => add(ctx, &name, &listen, &role).await,
         MemberCommand::Remove { node, force } => {
-            let message = ctx.cluster.remove_member(node.clone(), force).await.map_err(explain)?;
+            let message = ctx
+                .cluster
+                .remove_member(node.clone(), force)
+                .await
+                .map_err(explain)?;
             say(ctx, &node, "removed", message)
         }
         MemberCommand::Promote { node } => {
-            let message = ctx.cluster.promote_member(node.clone()).await.map_err(explain)?;
+            let message = ctx
+                .cluster
+                .promote_member(node.clone())
+                .await
+                .map_err(explain)?;
             say(ctx, &node, "promoted", message)
         }
     }
@@ -38,20 +46,37 @@ async fn list(ctx: &mut Context) -> Result<Exit, Failure> {
 async fn add(ctx: &mut Context, name: &str, listen: &str, role: &str) -> Result<Exit, Failure> {
     let status = ctx.cluster.status().await?;
     if status.nodes.iter().any(|node| node.name == name) {
-        return Err(Failure::new(Exit::Refused, format!("there is a node called {name} already")).remedy("choose another name, or first `ha-cli member remove` the old one"));
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("there is a node called {name} already"),
+        )
+        .remedy("choose another name, or first `ha-cli member remove` the old one"));
     }
     let Some(member) = somebody(&status) else {
-        return Err(Failure::new(Exit::Unexpected, "no member with an address to join by is reachable").remedy("`ha-cli member list` shows the members"));
+        return Err(Failure::new(
+            Exit::Unexpected,
+            "no member with an address to join by is reachable",
+        )
+        .remedy("`ha-cli member list` shows the members"));
     };
-    let agent_toml = format!("name = \"{name}\"\ndata_dir = \"/var/lib/ha-agent\"\nlisten = \"{listen}\"\nvip = \"kernel\"\nrole = \"{role}\"\n");
-    let token = if role == "server" { "ha-cli token create".to_owned() } else { format!("ha-cli token create --role {role}") };
+    let agent_toml = format!(
+        "name = \"{name}\"\ndata_dir = \"/var/lib/ha-agent\"\nlisten = \"{listen}\"\nvip = \"kernel\"\nrole = \"{role}\"\n"
+    );
+    let token = if role == "server" {
+        "ha-cli token create".to_owned()
+    } else {
+        format!("ha-cli token create --role {role}")
+    };
     let join = format!("ha-agent join {member} --token TOKEN --config agent.toml");
     let run = "ha-agent run --config agent.toml";
     if ctx.out.is_json() {
         ctx.out.json(&json!({ "token": token, "join": join, "run": run, "agent_toml": agent_toml, "members": addresses(&status) }))?;
         return Ok(Exit::Done);
     }
-    let indented: String = agent_toml.lines().map(|line| format!("    {line}\n")).collect();
+    let indented: String = agent_toml
+        .lines()
+        .map(|line| format!("    {line}\n"))
+        .collect();
     ctx.out.text(&format!(
         "A node joins by itself, with a token that works once. On any member:
 
@@ -76,19 +101,36 @@ It learns until it has caught up, then it votes: `ha-cli member list` shows it.
 
 /// A member that can be joined by: the leader when there is one.
 fn somebody(status: &Status) -> Option<String> {
-    let reachable = |state: &str| status.nodes.iter().find(|n| n.state == state && !n.address.is_empty());
-    ["leader", "follower"].into_iter().find_map(reachable).map(|node| node.address.clone())
+    let reachable = |state: &str| {
+        status
+            .nodes
+            .iter()
+            .find(|n| n.state == state && !n.address.is_empty())
+    };
+    ["leader", "follower"]
+        .into_iter()
+        .find_map(reachable)
+        .map(|node| node.address.clone())
 }
 
 fn addresses(status: &Status) -> Vec<&str> {
-    status.nodes.iter().map(|node| node.address.as_str()).collect()
+    status
+        .nodes
+        .iter()
+        .map(|node| node.address.as_str())
+        .collect()
 }
 
 /// Prints what the cluster answered, or its short form.
 fn say(ctx: &Context, node: &str, done: &str, message: String) -> Result<Exit, Failure> {
-    let message = if message.is_empty() { format!("{node} is {done}") } else { message };
+    let message = if message.is_empty() {
+        format!("{node} is {done}")
+    } else {
+        message
+    };
     if ctx.out.is_json() {
-        ctx.out.json(&json!({ "node": node, "result": done, "message": message }))?;
+        ctx.out
+            .json(&json!({ "node": node, "result": done, "message": message }))?;
     } else {
         ctx.out.line(&message)?;
     }

@@ -41,8 +41,15 @@ pub struct Context {
 /// # Errors
 /// Why it was not done; carries the exit code.
 pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
-    let needs_nobody = matches!(cli.command, Command::Demo(_) | Command::Completions { .. } | Command::Manual { .. });
-    let (cluster, used) = if needs_nobody { (Cluster::new(Vec::new(), None, cli.timeout), None) } else { whom(cli.address, cli.context, cli.timeout)? };
+    let needs_nobody = matches!(
+        cli.command,
+        Command::Demo(_) | Command::Completions { .. } | Command::Manual { .. }
+    );
+    let (cluster, used) = if needs_nobody {
+        (Cluster::new(Vec::new(), None, cli.timeout), None)
+    } else {
+        whom(cli.address, cli.context, cli.timeout)?
+    };
     let mut ctx = Context { cluster, out };
     let done = act(cli.command, &mut ctx).await;
     if let Some((path, file)) = used
@@ -51,14 +58,20 @@ pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
     {
         // What was asked for is done; this can be done another time.
         if let Err(failure) = trust::renew(&mut ctx, &path, file).await {
-            note(&format!("the certificate of {} could not be renewed: {failure}", path.display()));
+            note(&format!(
+                "the certificate of {} could not be renewed: {failure}",
+                path.display()
+            ));
         }
     }
     done
 }
 
 /// Where an agent's own socket is: as a service, and started by hand with the data where they are in the examples.
-const SOCKETS: [&str; 2] = ["/run/ha-agent/control.sock", "/var/lib/ha-agent/control.sock"];
+const SOCKETS: [&str; 2] = [
+    "/run/ha-agent/control.sock",
+    "/var/lib/ha-agent/control.sock",
+];
 
 /// Those that this user may open, and one that is there for others.
 fn sockets_here() -> (Vec<&'static str>, Option<&'static str>) {
@@ -67,7 +80,9 @@ fn sockets_here() -> (Vec<&'static str>, Option<&'static str>) {
         use std::os::unix::net::UnixStream;
         let there = SOCKETS.into_iter().filter(|s| Path::new(s).exists());
         // Whatever else is wrong with one is told when it is asked.
-        let (closed, open): (Vec<_>, Vec<_>) = there.partition(|s| UnixStream::connect(s).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied));
+        let (closed, open): (Vec<_>, Vec<_>) = there.partition(|s| {
+            UnixStream::connect(s).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+        });
         (open, closed.first().copied())
     }
     #[cfg(not(unix))]
@@ -75,9 +90,17 @@ fn sockets_here() -> (Vec<&'static str>, Option<&'static str>) {
 }
 
 /// Whom to ask, and as whom.
-fn whom(mut addresses: Vec<String>, named: Option<String>, timeout: Duration) -> Result<(Cluster, Option<(PathBuf, ContextFile)>), Failure> {
+fn whom(
+    mut addresses: Vec<String>,
+    named: Option<String>,
+    timeout: Duration,
+) -> Result<(Cluster, Option<(PathBuf, ContextFile)>), Failure> {
     let by_network = |addresses: &[String]| addresses.iter().any(|a| !a.starts_with(LOCAL));
-    let (sockets, closed) = if addresses.is_empty() && named.is_none() { sockets_here() } else { (Vec::new(), None) };
+    let (sockets, closed) = if addresses.is_empty() && named.is_none() {
+        sockets_here()
+    } else {
+        (Vec::new(), None)
+    };
     let path = match named {
         Some(named) => Some(context::path_of(&named)),
         None if by_network(&addresses) => context::default_path(),
@@ -107,7 +130,10 @@ fn whom(mut addresses: Vec<String>, named: Option<String>, timeout: Duration) ->
     if addresses.is_empty() {
         addresses.clone_from(&file.endpoints);
     }
-    Ok((Cluster::new(addresses, Some(file.credentials()?), timeout), Some((path, file))))
+    Ok((
+        Cluster::new(addresses, Some(file.credentials()?), timeout),
+        Some((path, file)),
+    ))
 }
 
 async fn act(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
@@ -119,20 +145,36 @@ async fn act(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
         Command::RollingRestart(args) => rolling::run(ctx, args).await,
         Command::Ready(args) => state::ready(ctx, args).await,
         Command::Maintenance(args) => state::maintenance(ctx, args).await,
-        Command::Apply { file, yes, expect_version } => config::apply(ctx, &file, yes, expect_version).await,
+        Command::Apply {
+            file,
+            yes,
+            expect_version,
+        } => config::apply(ctx, &file, yes, expect_version).await,
         Command::Diff { file } => config::diff(ctx, &file).await,
         Command::Rollback { version } => config::rollback(ctx, version).await,
         Command::Config(ConfigCommand::History) => config::history(ctx).await,
         Command::Config(ConfigCommand::Show { version }) => config::show(ctx, version).await,
         Command::Member(command) => member::run(ctx, command).await,
-        Command::Backup { file, passphrase_file } => trust::backup(ctx, &file, passphrase_file.as_deref()).await,
+        Command::Backup {
+            file,
+            passphrase_file,
+        } => trust::backup(ctx, &file, passphrase_file.as_deref()).await,
         Command::Token(command) => trust::token(ctx, command).await,
         Command::User(command) => trust::user(ctx, command).await,
         Command::Ca(command) => trust::ca(ctx, command).await,
         Command::MoveLeader { node, wait } => leader::hand_over(ctx, node, wait).await,
-        Command::Sessions { client, server, limit } => sessions::list(ctx, client, server, limit).await,
+        Command::Sessions {
+            client,
+            server,
+            limit,
+        } => sessions::list(ctx, client, server, limit).await,
         Command::Whereis { client } => sessions::whereis(ctx, client).await,
-        Command::Events { follow, since, grep, limit } => {
+        Command::Events {
+            follow,
+            since,
+            grep,
+            limit,
+        } => {
             let filter = events::Filter { since, grep, limit };
             events::run(ctx, filter, follow).await
         }

@@ -37,11 +37,18 @@ fn heading(status: &Status, now_ms: u64, painter: Painter) -> String {
         status.answered_by,
         status.version
     );
-    text.push_str(&format!("leader   {}", somebody(&status.leader, "nobody (an election is on)")));
+    text.push_str(&format!(
+        "leader   {}",
+        somebody(&status.leader, "nobody (an election is on)")
+    ));
     if status.lease_left_ms != 0 {
         text.push_str(&format!("   lease {} ms left", status.lease_left_ms));
     }
-    text.push_str(&format!("\nholder   {}   epoch {}", somebody(&status.holder, "nobody"), status.epoch));
+    text.push_str(&format!(
+        "\nholder   {}   epoch {}",
+        somebody(&status.holder, "nobody"),
+        status.epoch
+    ));
     if !status.holder.is_empty() && status.holder_since_ms != 0 {
         text.push_str(&format!("   since {}", ago(status.holder_since_ms, now_ms)));
     }
@@ -49,10 +56,21 @@ fn heading(status: &Status, now_ms: u64, painter: Painter) -> String {
         text.push_str(&format!("   ({})", status.holder_reason));
     }
     for vip in &status.virtual_ips {
-        let holder = if vip.holder.is_empty() { "nobody" } else { &vip.holder };
-        text.push_str(&format!("\nvirtual  {}  {} on {holder}", vip.name, vip.address));
+        let holder = if vip.holder.is_empty() {
+            "nobody"
+        } else {
+            &vip.holder
+        };
+        text.push_str(&format!(
+            "\nvirtual  {}  {} on {holder}",
+            vip.name, vip.address
+        ));
     }
-    text.push_str(&format!("\nnow      {}   {} in all", count(status.sessions, "session"), status.sessions_total));
+    text.push_str(&format!(
+        "\nnow      {}   {} in all",
+        count(status.sessions, "session"),
+        status.sessions_total
+    ));
     text.push_str(&format!("   {}", count(status.bindings, "binding")));
     if status.bindings_uncommitted != 0 {
         text.push_str(&format!(" ({} not committed)", status.bindings_uncommitted));
@@ -66,7 +84,9 @@ fn heading(status: &Status, now_ms: u64, painter: Painter) -> String {
 
 /// The nodes; `*` marks who holds the virtual IPs.
 pub(super) fn nodes(status: &Status) -> Table {
-    let mut table = Table::new(&["NODE", "", "STATE", "ADMIN", "ROLE", "ADDRESS", "VERSION", "FENCE", "ID"]);
+    let mut table = Table::new(&[
+        "NODE", "", "STATE", "ADMIN", "ROLE", "ADDRESS", "VERSION", "FENCE", "ID",
+    ]);
     for node in &status.nodes {
         let tint = match node.state.as_str() {
             "leader" | "follower" => Tint::Good,
@@ -91,9 +111,16 @@ pub(super) fn nodes(status: &Status) -> Table {
 
 /// The servers, in the words of HAProxy's stats page.
 fn servers(status: &Status, now_ms: u64) -> Table {
-    let mut table = Table::new(&["SERVER", "STATUS", "ADMIN", ">CUR", ">TOTAL", ">QUEUE", ">WGHT", ">IN", ">OUT", ">ERR", "LASTCHG", "CHECK", "ADDRESS", "NODE", "NOTE"]);
+    let mut table = Table::new(&[
+        "SERVER", "STATUS", "ADMIN", ">CUR", ">TOTAL", ">QUEUE", ">WGHT", ">IN", ">OUT", ">ERR",
+        "LASTCHG", "CHECK", "ADDRESS", "NODE", "NOTE",
+    ]);
     let any = |count: u64| {
-        if count == 0 { String::new() } else { count.to_string() }
+        if count == 0 {
+            String::new()
+        } else {
+            count.to_string()
+        }
     };
     for s in &status.servers {
         table.row([
@@ -134,10 +161,27 @@ fn note_of(server: &Server, now_ms: u64) -> String {
 
 /// The frontends.
 fn frontends(status: &Status) -> Table {
-    let mut table = Table::new(&["FRONTEND", "STATUS", ">CUR", ">MAX", ">TOTAL", "VIRTUAL IP", "LISTENERS", "BACKEND"]);
+    let mut table = Table::new(&[
+        "FRONTEND",
+        "STATUS",
+        ">CUR",
+        ">MAX",
+        ">TOTAL",
+        "VIRTUAL IP",
+        "LISTENERS",
+        "BACKEND",
+    ]);
     for f in &status.frontends {
-        let tint = if f.status == "OPEN" { Tint::Good } else { Tint::Bad };
-        let limit = if f.maxconn == 0 { String::new() } else { f.maxconn.to_string() };
+        let tint = if f.status == "OPEN" {
+            Tint::Good
+        } else {
+            Tint::Bad
+        };
+        let limit = if f.maxconn == 0 {
+            String::new()
+        } else {
+            f.maxconn.to_string()
+        };
         table.row([
             f.name.as_str().into(),
             Cell::tinted(&f.status, tint),
@@ -154,5 +198,12 @@ fn frontends(status: &Status) -> Table {
 
 /// An administrative state: only what an operator changed stands out.
 fn admin(state: &str) -> Cell {
-    Cell::tinted(state, if state == "ready" { Tint::Plain } else { Tint::Held })
+    Cell::tinted(
+        state,
+        if state == "ready" {
+            Tint::Plain
+        } else {
+            Tint::Held
+        },
+    )
 }

@@ -8,13 +8,20 @@ use crate::paint::Tint;
 use crate::table::{Cell, Table};
 
 /// `ha-cli sessions`.
-pub(super) async fn list(ctx: &mut Context, client: String, server: String, limit: u32) -> Result<Exit, Failure> {
+pub(super) async fn list(
+    ctx: &mut Context,
+    client: String,
+    server: String,
+    limit: u32,
+) -> Result<Exit, Failure> {
     let found = ctx.cluster.sessions(client, server, limit).await?;
     if ctx.out.is_json() {
         ctx.out.json(&found)?;
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["CLIENT", "FRONTEND", ">PORT", "SERVER", "ADDRESS", ">AGE", ">IN", ">OUT", ">ID"]);
+    let mut table = Table::new(&[
+        "CLIENT", "FRONTEND", ">PORT", "SERVER", "ADDRESS", ">AGE", ">IN", ">OUT", ">ID",
+    ]);
     for s in &found.sessions {
         table.row([
             s.client.as_str().into(),
@@ -31,7 +38,10 @@ pub(super) async fn list(ctx: &mut Context, client: String, server: String, limi
     ctx.out.table(&table, "no sessions")?;
     let shown = found.sessions.len() as u64;
     if shown < found.total {
-        ctx.out.line(&format!("{shown} of {} shown; --limit 0 shows all", found.total))?;
+        ctx.out.line(&format!(
+            "{shown} of {} shown; --limit 0 shows all",
+            found.total
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -40,17 +50,40 @@ pub(super) async fn list(ctx: &mut Context, client: String, server: String, limi
 pub(super) async fn whereis(ctx: &mut Context, client: String) -> Result<Exit, Failure> {
     let bindings = ctx.cluster.whereis(client.clone()).await?;
     if bindings.is_empty() {
-        return Err(Failure::new(Exit::NotFound, format!("{client} is not bound to a server")).remedy("it never came, its binding expired, or its backend has no persistence"));
+        return Err(
+            Failure::new(Exit::NotFound, format!("{client} is not bound to a server"))
+                .remedy("it never came, its binding expired, or its backend has no persistence"),
+        );
     }
     if ctx.out.is_json() {
         ctx.out.json(&serde_json::json!({ "bindings": bindings }))?;
         return Ok(Exit::Done);
     }
     let now_ms = clock::unix_ms();
-    let mut table = Table::new(&["CLIENT", "GROUP", "SERVER", "ADDRESS", "BOUND", "EXPIRES IN", "NOW"]);
+    let mut table = Table::new(&[
+        "CLIENT",
+        "GROUP",
+        "SERVER",
+        "ADDRESS",
+        "BOUND",
+        "EXPIRES IN",
+        "NOW",
+    ]);
     for b in bindings {
-        let now = if b.usable { Cell::tinted("usable", Tint::Good) } else { Cell::tinted("not usable: next connection goes elsewhere", Tint::Warn) };
-        table.row([b.client.into(), b.group.into(), b.server.into(), b.address.into(), ago(b.bound_at_ms, now_ms).into(), span(b.expires_in_ms).into(), now]);
+        let now = if b.usable {
+            Cell::tinted("usable", Tint::Good)
+        } else {
+            Cell::tinted("not usable: next connection goes elsewhere", Tint::Warn)
+        };
+        table.row([
+            b.client.into(),
+            b.group.into(),
+            b.server.into(),
+            b.address.into(),
+            ago(b.bound_at_ms, now_ms).into(),
+            span(b.expires_in_ms).into(),
+            now,
+        ]);
     }
     ctx.out.table(&table, "no bindings")?;
     Ok(Exit::Done)

@@ -70,12 +70,23 @@ fn change(args: &DrainArgs) -> StateChange {
 }
 
 /// Shows the sessions that are left until the drain has ended.
-pub(super) async fn follow(ctx: &mut Context, stop: &mut Stop, limit: Duration, target: &str, mut drain: Drain, deadline_ms: u64) -> Result<End, Failure> {
+pub(super) async fn follow(
+    ctx: &mut Context,
+    stop: &mut Stop,
+    limit: Duration,
+    target: &str,
+    mut drain: Drain,
+    deadline_ms: u64,
+) -> Result<End, Failure> {
     let mut progress = Progress::new(&ctx.out);
     let look = |status: &_, now_ms: u64| match drain.see(status, now_ms) {
         Seen::Ended(end) => Some(end),
         Seen::Waiting { left, servers } => {
-            let on = if servers.is_empty() { String::new() } else { format!(" ({})", servers.join(", ")) };
+            let on = if servers.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", servers.join(", "))
+            };
             let line = format!("draining {target}: {} left{on}", count(left, "session"));
             let until = match deadline_ms.saturating_sub(now_ms) {
                 0 => String::new(),
@@ -87,7 +98,12 @@ pub(super) async fn follow(ctx: &mut Context, stop: &mut Stop, limit: Duration, 
     };
     let end = wait(ctx, stop, limit, look).await;
     progress.clear();
-    end.map_err(|why| why.failure(&format!("the drain of {target} goes on"), &format!("`ha-cli ready {target}` takes it back")))
+    end.map_err(|why| {
+        why.failure(
+            &format!("the drain of {target} goes on"),
+            &format!("`ha-cli ready {target}` takes it back"),
+        )
+    })
 }
 
 /// Says how a drain ended.
@@ -95,20 +111,32 @@ fn conclude(ctx: &Context, target: &str, end: End, took_ms: u64) -> Result<Exit,
     match end {
         End::Drained if ctx.out.is_json() => Ok(Exit::Done),
         End::Drained => {
-            ctx.out.line(&format!("{target} is drained after {}; no session was cut", span(took_ms)))?;
+            ctx.out.line(&format!(
+                "{target} is drained after {}; no session was cut",
+                span(took_ms)
+            ))?;
             Ok(Exit::Done)
         }
         End::Cut(cut) => {
-            let message = format!("{target} is drained, but {} had to be cut at the deadline", count(cut, "session"));
+            let message = format!(
+                "{target} is drained, but {} had to be cut at the deadline",
+                count(cut, "session")
+            );
             Err(Failure::new(Exit::Deadline, message))
         }
         End::Overdue(left) => {
-            let message = format!("the deadline of {target} is past, with {} left", count(left, "session"));
-            Err(Failure::new(Exit::Deadline, message).remedy(format!("`ha-cli maintenance {target}` cuts them")))
+            let message = format!(
+                "the deadline of {target} is past, with {} left",
+                count(left, "session")
+            );
+            Err(Failure::new(Exit::Deadline, message)
+                .remedy(format!("`ha-cli maintenance {target}` cuts them")))
         }
         End::TakenBack(server) => {
-            let message = format!("the drain was taken back: {server} is ready again, or was removed");
-            Err(Failure::new(Exit::Cancelled, message).remedy("`ha-cli events --since 10m` says by whom"))
+            let message =
+                format!("the drain was taken back: {server} is ready again, or was removed");
+            Err(Failure::new(Exit::Cancelled, message)
+                .remedy("`ha-cli events --since 10m` says by whom"))
         }
     }
 }
@@ -126,15 +154,35 @@ pub(super) async fn maintenance(ctx: &mut Context, args: StateArgs) -> Result<Ex
 }
 
 /// Sets a state, and with `--wait` waits until it holds for every server concerned.
-async fn set_and_wait(ctx: &mut Context, args: StateArgs, state: &str, not_yet: &str, holds: impl Fn(&Server) -> bool) -> Result<Exit, Failure> {
+async fn set_and_wait(
+    ctx: &mut Context,
+    args: StateArgs,
+    state: &str,
+    not_yet: &str,
+    holds: impl Fn(&Server) -> bool,
+) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
-    let StateArgs { target, reason, force, wait: limit } = args;
-    let change = StateChange { target: target.clone(), state: state.into(), reason, force, ..StateChange::default() };
+    let StateArgs {
+        target,
+        reason,
+        force,
+        wait: limit,
+    } = args;
+    let change = StateChange {
+        target: target.clone(),
+        state: state.into(),
+        reason,
+        force,
+        ..StateChange::default()
+    };
     let servers = ctx.cluster.set_state(change).await?;
     if let Some(limit) = limit {
         let mut progress = Progress::new(&ctx.out);
         let look = |status: &crate::report::Status, _: u64| {
-            let concerned = status.servers.iter().filter(|server| servers.contains(&server.path()));
+            let concerned = status
+                .servers
+                .iter()
+                .filter(|server| servers.contains(&server.path()));
             let missing: Vec<String> = concerned.filter(|s| !holds(s)).map(Server::path).collect();
             if missing.is_empty() {
                 return Some(());
@@ -145,7 +193,12 @@ async fn set_and_wait(ctx: &mut Context, args: StateArgs, state: &str, not_yet: 
         };
         let end = wait(ctx, &mut stop, limit, look).await;
         progress.clear();
-        end.map_err(|why| why.failure(&format!("{target} stays set to {state}"), "`ha-cli status` shows why"))?;
+        end.map_err(|why| {
+            why.failure(
+                &format!("{target} stays set to {state}"),
+                "`ha-cli status` shows why",
+            )
+        })?;
     }
     accepted(ctx, &target, state, &servers)
 }
@@ -153,7 +206,9 @@ async fn set_and_wait(ctx: &mut Context, args: StateArgs, state: &str, not_yet: 
 /// The request was accepted; says what it concerns.
 fn accepted(ctx: &Context, target: &str, state: &str, servers: &[String]) -> Result<Exit, Failure> {
     if ctx.out.is_json() {
-        ctx.out.json(&json!({ "target": target, "state": state, "servers": servers, "result": "accepted" }))?;
+        ctx.out.json(
+            &json!({ "target": target, "state": state, "servers": servers, "result": "accepted" }),
+        )?;
         return Ok(Exit::Done);
     }
     let word = match state {
@@ -166,7 +221,11 @@ fn accepted(ctx: &Context, target: &str, state: &str, servers: &[String]) -> Res
         [one] if one == target => String::new(),
         many => many.join(", "),
     };
-    let servers = if servers.is_empty() { String::new() } else { format!(" ({servers})") };
+    let servers = if servers.is_empty() {
+        String::new()
+    } else {
+        format!(" ({servers})")
+    };
     ctx.out.line(&format!("{target} is {word}{servers}"))?;
     Ok(Exit::Done)
 }

@@ -18,7 +18,8 @@ pub(super) async fn once(ctx: &mut Context) -> Result<Exit, Failure> {
     if ctx.out.is_json() {
         ctx.out.json(&status)?;
     } else {
-        ctx.out.text(&page(&status, clock::unix_ms(), ctx.out.painter))?;
+        ctx.out
+            .text(&page(&status, clock::unix_ms(), ctx.out.painter))?;
     }
     Ok(Exit::Done)
 }
@@ -48,7 +49,11 @@ fn show_again(out: &Output, status: Result<Status, Failure>) -> Result<(), Failu
         Ok(status) if out.is_json() => out.json_line(&status),
         Ok(status) => {
             let page = page(&status, clock::unix_ms(), out.painter);
-            let home = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+            let home = if std::io::stdout().is_terminal() {
+                "\x1b[H\x1b[2J"
+            } else {
+                ""
+            };
             out.text(&format!("{home}{page}\n"))
         }
         Err(failure) => {
@@ -65,8 +70,15 @@ pub(super) async fn explain(ctx: &mut Context, name: String) -> Result<Exit, Fai
         ctx.out.json(&explanation)?;
         return Ok(Exit::Done);
     }
-    let holder = if explanation.holder.is_empty() { "nobody" } else { &explanation.holder };
-    ctx.out.line(&format!("holder  {}", ctx.out.painter.paint(holder, Tint::Strong)))?;
+    let holder = if explanation.holder.is_empty() {
+        "nobody"
+    } else {
+        &explanation.holder
+    };
+    ctx.out.line(&format!(
+        "holder  {}",
+        ctx.out.painter.paint(holder, Tint::Strong)
+    ))?;
     for line in &explanation.lines {
         ctx.out.line(&format!("  {line}"))?;
     }

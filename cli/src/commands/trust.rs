@@ -34,14 +34,20 @@ pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Ex
         TokenCommand::Create { ttl, role } => {
             let ttl = crate::human::millis(ttl);
             // An agent that was just started: scripts need not wait for its leader.
-            let made = answered(&ctx.out, LEADER_WITHIN, async || ctx.cluster.create_token(ttl, role.clone()).await).await?;
+            let made = answered(&ctx.out, LEADER_WITHIN, async || {
+                ctx.cluster.create_token(ttl, role.clone()).await
+            })
+            .await?;
             if ctx.out.is_json() {
                 ctx.out.json(&made)?;
             } else {
                 // The token alone, so that it can be piped; what belongs to it goes beside.
                 ctx.out.line(&made.token)?;
                 let left = span(made.expires_ms.saturating_sub(clock::unix_ms()));
-                crate::output::note(&format!("token {}, good for one node within {left}; it is not shown again", made.id));
+                crate::output::note(&format!(
+                    "token {}, good for one node within {left}; it is not shown again",
+                    made.id
+                ));
             }
         }
         TokenCommand::List => {
@@ -54,14 +60,30 @@ pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Ex
             let mut table = Table::new(&["ID", "ROLE", "STATE", "MADE", "LEFT", "BY", "USED BY"]);
             for t in tokens {
                 let open = t.state == "open";
-                let left = if open { span(t.expires_ms.saturating_sub(now)) } else { String::new() };
+                let left = if open {
+                    span(t.expires_ms.saturating_sub(now))
+                } else {
+                    String::new()
+                };
                 let state = Cell::tinted(t.state, if open { Tint::Good } else { Tint::Quiet });
-                table.row([t.id.into(), t.role.into(), state, ago(t.made_ms, now).into(), left.into(), t.by.into(), t.used_by.into()]);
+                table.row([
+                    t.id.into(),
+                    t.role.into(),
+                    state,
+                    ago(t.made_ms, now).into(),
+                    left.into(),
+                    t.by.into(),
+                    t.used_by.into(),
+                ]);
             }
             ctx.out.table(&table, "no tokens")?;
         }
         TokenCommand::Revoke { id } => {
-            let message = ctx.cluster.revoke_token(id).await.map_err(|f| names(f, "`ha-cli token list` shows the ids"))?;
+            let message = ctx
+                .cluster
+                .revoke_token(id)
+                .await
+                .map_err(|f| names(f, "`ha-cli token list` shows the ids"))?;
             say(ctx, message)?;
         }
     }
@@ -75,12 +97,17 @@ pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit
             let path = file.unwrap_or_else(|| PathBuf::from(format!("{name}.json")));
             // Before the cluster is asked: who was added without a file could not come in, nor with one of before.
             let place = Place::take(&path)?;
-            let (key, asked) = request().map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
-            let papers = ctx.cluster.add_user(name.clone(), role.clone(), asked).await?;
+            let (key, asked) =
+                request().map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
+            let papers = ctx
+                .cluster
+                .add_user(name.clone(), role.clone(), asked)
+                .await?;
             file_of(papers, key.serialize_der()).save(&path)?;
             place.used();
             if ctx.out.is_json() {
-                ctx.out.json(&json!({ "name": name, "role": role, "file": path }))?;
+                ctx.out
+                    .json(&json!({ "name": name, "role": role, "file": path }))?;
             } else {
                 ctx.out.line(&format!("{name} may enter as {role}, with `ha-cli --context {}`; who has that file is {name}", path.display()))?;
             }
@@ -94,12 +121,24 @@ pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit
             let now = clock::unix_ms();
             let mut table = Table::new(&["NAME", "ROLE", "CERTIFICATE", "BY"]);
             for u in users {
-                table.row([u.name.into(), u.role.into(), ago(u.since_ms, now).into(), u.by.into()]);
+                table.row([
+                    u.name.into(),
+                    u.role.into(),
+                    ago(u.since_ms, now).into(),
+                    u.by.into(),
+                ]);
             }
-            ctx.out.table(&table, "no operators: only who sits at a node may enter, by its socket")?;
+            ctx.out.table(
+                &table,
+                "no operators: only who sits at a node may enter, by its socket",
+            )?;
         }
         UserCommand::Remove { name } => {
-            let message = ctx.cluster.remove_user(name).await.map_err(|f| names(f, "`ha-cli user list` shows the names"))?;
+            let message = ctx
+                .cluster
+                .remove_user(name)
+                .await
+                .map_err(|f| names(f, "`ha-cli user list` shows the names"))?;
             say(ctx, message)?;
         }
     }
@@ -117,10 +156,15 @@ impl<'a> Place<'a> {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         match options.open(path) {
             Ok(_) => Ok(Place(Some(path))),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                Err(Failure::new(Exit::Usage, format!("{} is there already", path.display())).remedy("name another file, or move it away"))
-            }
-            Err(e) => Err(Failure::new(Exit::Usage, format!("{}: {e}", path.display())).remedy("name a file in a directory that you may write")),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Failure::new(
+                Exit::Usage,
+                format!("{} is there already", path.display()),
+            )
+            .remedy("name another file, or move it away")),
+            Err(e) => Err(
+                Failure::new(Exit::Usage, format!("{}: {e}", path.display()))
+                    .remedy("name a file in a directory that you may write"),
+            ),
         }
     }
 
@@ -138,16 +182,22 @@ impl Drop for Place<'_> {
 }
 
 /// `ha-cli backup`. The passphrase does not leave this process.
-pub(super) async fn backup(ctx: &mut Context, file: &Path, passphrase_file: Option<&Path>) -> Result<Exit, Failure> {
+pub(super) async fn backup(
+    ctx: &mut Context,
+    file: &Path,
+    passphrase_file: Option<&Path>,
+) -> Result<Exit, Failure> {
     let place = Place::take(file)?;
     let wrong = |e: String| Failure::new(Exit::Usage, e);
     let passphrase = passphrase::ask(passphrase_file, true).map_err(wrong)?;
     let (content, cluster) = ctx.cluster.backup().await?;
     let locked = passphrase::lock(&passphrase, &content).map_err(wrong)?;
-    write_private(file, &locked).map_err(|e| Failure::new(Exit::Unexpected, format!("{}: {e}", file.display())))?;
+    write_private(file, &locked)
+        .map_err(|e| Failure::new(Exit::Unexpected, format!("{}: {e}", file.display())))?;
     place.used();
     if ctx.out.is_json() {
-        ctx.out.json(&json!({ "cluster": cluster, "file": file, "bytes": locked.len() }))?;
+        ctx.out
+            .json(&json!({ "cluster": cluster, "file": file, "bytes": locked.len() }))?;
     } else {
         ctx.out.line(&format!("cluster {cluster} is in {}; who has that file and its passphrase can sign for anybody in it", file.display()))?;
     }
@@ -181,17 +231,30 @@ pub(super) async fn ca(ctx: &mut Context, command: CaCommand) -> Result<Exit, Fa
 async fn followed(ctx: &mut Context) -> Result<Authorities, Failure> {
     let mut stop = Stop::listen()?;
     let mut progress = Progress::new(&ctx.out);
-    let goes_on = "the change goes on by itself, as soon as they do: `ha-cli ca show` says how far it is";
+    let goes_on =
+        "the change goes on by itself, as soon as they do: `ha-cli ca show` says how far it is";
     let mut last = Authorities::default();
     let looking = async {
         loop {
             // A leader may just be changing.
             if let Ok(known) = ctx.cluster.authorities().await {
                 last = known;
-                if last.waiting_for.is_empty() && last.authorities.last().is_some_and(|a| a.stage == "signing") {
+                if last.waiting_for.is_empty()
+                    && last
+                        .authorities
+                        .last()
+                        .is_some_and(|a| a.stage == "signing")
+                {
                     return;
                 }
-                let line = format!("waiting for {}", if last.waiting_for.is_empty() { "the next step".to_owned() } else { last.waiting_for.join(", ") });
+                let line = format!(
+                    "waiting for {}",
+                    if last.waiting_for.is_empty() {
+                        "the next step".to_owned()
+                    } else {
+                        last.waiting_for.join(", ")
+                    }
+                );
                 progress.show(&line, &line);
             }
             tokio::time::sleep(LOOK).await;
@@ -204,7 +267,18 @@ async fn followed(ctx: &mut Context) -> Result<Authorities, Failure> {
         () = tokio::time::sleep(FOLLOWED_WITHIN) => (false, Exit::Deadline),
     };
     progress.clear();
-    if done { Ok(last) } else { Err(Failure::new(why, format!("not every node has followed: {}", last.waiting_for.join(", "))).remedy(goes_on)) }
+    if done {
+        Ok(last)
+    } else {
+        Err(Failure::new(
+            why,
+            format!(
+                "not every node has followed: {}",
+                last.waiting_for.join(", ")
+            ),
+        )
+        .remedy(goes_on))
+    }
 }
 
 fn show(ctx: &Context, known: &Authorities) -> Result<(), Failure> {
@@ -214,31 +288,59 @@ fn show(ctx: &Context, known: &Authorities) -> Result<(), Failure> {
     let now = clock::unix_ms();
     let mut table = Table::new(&["FINGERPRINT", "STAGE", "SINCE", "SHOWN BY"]);
     for a in &known.authorities {
-        table.row([a.fingerprint.as_str().into(), a.stage.as_str().into(), ago(a.since_ms, now).into(), a.shown_by.join(", ").into()]);
+        table.row([
+            a.fingerprint.as_str().into(),
+            a.stage.as_str().into(),
+            ago(a.since_ms, now).into(),
+            a.shown_by.join(", ").into(),
+        ]);
     }
-    ctx.out.table(&table, "no authority: this agent has not heard of it yet")?;
+    ctx.out
+        .table(&table, "no authority: this agent has not heard of it yet")?;
     if !known.waiting_for.is_empty() {
-        ctx.out.line(&format!("not followed yet: {}", known.waiting_for.join(", ")))?;
+        ctx.out.line(&format!(
+            "not followed yet: {}",
+            known.waiting_for.join(", ")
+        ))?;
     }
     Ok(())
 }
 
 /// Another certificate for the key of the context in `path`, which was just used. Until it is written, and wherever
 /// else the file is, the one of before stays good.
-pub(super) async fn renew(ctx: &mut Context, path: &Path, file: ContextFile) -> Result<(), Failure> {
-    let asked = request_for(&file.key).map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
+pub(super) async fn renew(
+    ctx: &mut Context,
+    path: &Path,
+    file: ContextFile,
+) -> Result<(), Failure> {
+    let asked =
+        request_for(&file.key).map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
     let papers = ctx.cluster.renew(asked).await?;
     file_of(papers, file.key).save(path)
 }
 
 fn file_of(papers: Papers, key: Vec<u8>) -> ContextFile {
-    ContextFile { cluster: papers.cluster, endpoints: papers.endpoints, authorities: papers.authorities, certificate: papers.certificate, key }
+    ContextFile {
+        cluster: papers.cluster,
+        endpoints: papers.endpoints,
+        authorities: papers.authorities,
+        certificate: papers.certificate,
+        key,
+    }
 }
 
 fn names(failure: Failure, remedy: &str) -> Failure {
-    if failure.exit == Exit::NotFound { failure.remedy(remedy) } else { failure }
+    if failure.exit == Exit::NotFound {
+        failure.remedy(remedy)
+    } else {
+        failure
+    }
 }
 
 fn say(ctx: &Context, message: String) -> Result<(), Failure> {
-    if ctx.out.is_json() { ctx.out.json(&json!({ "message": message })) } else { ctx.out.line(&message) }
+    if ctx.out.is_json() {
+        ctx.out.json(&json!({ "message": message }))
+    } else {
+        ctx.out.line(&message)
+    }
 }

@@ -32,10 +32,16 @@ impl Why {
     /// The failure that this is, given what goes on all the same and what to do then.
     pub(super) fn failure(self, goes_on: &str, remedy: &str) -> Failure {
         match self {
-            Why::Interrupted => Failure::new(Exit::Cancelled, format!("not waiting any longer; {goes_on}")),
+            Why::Interrupted => Failure::new(
+                Exit::Cancelled,
+                format!("not waiting any longer; {goes_on}"),
+            ),
             Why::RanOut(limit) => {
                 let ms = crate::human::millis(limit);
-                Failure::new(Exit::Deadline, format!("not there after {}; {goes_on}", span(ms)))
+                Failure::new(
+                    Exit::Deadline,
+                    format!("not there after {}; {goes_on}", span(ms)),
+                )
             }
             Why::Lost(failure) => return failure,
         }
@@ -44,7 +50,11 @@ impl Why {
 }
 
 /// Asks again while nobody can answer, and says so meanwhile: a leader is found within a second or two.
-pub(super) async fn answered<T>(out: &Output, within: Duration, mut ask: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(super) async fn answered<T>(
+    out: &Output,
+    within: Duration,
+    mut ask: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let (began, mut progress) = (clock::now(), Progress::new(out));
     loop {
         match ask().await {
@@ -65,13 +75,22 @@ pub(super) async fn answered<T>(out: &Output, within: Duration, mut ask: impl As
 pub(super) async fn leaders_status(cluster: &mut Cluster) -> Result<Status, Failure> {
     let status = cluster.status().await?;
     if status.leader.is_empty() || status.answered_by != status.leader {
-        return Err(Failure::new(Exit::Unreachable, format!("the leader does not answer {}", status.answered_by)).remedy("`ha-cli status` shows what that node knows"));
+        return Err(Failure::new(
+            Exit::Unreachable,
+            format!("the leader does not answer {}", status.answered_by),
+        )
+        .remedy("`ha-cli status` shows what that node knows"));
     }
     Ok(status)
 }
 
 /// Looks again and again until `look` finds what it waits for.
-pub(super) async fn wait<T>(ctx: &mut Context, stop: &mut Stop, limit: Duration, mut look: impl FnMut(&Status, u64) -> Option<T>) -> Result<T, Why> {
+pub(super) async fn wait<T>(
+    ctx: &mut Context,
+    stop: &mut Stop,
+    limit: Duration,
+    mut look: impl FnMut(&Status, u64) -> Option<T>,
+) -> Result<T, Why> {
     let start = clock::now();
     let mut answered = start;
     let looking = async {

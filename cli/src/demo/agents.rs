@@ -42,20 +42,42 @@ pub(super) struct Agents {
 
 impl Agents {
     /// Three agents that do not run yet.
-    pub(super) fn new(program: PathBuf, dir: &Path, listen: &[SocketAddr], configs: Vec<PathBuf>) -> Self {
+    pub(super) fn new(
+        program: PathBuf,
+        dir: &Path,
+        listen: &[SocketAddr],
+        configs: Vec<PathBuf>,
+    ) -> Self {
         // Each agent's own socket, beside its data.
-        let socket = |name: &str| format!("{LOCAL}{}", dir.join(name).join("control.sock").display());
+        let socket =
+            |name: &str| format!("{LOCAL}{}", dir.join(name).join("control.sock").display());
         let addresses = NODES.iter().map(|name| socket(name)).collect();
-        let agent =
-            |((&name, &listen), config): ((&&'static str, _), PathBuf)| Agent { name, listen, socket: socket(name), config, log: dir.join(format!("{name}.log")), running: None };
+        let agent = |((&name, &listen), config): ((&&'static str, _), PathBuf)| Agent {
+            name,
+            listen,
+            socket: socket(name),
+            config,
+            log: dir.join(format!("{name}.log")),
+            running: None,
+        };
         let agents = NODES.iter().zip(listen).zip(configs).map(agent).collect();
-        Agents { program, agents, cluster: Cluster::new(addresses, None, ANSWER_LIMIT) }
+        Agents {
+            program,
+            agents,
+            cluster: Cluster::new(addresses, None, ANSWER_LIMIT),
+        }
     }
 
     /// `ha-agent init`, for the first one.
     pub(super) async fn init(&self, cluster: &Path) -> Result<(), Failure> {
         let first = &self.agents[0];
-        let args = ["init".as_ref(), "--config".as_ref(), first.config.as_os_str(), "--cluster".as_ref(), cluster.as_os_str()];
+        let args = [
+            "init".as_ref(),
+            "--config".as_ref(),
+            first.config.as_os_str(),
+            "--cluster".as_ref(),
+            cluster.as_os_str(),
+        ];
         self.command(first, &args).await
     }
 
@@ -65,14 +87,25 @@ impl Agents {
         let token = first.create_token(TOKEN_MS, "server".into()).await?.token;
         let agent = &self.agents[index];
         let member = self.agents[0].listen.to_string();
-        let args = ["join".as_ref(), OsStr::new(&member), "--token".as_ref(), OsStr::new(&token), "--config".as_ref(), agent.config.as_os_str()];
+        let args = [
+            "join".as_ref(),
+            OsStr::new(&member),
+            "--token".as_ref(),
+            OsStr::new(&token),
+            "--config".as_ref(),
+            agent.config.as_os_str(),
+        ];
         self.command(agent, &args).await
     }
 
     /// `ha-agent run`, which stays.
     pub(super) fn run(&mut self, index: usize) -> Result<(), Failure> {
         let agent = &mut self.agents[index];
-        let args = ["run".as_ref(), "--config".as_ref(), agent.config.as_os_str()];
+        let args = [
+            "run".as_ref(),
+            "--config".as_ref(),
+            agent.config.as_os_str(),
+        ];
         agent.running = Some(start(&self.program, &args, &agent.log)?);
         Ok(())
     }
@@ -86,13 +119,23 @@ impl Agents {
 
     /// The process id of an agent while it runs.
     pub(super) fn pid(&self, name: &str) -> Option<u32> {
-        self.agents.iter().find(|agent| agent.name == name)?.running.as_ref().map(Process::pid)
+        self.agents
+            .iter()
+            .find(|agent| agent.name == name)?
+            .running
+            .as_ref()
+            .map(Process::pid)
     }
 
     /// What the agents say of themselves, when one answers: this one, or any.
     pub(super) async fn status(&mut self, whom: Option<usize>) -> Option<Status> {
         match whom {
-            Some(index) => Cluster::new(vec![self.agents[index].socket.clone()], None, ANSWER_LIMIT).status().await.ok(),
+            Some(index) => {
+                Cluster::new(vec![self.agents[index].socket.clone()], None, ANSWER_LIMIT)
+                    .status()
+                    .await
+                    .ok()
+            }
             None => self.cluster.status().await.ok(),
         }
     }
@@ -112,7 +155,10 @@ impl Agents {
 
     /// The last lines of each agent's log.
     pub(super) fn last_words(&self) -> String {
-        let words = self.agents.iter().map(|agent| format!("{}: {}", agent.name, last_words(&agent.log)));
+        let words = self
+            .agents
+            .iter()
+            .map(|agent| format!("{}: {}", agent.name, last_words(&agent.log)));
         words.collect::<Vec<_>>().join("\n  ")
     }
 
@@ -126,11 +172,15 @@ impl Agents {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => {
                     let message = format!("{what} failed: {status}");
-                    return Err(Failure::new(Exit::Unexpected, message).remedy(last_words(&agent.log)));
+                    return Err(
+                        Failure::new(Exit::Unexpected, message).remedy(last_words(&agent.log))
+                    );
                 }
                 None if began.elapsed() > COMMAND_LIMIT => {
                     let message = format!("{what} is not done after {COMMAND_LIMIT:?}");
-                    return Err(Failure::new(Exit::Unexpected, message).remedy(last_words(&agent.log)));
+                    return Err(
+                        Failure::new(Exit::Unexpected, message).remedy(last_words(&agent.log))
+                    );
                 }
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -139,8 +189,13 @@ impl Agents {
 }
 
 fn start(program: &Path, args: &[&OsStr], log: &Path) -> Result<Process, Failure> {
-    Process::start(program, args, log)
-        .map_err(|why| Failure::new(Exit::Unexpected, format!("cannot run {}: {why}", program.display())).remedy("name another executable with --agent FILE"))
+    Process::start(program, args, log).map_err(|why| {
+        Failure::new(
+            Exit::Unexpected,
+            format!("cannot run {}: {why}", program.display()),
+        )
+        .remedy("name another executable with --agent FILE")
+    })
 }
 
 /// The log is gone with the demo, so its end is shown now.

@@ -13,7 +13,11 @@ pub(super) async fn agent(named: Option<&Path>, screen: &mut Screen) -> Result<P
     if let Some(named) = named {
         return match named.is_file() {
             true => Ok(named.to_path_buf()),
-            false => Err(Failure::new(Exit::Usage, format!("there is no ha-agent at {}", named.display())).remedy("name the executable with --agent FILE, or leave it out")),
+            false => Err(Failure::new(
+                Exit::Usage,
+                format!("there is no ha-agent at {}", named.display()),
+            )
+            .remedy("name the executable with --agent FILE, or leave it out")),
         };
     }
     let own = std::env::current_exe()?;
@@ -23,14 +27,20 @@ pub(super) async fn agent(named: Option<&Path>, screen: &mut Screen) -> Result<P
     }
     match repository() {
         Some(root) => build(&root, screen).await,
-        None => Err(Failure::new(Exit::Unexpected, format!("there is no ha-agent at {}", beside.display())).remedy("install it beside ha-cli, or name it with --agent FILE")),
+        None => Err(Failure::new(
+            Exit::Unexpected,
+            format!("there is no ha-agent at {}", beside.display()),
+        )
+        .remedy("install it beside ha-cli, or name it with --agent FILE")),
     }
 }
 
 /// The repository that this program was built from, when it is still there.
 fn repository() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    root.join("agent/Cargo.toml").is_file().then(|| root.to_path_buf())
+    root.join("agent/Cargo.toml")
+        .is_file()
+        .then(|| root.to_path_buf())
 }
 
 /// Builds it; cargo shows its own progress on standard error.
@@ -38,9 +48,18 @@ async fn build(root: &Path, screen: &mut Screen) -> Result<PathBuf, Failure> {
     let text = "building ha-agent (the first time this takes a few minutes)";
     screen.phase("build", text, serde_json::json!({ "root": root }))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let failed = |why: String| Failure::new(Exit::Unexpected, format!("cannot build ha-agent: {why}")).remedy("see what `cargo build --release --bin ha-agent` says");
+    let failed = |why: String| {
+        Failure::new(Exit::Unexpected, format!("cannot build ha-agent: {why}"))
+            .remedy("see what `cargo build --release --bin ha-agent` says")
+    };
     let mut child = tokio::process::Command::new(cargo)
-        .args(["build", "--release", "--bin", "ha-agent", "--message-format=json-render-diagnostics"])
+        .args([
+            "build",
+            "--release",
+            "--bin",
+            "ha-agent",
+            "--message-format=json-render-diagnostics",
+        ])
         .current_dir(root)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -64,8 +83,12 @@ async fn build(root: &Path, screen: &mut Screen) -> Result<PathBuf, Failure> {
 /// The path in cargo's message that `ha-agent` is built.
 fn executable(message: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let is_agent = message["reason"] == "compiler-artifact" && message["target"]["name"] == "ha-agent";
-    message["executable"].as_str().filter(|_| is_agent).map(PathBuf::from)
+    let is_agent =
+        message["reason"] == "compiler-artifact" && message["target"]["name"] == "ha-agent";
+    message["executable"]
+        .as_str()
+        .filter(|_| is_agent)
+        .map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -76,7 +99,12 @@ mod tests {
     fn cargo_says_where_the_agent_is() {
         let message = r#"{"reason":"compiler-artifact","target":{"name":"ha-agent"},"executable":"/t/ha-agent"}"#;
         assert_eq!(executable(message), Some(PathBuf::from("/t/ha-agent")));
-        assert_eq!(executable(r#"{"reason":"compiler-artifact","target":{"name":"tokio"},"executable":null}"#), None);
+        assert_eq!(
+            executable(
+                r#"{"reason":"compiler-artifact","target":{"name":"tokio"},"executable":null}"#
+            ),
+            None
+        );
         assert_eq!(executable("not json"), None);
     }
 }

@@ -52,14 +52,27 @@ pub async fn run(args: DemoArgs, out: Output) -> Result<Exit, Failure> {
         Some(Ok(())) => {}
         None if args.once || tally.gaps_ms.is_empty() => {
             note("");
-            return Err(Failure::new(Exit::Cancelled, "stopped before the first failover; nothing is left behind"));
+            return Err(Failure::new(
+                Exit::Cancelled,
+                "stopped before the first failover; nothing is left behind",
+            ));
         }
         None => note(""),
     }
     let worst = tally.gaps_ms.iter().max().copied().unwrap_or(0);
     let failovers = tally.gaps_ms.len();
-    let times = if failovers == 1 { "1 failover".into() } else { format!("{failovers} failovers") };
-    let text = format!("{times}, longest gap for the client {worst} ms, its server never changed; nothing is left behind");
-    screen.phase("end", &text, json!({ "failovers": failovers, "longest_gap_ms": worst, "gaps_ms": tally.gaps_ms }))?;
+    let times = if failovers == 1 {
+        "1 failover".into()
+    } else {
+        format!("{failovers} failovers")
+    };
+    let text = format!(
+        "{times}, longest gap for the client {worst} ms, its server never changed; nothing is left behind"
+    );
+    screen.phase(
+        "end",
+        &text,
+        json!({ "failovers": failovers, "longest_gap_ms": worst, "gaps_ms": tally.gaps_ms }),
+    )?;
     Ok(Exit::Done)
 }

@@ -29,7 +29,12 @@ impl Places {
     /// # Errors
     /// When even 127.0.0.1 has no free port.
     pub fn choose() -> io::Result<Places> {
-        let listeners = |hosts: [u8; 3]| hosts.into_iter().map(listen).collect::<io::Result<Vec<_>>>();
+        let listeners = |hosts: [u8; 3]| {
+            hosts
+                .into_iter()
+                .map(listen)
+                .collect::<io::Result<Vec<_>>>()
+        };
         let servers = listeners([11, 12, 13])?;
         // All are held at once, so that no port is given twice; those for others are then let go.
         let agents = listeners([1, 1, 1])?;
@@ -37,7 +42,10 @@ impl Places {
         Ok(Places {
             virtual_address: virtual_ip.local_addr()?,
             client: listen(50)?.local_addr()?.ip(),
-            agents: agents.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?,
+            agents: agents
+                .iter()
+                .map(TcpListener::local_addr)
+                .collect::<io::Result<_>>()?,
             servers,
         })
     }
@@ -87,7 +95,11 @@ check = {{ inter = "1s", fall = 3, rise = 2 }}
         );
         for (name, listener) in SERVERS.iter().zip(&self.servers) {
             let address = listener.local_addr()?;
-            text.push_str(&format!("\n[[backend.server]]\nname = \"{name}\"\naddress = \"{}\"\nport = {}\n", address.ip(), address.port()));
+            text.push_str(&format!(
+                "\n[[backend.server]]\nname = \"{name}\"\naddress = \"{}\"\nport = {}\n",
+                address.ip(),
+                address.port()
+            ));
         }
         Ok(text)
     }
@@ -95,13 +107,16 @@ check = {{ inter = "1s", fall = 3, rise = 2 }}
 
 /// A listener on 127.0.0.HOST, or where the system has only 127.0.0.1, there.
 fn listen(host: u8) -> io::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::new(127, 0, 0, host), 0)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+    TcpListener::bind((Ipv4Addr::new(127, 0, 0, host), 0))
+        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
 }
 
 /// TOML's basic strings escape as JSON's do, so that any temporary directory may be named.
 fn agent_toml(name: &str, data_dir: &Path, listen: SocketAddr) -> String {
     let data_dir = serde_json::Value::from(data_dir.display().to_string());
-    format!("name = \"{name}\"\ndata_dir = {data_dir}\nlisten = \"{listen}\"\nvip = \"bind\"\nrole = \"server\"\n")
+    format!(
+        "name = \"{name}\"\ndata_dir = {data_dir}\nlisten = \"{listen}\"\nvip = \"bind\"\nrole = \"server\"\n"
+    )
 }
 
 #[cfg(test)]
@@ -124,7 +139,10 @@ mod tests {
         let places = Places::choose().unwrap();
         let (agents, cluster) = places.write(dir.path()).unwrap();
         let agent = std::fs::read_to_string(&agents[1]).unwrap();
-        assert!(agent.contains("name = \"node-2\"") && agent.contains(&format!("listen = \"{}\"", places.agents[1])));
+        assert!(
+            agent.contains("name = \"node-2\"")
+                && agent.contains(&format!("listen = \"{}\"", places.agents[1]))
+        );
         let cluster = std::fs::read_to_string(cluster).unwrap();
         assert!(cluster.contains(&format!("listeners = [{}]", places.virtual_address.port())));
         for server in &places.servers {

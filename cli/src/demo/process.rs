@@ -17,16 +17,26 @@ impl Process {
     /// Starts it; what it says is added to `log`.
     ///
     /// Must be called on the main thread: on Linux the child dies with the thread that started it.
-    pub(super) fn start(program: &Path, args: &[&std::ffi::OsStr], log: &Path) -> io::Result<Process> {
+    pub(super) fn start(
+        program: &Path,
+        args: &[&std::ffi::OsStr],
+        log: &Path,
+    ) -> io::Result<Process> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         // A group of its own: Ctrl-C is for the demo, which then ends the agents itself.
         #[cfg(unix)]
         command.process_group(0);
         #[cfg(target_os = "linux")]
         die_with_us(&mut command);
-        Ok(Process { child: command.spawn()? })
+        Ok(Process {
+            child: command.spawn()?,
+        })
     }
 
     /// Its process id.
@@ -77,7 +87,11 @@ mod tests {
     fn a_process_ends_with_its_owner_and_its_words_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let process = Process::start(Path::new("/bin/sh"), &["-c".as_ref(), "echo hello; exec sleep 60".as_ref()], &log);
+        let process = Process::start(
+            Path::new("/bin/sh"),
+            &["-c".as_ref(), "echo hello; exec sleep 60".as_ref()],
+            &log,
+        );
         let process = process.unwrap();
         let pid = process.pid();
         while std::fs::read_to_string(&log).unwrap() != "hello\n" {

@@ -41,24 +41,46 @@ impl Screen {
     /// A screen on standard output.
     pub(super) fn new(out: Output) -> Self {
         let live = std::io::stdout().is_terminal() && !out.is_json();
-        Screen { out, live, drawn: 0, last: None, state: String::new() }
+        Screen {
+            out,
+            live,
+            drawn: 0,
+            last: None,
+            state: String::new(),
+        }
     }
 
     /// Something that stays: a sentence for people, an object with `phase` for programs.
-    pub(super) fn phase(&mut self, phase: &str, text: &str, mut fields: Value) -> Result<(), Failure> {
+    pub(super) fn phase(
+        &mut self,
+        phase: &str,
+        text: &str,
+        mut fields: Value,
+    ) -> Result<(), Failure> {
         if self.out.is_json() {
             fields["phase"] = phase.into();
             fields["at_ms"] = clock::unix_ms().into();
             return self.out.json_line(&fields);
         }
-        let tint = if phase == "kill" { Tint::Bad } else { Tint::Strong };
+        let tint = if phase == "kill" {
+            Tint::Bad
+        } else {
+            Tint::Strong
+        };
         let wipe = self.wipe();
         self.last = None;
-        self.out.text(&format!("{wipe}{}  {text}\n", self.out.painter.paint(&format!("{phase:>8}"), tint)))
+        self.out.text(&format!(
+            "{wipe}{}  {text}\n",
+            self.out.painter.paint(&format!("{phase:>8}"), tint)
+        ))
     }
 
     /// What changes all the time. Without a terminal, a line when the state of the agents changed.
-    pub(super) fn live(&mut self, live: &Live<'_>, pid: impl Fn(&str) -> Option<u32>) -> Result<(), Failure> {
+    pub(super) fn live(
+        &mut self,
+        live: &Live<'_>,
+        pid: impl Fn(&str) -> Option<u32>,
+    ) -> Result<(), Failure> {
         if self.out.is_json() {
             return Ok(());
         }
@@ -102,12 +124,27 @@ impl Screen {
                 "not running" | "unreachable" => Tint::Bad,
                 _ => Tint::Warn,
             };
-            let holds = if holds && !pid.is_empty() { "holds the address" } else { "" };
-            lines.push(format!("  {name}  {}  {holds:<17}  {}", paint(&format!("{state:<12}"), tint), paint(&pid, Tint::Quiet)));
+            let holds = if holds && !pid.is_empty() {
+                "holds the address"
+            } else {
+                ""
+            };
+            lines.push(format!(
+                "  {name}  {}  {holds:<17}  {}",
+                paint(&format!("{state:<12}"), tint),
+                paint(&pid, Tint::Quiet)
+            ));
         }
         let now = clock::now();
-        let last = live.seen.since_last(now).map_or("-".into(), |ago| format!("{} ms ago", ago.as_millis()));
-        lines.push(format!("  client  {} -> {}", live.route, paint(&live.seen.server, Tint::Strong)));
+        let last = live
+            .seen
+            .since_last(now)
+            .map_or("-".into(), |ago| format!("{} ms ago", ago.as_millis()));
+        lines.push(format!(
+            "  client  {} -> {}",
+            live.route,
+            paint(&live.seen.server, Tint::Strong)
+        ));
         lines.push(format!(
             "          {} answers, {} failed, last {last}, longest time between two answers {} ms",
             live.seen.answers,
@@ -124,7 +161,11 @@ fn node<'a>(status: Option<&'a Status>, name: &str) -> (&'a str, bool) {
     let Some(status) = status else {
         return ("starting", false);
     };
-    let state = status.nodes.iter().find(|node| node.name == name).map_or("-", |node| node.state.as_str());
+    let state = status
+        .nodes
+        .iter()
+        .find(|node| node.name == name)
+        .map_or("-", |node| node.state.as_str());
     (state, status.holder == name)
 }
 
@@ -134,7 +175,15 @@ fn states(live: &Live<'_>) -> String {
         (state, true) => format!("{name} {state}, holds"),
         (state, false) => format!("{name} {state}"),
     });
-    format!("{}; client -> {}", nodes.join("; "), if live.seen.server.is_empty() { "-" } else { &live.seen.server })
+    format!(
+        "{}; client -> {}",
+        nodes.join("; "),
+        if live.seen.server.is_empty() {
+            "-"
+        } else {
+            &live.seen.server
+        }
+    )
 }
 
 /// What the client saw, for programs.

@@ -20,12 +20,18 @@ impl SampleServers {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(names: &[&'static str], listeners: Vec<TcpListener>) -> io::Result<Self> {
-        let mut servers = SampleServers { stop: Arc::default(), running: Vec::new() };
+        let mut servers = SampleServers {
+            stop: Arc::default(),
+            running: Vec::new(),
+        };
         for (&name, listener) in names.iter().zip(listeners) {
             let address = listener.local_addr()?;
             let stop = servers.stop.clone();
             let thread = std::thread::Builder::new().name(name.into());
-            servers.running.push((address, thread.spawn(move || serve(name, &listener, &stop))?));
+            servers.running.push((
+                address,
+                thread.spawn(move || serve(name, &listener, &stop))?,
+            ));
         }
         Ok(servers)
     }
@@ -65,7 +71,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let servers = SampleServers::start(&["alpha"], vec![listener]).unwrap();
         let mut text = String::new();
-        TcpStream::connect(address).unwrap().read_to_string(&mut text).unwrap();
+        TcpStream::connect(address)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "alpha\n");
         drop(servers);
         assert!(TcpStream::connect(address).is_err());

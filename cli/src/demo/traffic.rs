@@ -63,12 +63,14 @@ impl Seen {
 
     /// The longest time between two answers since the mark, the one that is running included.
     pub fn gap(&self, now: Instant) -> Duration {
-        self.longest_gap.max(self.since_last(now).unwrap_or_default())
+        self.longest_gap
+            .max(self.since_last(now).unwrap_or_default())
     }
 
     /// How long ago the last answer came.
     pub fn since_last(&self, now: Instant) -> Option<Duration> {
-        self.last_answer.map(|last| now.saturating_duration_since(last))
+        self.last_answer
+            .map(|last| now.saturating_duration_since(last))
     }
 }
 
@@ -87,25 +89,32 @@ impl Traffic {
     pub fn start(from: IpAddr, to: SocketAddr, names: &'static [&'static str]) -> io::Result<Self> {
         let shared: Arc<(AtomicBool, Mutex<Seen>)> = Arc::default();
         let theirs = shared.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = std::thread::Builder::new().name("client".into()).spawn(move || {
-            let (stop, seen) = &*theirs;
-            runtime.block_on(async {
-                while !stop.load(Ordering::Relaxed) {
-                    let answer = tokio::time::timeout(TIMEOUT, ask(from, to)).await;
-                    let name = answer.ok().and_then(Result::ok).unwrap_or_default();
-                    {
-                        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                        match names.iter().find(|known| **known == name.trim_end()) {
-                            Some(name) => seen.answered(clock::now(), name),
-                            None => seen.failed(),
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name("client".into())
+            .spawn(move || {
+                let (stop, seen) = &*theirs;
+                runtime.block_on(async {
+                    while !stop.load(Ordering::Relaxed) {
+                        let answer = tokio::time::timeout(TIMEOUT, ask(from, to)).await;
+                        let name = answer.ok().and_then(Result::ok).unwrap_or_default();
+                        {
+                            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                            match names.iter().find(|known| **known == name.trim_end()) {
+                                Some(name) => seen.answered(clock::now(), name),
+                                None => seen.failed(),
+                            }
                         }
+                        tokio::time::sleep(PAUSE).await;
                     }
-                    tokio::time::sleep(PAUSE).await;
-                }
-            });
-        })?;
-        Ok(Traffic { shared, thread: Some(thread) })
+                });
+            })?;
+        Ok(Traffic {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// What it saw until now.
@@ -156,12 +165,19 @@ mod tests {
         seen.answered(at(0), "alpha");
         seen.answered(at(900), "alpha");
         seen.mark();
-        assert_eq!(seen.gap(at(910)), Duration::from_millis(10), "what was before the mark is forgotten");
+        assert_eq!(
+            seen.gap(at(910)),
+            Duration::from_millis(10),
+            "what was before the mark is forgotten"
+        );
         seen.failed();
         seen.answered(at(1_300), "alpha");
         seen.answered(at(1_310), "alpha");
         assert_eq!(seen.gap(at(1_311)), Duration::from_millis(400));
-        assert_eq!((seen.answers, seen.answers_since_mark, seen.failures), (4, 2, 1));
+        assert_eq!(
+            (seen.answers, seen.answers_since_mark, seen.failures),
+            (4, 2, 1)
+        );
     }
 
     #[test]

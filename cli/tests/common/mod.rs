@@ -49,7 +49,10 @@ impl Mock {
     pub fn start(scene: Scene) -> Mock {
         let dir = tempfile::tempdir().expect("a directory");
         let mock = Mock::serve(&dir.path().join("control.sock"), scene);
-        Mock { _dir: Some(dir), ..mock }
+        Mock {
+            _dir: Some(dir),
+            ..mock
+        }
     }
 
     /// Serves on a socket of this name.
@@ -57,17 +60,30 @@ impl Mock {
         let scene = Arc::new(Mutex::new(scene));
         let listener = UnixListener::bind(path).expect("the directory is there");
         let address = format!("unix:{}", path.display());
-        listener.set_nonblocking(true).expect("sockets can be non-blocking");
+        listener
+            .set_nonblocking(true)
+            .expect("sockets can be non-blocking");
         let service = ControlServer::new(Service(scene.clone()));
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async move {
-                let listener = tokio::net::UnixListener::from_std(listener).expect("within a runtime");
+                let listener =
+                    tokio::net::UnixListener::from_std(listener).expect("within a runtime");
                 let incoming = UnixListenerStream::new(listener);
-                tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await
+                tonic::transport::Server::builder()
+                    .add_service(service)
+                    .serve_with_incoming(incoming)
+                    .await
             })
         });
-        Mock { address, scene, _dir: None }
+        Mock {
+            address,
+            scene,
+            _dir: None,
+        }
     }
 
     /// Runs the real binary against the mock.
@@ -84,7 +100,13 @@ impl Mock {
 
     /// The last request, as its debug form.
     pub fn last_asked(&self) -> String {
-        self.scene.lock().unwrap().asked.last().cloned().unwrap_or_default()
+        self.scene
+            .lock()
+            .unwrap()
+            .asked
+            .last()
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -99,14 +121,22 @@ pub struct Ran {
 /// The binary, with nothing of this environment that changes what it does.
 pub fn command(address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ha-cli"));
-    command.env("HA_ADDRESS", address).env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+        .env("HA_ADDRESS", address)
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// Runs the binary to its end.
 pub fn run(address: &str, args: &[&str]) -> Ran {
-    read(command(address).args(args).output().expect("the binary runs"))
+    read(
+        command(address)
+            .args(args)
+            .output()
+            .expect("the binary runs"),
+    )
 }
 
 /// Ctrl-C for a child that was not yet waited for.
@@ -119,7 +149,11 @@ pub fn interrupt(pid: u32) {
 
 /// The text of an output.
 pub fn read(output: Output) -> Ran {
-    Ran { code: output.status.code().unwrap_or(-1), out: String::from_utf8_lossy(&output.stdout).into_owned(), err: String::from_utf8_lossy(&output.stderr).into_owned() }
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
 }
 
 /// A cluster of three with two servers.
@@ -155,9 +189,17 @@ pub fn a_status() -> StatusReply {
         epoch: 3,
         holder_reason: "elected".into(),
         config_version: 7,
-        nodes: vec![node("node-1", "leader"), node("node-2", "follower"), node("node-3", "learner")],
+        nodes: vec![
+            node("node-1", "leader"),
+            node("node-2", "follower"),
+            node("node-3", "learner"),
+        ],
         servers: vec![server("alpha", "UP", 2), server("beta", "DOWN", 0)],
-        virtual_ips: vec![VirtualIpStatus { name: "print".into(), address: "10.0.0.100/24".into(), holder: "node-1".into() }],
+        virtual_ips: vec![VirtualIpStatus {
+            name: "print".into(),
+            address: "10.0.0.100/24".into(),
+            holder: "node-1".into(),
+        }],
         frontends: vec![FrontendStatus {
             name: "web".into(),
             virtual_ip: "print".into(),
@@ -183,7 +225,11 @@ pub fn with_alpha(admin: &str, sessions: u64) -> StatusReply {
 struct Service(Arc<Mutex<Scene>>);
 
 impl Service {
-    fn answer<Q: std::fmt::Debug, A>(&self, request: Request<Q>, answer: impl FnOnce(&mut Scene) -> A) -> Result<Response<A>, Status> {
+    fn answer<Q: std::fmt::Debug, A>(
+        &self,
+        request: Request<Q>,
+        answer: impl FnOnce(&mut Scene) -> A,
+    ) -> Result<Response<A>, Status> {
         let mut scene = self.0.lock().unwrap();
         scene.asked.push(format!("{:?}", request.into_inner()));
         match scene.refuse.clone() {
@@ -204,7 +250,10 @@ impl Control for Service {
         })
     }
 
-    async fn set_state(&self, q: Request<SetStateRequest>) -> Result<Response<SetStateReply>, Status> {
+    async fn set_state(
+        &self,
+        q: Request<SetStateRequest>,
+    ) -> Result<Response<SetStateReply>, Status> {
         self.answer(q, |scene| scene.set_state.clone())
     }
 
@@ -223,24 +272,51 @@ impl Control for Service {
     }
 
     async fn backup(&self, q: Request<BackupRequest>) -> Result<Response<BackupReply>, Status> {
-        self.answer(q, |_| BackupReply { content: b"facts".to_vec(), cluster: "print".into() })
+        self.answer(q, |_| BackupReply {
+            content: b"facts".to_vec(),
+            cluster: "print".into(),
+        })
     }
 
-    async fn create_token(&self, q: Request<CreateTokenRequest>) -> Result<Response<CreateTokenReply>, Status> {
-        self.answer(q, |_| CreateTokenReply { token: "ha1-token".into(), id: "0a".into(), expires_ms: 0 })
+    async fn create_token(
+        &self,
+        q: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenReply>, Status> {
+        self.answer(q, |_| CreateTokenReply {
+            token: "ha1-token".into(),
+            id: "0a".into(),
+            expires_ms: 0,
+        })
     }
 
     async fn tokens(&self, q: Request<TokensRequest>) -> Result<Response<TokensReply>, Status> {
-        let token = |id: &str, state: &str| TokenInfo { id: id.into(), role: "server".into(), state: state.into(), by: "root on node-1".into(), ..Default::default() };
-        self.answer(q, |_| TokensReply { tokens: vec![token("0a", "open"), token("0b", "used")] })
+        let token = |id: &str, state: &str| TokenInfo {
+            id: id.into(),
+            role: "server".into(),
+            state: state.into(),
+            by: "root on node-1".into(),
+            ..Default::default()
+        };
+        self.answer(q, |_| TokensReply {
+            tokens: vec![token("0a", "open"), token("0b", "used")],
+        })
     }
 
-    async fn revoke_token(&self, q: Request<RevokeTokenRequest>) -> Result<Response<TrustReply>, Status> {
-        self.answer(q, |_| TrustReply { message: "token 0a opens nothing any more".into() })
+    async fn revoke_token(
+        &self,
+        q: Request<RevokeTokenRequest>,
+    ) -> Result<Response<TrustReply>, Status> {
+        self.answer(q, |_| TrustReply {
+            message: "token 0a opens nothing any more".into(),
+        })
     }
 
     async fn add_user(&self, q: Request<AddUserRequest>) -> Result<Response<RenewReply>, Status> {
-        self.answer(q, |_| RenewReply { endpoints: vec!["10.0.0.1:7400".into()], cluster: "print".into(), ..Default::default() })
+        self.answer(q, |_| RenewReply {
+            endpoints: vec!["10.0.0.1:7400".into()],
+            cluster: "print".into(),
+            ..Default::default()
+        })
     }
 
     async fn renew(&self, q: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
@@ -248,33 +324,67 @@ impl Control for Service {
     }
 
     async fn users(&self, q: Request<UsersRequest>) -> Result<Response<UsersReply>, Status> {
-        self.answer(q, |_| UsersReply { users: vec![UserInfo { name: "alice".into(), role: "viewer".into(), since_ms: 0, by: String::new() }] })
-    }
-
-    async fn remove_user(&self, q: Request<RemoveUserRequest>) -> Result<Response<TrustReply>, Status> {
-        self.answer(q, |_| TrustReply { message: "alice may not enter any more".into() })
-    }
-
-    async fn authorities(&self, q: Request<AuthoritiesRequest>) -> Result<Response<AuthoritiesReply>, Status> {
-        self.answer(q, |scene| {
-            let signing = AuthorityInfo { fingerprint: "ab".repeat(32), stage: "signing".into(), shown_by: vec!["node-1".into()], ..Default::default() };
-            AuthoritiesReply { authorities: vec![signing], waiting_for: scene.waiting_for.pop().into_iter().collect() }
+        self.answer(q, |_| UsersReply {
+            users: vec![UserInfo {
+                name: "alice".into(),
+                role: "viewer".into(),
+                since_ms: 0,
+                by: String::new(),
+            }],
         })
     }
 
-    async fn rotate_authority(&self, q: Request<RotateAuthorityRequest>) -> Result<Response<TrustReply>, Status> {
+    async fn remove_user(
+        &self,
+        q: Request<RemoveUserRequest>,
+    ) -> Result<Response<TrustReply>, Status> {
+        self.answer(q, |_| TrustReply {
+            message: "alice may not enter any more".into(),
+        })
+    }
+
+    async fn authorities(
+        &self,
+        q: Request<AuthoritiesRequest>,
+    ) -> Result<Response<AuthoritiesReply>, Status> {
+        self.answer(q, |scene| {
+            let signing = AuthorityInfo {
+                fingerprint: "ab".repeat(32),
+                stage: "signing".into(),
+                shown_by: vec!["node-1".into()],
+                ..Default::default()
+            };
+            AuthoritiesReply {
+                authorities: vec![signing],
+                waiting_for: scene.waiting_for.pop().into_iter().collect(),
+            }
+        })
+    }
+
+    async fn rotate_authority(
+        &self,
+        q: Request<RotateAuthorityRequest>,
+    ) -> Result<Response<TrustReply>, Status> {
         self.answer(q, |_| TrustReply::default())
     }
 
-    async fn retire_authority(&self, q: Request<RetireAuthorityRequest>) -> Result<Response<TrustReply>, Status> {
-        self.answer(q, |_| TrustReply { message: "authority abababab is not believed any more".into() })
+    async fn retire_authority(
+        &self,
+        q: Request<RetireAuthorityRequest>,
+    ) -> Result<Response<TrustReply>, Status> {
+        self.answer(q, |_| TrustReply {
+            message: "authority abababab is not believed any more".into(),
+        })
     }
 
     async fn rollback(&self, q: Request<RollbackRequest>) -> Result<Response<ApplyReply>, Status> {
         self.answer(q, |scene| scene.apply.clone())
     }
 
-    async fn config_history(&self, q: Request<ConfigHistoryRequest>) -> Result<Response<ConfigHistoryReply>, Status> {
+    async fn config_history(
+        &self,
+        q: Request<ConfigHistoryRequest>,
+    ) -> Result<Response<ConfigHistoryReply>, Status> {
         let version = q.get_ref().version;
         self.answer(q, |scene| {
             let mut versions = scene.history.clone();
@@ -294,36 +404,58 @@ impl Control for Service {
         Err(Status::unimplemented("only who joins asks that"))
     }
 
-    async fn remove_member(&self, q: Request<RemoveMemberRequest>) -> Result<Response<MemberReply>, Status> {
-        self.answer(q, |_| MemberReply { message: "node-3 has left".into() })
+    async fn remove_member(
+        &self,
+        q: Request<RemoveMemberRequest>,
+    ) -> Result<Response<MemberReply>, Status> {
+        self.answer(q, |_| MemberReply {
+            message: "node-3 has left".into(),
+        })
     }
 
-    async fn promote_member(&self, q: Request<PromoteMemberRequest>) -> Result<Response<MemberReply>, Status> {
+    async fn promote_member(
+        &self,
+        q: Request<PromoteMemberRequest>,
+    ) -> Result<Response<MemberReply>, Status> {
         self.answer(q, |_| MemberReply::default())
     }
 
-    async fn move_leader(&self, q: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderReply>, Status> {
+    async fn move_leader(
+        &self,
+        q: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderReply>, Status> {
         self.answer(q, |scene| scene.moved.clone())
     }
 
-    async fn sessions(&self, q: Request<SessionsRequest>) -> Result<Response<SessionsReply>, Status> {
+    async fn sessions(
+        &self,
+        q: Request<SessionsRequest>,
+    ) -> Result<Response<SessionsReply>, Status> {
         self.answer(q, |scene| scene.sessions.clone())
     }
 
     async fn whereis(&self, q: Request<WhereisRequest>) -> Result<Response<WhereisReply>, Status> {
-        self.answer(q, |scene| WhereisReply { bindings: scene.bindings.clone() })
+        self.answer(q, |scene| WhereisReply {
+            bindings: scene.bindings.clone(),
+        })
     }
 
     type EventsStream = tokio_stream::Iter<std::vec::IntoIter<Result<EventRecord, Status>>>;
 
-    async fn events(&self, q: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+    async fn events(
+        &self,
+        q: Request<EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
         self.answer(q, |scene| {
             let events: Vec<_> = scene.events.iter().cloned().map(Ok).collect();
             tokio_stream::iter(events)
         })
     }
 
-    async fn explain_vip(&self, q: Request<ExplainVipRequest>) -> Result<Response<ExplainVipReply>, Status> {
+    async fn explain_vip(
+        &self,
+        q: Request<ExplainVipRequest>,
+    ) -> Result<Response<ExplainVipReply>, Status> {
         self.answer(q, |scene| scene.explain.clone())
     }
 }

@@ -42,7 +42,10 @@ pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
     let universe = universe.clone();
     scheduler::spawn_on(node, async move {
         let ended = run(universe.clone(), node, founding).await;
-        story::note(&format!("node-{node} ends: {}", ended.unwrap_or_else(|e| e.to_string())));
+        story::note(&format!(
+            "node-{node} ends: {}",
+            ended.unwrap_or_else(|e| e.to_string())
+        ));
         // What started it starts it again, as systemd does.
         scheduler::spawn_on(WORLD, async move {
             universe.kill(node);
@@ -58,13 +61,30 @@ pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
 async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Result<String> {
     let planted = universe.planted;
     let (disk, real_role) = universe.with(|s| (s.nodes[me].disk.clone(), s.nodes[me].role));
-    let role = if planted == Planted::WitnessHolds { Role::Server } else { real_role };
+    let role = if planted == Planted::WitnessHolds {
+        Role::Server
+    } else {
+        real_role
+    };
     let hands = Hands::new(me, &universe, planted);
-    let world = Arc::new(NodeWorld { me, id: universe.id_of(me), universe: universe.clone(), disk, hands: hands.clone() });
+    let world = Arc::new(NodeWorld {
+        me,
+        id: universe.id_of(me),
+        universe: universe.clone(),
+        disk,
+        hands: hands.clone(),
+    });
     let (driver, inbox) = DriverHandle::channel();
     let inbox = tamper::inbox(planted, me, inbox);
     let founding = founding || planted == Planted::NoWaitAfterRestart;
-    let settings = Settings { me: universe.id_of(me), role, timing: Timing::Lan, promise: universe.promise, founding, snapshot_every: SNAPSHOT_EVERY };
+    let settings = Settings {
+        me: universe.id_of(me),
+        role,
+        timing: Timing::Lan,
+        promise: universe.promise,
+        founding,
+        snapshot_every: SNAPSHOT_EVERY,
+    };
     let started: Arc<OnceLock<Consensus<NodeWorld>>> = Arc::default();
     let (teller, watched, known) = (driver.clone(), universe.clone(), started.clone());
     let applied = move || {
@@ -75,28 +95,73 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
     };
     let consensus = Consensus::start(world.clone(), settings, Arc::new(applied)).await?;
     started.set(consensus.clone()).ok();
-    let mut controller = ControllerSettings { voters_max: universe.voters_max(), ..ControllerSettings::of(universe.id_of(me), role, universe.promise) };
+    let mut controller = ControllerSettings {
+        voters_max: universe.voters_max(),
+        ..ControllerSettings::of(universe.id_of(me), role, universe.promise)
+    };
     if planted == Planted::LeaseTooLong {
         controller.lease = Duration::from_millis(450);
     }
-    let (driver_loop, view) = Driver::new(world.clone(), consensus.clone(), controller, driver.clone(), inbox);
+    let (driver_loop, view) = Driver::new(
+        world.clone(),
+        consensus.clone(),
+        controller,
+        driver.clone(),
+        inbox,
+    );
     let (binder, open) = (Arc::new(LogBinder::new(node_now)), Arc::<Open>::default());
-    world.spawn("driver", Box::pin(driver_loop.run(Box::pin(std::future::pending()))));
-    world.spawn("binder", Box::pin(binder.clone().run(consensus.clone(), world.clone())));
-    universe.with(|s| s.nodes[me].running = Some(Running { consensus: consensus.clone(), driver: driver.clone(), view, binder, hands: hands.clone(), open: open.clone() }));
+    world.spawn(
+        "driver",
+        Box::pin(driver_loop.run(Box::pin(std::future::pending()))),
+    );
+    world.spawn(
+        "binder",
+        Box::pin(binder.clone().run(consensus.clone(), world.clone())),
+    );
+    universe.with(|s| {
+        s.nodes[me].running = Some(Running {
+            consensus: consensus.clone(),
+            driver: driver.clone(),
+            view,
+            binder,
+            hands: hands.clone(),
+            open: open.clone(),
+        })
+    });
     story::note(&format!("node-{me} runs"));
     Ok(report(&universe, role, &consensus, &driver, &world, &open).await)
 }
 
 /// As the product's reporter: how this node is, and whether consensus still works.
-async fn report(universe: &Universe, role: Role, consensus: &Consensus<NodeWorld>, driver: &DriverHandle, world: &NodeWorld, open: &Open) -> String {
+async fn report(
+    universe: &Universe,
+    role: Role,
+    consensus: &Consensus<NodeWorld>,
+    driver: &DriverHandle,
+    world: &NodeWorld,
+    open: &Open,
+) -> String {
     let me = world.me;
     loop {
-        let why_not = if role == Role::Witness { "it is a witness" } else { "" };
+        let why_not = if role == Role::Witness {
+            "it is a witness"
+        } else {
+            ""
+        };
         let facts = consensus.read().facts;
         let is_down = universe.with(|s| s.nodes[me].service != Service::Up);
-        let down = facts.server_id("ts", &format!("server-{me}")).filter(|_| is_down).into_iter().collect();
-        let report = NodeReport { eligible: why_not.is_empty(), why_not: why_not.to_owned(), fence: world.hands.fence(), down, ..NodeReport::default() };
+        let down = facts
+            .server_id("ts", &format!("server-{me}"))
+            .filter(|_| is_down)
+            .into_iter()
+            .collect();
+        let report = NodeReport {
+            eligible: why_not.is_empty(),
+            why_not: why_not.to_owned(),
+            fence: world.hands.fence(),
+            down,
+            ..NodeReport::default()
+        };
         consensus.set_report(report.clone());
         driver.tell(Event::Own(report));
         if let Some(sessions) = open.news(universe.planted) {
@@ -121,7 +186,10 @@ pub fn cluster_file(universe: &Universe, weight: u64) -> String {
         if universe.with(|s| s.nodes[node].role == Role::Server) {
             let weight = if node == 1 { weight } else { 1 };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "[[backend.server]]\nname = \"server-{node}\"\nnode = \"node-{node}\"\nweight = {weight}");
+            let _ = writeln!(
+                text,
+                "[[backend.server]]\nname = \"server-{node}\"\nnode = \"node-{node}\"\nweight = {weight}"
+            );
         }
     }
     text
@@ -131,12 +199,23 @@ pub fn cluster_file(universe: &Universe, weight: u64) -> String {
 pub fn member_as(universe: &Universe, node: usize, id: NodeId) -> Member {
     let address = Universe::address_of(node);
     let role = universe.with(|s| s.nodes[node].role);
-    Member { id, name: format!("node-{node}"), listen: Universe::listen_of(node), address, role, version: String::new() }
+    Member {
+        id,
+        name: format!("node-{node}"),
+        listen: Universe::listen_of(node),
+        address,
+        role,
+        version: String::new(),
+    }
 }
 
 /// A command as an operator gives it.
 pub fn stamped(running: &Running, command: Command) -> Stamped {
-    Stamped { at: running.consensus.read().clock, by: "operator".to_owned(), command }
+    Stamped {
+        at: running.consensus.read().clock,
+        by: "operator".to_owned(),
+        command,
+    }
 }
 
 /// Founds the cluster on the first node and lets the others join, one after the other, as operators do.
@@ -144,23 +223,55 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
     start(universe, 1, true);
     let first = until_running(universe, 1).await;
     let file = cluster_file(universe, 1);
-    let config = parse_cluster("cluster.toml", &file).map_err(|e| format!("{e:?}"))?.config;
+    let config = parse_cluster("cluster.toml", &file)
+        .map_err(|e| format!("{e:?}"))?
+        .config;
     let as_written = file.clone();
     let commands = vec![
-        Command::Found { cluster_id: NodeId::from_random(7), timing: Timing::Lan },
+        Command::Found {
+            cluster_id: NodeId::from_random(7),
+            timing: Timing::Lan,
+        },
         Command::AddMember(member_as(universe, 1, universe.id_of(1))),
-        Command::Configure { config, text: file, expect: None },
+        Command::Configure {
+            config,
+            text: file,
+            expect: None,
+        },
     ];
-    let (hands, disk, whole) = (first.hands.clone(), universe.with(|s| s.nodes[1].disk.clone()), universe.clone());
+    let (hands, disk, whole) = (
+        first.hands.clone(),
+        universe.with(|s| s.nodes[1].disk.clone()),
+        universe.clone(),
+    );
     let consensus = first.consensus.clone();
     let written = scheduler::spawn_on(1, async move {
-        let world = NodeWorld { me: 1, id: whole.id_of(1), universe: whole, disk, hands };
-        write_first(&world, &consensus, Universe::listen_of(1).to_string(), "init", commands).await.map_err(|e| e.to_string())
+        let world = NodeWorld {
+            me: 1,
+            id: whole.id_of(1),
+            universe: whole,
+            disk,
+            hands,
+        };
+        write_first(
+            &world,
+            &consensus,
+            Universe::listen_of(1).to_string(),
+            "init",
+            commands,
+        )
+        .await
+        .map_err(|e| e.to_string())
     });
     written.await.map_err(|e| e.to_string())??;
     universe.with(|s| {
-        for (subject, value) in [(Subject::Member(universe.id_of(1)), Value::Is(true)), (Subject::Configuration, Value::Text(as_written))] {
-            s.invariants.ideal.on_answered(world_now(), subject, &value, true);
+        for (subject, value) in [
+            (Subject::Member(universe.id_of(1)), Value::Is(true)),
+            (Subject::Configuration, Value::Text(as_written)),
+        ] {
+            s.invariants
+                .ideal
+                .on_answered(world_now(), subject, &value, true);
         }
     });
     for node in 2..=universe.size() {
@@ -191,12 +302,22 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         scheduler::world_ms(20).await;
         // Another machine may have taken its place meanwhile.
         let id = universe.id_of(node);
-        let Some((at, leader)) = universe.leader() else { continue };
+        let Some((at, leader)) = universe.leader() else {
+            continue;
+        };
         let news = leader.consensus.news();
         // One that was cut off may still believe that it leads: who holds the address is heard by a majority.
-        let (steady, enough) = (universe.holder() == Some(at) && news.voters.len() == 1, news.voters.iter().all(|set| set.len() >= universe.voters_max()));
+        let (steady, enough) = (
+            universe.holder() == Some(at) && news.voters.len() == 1,
+            news.voters
+                .iter()
+                .all(|set| set.len() >= universe.voters_max()),
+        );
         let listed = leader.consensus.read().facts.members.contains_key(&id);
-        if steady && listed && (news.voters[0].contains(&id) || (enough && news.matched.contains_key(&id))) {
+        if steady
+            && listed
+            && (news.voters[0].contains(&id) || (enough && news.matched.contains_key(&id)))
+        {
             return;
         }
         if listed && (news.learners.contains(&id) || news.votes(id)) {
@@ -204,9 +325,21 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         }
         let (member, whole) = (member_as(universe, node, id), universe.clone());
         let asked = scheduler::spawn_on(at, async move {
-            let known = whole.told(Subject::Member(id), Value::Is(true), &leader, Command::AddMember(member)).await.is_some_and(|answer| answer.is_ok());
+            let known = whole
+                .told(
+                    Subject::Member(id),
+                    Value::Is(true),
+                    &leader,
+                    Command::AddMember(member),
+                )
+                .await
+                .is_some_and(|answer| answer.is_ok());
             if known && !leader.consensus.news().votes(id) {
-                leader.consensus.add_learner(id, Universe::listen_of(node).to_string()).await.ok();
+                leader
+                    .consensus
+                    .add_learner(id, Universe::listen_of(node).to_string())
+                    .await
+                    .ok();
             }
         });
         within_patience(asked).await;

@@ -61,11 +61,23 @@ impl Write {
         match self {
             Write::Batch(batch) => {
                 let range = batch.remove.clone().unwrap_or_default();
-                story::mark(&[b"batch", &range.start.to_le_bytes(), &range.end.to_le_bytes()]);
-                batch.put.iter().for_each(|(index, entry)| story::mark(&[&index.to_le_bytes(), entry]));
-                batch.meta.iter().for_each(|(key, value)| story::mark(&[&[*key as u8], value]));
+                story::mark(&[
+                    b"batch",
+                    &range.start.to_le_bytes(),
+                    &range.end.to_le_bytes(),
+                ]);
+                batch
+                    .put
+                    .iter()
+                    .for_each(|(index, entry)| story::mark(&[&index.to_le_bytes(), entry]));
+                batch
+                    .meta
+                    .iter()
+                    .for_each(|(key, value)| story::mark(&[&[*key as u8], value]));
             }
-            Write::Snapshot(snapshot) => story::mark(&[b"snapshot", &snapshot.header, &snapshot.data]),
+            Write::Snapshot(snapshot) => {
+                story::mark(&[b"snapshot", &snapshot.header, &snapshot.data])
+            }
         }
     }
 }
@@ -88,7 +100,10 @@ impl Image {
 impl Disk {
     /// An empty one.
     pub fn new(planted: Planted) -> Self {
-        Disk { state: Arc::default(), planted }
+        Disk {
+            state: Arc::default(),
+            planted,
+        }
     }
 
     /// The power goes: some of what was not flushed is lost. How many batches.
@@ -97,7 +112,9 @@ impl Disk {
         let kept = scheduler::below(s.pending.len() as u64 + 1);
         let lost = s.pending.len() as u64 - kept;
         for _ in 0..kept {
-            let State { durable, pending, .. } = &mut *s;
+            let State {
+                durable, pending, ..
+            } = &mut *s;
             pending.pop_front().iter().for_each(|w| durable.take(w));
         }
         s.pending.clear();
@@ -143,9 +160,15 @@ impl Disk {
         write.mark();
         let (number, losses, takes) = {
             let mut s = self.lock();
-            if let Write::Batch(Batch { remove: Some(range), .. }) = &write
+            if let Write::Batch(Batch {
+                remove: Some(range),
+                ..
+            }) = &write
                 && range.end == u64::MAX
-                && s.seen.log.last_key_value().is_some_and(|(last, _)| range.contains(last))
+                && s.seen
+                    .log
+                    .last_key_value()
+                    .is_some_and(|(last, _)| range.contains(last))
             {
                 s.truncations += 1;
             }
@@ -177,7 +200,12 @@ impl Disk {
             return false;
         }
         while s.settled < upto {
-            let State { durable, pending, settled, .. } = &mut *s;
+            let State {
+                durable,
+                pending,
+                settled,
+                ..
+            } = &mut *s;
             pending.pop_front().iter().for_each(|w| durable.take(w));
             *settled += 1;
         }
@@ -188,12 +216,23 @@ impl Disk {
 impl LogStore for Disk {
     fn read(&self, range: Range<u64>) -> io::Result<Vec<Vec<u8>>> {
         self.works(Trouble::Unreadable)?;
-        Ok(self.lock().seen.log.range(range).map(|(_, e)| e.clone()).collect())
+        Ok(self
+            .lock()
+            .seen
+            .log
+            .range(range)
+            .map(|(_, e)| e.clone())
+            .collect())
     }
 
     fn last(&self) -> io::Result<Option<Vec<u8>>> {
         self.works(Trouble::Unreadable)?;
-        Ok(self.lock().seen.log.last_key_value().map(|(_, e)| e.clone()))
+        Ok(self
+            .lock()
+            .seen
+            .log
+            .last_key_value()
+            .map(|(_, e)| e.clone()))
     }
 
     fn meta(&self, key: Meta) -> io::Result<Option<Vec<u8>>> {

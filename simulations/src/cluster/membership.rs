@@ -50,13 +50,18 @@ fn is_removed(universe: &Universe, id: NodeId) -> bool {
 }
 
 async fn remove(universe: &Arc<Universe>, node: usize, old: NodeId) {
-    let Some((at, leader)) = universe.leader() else { return };
+    let Some((at, leader)) = universe.leader() else {
+        return;
+    };
     // Its successor is refused as long as it is in: a name is there once.
     let early = agent::member_as(universe, node, universe.next_id_of(node));
     let whole = universe.clone();
     let asked = scheduler::spawn_on(at, async move {
         if leader.consensus.read().facts.members.contains_key(&old) {
-            let answer = leader.consensus.propose(agent::stamped(&leader, Command::AddMember(early))).await;
+            let answer = leader
+                .consensus
+                .propose(agent::stamped(&leader, Command::AddMember(early)))
+                .await;
             if let Ok(Ok(_)) = answer
                 && leader.consensus.read().facts.members.contains_key(&old)
             {
@@ -65,7 +70,14 @@ async fn remove(universe: &Arc<Universe>, node: usize, old: NodeId) {
         }
         leader.consensus.remove(old).await.ok();
         if !leader.consensus.news().votes(old) {
-            whole.told(Subject::Member(old), Value::Is(false), &leader, Command::RemoveMember(old)).await;
+            whole
+                .told(
+                    Subject::Member(old),
+                    Value::Is(false),
+                    &leader,
+                    Command::RemoveMember(old),
+                )
+                .await;
         }
     });
     within_patience(asked).await;
@@ -75,7 +87,9 @@ async fn remove(universe: &Arc<Universe>, node: usize, old: NodeId) {
 /// after `lasts` milliseconds.
 pub async fn shrink(universe: &Arc<Universe>, keep: usize, lasts: u64) {
     let keep_id = universe.id_of(keep);
-    let Some((at, leader)) = universe.leader().filter(|_| universe.size() >= 2) else { return };
+    let Some((at, leader)) = universe.leader().filter(|_| universe.size() >= 2) else {
+        return;
+    };
     universe.with(|s| s.counts.add("memberships shrunk"));
     let at_once = lasts.is_multiple_of(2);
     let asked = scheduler::spawn_on(at, async move {
@@ -95,7 +109,14 @@ pub async fn shrink(universe: &Arc<Universe>, keep: usize, lasts: u64) {
 /// As seen from one leader, itself last.
 async fn shrink_at(leader: &Running, keep: NodeId) {
     let me = leader.consensus.me();
-    let voters: Vec<NodeId> = leader.consensus.news().voters.into_iter().flatten().filter(|n| *n != keep && *n != me).collect();
+    let voters: Vec<NodeId> = leader
+        .consensus
+        .news()
+        .voters
+        .into_iter()
+        .flatten()
+        .filter(|n| *n != keep && *n != me)
+        .collect();
     for voter in voters.into_iter().chain((me != keep).then_some(me)) {
         if leader.consensus.remove(voter).await.is_err() {
             return;

@@ -90,30 +90,60 @@ impl Run {
     /// Of a seed, with the size and the theme that a sweep gives it.
     pub fn of(seed: u64, length: u64) -> Run {
         let (nodes, witness) = SIZES[(seed % SIZES.len() as u64) as usize];
-        Run { seed, nodes, witness, length, theme: Theme::of(seed), planted: Planted::Nothing, faults: None, aloud: false }
+        Run {
+            seed,
+            nodes,
+            witness,
+            length,
+            theme: Theme::of(seed),
+            planted: Planted::Nothing,
+            faults: None,
+            aloud: false,
+        }
     }
 
     fn faults(&self) -> Vec<Fault> {
-        self.faults.clone().unwrap_or_else(|| plan::draw(self.seed, self.nodes, self.length, self.theme))
+        self.faults
+            .clone()
+            .unwrap_or_else(|| plan::draw(self.seed, self.nodes, self.length, self.theme))
     }
 }
 
 /// Runs it, on a thread of its own: nothing of another run is there.
 pub fn run(run: Run) -> Outcome {
     let name = format!("seed {}", run.seed);
-    let panicked = |run: &Run| Outcome { violation: Some("it panicked; see above".to_owned()), faults: run.faults(), ..Outcome::default() };
+    let panicked = |run: &Run| Outcome {
+        violation: Some("it panicked; see above".to_owned()),
+        faults: run.faults(),
+        ..Outcome::default()
+    };
     let (for_thread, again) = (run.clone(), run);
-    match std::thread::Builder::new().name(name).spawn(move || on_this_thread(&for_thread)) {
+    match std::thread::Builder::new()
+        .name(name)
+        .spawn(move || on_this_thread(&for_thread))
+    {
         Ok(thread) => thread.join().unwrap_or_else(|_| panicked(&again)),
-        Err(error) => Outcome { violation: Some(format!("no thread: {error}")), ..Outcome::default() },
+        Err(error) => Outcome {
+            violation: Some(format!("no thread: {error}")),
+            ..Outcome::default()
+        },
     }
 }
 
 fn on_this_thread(run: &Run) -> Outcome {
     story::begin(run.aloud);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return Outcome { violation: Some(format!("no runtime: {error}")), ..Outcome::default() },
+        Err(error) => {
+            return Outcome {
+                violation: Some(format!("no runtime: {error}")),
+                ..Outcome::default()
+            };
+        }
     };
     let faults = run.faults();
     tracing::subscriber::with_default(story::Log, || {
@@ -134,20 +164,37 @@ fn on_this_thread(run: &Run) -> Outcome {
             };
             scheduler::begin(run.seed, &(1..=run.nodes).map(drift).collect::<Vec<_>>());
             let universe = Universe::new(run);
-            let found = tokio::time::timeout(std::time::Duration::from_millis(JOINED_WITHIN), agent::found(&universe)).await;
+            let found = tokio::time::timeout(
+                std::time::Duration::from_millis(JOINED_WITHIN),
+                agent::found(&universe),
+            )
+            .await;
             match found {
                 Ok(Ok(())) => live(&universe, &faults).await,
-                Ok(Err(why)) => universe.with(|s| s.check(Err(format!("liveness: not founded: {why}")))),
-                Err(_) => universe.with(|s| s.check(Err(format!("liveness: the nodes have not joined within {JOINED_WITHIN} ms")))),
+                Ok(Err(why)) => {
+                    universe.with(|s| s.check(Err(format!("liveness: not founded: {why}"))))
+                }
+                Err(_) => universe.with(|s| {
+                    s.check(Err(format!(
+                        "liveness: the nodes have not joined within {JOINED_WITHIN} ms"
+                    )))
+                }),
             }
             let (violation, counts) = universe.with(|s| {
                 for node in &s.nodes {
-                    s.counts.add_many("log truncations", node.disk.truncations());
+                    s.counts
+                        .add_many("log truncations", node.disk.truncations());
                 }
                 (s.violation.clone(), s.counts.clone())
             });
             universe.end();
-            Outcome { violation, story: story::hash(), counts, simulated: scheduler::world_now() / 1_000_000, faults: faults.clone() }
+            Outcome {
+                violation,
+                story: story::hash(),
+                counts,
+                simulated: scheduler::world_now() / 1_000_000,
+                faults: faults.clone(),
+            }
         })
     })
 }
@@ -199,11 +246,17 @@ async fn watch_for_errors(universe: Arc<Universe>) {
 /// Who votes and who learns, by number.
 fn words_for(universe: &Universe, (voters, learners): &(VoterSets, BTreeSet<NodeId>)) -> String {
     let numbers = |set: &BTreeSet<NodeId>| {
-        let known = (1..=universe.size()).filter(|n| set.contains(&universe.id_of(*n))).map(|n| n.to_string());
+        let known = (1..=universe.size())
+            .filter(|n| set.contains(&universe.id_of(*n)))
+            .map(|n| n.to_string());
         known.collect::<Vec<_>>().join(" ")
     };
     let voters: Vec<String> = voters.iter().map(numbers).collect();
-    format!("voters {}; learners {}", voters.join(" and "), numbers(learners))
+    format!(
+        "voters {}; learners {}",
+        voters.join(" and "),
+        numbers(learners)
+    )
 }
 
 /// Without faults all must be well within a bound.
@@ -226,7 +279,9 @@ async fn recover(universe: &Arc<Universe>, served: &traffic::Served) {
             (None, _) => "nobody holds".to_owned(),
             (_, Some(client)) => format!("client {client} was not served"),
             (Some(_), None) => match behind(universe).or(silent(universe).await) {
-                Some(node) => format!("node-{node} is behind, does not vote or does not promise itself"),
+                Some(node) => {
+                    format!("node-{node} is behind, does not vote or does not promise itself")
+                }
                 None => {
                     universe.with(|s| s.counts.add("recoveries"));
                     return story::note("all is well");
@@ -234,26 +289,46 @@ async fn recover(universe: &Arc<Universe>, served: &traffic::Served) {
             },
         };
         if scheduler::world_now() > began + WELL_WITHIN * 1_000_000 {
-            return universe.with(|s| s.check(Err(format!("liveness: {trouble} {WELL_WITHIN} ms after the last fault"))));
+            return universe.with(|s| {
+                s.check(Err(format!(
+                    "liveness: {trouble} {WELL_WITHIN} ms after the last fault"
+                )))
+            });
         }
     }
 }
 
 /// A node that has not caught up with the leader.
 fn behind(universe: &Universe) -> Option<usize> {
-    let Some((_, leader)) = universe.leader() else { return Some(0) };
-    let (news, applied) = (leader.consensus.news(), leader.consensus.read().applied_index);
+    let Some((_, leader)) = universe.leader() else {
+        return Some(0);
+    };
+    let (news, applied) = (
+        leader.consensus.news(),
+        leader.consensus.read().applied_index,
+    );
     (1..=universe.size()).find(|n| {
         let id = universe.id_of(*n);
-        let takes_part = news.voters.iter().all(|set| set.contains(&id) || (set.len() >= universe.voters_max() && news.matched.contains_key(&id)));
-        !takes_part || universe.running(*n).is_none_or(|r| r.consensus.read().applied_index + 200 < applied)
+        let takes_part = news.voters.iter().all(|set| {
+            set.contains(&id)
+                || (set.len() >= universe.voters_max() && news.matched.contains_key(&id))
+        });
+        !takes_part
+            || universe
+                .running(*n)
+                .is_none_or(|r| r.consensus.read().applied_index + 200 < applied)
     })
 }
 
 /// A voter that does not promise itself to who leads.
 async fn silent(universe: &Universe) -> Option<usize> {
     let (at, leader) = universe.leader()?;
-    let asked = scheduler::spawn_on(at, async move { leader.driver.ask(ha_core::controller::Controller::unreachable).await });
+    let asked = scheduler::spawn_on(at, async move {
+        leader
+            .driver
+            .ask(ha_core::controller::Controller::unreachable)
+            .await
+    });
     let unreachable = asked.await.ok().flatten()?;
     (1..=universe.size()).find(|n| unreachable.contains(&universe.id_of(*n)))
 }

@@ -44,18 +44,31 @@ impl Network {
     /// How long the next packet takes; `None`: it does not arrive.
     pub fn hop(&self, from: usize, to: usize) -> Option<Duration> {
         let lost = scheduler::happens(self.loss);
-        let takes = Duration::from_micros(scheduler::between(200, 3000)) + self.slow.get(&(from, to)).copied().unwrap_or_default();
+        let takes = Duration::from_micros(scheduler::between(200, 3000))
+            + self.slow.get(&(from, to)).copied().unwrap_or_default();
         (!lost && !self.cut.contains(&(from, to))).then_some(takes)
     }
 }
 
 /// Asks whoever listens at `to` on behalf of `from`, for at most `within` on its clock.
-pub async fn call(universe: Arc<Universe>, from: Sender, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
-    let Some(target) = universe.node_at(&to.at) else { return Err(CallError::Unreachable(format!("nobody at {}", to.at))) };
+pub async fn call(
+    universe: Arc<Universe>,
+    from: Sender,
+    to: Addressee,
+    call: Call,
+    body: Vec<u8>,
+    within: Duration,
+) -> Result<Vec<u8>, CallError> {
+    let Some(target) = universe.node_at(&to.at) else {
+        return Err(CallError::Unreachable(format!("nobody at {}", to.at)));
+    };
     story::mark(&[&[from.node as u8, target as u8, call as u8], &body]);
     let (tell, answer) = oneshot::channel();
     // The wire goes on when the caller gives up.
-    scheduler::spawn_on(WORLD, deliver(universe, from, (target, to.node), call, body, tell));
+    scheduler::spawn_on(
+        WORLD,
+        deliver(universe, from, (target, to.node), call, body, tell),
+    );
     let answer = async {
         match answer.await {
             Ok(answer) => answer,
@@ -67,7 +80,9 @@ pub async fn call(universe: Arc<Universe>, from: Sender, to: Addressee, call: Ca
         }
     };
     let late = |_| Err(CallError::NoAnswer("in time".to_owned()));
-    tokio::time::timeout(scheduler::in_world(within), answer).await.unwrap_or_else(late)
+    tokio::time::timeout(scheduler::in_world(within), answer)
+        .await
+        .unwrap_or_else(late)
 }
 
 async fn deliver(
@@ -85,15 +100,27 @@ async fn deliver(
     for _ in 0..times {
         let Some(takes) = hop(from, to) else { continue };
         tokio::time::sleep(takes).await;
-        let (alive, known) = universe.with(|s| (s.nodes[to].powered, s.nodes[to].running.as_ref().map(|r| (r.consensus.clone(), r.driver.clone()))));
+        let (alive, known) = universe.with(|s| {
+            (
+                s.nodes[to].powered,
+                s.nodes[to]
+                    .running
+                    .as_ref()
+                    .map(|r| (r.consensus.clone(), r.driver.clone())),
+            )
+        });
         let answered = match known {
             None if !alive => continue,
             None => Err(CallError::Unreachable("nobody listens".to_owned())),
             // Its certificate names another node.
-            Some((consensus, _)) if consensus.me() != addressee => Err(CallError::Unreachable("another node answers there".to_owned())),
+            Some((consensus, _)) if consensus.me() != addressee => Err(CallError::Unreachable(
+                "another node answers there".to_owned(),
+            )),
             Some((consensus, driver)) => {
                 let asked = tamper::asked(universe.planted, to, call, &body);
-                let heard = scheduler::spawn_on(to, async move { hear(&consensus, &driver, id, call, &asked).await });
+                let heard = scheduler::spawn_on(to, async move {
+                    hear(&consensus, &driver, id, call, &asked).await
+                });
                 // Its process died.
                 let Ok(heard) = heard.await else { continue };
                 universe.with(|s| s.note_call(call));

@@ -25,7 +25,12 @@ pub fn start(universe: &Arc<Universe>) {
     let drains = universe.theme == Theme::Draining;
     scheduler::spawn_on(WORLD, async move {
         loop {
-            scheduler::world_ms(if drains { scheduler::between(1000, 9000) } else { scheduler::between(800, 4000) }).await;
+            scheduler::world_ms(if drains {
+                scheduler::between(1000, 9000)
+            } else {
+                scheduler::between(800, 4000)
+            })
+            .await;
             let desk = universe.operators_desk.lock().await;
             if universe.is_calm() {
                 return;
@@ -46,27 +51,53 @@ pub async fn make_ready(universe: &Arc<Universe>) {
 
 async fn give_order(universe: &Arc<Universe>) {
     let node = 1 + scheduler::below(universe.size() as u64) as usize;
-    let what = if universe.theme == Theme::Draining { [0, 0, 0, 2][scheduler::below(4) as usize] } else { scheduler::below(8) };
+    let what = if universe.theme == Theme::Draining {
+        [0, 0, 0, 2][scheduler::below(4) as usize]
+    } else {
+        scheduler::below(8)
+    };
     let command = match what {
         0 => set_admin(universe, node, AdminState::Drain),
         1 => set_admin(universe, node, AdminState::Maintenance),
         2..=5 => set_admin(universe, node, AdminState::Ready),
         _ => {
             let text = cluster_file(universe, 1 + scheduler::below(20));
-            let Ok(file) = parse_cluster("cluster.toml", &text) else { return };
-            Command::Configure { config: file.config, text, expect: None }
+            let Ok(file) = parse_cluster("cluster.toml", &text) else {
+                return;
+            };
+            Command::Configure {
+                config: file.config,
+                text,
+                expect: None,
+            }
         }
     };
     order(universe, command).await;
 }
 
 fn set_admin(universe: &Universe, node: usize, state: AdminState) -> Command {
-    let sticky = if scheduler::happens(500) { Sticky::Honour } else { Sticky::Move };
+    let sticky = if scheduler::happens(500) {
+        Sticky::Honour
+    } else {
+        Sticky::Move
+    };
     let drains = state == AdminState::Drain;
-    let deadline = (drains && scheduler::happens(500)).then(|| Timestamp(wall_of(WORLD).0 + scheduler::between(1000, 6000)));
+    let deadline = (drains && scheduler::happens(500))
+        .then(|| Timestamp(wall_of(WORLD).0 + scheduler::between(1000, 6000)));
     let then = (drains && scheduler::happens(500)).then_some(AdminState::Maintenance);
-    let order = AdminOrder { state, sticky, deadline, then, reason: String::new(), ..AdminOrder::default() };
-    Command::SetAdmin { target: AdminTarget::Node(universe.id_of(node)), order, force: node.is_multiple_of(2) }
+    let order = AdminOrder {
+        state,
+        sticky,
+        deadline,
+        then,
+        reason: String::new(),
+        ..AdminOrder::default()
+    };
+    Command::SetAdmin {
+        target: AdminTarget::Node(universe.id_of(node)),
+        order,
+        force: node.is_multiple_of(2),
+    }
 }
 
 /// The answer, if it comes in time. What had not been proposed by then never is.
@@ -79,21 +110,34 @@ pub async fn within_patience<T>(asked: JoinHandle<T>) -> Option<T> {
 
 /// Gives it to whoever leads.
 async fn order(universe: &Arc<Universe>, command: Command) {
-    let Some((leader, running)) = universe.leader() else { return };
+    let Some((leader, running)) = universe.leader() else {
+        return;
+    };
     let (subject, value) = match &command {
-        Command::SetAdmin { target: AdminTarget::Node(node), order, .. } => (Subject::Node(*node), Value::Order(order.clone())),
+        Command::SetAdmin {
+            target: AdminTarget::Node(node),
+            order,
+            ..
+        } => (Subject::Node(*node), Value::Order(order.clone())),
         Command::Configure { text, .. } => (Subject::Configuration, Value::Text(text.clone())),
         _ => return,
     };
     let what = match (&value, subject) {
         (Value::Order(order), Subject::Node(id)) => {
-            let node = (1..=universe.size()).find(|n| universe.id_of(*n) == id).unwrap_or_default();
-            format!("node-{node} {:?} until {:?}, then {:?}", order.state, order.deadline, order.then)
+            let node = (1..=universe.size())
+                .find(|n| universe.id_of(*n) == id)
+                .unwrap_or_default();
+            format!(
+                "node-{node} {:?} until {:?}, then {:?}",
+                order.state, order.deadline, order.then
+            )
         }
         _ => "a new configuration".to_owned(),
     };
     let whole = universe.clone();
-    let asked = scheduler::spawn_on(leader, async move { whole.told(subject, value, &running, command).await });
+    let asked = scheduler::spawn_on(leader, async move {
+        whole.told(subject, value, &running, command).await
+    });
     let answer = within_patience(asked).await.flatten();
     let answered = match &answer {
         Some(Ok(_)) => "done".to_owned(),
@@ -108,14 +152,30 @@ async fn order(universe: &Arc<Universe>, command: Command) {
 
 impl Universe {
     /// A command of an operator, to the real cluster and to the ideal one; `None`: no answer.
-    pub async fn told(&self, subject: Subject, value: Value, leader: &Running, command: Command) -> Option<Answer> {
+    pub async fn told(
+        &self,
+        subject: Subject,
+        value: Value,
+        leader: &Running,
+        command: Command,
+    ) -> Option<Answer> {
         self.with(|s| s.invariants.ideal.on_given(subject, value.clone()));
-        let answer = if self.planted == Planted::OrderOnOneNode && matches!(command, Command::SetAdmin { .. }) {
+        let answer = if self.planted == Planted::OrderOnOneNode
+            && matches!(command, Command::SetAdmin { .. })
+        {
             Ok(Outcome::Done)
         } else {
-            leader.consensus.propose(stamped(leader, command)).await.ok()?
+            leader
+                .consensus
+                .propose(stamped(leader, command))
+                .await
+                .ok()?
         };
-        self.with(|s| s.invariants.ideal.on_answered(world_now(), subject, &value, answer.is_ok()));
+        self.with(|s| {
+            s.invariants
+                .ideal
+                .on_answered(world_now(), subject, &value, answer.is_ok())
+        });
         Some(answer)
     }
 }

@@ -107,12 +107,19 @@ impl Theme {
     pub fn of(seed: u64) -> Theme {
         // The size goes with the seed itself, so that every theme meets every size.
         let turn = (seed / 5) % 12;
-        if turn < 6 { Theme::Anything } else { Theme::ALL[turn as usize - 5].1 }
+        if turn < 6 {
+            Theme::Anything
+        } else {
+            Theme::ALL[turn as usize - 5].1
+        }
     }
 
     /// Its word.
     pub fn word(self) -> &'static str {
-        Theme::ALL.iter().find(|(_, theme)| *theme == self).map_or("", |(word, _)| word)
+        Theme::ALL
+            .iter()
+            .find(|(_, theme)| *theme == self)
+            .map_or("", |(word, _)| word)
     }
 }
 
@@ -140,7 +147,12 @@ pub const KINDS: [(Kind, u64, &str, (u64, u64)); 25] = [
     (Kind::DiskFull, 2, "disk full", (300, 3000)),
     (Kind::DiskUnreadable, 2, "disk unreadable", (300, 3000)),
     (Kind::Replaced, 2, "replaced", (500, 2000)),
-    (Kind::CutAndRestartOthers, 2, "cut and restart of the others", (250, 900)),
+    (
+        Kind::CutAndRestartOthers,
+        2,
+        "cut and restart of the others",
+        (250, 900),
+    ),
     (Kind::Shrink, 1, "shrink", (500, 1500)),
     (Kind::ShrinkAndCut, 1, "shrink and cut", (300, 1500)),
 ];
@@ -162,7 +174,10 @@ pub struct Fault {
 
 /// The word for a kind.
 pub fn word(kind: Kind) -> &'static str {
-    KINDS.iter().find(|(k, ..)| *k == kind).map_or("", |(_, _, word, _)| word)
+    KINDS
+        .iter()
+        .find(|(k, ..)| *k == kind)
+        .map_or("", |(_, _, word, _)| word)
 }
 
 /// Numbers that follow from a seed.
@@ -196,16 +211,31 @@ pub fn draw(seed: u64, nodes: usize, length: u64, theme: Theme) -> Vec<Fault> {
 
 /// The next faults of a theme from `at` on, and from when on the ones after them may come.
 fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<Fault>, u64)> {
-    let leader = |kind, at, lasts, into| Fault { at, kind, lasts, node: None, into };
+    let leader = |kind, at, lasts, into| Fault {
+        at,
+        kind,
+        lasts,
+        node: None,
+        into,
+    };
     match theme {
         Theme::Anything => {
             let fault = anything(dice, nodes, at);
             // One in four begins while the one before goes on.
-            let pause = if dice.next(4) == 0 { dice.next(300) } else { fault.lasts + 200 + dice.next(1200) };
+            let pause = if dice.next(4) == 0 {
+                dice.next(300)
+            } else {
+                fault.lasts + 200 + dice.next(1200)
+            };
             Some((vec![fault], at + pause))
         }
         Theme::RestartAll => {
-            let fault = leader(Kind::CutAndRestartOthers, at, dice.between(250, 900), dice.next(200));
+            let fault = leader(
+                Kind::CutAndRestartOthers,
+                at,
+                dice.between(250, 900),
+                dice.next(200),
+            );
             Some((vec![fault], at + fault.lasts + dice.between(1500, 3000)))
         }
         Theme::Blinks => {
@@ -215,27 +245,60 @@ fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<
                 1 => vec![leader(Kind::Deaf, at, lasts, 0)],
                 2 => vec![leader(Kind::Mute, at, lasts, 0)],
                 3 => vec![leader(Kind::Cut, at, lasts, 0)],
-                _ => vec![leader(Kind::SlowLink, at, 1500, dice.between(14, 28)), leader(Kind::Cut, at + dice.between(400, 1200), 700, 0)],
+                _ => vec![
+                    leader(Kind::SlowLink, at, 1500, dice.between(14, 28)),
+                    leader(Kind::Cut, at + dice.between(400, 1200), 700, 0),
+                ],
             };
             Some((faults, at + dice.between(1500, 3000)))
         }
         Theme::Shrinking => {
-            let kind = if dice.next(3) == 0 { Kind::Shrink } else { Kind::ShrinkAndCut };
+            let kind = if dice.next(3) == 0 {
+                Kind::Shrink
+            } else {
+                Kind::ShrinkAndCut
+            };
             let keep = 1 + dice.next(nodes as u64) as usize;
-            let fault = Fault { at, kind, lasts: dice.between(300, 1500), node: (dice.next(2) == 0).then_some(keep), into: dice.next(60) };
+            let fault = Fault {
+                at,
+                kind,
+                lasts: dice.between(300, 1500),
+                node: (dice.next(2) == 0).then_some(keep),
+                into: dice.next(60),
+            };
             Some((vec![fault], at + fault.lasts + dice.between(3000, 5000)))
         }
         Theme::KnownDown => {
-            let kind = if dice.next(2) == 0 { Kind::ServerRefuses } else { Kind::ServerHangs };
+            let kind = if dice.next(2) == 0 {
+                Kind::ServerRefuses
+            } else {
+                Kind::ServerHangs
+            };
             let node = Some(1 + dice.next(nodes as u64) as usize);
-            let down = Fault { at, kind, lasts: 16_000, node, into: 0 };
+            let down = Fault {
+                at,
+                kind,
+                lasts: 16_000,
+                node,
+                into: 0,
+            };
             let moves = [10_000, 12_500].map(|later| leader(Kind::Move, at + later, 300, 0));
             Some((std::iter::once(down).chain(moves).collect(), at + 19_000))
         }
-        Theme::Draining => Some((vec![leader(Kind::Move, at, 300, 0)], at + dice.between(8000, 14_000))),
+        Theme::Draining => Some((
+            vec![leader(Kind::Move, at, 300, 0)],
+            at + dice.between(8000, 14_000),
+        )),
         Theme::Quiet => {
-            let kind = if dice.next(2) == 0 { Kind::Move } else { Kind::PowerLoss };
-            Some((vec![leader(kind, at, dice.between(1000, 1500), 0)], at + 5000 + dice.next(500)))
+            let kind = if dice.next(2) == 0 {
+                Kind::Move
+            } else {
+                Kind::PowerLoss
+            };
+            Some((
+                vec![leader(kind, at, dice.between(1000, 1500), 0)],
+                at + 5000 + dice.next(500),
+            ))
         }
     }
 }
@@ -253,7 +316,13 @@ fn anything(dice: &mut Dice, nodes: usize, at: u64) -> Fault {
     let lasts = dice.between(from, to);
     // Half of them hit who leads; the others anybody.
     let node = (dice.next(2) == 0).then(|| 1 + dice.next(nodes as u64) as usize);
-    Fault { at, kind, lasts, node, into: dice.next(60) }
+    Fault {
+        at,
+        kind,
+        lasts,
+        node,
+        into: dice.next(60),
+    }
 }
 
 /// The longest fault is far shorter; joins and replacements take what elections take.
@@ -267,7 +336,9 @@ pub async fn carry_out(universe: &Arc<Universe>, faults: &[Fault]) {
         scheduler::world_ms(fault.at - now).await;
         now = fault.at;
         let (universe, fault) = (universe.clone(), *fault);
-        under_way.push(scheduler::spawn_on(WORLD, async move { happen(&universe, fault).await }));
+        under_way.push(scheduler::spawn_on(WORLD, async move {
+            happen(&universe, fault).await
+        }));
     }
     let all_over = async {
         for fault in under_way {
@@ -301,7 +372,9 @@ fn heal(universe: &Arc<Universe>) {
 }
 
 async fn happen(universe: &Arc<Universe>, fault: Fault) {
-    let Some(node) = fault.node.or_else(|| universe.leader().map(|(n, _)| n)) else { return };
+    let Some(node) = fault.node.or_else(|| universe.leader().map(|(n, _)| n)) else {
+        return;
+    };
     let name = word(fault.kind);
     story::note(&format!("FAULT {name}, node-{node}, {} ms", fault.lasts));
     universe.with(|s| s.counts.add(name));
@@ -336,7 +409,12 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
         }
         Kind::Flapping => {
             for _ in 0..8 {
-                cut(universe, &links(universe, node, true, true), fault.lasts / 16).await;
+                cut(
+                    universe,
+                    &links(universe, node, true, true),
+                    fault.lasts / 16,
+                )
+                .await;
                 scheduler::world_ms(fault.lasts / 16).await;
             }
         }
@@ -348,7 +426,11 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
         }
         Kind::DiskFull | Kind::DiskUnreadable => {
             let disk = universe.with(|s| s.nodes[node].disk.clone());
-            disk.break_down(Some(if fault.kind == Kind::DiskFull { Trouble::Full } else { Trouble::Unreadable }));
+            disk.break_down(Some(if fault.kind == Kind::DiskFull {
+                Trouble::Full
+            } else {
+                Trouble::Unreadable
+            }));
             lasts().await;
             disk.break_down(None);
         }
@@ -356,7 +438,9 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
         Kind::CutAndRestartOthers => cut_and_restart_others(universe, node, fault).await,
         Kind::Shrink => membership::shrink(universe, node, fault.lasts).await,
         Kind::ShrinkAndCut => {
-            let Some((leader, _)) = universe.leader() else { return };
+            let Some((leader, _)) = universe.leader() else {
+                return;
+            };
             let links = links(universe, leader, true, true);
             let cutting = async {
                 scheduler::world_ms(fault.into).await;
@@ -364,7 +448,9 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
             };
             tokio::join!(membership::shrink(universe, node, fault.lasts), cutting);
         }
-        Kind::Move | Kind::MoveAndCut | Kind::MoveAndPause | Kind::MoveAndKill => move_away(universe, fault).await,
+        Kind::Move | Kind::MoveAndCut | Kind::MoveAndPause | Kind::MoveAndKill => {
+            move_away(universe, fault).await
+        }
         Kind::RollingRestart => {
             for node in 1..=universe.size() {
                 kill(universe, node, 100).await;
@@ -372,7 +458,11 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
             }
         }
         Kind::ServerRefuses | Kind::ServerHangs => {
-            let service = if fault.kind == Kind::ServerHangs { Service::Hanging } else { Service::Refusing };
+            let service = if fault.kind == Kind::ServerHangs {
+                Service::Hanging
+            } else {
+                Service::Refusing
+            };
             universe.with(|s| s.nodes[node].serve(service));
             lasts().await;
             universe.with(|s| s.nodes[node].serve(Service::Up));
@@ -394,7 +484,10 @@ async fn pause(universe: &Universe, node: usize, lasts: u64) {
 
 fn links(universe: &Universe, node: usize, inward: bool, outward: bool) -> Vec<(usize, usize)> {
     let others = (1..=universe.size()).filter(|o| *o != node);
-    others.flat_map(|o| [inward.then_some((o, node)), outward.then_some((node, o))]).flatten().collect()
+    others
+        .flat_map(|o| [inward.then_some((o, node)), outward.then_some((node, o))])
+        .flatten()
+        .collect()
 }
 
 async fn cut(universe: &Universe, links: &[(usize, usize)], lasts: u64) {
@@ -413,14 +506,22 @@ async fn cut_and_restart_others(universe: &Arc<Universe>, leader: usize, fault: 
             agent::start(universe, other, false);
         }
     };
-    tokio::join!(cut(universe, &links, fault.lasts.max(fault.into)), restarting);
+    tokio::join!(
+        cut(universe, &links, fault.lasts.max(fault.into)),
+        restarting
+    );
 }
 
 /// The leader hands over; what else happens to it comes in the middle of that.
 async fn move_away(universe: &Arc<Universe>, fault: Fault) {
-    let Some((leader, running)) = universe.leader() else { return };
+    let Some((leader, running)) = universe.leader() else {
+        return;
+    };
     bounds::watch(universe, leader, bounds::MOVED);
-    running.driver.tell(Event::MoveLeader { to: None, reason: HandoverReason::Operator("the plan".to_owned()) });
+    running.driver.tell(Event::MoveLeader {
+        to: None,
+        reason: HandoverReason::Operator("the plan".to_owned()),
+    });
     scheduler::world_ms(fault.into).await;
     match fault.kind {
         Kind::MoveAndCut => cut(universe, &links(universe, leader, true, true), fault.lasts).await,

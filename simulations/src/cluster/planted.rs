@@ -71,24 +71,48 @@ pub struct Bug {
 impl Bug {
     /// A run with it.
     pub fn run(&self, seed: u64, length: u64) -> Run {
-        let run = Run { planted: self.planted, theme: self.theme, ..Run::of(seed, length) };
+        let run = Run {
+            planted: self.planted,
+            theme: self.theme,
+            ..Run::of(seed, length)
+        };
         match (self.planted, run.nodes) {
             // A witness is needed to see one hold.
-            (Planted::WitnessHolds, _) => Run { nodes: 3, witness: true, ..run },
+            (Planted::WitnessHolds, _) => Run {
+                nodes: 3,
+                witness: true,
+                ..run
+            },
             // One node alone has nobody to be at odds with.
-            (_, 1) => Run { nodes: 3, witness: false, ..run },
+            (_, 1) => Run {
+                nodes: 3,
+                witness: false,
+                ..run
+            },
             _ => run,
         }
     }
 
     /// Whether that is what it was to be found by.
     pub fn is_found_by(&self, violation: &str) -> bool {
-        self.found_by.iter().any(|beginning| violation.starts_with(beginning))
+        self.found_by
+            .iter()
+            .any(|beginning| violation.starts_with(beginning))
     }
 }
 
-const fn bug(word: &'static str, planted: Planted, theme: Theme, found_by: &'static [&'static str]) -> Bug {
-    Bug { word, planted, theme, found_by }
+const fn bug(
+    word: &'static str,
+    planted: Planted,
+    theme: Theme,
+    found_by: &'static [&'static str],
+) -> Bug {
+    Bug {
+        word,
+        planted,
+        theme,
+        found_by,
+    }
 }
 
 const ONE_HOLDER: &[&str] = &["one holder", "epoch grows"];
@@ -101,32 +125,150 @@ impl Planted {
 
     /// Its word; `None` when nothing is planted.
     pub fn word(self) -> Option<&'static str> {
-        Planted::ALL.iter().find(|bug| bug.planted == self).map(|bug| bug.word)
+        Planted::ALL
+            .iter()
+            .find(|bug| bug.planted == self)
+            .map(|bug| bug.word)
     }
 
     /// All of them.
     pub const ALL: [Bug; 22] = [
-        bug("no-wait-after-restart", Planted::NoWaitAfterRestart, Theme::RestartAll, ONE_HOLDER),
-        bug("promises-to-two", Planted::PromisesToTwo, Theme::Shrinking, ONE_HOLDER),
-        bug("lease-too-long", Planted::LeaseTooLong, Theme::Anything, ONE_HOLDER),
-        bug("transfer-before-release", Planted::TransferBeforeRelease, Theme::Quiet, &["within bounds"]),
-        bug("released-before-away", Planted::ReleasedBeforeAway, Theme::Anything, ONE_HOLDER),
-        bug("counted-from-arrival", Planted::CountedFromArrival, Theme::Blinks, ONE_HOLDER),
-        bug("ignores-later-term", Planted::IgnoresLaterTerm, Theme::Blinks, ONE_HOLDER),
-        bug("half-of-joint", Planted::HalfOfJoint, Theme::Shrinking, ONE_HOLDER),
-        bug("pre-vote-written-down", Planted::PreVoteWrittenDown, Theme::Anything, &["liveness"]),
-        bug("witness-holds", Planted::WitnessHolds, Theme::Anything, &["a witness never holds"]),
-        bug("acknowledges-before-flush", Planted::AcknowledgesBeforeFlush, Theme::Anything, &["what was acknowledged survives", "same log, same state", "ERROR", "it panicked"]),
-        bug("forwards-before-commit", Planted::ForwardsBeforeCommit, Theme::Anything, &["what was acknowledged survives", "affinity"]),
-        bug("proxy-ignores-lease", Planted::ProxyIgnoresLease, Theme::Anything, &["served by the holder"]),
-        bug("order-on-one-node", Planted::OrderOnOneNode, Theme::Anything, &["the ideal cluster"]),
-        bug("sessions-not-counted", Planted::SessionsNotCounted, Theme::Draining, &["drain: a session"]),
-        bug("drains-never-end", Planted::DrainsNeverEnd, Theme::Draining, &["drain: a session goes on"]),
-        bug("wall-clock-ahead", Planted::WallClockAhead, Theme::Draining, &["drain: a session"]),
-        bug("health-forgotten", Planted::HealthForgotten, Theme::KnownDown, &["health", "same log, same state"]),
-        bug("snapshot-without-bindings", Planted::SnapshotWithoutBindings, Theme::Anything, &["what was acknowledged survives", "same log, same state"]),
-        bug("own-clock", Planted::OwnClock, Theme::Anything, &["same log, same state", "what was acknowledged survives"]),
-        bug("clock-stops-in-pause", Planted::ClockStopsInPause, Theme::Anything, &["served by the holder", "one holder", "epoch grows"]),
-        bug("drift-beyond-margin", Planted::DriftBeyondMargin, Theme::Anything, ONE_HOLDER),
+        bug(
+            "no-wait-after-restart",
+            Planted::NoWaitAfterRestart,
+            Theme::RestartAll,
+            ONE_HOLDER,
+        ),
+        bug(
+            "promises-to-two",
+            Planted::PromisesToTwo,
+            Theme::Shrinking,
+            ONE_HOLDER,
+        ),
+        bug(
+            "lease-too-long",
+            Planted::LeaseTooLong,
+            Theme::Anything,
+            ONE_HOLDER,
+        ),
+        bug(
+            "transfer-before-release",
+            Planted::TransferBeforeRelease,
+            Theme::Quiet,
+            &["within bounds"],
+        ),
+        bug(
+            "released-before-away",
+            Planted::ReleasedBeforeAway,
+            Theme::Anything,
+            ONE_HOLDER,
+        ),
+        bug(
+            "counted-from-arrival",
+            Planted::CountedFromArrival,
+            Theme::Blinks,
+            ONE_HOLDER,
+        ),
+        bug(
+            "ignores-later-term",
+            Planted::IgnoresLaterTerm,
+            Theme::Blinks,
+            ONE_HOLDER,
+        ),
+        bug(
+            "half-of-joint",
+            Planted::HalfOfJoint,
+            Theme::Shrinking,
+            ONE_HOLDER,
+        ),
+        bug(
+            "pre-vote-written-down",
+            Planted::PreVoteWrittenDown,
+            Theme::Anything,
+            &["liveness"],
+        ),
+        bug(
+            "witness-holds",
+            Planted::WitnessHolds,
+            Theme::Anything,
+            &["a witness never holds"],
+        ),
+        bug(
+            "acknowledges-before-flush",
+            Planted::AcknowledgesBeforeFlush,
+            Theme::Anything,
+            &[
+                "what was acknowledged survives",
+                "same log, same state",
+                "ERROR",
+                "it panicked",
+            ],
+        ),
+        bug(
+            "forwards-before-commit",
+            Planted::ForwardsBeforeCommit,
+            Theme::Anything,
+            &["what was acknowledged survives", "affinity"],
+        ),
+        bug(
+            "proxy-ignores-lease",
+            Planted::ProxyIgnoresLease,
+            Theme::Anything,
+            &["served by the holder"],
+        ),
+        bug(
+            "order-on-one-node",
+            Planted::OrderOnOneNode,
+            Theme::Anything,
+            &["the ideal cluster"],
+        ),
+        bug(
+            "sessions-not-counted",
+            Planted::SessionsNotCounted,
+            Theme::Draining,
+            &["drain: a session"],
+        ),
+        bug(
+            "drains-never-end",
+            Planted::DrainsNeverEnd,
+            Theme::Draining,
+            &["drain: a session goes on"],
+        ),
+        bug(
+            "wall-clock-ahead",
+            Planted::WallClockAhead,
+            Theme::Draining,
+            &["drain: a session"],
+        ),
+        bug(
+            "health-forgotten",
+            Planted::HealthForgotten,
+            Theme::KnownDown,
+            &["health", "same log, same state"],
+        ),
+        bug(
+            "snapshot-without-bindings",
+            Planted::SnapshotWithoutBindings,
+            Theme::Anything,
+            &["what was acknowledged survives", "same log, same state"],
+        ),
+        bug(
+            "own-clock",
+            Planted::OwnClock,
+            Theme::Anything,
+            &["same log, same state", "what was acknowledged survives"],
+        ),
+        bug(
+            "clock-stops-in-pause",
+            Planted::ClockStopsInPause,
+            Theme::Anything,
+            &["served by the holder", "one holder", "epoch grows"],
+        ),
+        bug(
+            "drift-beyond-margin",
+            Planted::DriftBeyondMargin,
+            Theme::Anything,
+            ONE_HOLDER,
+        ),
     ];
 }

@@ -81,11 +81,17 @@ impl AsyncRuntime for NodeRuntime {
         Self::sleep(deadline - NodeInstant::now())
     }
 
-    fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
+    fn timeout<R, F: Future<Output = R> + OptionalSend>(
+        duration: Duration,
+        future: F,
+    ) -> Self::Timeout<R, F> {
         tokio::time::timeout(in_world(duration), future)
     }
 
-    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: NodeInstant, future: F) -> Self::Timeout<R, F> {
+    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(
+        deadline: NodeInstant,
+        future: F,
+    ) -> Self::Timeout<R, F> {
         Self::timeout(deadline - NodeInstant::now(), future)
     }
 

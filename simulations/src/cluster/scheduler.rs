@@ -50,10 +50,28 @@ pub fn begin(seed: u64, drifts: &[i64]) {
     let node = |(index, drift_ppm): (usize, i64)| {
         // Clocks of different machines show different times; boot-time clocks are never compared.
         let offset = 1_000_000_000 + mix(seed ^ index as u64) % 3_600_000_000_000;
-        NodeTasks { drift_ppm, offset, lost: 0, stopped: None, paused: false, wakers: Vec::new(), tasks: Vec::new(), draws: 0 }
+        NodeTasks {
+            drift_ppm,
+            offset,
+            lost: 0,
+            stopped: None,
+            paused: false,
+            wakers: Vec::new(),
+            tasks: Vec::new(),
+            draws: 0,
+        }
     };
-    let nodes = std::iter::once(0).chain(drifts.iter().copied()).enumerate().map(node).collect();
-    SCHEDULER.set(Some(Scheduler { base: tokio::time::Instant::now(), seed, current: WORLD, nodes }));
+    let nodes = std::iter::once(0)
+        .chain(drifts.iter().copied())
+        .enumerate()
+        .map(node)
+        .collect();
+    SCHEDULER.set(Some(Scheduler {
+        base: tokio::time::Instant::now(),
+        seed,
+        current: WORLD,
+        nodes,
+    }));
 }
 
 /// World time since the run began, in nanoseconds.
@@ -146,13 +164,19 @@ pub fn crash(node: usize) {
 }
 
 /// Starts a task of a node.
-#[allow(clippy::disallowed_methods, reason = "this is what the simulation spawns with")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is what the simulation spawns with"
+)]
 pub fn spawn_on<T>(node: usize, task: T) -> JoinHandle<T::Output>
 where
     T: Future + Send + 'static,
     T::Output: Send + 'static,
 {
-    let handle = tokio::spawn(Owned { node, task: Box::pin(task) });
+    let handle = tokio::spawn(Owned {
+        node,
+        task: Box::pin(task),
+    });
     if node != WORLD {
         with(|s| {
             let tasks = &mut s.nodes[node].tasks;
@@ -192,7 +216,9 @@ impl<F: Future> Future for Owned<F> {
             }
             Some(std::mem::replace(&mut s.current, node))
         });
-        let Some(outer) = outer else { return Poll::Pending };
+        let Some(outer) = outer else {
+            return Poll::Pending;
+        };
         let polled = self.task.as_mut().poll(cx);
         with(|s| s.current = outer);
         polled

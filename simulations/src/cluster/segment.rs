@@ -29,7 +29,11 @@ impl Segment {
     /// Nodes whose kernel answers now.
     pub fn holders(&self) -> Vec<usize> {
         let now = world_now();
-        self.answers_until.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node).collect()
+        self.answers_until
+            .iter()
+            .filter(|(_, until)| **until > now)
+            .map(|(node, _)| *node)
+            .collect()
     }
 }
 
@@ -46,7 +50,13 @@ pub struct Hands {
 impl Hands {
     /// Of a node.
     pub fn new(me: usize, universe: &Arc<Universe>, planted: Planted) -> Arc<Self> {
-        Arc::new(Hands { me, universe: Arc::downgrade(universe), gate: Gate::new(), turn: Arc::default(), planted })
+        Arc::new(Hands {
+            me,
+            universe: Arc::downgrade(universe),
+            gate: Gate::new(),
+            turn: Arc::default(),
+            planted,
+        })
     }
 }
 
@@ -57,7 +67,9 @@ impl Addresses for Hands {
         story::mark(&[b"hold", &[self.me as u8], &until.0.to_le_bytes()]);
         self.turn.fetch_add(1, Ordering::Relaxed);
         self.gate.open(until);
-        let Some(universe) = self.universe.upgrade() else { return };
+        let Some(universe) = self.universe.upgrade() else {
+            return;
+        };
         // The kernel's timer: what is left on this node's clock, on this machine's timer.
         let left = scheduler::in_world(until - Instant(scheduler::clock_of(self.me)));
         universe.claim(self.me, world_now() + left.as_nanos() as u64);
@@ -66,13 +78,16 @@ impl Addresses for Hands {
     fn release(&self, why: Release, done: Box<dyn FnOnce() + Send>) {
         story::mark(&[b"release", &[self.me as u8, why as u8]]);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
-        let Some(universe) = self.universe.upgrade() else { return };
+        let Some(universe) = self.universe.upgrade() else {
+            return;
+        };
         if why == Release::Ended {
             self.gate.close();
             universe.give_up(self.me);
             return done();
         }
-        let (me, turns, gate, planted) = (self.me, self.turn.clone(), self.gate.clone(), self.planted);
+        let (me, turns, gate, planted) =
+            (self.me, self.turn.clone(), self.gate.clone(), self.planted);
         scheduler::spawn_on(me, async move {
             if planted == Planted::ReleasedBeforeAway {
                 done();

@@ -61,8 +61,20 @@ impl Drop for Carried {
 }
 
 /// A session to `server` that node `me` forwards goes on for a while, or ends at once. `closings`: of the gate.
-pub fn go_on(universe: &Arc<Universe>, me: usize, running: &Running, server: &ServerView, closings: u64) {
-    let Some(on) = server.address.and_then(|a| universe.node_with(a)).filter(|_| scheduler::happens(LASTING)) else { return };
+pub fn go_on(
+    universe: &Arc<Universe>,
+    me: usize,
+    running: &Running,
+    server: &ServerView,
+    closings: u64,
+) {
+    let Some(on) = server
+        .address
+        .and_then(|a| universe.node_with(a))
+        .filter(|_| scheduler::happens(LASTING))
+    else {
+        return;
+    };
     let (universe, running, server) = (universe.clone(), running.clone(), server.id);
     let lasts = scheduler::between(LASTS.0, LASTS.1) * 1_000_000;
     let carried = Carried::begin(running.open.clone(), server);
@@ -70,10 +82,19 @@ pub fn go_on(universe: &Arc<Universe>, me: usize, running: &Running, server: &Se
         let began = world_now();
         while world_now() < began + lasts {
             scheduler::world_ms(LOOKS).await;
-            let holds = running.hands.gate.is_open(Instant(scheduler::clock_of(me))) && running.hands.gate.closings() == closings;
-            let served = universe.with(|s| s.nodes[on].powered && s.nodes[on].broken_since.is_none());
-            let cut = running.view.borrow().routes.server(server).map(|(_, now)| now.cut);
-            let (true, true, Some(cut)) = (holds, served, cut) else { break };
+            let holds = running.hands.gate.is_open(Instant(scheduler::clock_of(me)))
+                && running.hands.gate.closings() == closings;
+            let served =
+                universe.with(|s| s.nodes[on].powered && s.nodes[on].broken_since.is_none());
+            let cut = running
+                .view
+                .borrow()
+                .routes
+                .server(server)
+                .map(|(_, now)| now.cut);
+            let (true, true, Some(cut)) = (holds, served, cut) else {
+                break;
+            };
             let (node, wall) = (universe.id_of(on), wall_of(me));
             let age = (world_now() - began) / 1_000_000;
             let calm = universe.theme == Theme::Draining;
@@ -88,7 +109,10 @@ pub fn go_on(universe: &Arc<Universe>, me: usize, running: &Running, server: &Se
                 s.check(outcome);
             });
             if let Some(cut) = cut {
-                story::note(&format!("a session of {age} ms to server {} is cut: {cut:?}", server.0));
+                story::note(&format!(
+                    "a session of {age} ms to server {} is cut: {cut:?}",
+                    server.0
+                ));
                 universe.with(|s| s.counts.add("sessions cut"));
                 break;
             }

@@ -14,7 +14,9 @@ pub const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a: goes on from `hash` with these bytes.
 pub fn fnv<'a>(hash: u64, bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
-    bytes.into_iter().fold(hash, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+    bytes.into_iter().fold(hash, |h, b| {
+        (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[derive(Default)]
@@ -31,7 +33,11 @@ thread_local! {
 
 /// Begins a new story on this thread.
 pub fn begin(aloud: bool) {
-    PAGES.set(Pages { hash: FNV, aloud, ..Pages::default() });
+    PAGES.set(Pages {
+        hash: FNV,
+        aloud,
+        ..Pages::default()
+    });
 }
 
 /// Something happened.
@@ -49,7 +55,11 @@ pub fn note(what: &str) {
 /// Something small happened: in the hash with its time and its bytes, and not in what is read.
 pub fn mark(what: &[&[u8]]) {
     let at = world_now().to_le_bytes();
-    PAGES.with_borrow_mut(|p| p.hash = what.iter().fold(fnv(p.hash, &at), |hash, part| fnv(hash, *part)));
+    PAGES.with_borrow_mut(|p| {
+        p.hash = what
+            .iter()
+            .fold(fnv(p.hash, &at), |hash, part| fnv(hash, *part))
+    });
 }
 
 /// The hash of all lines and marks, and how many lines there were.
@@ -86,7 +96,13 @@ impl Subscriber for Log {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line { text: format!("node-{} {}: ", super::scheduler::current(), event.metadata().level()) };
+        let mut line = Line {
+            text: format!(
+                "node-{} {}: ",
+                super::scheduler::current(),
+                event.metadata().level()
+            ),
+        };
         event.record(&mut line);
         note(line.text.trim_end());
         if *event.metadata().level() == Level::ERROR {

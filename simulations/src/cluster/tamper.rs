@@ -36,7 +36,9 @@ fn written<T: Serialize>(value: &T, otherwise: &[u8]) -> Vec<u8> {
 /// A message leaves a node.
 pub async fn on_the_way(universe: &Universe, from: usize, call: Call, body: &[u8]) {
     match (universe.planted, call) {
-        (Planted::TransferBeforeRelease, Call::Release) => tokio::time::sleep(Duration::from_secs(1)).await,
+        (Planted::TransferBeforeRelease, Call::Release) => {
+            tokio::time::sleep(Duration::from_secs(1)).await
+        }
         (Planted::PreVoteWrittenDown, Call::PreVote) => write_down(universe, from, body),
         _ => {}
     }
@@ -46,7 +48,9 @@ pub async fn on_the_way(universe: &Universe, from: usize, call: Call, body: &[u8
 pub fn asked(planted: Planted, to: usize, call: Call, body: &[u8]) -> Vec<u8> {
     let tampered = match (planted, call) {
         (Planted::SnapshotWithoutBindings, Call::InstallSnapshot) => without_bindings(body),
-        (Planted::OwnClock, Call::AppendEntries) => with_commands(body, |stamped| stamped.at = Timestamp(stamped.at.0 + to as u64)),
+        (Planted::OwnClock, Call::AppendEntries) => with_commands(body, |stamped| {
+            stamped.at = Timestamp(stamped.at.0 + to as u64)
+        }),
         (Planted::HealthForgotten, Call::AppendEntries) => with_commands(body, |stamped| {
             if let Command::Health(changes) = &mut stamped.command {
                 changes.clear();
@@ -58,19 +62,32 @@ pub fn asked(planted: Planted, to: usize, call: Call, body: &[u8]) -> Vec<u8> {
 }
 
 /// What node `to` answers to `body`.
-pub fn answered(universe: &Universe, to: usize, call: Call, body: &[u8], answer: Vec<u8>) -> Vec<u8> {
+pub fn answered(
+    universe: &Universe,
+    to: usize,
+    call: Call,
+    body: &[u8],
+    answer: Vec<u8>,
+) -> Vec<u8> {
     if (universe.planted, call) == (Planted::PreVoteWrittenDown, Call::PreVote) {
         write_down(universe, to, body);
     }
     if call != Call::Lease {
         return answer;
     }
-    let (Some(lease), Some(mut reply)) = (read::<Lease>(body), read::<LeaseReply>(&answer)) else { return answer };
+    let (Some(lease), Some(mut reply)) = (read::<Lease>(body), read::<LeaseReply>(&answer)) else {
+        return answer;
+    };
     reply.result = match (universe.planted, reply.result) {
-        (Planted::PromisesToTwo, Err(Refusal::Promised(_) | Refusal::LaterTerm(_))) | (Planted::IgnoresLaterTerm, Err(Refusal::LaterTerm(_))) => Ok(()),
+        (Planted::PromisesToTwo, Err(Refusal::Promised(_) | Refusal::LaterTerm(_)))
+        | (Planted::IgnoresLaterTerm, Err(Refusal::LaterTerm(_))) => Ok(()),
         (Planted::PreVoteWrittenDown, Ok(())) => {
             let known = universe.with(|s| s.nodes[to].pre_voted);
-            if known > lease.term { Err(Refusal::LaterTerm(known)) } else { Ok(()) }
+            if known > lease.term {
+                Err(Refusal::LaterTerm(known))
+            } else {
+                Ok(())
+            }
         }
         (_, result) => result,
     };
@@ -78,13 +95,20 @@ pub fn answered(universe: &Universe, to: usize, call: Call, body: &[u8], answer:
 }
 
 fn write_down(universe: &Universe, node: usize, body: &[u8]) {
-    let Some(request) = read::<VoteRequest<SimTypes>>(body) else { return };
-    universe.with(|s| s.nodes[node].pre_voted = s.nodes[node].pre_voted.max(request.vote.leader_id.term));
+    let Some(request) = read::<VoteRequest<SimTypes>>(body) else {
+        return;
+    };
+    universe.with(|s| {
+        s.nodes[node].pre_voted = s.nodes[node].pre_voted.max(request.vote.leader_id.term)
+    });
 }
 
 fn without_bindings(body: &[u8]) -> Option<Vec<u8>> {
     let (vote, meta, data): (Vote<NodeRuntime>, SnapshotMeta<NodeRuntime>, Vec<u8>) = read(body)?;
-    let state = ClusterState { stick: StickIndex::default(), ..read(&data)? };
+    let state = ClusterState {
+        stick: StickIndex::default(),
+        ..read(&data)?
+    };
     Some(written(&(vote, meta, written(&state, &data)), body))
 }
 
@@ -122,9 +146,25 @@ pub fn inbox(planted: Planted, me: usize, inbox: mpsc::Receiver<Input>) -> mpsc:
 
 fn changed(planted: Planted, me: usize, event: Event) -> Event {
     match (planted, event) {
-        (Planted::CountedFromArrival, Event::LeaseAnswered { from, lease, result, report }) => {
-            let lease = Lease { sent: Instant(scheduler::clock_of(me)), ..lease };
-            Event::LeaseAnswered { from, lease, result, report }
+        (
+            Planted::CountedFromArrival,
+            Event::LeaseAnswered {
+                from,
+                lease,
+                result,
+                report,
+            },
+        ) => {
+            let lease = Lease {
+                sent: Instant(scheduler::clock_of(me)),
+                ..lease
+            };
+            Event::LeaseAnswered {
+                from,
+                lease,
+                result,
+                report,
+            }
         }
         (Planted::HalfOfJoint, Event::Raft(mut news)) => {
             if news.voters.len() == 2 {

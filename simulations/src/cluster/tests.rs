@@ -12,19 +12,36 @@ fn short(seed: u64) -> Run {
 fn no_seed_of_the_fixed_sweep_violates_an_invariant() {
     for seed in 0..20 {
         let outcome = run(short(seed));
-        assert_eq!(outcome.violation, None, "replay: {}", crate::sweep::replay(&short(seed)));
+        assert_eq!(
+            outcome.violation,
+            None,
+            "replay: {}",
+            crate::sweep::replay(&short(seed))
+        );
     }
 }
 
 #[test]
 fn seeds_that_once_failed_do_not_fail_again() {
-    let lines = include_str!("../../seeds.txt").lines().filter(|l| !l.starts_with('#'));
+    let lines = include_str!("../../seeds.txt")
+        .lines()
+        .filter(|l| !l.starts_with('#'));
     let mut replayed = 0;
     for line in lines {
-        let mut words = line.split_whitespace().map(|w| w.parse::<u64>().expect("two numbers in a line"));
-        let (seed, seconds) = (words.next().expect("a seed"), words.next().expect("seconds"));
+        let mut words = line
+            .split_whitespace()
+            .map(|w| w.parse::<u64>().expect("two numbers in a line"));
+        let (seed, seconds) = (
+            words.next().expect("a seed"),
+            words.next().expect("seconds"),
+        );
         let again = Run::of(seed, seconds * SECONDS);
-        assert_eq!(run(again.clone()).violation, None, "replay: {}", crate::sweep::replay(&again));
+        assert_eq!(
+            run(again.clone()).violation,
+            None,
+            "replay: {}",
+            crate::sweep::replay(&again)
+        );
         replayed += 1;
     }
     assert!(replayed > 0, "the file has none");
@@ -38,23 +55,43 @@ fn the_same_seed_is_the_same_story_also_beside_another() {
         let again = run(short(seed));
         beside.join().expect("the other run ends");
         assert_eq!(alone, again);
-        assert_ne!(alone.story, run(short(seed + 5)).story, "another seed is another story");
+        assert_ne!(
+            alone.story,
+            run(short(seed + 5)).story,
+            "another seed is another story"
+        );
     }
 }
 
 /// The quick ones; `-- --planted` has them all.
 #[test]
 fn planted_bugs_are_found() {
-    for word in ["released-before-away", "acknowledges-before-flush", "forwards-before-commit", "proxy-ignores-lease", "transfer-before-release", "order-on-one-node", "own-clock"]
-    {
+    for word in [
+        "released-before-away",
+        "acknowledges-before-flush",
+        "forwards-before-commit",
+        "proxy-ignores-lease",
+        "transfer-before-release",
+        "order-on-one-node",
+        "own-clock",
+    ] {
         let bug = Planted::named(word).expect("it is in the table");
-        let found = (0..20).find(|seed| run(bug.run(*seed, 30 * SECONDS)).violation.is_some_and(|v| bug.is_found_by(&v)));
+        let found = (0..20).find(|seed| {
+            run(bug.run(*seed, 30 * SECONDS))
+                .violation
+                .is_some_and(|v| bug.is_found_by(&v))
+        });
         assert!(found.is_some(), "{word} escaped 20 seeds");
     }
 }
 
 #[test]
 fn five_voters_and_many_learners_agree() {
-    let run_of_many = Run { nodes: 30, witness: false, faults: Some(Vec::new()), ..Run::of(1, SECONDS) };
+    let run_of_many = Run {
+        nodes: 30,
+        witness: false,
+        faults: Some(Vec::new()),
+        ..Run::of(1, SECONDS)
+    };
     assert_eq!(run(run_of_many).violation, None);
 }

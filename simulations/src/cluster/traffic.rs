@@ -50,7 +50,9 @@ pub fn start(universe: &Arc<Universe>) -> Served {
                     who += CLIENTS;
                 }
                 if come(&universe, client, who).await {
-                    served.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[client] = world_now();
+                    served
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)[client] = world_now();
                 }
             }
         });
@@ -64,11 +66,26 @@ async fn come(universe: &Arc<Universe>, client: usize, who: usize) -> bool {
         return resolve(universe, client).await;
     };
     scheduler::world_ms(1).await;
-    let running = universe.running(node).filter(|_| universe.with(|s| s.segment.holders().contains(&node) || universe.planted == Planted::ProxyIgnoresLease));
-    let Some(running) = running else { return resolve(universe, client).await };
-    let (at, port) = (universe.clone(), PORTS[scheduler::below(PORTS.len() as u64) as usize]);
-    let session = scheduler::spawn_on(node, async move { serve(&at, node, &running, who, port).await });
-    matches!(tokio::time::timeout(Duration::from_secs(2), session).await, Ok(Ok(true)))
+    let running = universe.running(node).filter(|_| {
+        universe.with(|s| {
+            s.segment.holders().contains(&node) || universe.planted == Planted::ProxyIgnoresLease
+        })
+    });
+    let Some(running) = running else {
+        return resolve(universe, client).await;
+    };
+    let (at, port) = (
+        universe.clone(),
+        PORTS[scheduler::below(PORTS.len() as u64) as usize],
+    );
+    let session = scheduler::spawn_on(
+        node,
+        async move { serve(&at, node, &running, who, port).await },
+    );
+    matches!(
+        tokio::time::timeout(Duration::from_secs(2), session).await,
+        Ok(Ok(true))
+    )
 }
 
 /// Nobody answered: the client asks the segment again, and tries later.
@@ -84,7 +101,13 @@ fn address_of(client: usize) -> IpAddr {
 }
 
 /// As the proxy does it: gate, choice, binding, connection.
-async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: usize, port: u16) -> bool {
+async fn serve(
+    universe: &Arc<Universe>,
+    me: usize,
+    running: &Running,
+    client: usize,
+    port: u16,
+) -> bool {
     let now = || Instant(scheduler::clock_of(me));
     let ignores = universe.planted == Planted::ProxyIgnoresLease;
     let may_serve = || ignores || running.hands.gate.is_open(now());
@@ -99,14 +122,28 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
     for _ in 0..3 {
         // Anew for each try, as the proxy does.
         let view = running.view.borrow().clone();
-        let Some(frontend) = view.routes.frontend_at(VIP, port) else { return false };
-        let Some(backend) = view.routes.backends.get(frontend.backend) else { return false };
-        let chosen = match pick(backend, &view.stick, address, wall, &mut Turns::default(), &mut NoLoad, &tried) {
+        let Some(frontend) = view.routes.frontend_at(VIP, port) else {
+            return false;
+        };
+        let Some(backend) = view.routes.backends.get(frontend.backend) else {
+            return false;
+        };
+        let chosen = match pick(
+            backend,
+            &view.stick,
+            address,
+            wall,
+            &mut Turns::default(),
+            &mut NoLoad,
+            &tried,
+        ) {
             Pick::Sticky(i) => (i, true),
             Pick::Balanced(i) | Pick::Wait(i) => (i, false),
             Pick::Nothing => return false,
         };
-        let Some(key) = backend.stick_key(address) else { return false };
+        let Some(key) = backend.stick_key(address) else {
+            return false;
+        };
         let failed: Vec<ServerId> = tried.iter().map(|i| backend.servers[*i].id).collect();
         let (i, how) = match chosen {
             (i, true) => (i, How::Bound),
@@ -116,9 +153,21 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
                 }
                 newcomer(universe, me, &backend.servers[i]);
                 // Decided now: if this session dies on the way, the log may have it or not.
-                expect(universe, client, &view, backend.servers[i].id, How::Proposed, &failed);
-                let (i, acknowledged) = bind(universe, running, &key, &backend.servers, i, wall).await;
-                let how = if acknowledged { How::Acknowledged } else { How::Proposed };
+                expect(
+                    universe,
+                    client,
+                    &view,
+                    backend.servers[i].id,
+                    How::Proposed,
+                    &failed,
+                );
+                let (i, acknowledged) =
+                    bind(universe, running, &key, &backend.servers, i, wall).await;
+                let how = if acknowledged {
+                    How::Acknowledged
+                } else {
+                    How::Proposed
+                };
                 expect(universe, client, &view, backend.servers[i].id, how, &failed);
                 (i, how)
             }
@@ -137,7 +186,13 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
         if is_cut() {
             return false;
         }
-        if running.view.borrow().routes.server(server.id).is_none_or(|(_, now)| now.cut.is_some()) {
+        if running
+            .view
+            .borrow()
+            .routes
+            .server(server.id)
+            .is_none_or(|(_, now)| now.cut.is_some())
+        {
             // Its sessions are being cut, and this is one.
             return false;
         }
@@ -150,10 +205,22 @@ async fn serve(universe: &Arc<Universe>, me: usize, running: &Running, client: u
 }
 
 /// Binds the client; which server it gets, and whether the log has it.
-async fn bind(universe: &Universe, running: &Running, key: &StickKey, servers: &[ServerView], choice: usize, wall: Timestamp) -> (usize, bool) {
-    let Some(entry) = entry(&servers[choice], wall) else { return (choice, false) };
+async fn bind(
+    universe: &Universe,
+    running: &Running,
+    key: &StickKey,
+    servers: &[ServerView],
+    choice: usize,
+    wall: Timestamp,
+) -> (usize, bool) {
+    let Some(entry) = entry(&servers[choice], wall) else {
+        return (choice, false);
+    };
     let binding = running.binder.bind(key.clone(), entry);
-    let bound = servers.iter().position(|s| s.id == binding.entry.server).unwrap_or(choice);
+    let bound = servers
+        .iter()
+        .position(|s| s.id == binding.entry.server)
+        .unwrap_or(choice);
     if universe.planted == Planted::ForwardsBeforeCommit {
         return (bound, true);
     }
@@ -163,7 +230,13 @@ async fn bind(universe: &Universe, running: &Running, key: &StickKey, servers: &
 
 /// A binding to a server, made now.
 fn entry(server: &ServerView, wall: Timestamp) -> Option<StickEntry> {
-    Some(StickEntry { server: server.id, host: server.address?, bound_at: wall, used_at: wall, expire: Duration::from_secs(1800) })
+    Some(StickEntry {
+        server: server.id,
+        host: server.address?,
+        bound_at: wall,
+        used_at: wall,
+        expire: Duration::from_secs(1800),
+    })
 }
 
 /// A client that is bound to nobody is to go there.
@@ -179,14 +252,25 @@ fn attempted(universe: &Universe, me: usize, server: &ServerView) {
     let node = server.address.and_then(|a| universe.node_with(a));
     universe.with(|s| {
         let broken = node.and_then(|n| s.nodes[n].broken_since);
-        let outcome = s.invariants.service.on_attempt(me, world_now(), server.id, broken);
+        let outcome = s
+            .invariants
+            .service
+            .on_attempt(me, world_now(), server.id, broken);
         s.check(outcome);
     });
 }
 
 async fn reach(universe: &Universe, me: usize, server: &ServerView) -> bool {
-    let Some(node) = server.address.and_then(|a| universe.node_with(a)) else { return false };
-    let hops = universe.with(|s| if node == me { Some((Duration::ZERO, Duration::ZERO)) } else { s.network.hop(me, node).zip(s.network.hop(node, me)) });
+    let Some(node) = server.address.and_then(|a| universe.node_with(a)) else {
+        return false;
+    };
+    let hops = universe.with(|s| {
+        if node == me {
+            Some((Duration::ZERO, Duration::ZERO))
+        } else {
+            s.network.hop(me, node).zip(s.network.hop(node, me))
+        }
+    });
     let (powered, service) = universe.with(|s| (s.nodes[node].powered, s.nodes[node].service));
     match hops.filter(|_| powered && service != Service::Hanging) {
         Some((there, back)) => {
@@ -202,25 +286,57 @@ async fn reach(universe: &Universe, me: usize, server: &ServerView) -> bool {
 
 /// A session or a binding goes there: nowhere else than before, unless that could not be had.
 /// `view`: what it was decided from.
-fn expect(universe: &Universe, client: usize, view: &View, server: ServerId, how: How, failed: &[ServerId]) {
+fn expect(
+    universe: &Universe,
+    client: usize,
+    view: &View,
+    server: ServerId,
+    how: How,
+    failed: &[ServerId],
+) {
     universe.with(|s| {
         let last = s.invariants.affinity.server_of(client);
-        let usable = last.is_some_and(|l| !failed.contains(&l) && view.routes.server(l).is_some_and(|(_, v)| v.accepts(Newcomer::Bound) && !v.suspect));
+        let usable = last.is_some_and(|l| {
+            !failed.contains(&l)
+                && view
+                    .routes
+                    .server(l)
+                    .is_some_and(|(_, v)| v.accepts(Newcomer::Bound) && !v.suspect)
+        });
         if last != Some(server) {
-            story::note(&format!("client {client} belongs to server {}{}", server.0, if how == How::Proposed { ", not acknowledged" } else { "" }));
+            story::note(&format!(
+                "client {client} belongs to server {}{}",
+                server.0,
+                if how == How::Proposed {
+                    ", not acknowledged"
+                } else {
+                    ""
+                }
+            ));
         }
-        let outcome = s.invariants.affinity.on_session(client, server, how, usable);
+        let outcome = s
+            .invariants
+            .affinity
+            .on_session(client, server, how, usable);
         s.check(outcome);
     });
 }
 
 /// The first byte goes to the server: what must be true of it. `acknowledged`: on a binding that was made for it
 /// and committed; one that was there before is in the log anyway, and newer ones may be on their way there.
-fn forwarded(universe: &Universe, me: usize, (key, server, acknowledged): (StickKey, &ServerView, bool), wall: Timestamp) {
+fn forwarded(
+    universe: &Universe,
+    me: usize,
+    (key, server, acknowledged): (StickKey, &ServerView, bool),
+    wall: Timestamp,
+) {
     universe.with(|s| {
         s.counts.add("sessions");
         let holders = s.segment.holders();
-        let outcome = s.invariants.service.on_session(me, world_now(), &holders, server.id);
+        let outcome = s
+            .invariants
+            .service
+            .on_session(me, world_now(), &holders, server.id);
         s.check(outcome);
         if acknowledged && let Some(entry) = entry(server, wall) {
             let before = s.invariants.bindings.len();

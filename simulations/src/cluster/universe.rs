@@ -88,7 +88,11 @@ impl Node {
     /// Its server behaves so from now on.
     pub fn serve(&mut self, service: Service) {
         self.service = service;
-        self.broken_since = if service == Service::Up { None } else { self.broken_since.or(Some(world_now())) };
+        self.broken_since = if service == Service::Up {
+            None
+        } else {
+            self.broken_since.or(Some(world_now()))
+        };
     }
 }
 
@@ -170,7 +174,11 @@ impl Universe {
     /// The machines of a run, none running.
     pub fn new(run: &Run) -> Arc<Self> {
         let node = |i: usize| Node {
-            role: if run.witness && i == run.nodes { Role::Witness } else { Role::Server },
+            role: if run.witness && i == run.nodes {
+                Role::Witness
+            } else {
+                Role::Server
+            },
             powered: true,
             service: Service::Up,
             broken_since: None,
@@ -181,13 +189,18 @@ impl Universe {
         };
         let state = State {
             network: Network::default(),
-            segment: Segment { neighbour: vec![None; CLIENTS], ..Segment::default() },
+            segment: Segment {
+                neighbour: vec![None; CLIENTS],
+                ..Segment::default()
+            },
             nodes: (0..=run.nodes).map(node).collect(),
             invariants: Invariants::default(),
             counts: Counts::default(),
             violation: None,
         };
-        let ids = (0..=run.nodes).map(|i| NodeId::from_random(u128::from(mix(i as u64)) << 64 | i as u128)).collect();
+        let ids = (0..=run.nodes)
+            .map(|i| NodeId::from_random(u128::from(mix(i as u64)) << 64 | i as u128))
+            .collect();
         let (planted, theme) = (run.planted, run.theme);
         let universe = Arc::new(Universe {
             state: Mutex::new(state),
@@ -215,7 +228,11 @@ impl Universe {
 
     /// Packets in a thousand that are lost when nothing is wrong.
     pub fn usual_loss(&self) -> u64 {
-        if matches!(self.theme, Theme::Quiet | Theme::Draining) { 0 } else { LOSS }
+        if matches!(self.theme, Theme::Quiet | Theme::Draining) {
+            0
+        } else {
+            LOSS
+        }
     }
 
     /// Looks at it or changes it. Never across an await.
@@ -235,7 +252,13 @@ impl Universe {
 
     /// How many of them are no witness.
     pub fn servers(&self) -> usize {
-        self.with(|s| s.nodes.iter().skip(1).filter(|n| n.role == Role::Server).count())
+        self.with(|s| {
+            s.nodes
+                .iter()
+                .skip(1)
+                .filter(|n| n.role == Role::Server)
+                .count()
+        })
     }
 
     /// Whether its process was started and not killed since.
@@ -250,7 +273,9 @@ impl Universe {
 
     /// The id that the next machine of that name will have.
     pub fn next_id_of(&self, node: usize) -> NodeId {
-        NodeId::from_random(u128::from(mix(self.id_of(node).0.as_u64_pair().0)) << 64 | node as u128)
+        NodeId::from_random(
+            u128::from(mix(self.id_of(node).0.as_u64_pair().0)) << 64 | node as u128,
+        )
     }
 
     /// Another machine takes the place of a node that has lost its power: empty, and with a new id.
@@ -259,7 +284,12 @@ impl Universe {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)[node] = new;
         self.with(|s| {
             (s.nodes[node].disk, s.nodes[node].pre_voted) = (Disk::new(self.planted), 0);
-            s.invariants.ideal.on_answered(world_now(), Subject::Member(old), &Value::Is(false), true);
+            s.invariants.ideal.on_answered(
+                world_now(),
+                Subject::Member(old),
+                &Value::Is(false),
+                true,
+            );
         });
         story::note(&format!("node-{node} is another machine"));
     }
@@ -292,8 +322,13 @@ impl Universe {
 
     /// A running node that leads and believes in it, the one of the highest term.
     pub fn leader(&self) -> Option<(usize, Running)> {
-        let all: Vec<(usize, Running)> = (1..=self.size()).filter_map(|n| Some((n, self.running(n)?))).collect();
-        let leading = all.into_iter().filter(|(n, r)| !scheduler::is_paused(*n) && r.consensus.news().role == ha_core::controller::RaftRole::Leader);
+        let all: Vec<(usize, Running)> = (1..=self.size())
+            .filter_map(|n| Some((n, self.running(n)?)))
+            .collect();
+        let leading = all.into_iter().filter(|(n, r)| {
+            !scheduler::is_paused(*n)
+                && r.consensus.news().role == ha_core::controller::RaftRole::Leader
+        });
         leading.max_by_key(|(_, r)| r.consensus.news().term)
     }
 
@@ -304,7 +339,9 @@ impl Universe {
 
     /// A kernel answers for the address until then.
     pub fn claim(self: &Arc<Self>, me: usize, until: u64) {
-        let Some(running) = self.running(me) else { return };
+        let Some(running) = self.running(me) else {
+            return;
+        };
         let is_new = self.with(|s| {
             let holders = s.segment.holders();
             s.check(one_holder::on_claim(me, &holders));
@@ -315,11 +352,20 @@ impl Universe {
             return;
         }
         let (term, snap) = (running.consensus.news().term, running.consensus.read());
-        story::note(&format!("node-{me} answers, epoch {term}, applied {}", snap.applied_index));
+        story::note(&format!(
+            "node-{me} answers, epoch {term}, applied {}",
+            snap.applied_index
+        ));
         self.with(|s| {
             s.counts.add("claims");
             let is_witness = s.nodes[me].role == Role::Witness;
-            let Invariants { epochs, knowledge, bindings, ideal, .. } = &mut s.invariants;
+            let Invariants {
+                epochs,
+                knowledge,
+                bindings,
+                ideal,
+                ..
+            } = &mut s.invariants;
             let outcome = epochs.on_claim(me, term, is_witness);
             let outcome = outcome.and_then(|()| knowledge.on_claim(me, snap.applied_index));
             let outcome = outcome.and_then(|()| bindings.on_claim(me, &snap.stick, snap.clock));
@@ -352,7 +398,9 @@ impl Universe {
     /// A node has applied an entry.
     pub fn on_applied(&self, me: usize, consensus: &Consensus<NodeWorld>) {
         let snap = consensus.read();
-        let placed = snap.facts.placed().filter_map(|(backend, s, node)| Some((snap.facts.server_id(backend, &s.name)?, node?)));
+        let placed = snap.facts.placed().filter_map(|(backend, s, node)| {
+            Some((snap.facts.server_id(backend, &s.name)?, node?))
+        });
         let (mut maintenance, mut draining) = (Vec::new(), Vec::new());
         for (id, node) in placed {
             match snap.facts.effective_admin(id, Some(node)).state {
@@ -361,17 +409,35 @@ impl Universe {
                 AdminState::Ready => {}
             }
         }
-        let down: Vec<_> = snap.facts.health.iter().filter(|(_, h)| !h.up).map(|(id, _)| *id).collect();
-        let hash = snap.applied_index.is_multiple_of(same_state::EVERY).then(|| {
-            let text = format!("{:?} {:?}", snap.facts, snap.stick.iter().collect::<Vec<_>>());
-            story::fnv(story::FNV, text.as_bytes())
-        });
+        let down: Vec<_> = snap
+            .facts
+            .health
+            .iter()
+            .filter(|(_, h)| !h.up)
+            .map(|(id, _)| *id)
+            .collect();
+        let hash = snap
+            .applied_index
+            .is_multiple_of(same_state::EVERY)
+            .then(|| {
+                let text = format!(
+                    "{:?} {:?}",
+                    snap.facts,
+                    snap.stick.iter().collect::<Vec<_>>()
+                );
+                story::fnv(story::FNV, text.as_bytes())
+            });
         self.with(|s| {
             s.invariants.knowledge.on_applied(snap.applied_index);
-            s.invariants.service.on_applied(me, world_now(), &maintenance, &draining, &down);
+            s.invariants
+                .service
+                .on_applied(me, world_now(), &maintenance, &draining, &down);
             s.check(unique::on_applied(me, &snap.facts));
             if let Some(hash) = hash {
-                let outcome = s.invariants.same_state.on_applied(me, snap.applied_index, hash);
+                let outcome = s
+                    .invariants
+                    .same_state
+                    .on_applied(me, snap.applied_index, hash);
                 s.check(outcome);
             }
         });
@@ -379,7 +445,12 @@ impl Universe {
 
     /// Lets go of all processes: each of them knows the universe, and a sweep has thousands of those.
     pub fn end(&self) {
-        let ended: Vec<Running> = self.with(|s| s.nodes.iter_mut().filter_map(|n| n.running.take()).collect());
+        let ended: Vec<Running> = self.with(|s| {
+            s.nodes
+                .iter_mut()
+                .filter_map(|n| n.running.take())
+                .collect()
+        });
         drop(ended);
     }
 

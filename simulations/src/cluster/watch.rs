@@ -77,7 +77,12 @@ impl watch::Watch for FairWatch {
     type Ref<'a, T: OptionalSend + 'a> = Ref<'a, T>;
 
     fn channel<T: OptionalSend + OptionalSync>(init: T) -> (Sender<T>, Receiver<T>) {
-        let shared = Arc::new(Shared { value: RwLock::new((init, 0)), changed: Notify::new(), senders: 1.into(), receivers: 1.into() });
+        let shared = Arc::new(Shared {
+            value: RwLock::new((init, 0)),
+            changed: Notify::new(),
+            senders: 1.into(),
+            receivers: 1.into(),
+        });
         (Sender(shared.clone()), Receiver(shared, 0))
     }
 }

@@ -49,7 +49,11 @@ impl World for NodeWorld {
     }
 
     fn wall(&self) -> Timestamp {
-        let wrong = if self.universe.planted == Planted::WallClockAhead { 20_000 } else { 0 };
+        let wrong = if self.universe.planted == Planted::WallClockAhead {
+            20_000
+        } else {
+            0
+        };
         Timestamp(wall_of(self.me).0 + wrong)
     }
 
@@ -65,21 +69,48 @@ impl World for NodeWorld {
         Box::pin(scheduler::sleep(duration))
     }
 
-    fn call(&self, to: Addressee, call: Call, body: Vec<u8>, within: Duration) -> Boxed<Result<Vec<u8>, CallError>> {
-        Box::pin(network::call(self.universe.clone(), Sender { node: self.me, id: self.id }, to, call, body, within))
+    fn call(
+        &self,
+        to: Addressee,
+        call: Call,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Boxed<Result<Vec<u8>, CallError>> {
+        Box::pin(network::call(
+            self.universe.clone(),
+            Sender {
+                node: self.me,
+                id: self.id,
+            },
+            to,
+            call,
+            body,
+            within,
+        ))
     }
 
     fn probe(&self, to: SocketAddr, within: Duration, _: CheckClose) -> Boxed<CheckResult> {
         let (universe, me, within) = (self.universe.clone(), self.me, scheduler::in_world(within));
         Box::pin(async move {
-            let Some(target) = universe.node_with(to.ip()) else { return CheckResult::Refused };
-            let (there, back) = universe.with(|s| (s.network.hop(me, target), s.network.hop(target, me)));
-            let reached = there.zip(back).filter(|_| universe.with(|s| s.nodes[target].powered));
+            let Some(target) = universe.node_with(to.ip()) else {
+                return CheckResult::Refused;
+            };
+            let (there, back) =
+                universe.with(|s| (s.network.hop(me, target), s.network.hop(target, me)));
+            let reached = there
+                .zip(back)
+                .filter(|_| universe.with(|s| s.nodes[target].powered));
             let service = universe.with(|s| s.nodes[target].service);
             match (reached, service) {
-                (Some((there, back)), Service::Up | Service::Refusing) if there + back <= within => {
+                (Some((there, back)), Service::Up | Service::Refusing)
+                    if there + back <= within =>
+                {
                     tokio::time::sleep(there + back).await;
-                    if service == Service::Up { CheckResult::Passed } else { CheckResult::Refused }
+                    if service == Service::Up {
+                        CheckResult::Passed
+                    } else {
+                        CheckResult::Refused
+                    }
                 }
                 _ => {
                     tokio::time::sleep(within).await;

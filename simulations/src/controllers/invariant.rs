@@ -20,16 +20,27 @@ impl OneHolder {
     ///
     /// # Errors
     /// What was violated.
-    pub fn look(&mut self, mut answering: impl Iterator<Item = (NodeId, Epoch)>) -> Result<(), String> {
-        let Some(one) = answering.next() else { return Ok(()) };
+    pub fn look(
+        &mut self,
+        mut answering: impl Iterator<Item = (NodeId, Epoch)>,
+    ) -> Result<(), String> {
+        let Some(one) = answering.next() else {
+            return Ok(());
+        };
         if let Some(other) = answering.next() {
-            return Err(format!("{} and {} answer at once, in epochs {} and {}", one.0, other.0, one.1, other.1));
+            return Err(format!(
+                "{} and {} answer at once, in epochs {} and {}",
+                one.0, other.0, one.1, other.1
+            ));
         }
         if let Some((node, epoch)) = self.last
             && node != one.0
         {
             if one.1 <= epoch {
-                return Err(format!("epoch {} of {} does not follow {epoch} of {node}", one.1, one.0));
+                return Err(format!(
+                    "epoch {} of {} does not follow {epoch} of {node}",
+                    one.1, one.0
+                ));
             }
             self.changes += 1;
         }

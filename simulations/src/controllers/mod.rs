@@ -34,31 +34,52 @@ pub struct Summary {
 }
 
 /// Runs one seed for `seconds` of simulated time. `story` is told each event.
-pub fn run(seed: u64, nodes: u8, seconds: u64, planted: Planted, story: &mut dyn FnMut(u64, &str)) -> Summary {
+pub fn run(
+    seed: u64,
+    nodes: u8,
+    seconds: u64,
+    planted: Planted,
+    story: &mut dyn FnMut(u64, &str),
+) -> Summary {
     World::new(seed, nodes, planted).run(seconds, story)
 }
 
 /// Sweeps seeds, or tells the story of one.
-pub fn main(seed: Option<u64>, from: u64, seeds: u64, nodes: Option<usize>, seconds: u64, trace: bool, planted: Option<&str>) -> ExitCode {
+pub fn main(
+    seed: Option<u64>,
+    from: u64,
+    seeds: u64,
+    nodes: Option<usize>,
+    seconds: u64,
+    trace: bool,
+    planted: Option<&str>,
+) -> ExitCode {
     let planted = match planted.map(|word| Planted::ALL.iter().find(|(name, _)| *name == word)) {
         None => Planted::Nothing,
         Some(Some((_, planted))) => *planted,
         Some(None) => {
-            eprintln!("--planted: use one of {}", Planted::ALL.map(|(name, _)| name).join(", "));
+            eprintln!(
+                "--planted: use one of {}",
+                Planted::ALL.map(|(name, _)| name).join(", ")
+            );
             return ExitCode::from(2);
         }
     };
     let (from, seeds) = seed.map_or((from, seeds), |s| (s, 1));
     let mut sum = Summary::default();
     for seed in from..from + seeds {
-        let nodes = nodes.map_or([3, 1, 2, 5, 7][(seed % 5) as usize], |n| n.clamp(1, 99) as u8);
+        let nodes = nodes.map_or([3, 1, 2, 5, 7][(seed % 5) as usize], |n| {
+            n.clamp(1, 99) as u8
+        });
         let s = run(seed, nodes, seconds, planted, &mut |at, what| {
             if trace {
                 println!("{:>9.3} s  {what}", at as f64 / 1e6);
             }
         });
         if let Some(what) = &s.violation {
-            println!("seed {seed}, {nodes} nodes: {what}\nreplay: cargo run --release -p ha-simulations -- --controllers --seed {seed} --nodes {nodes} --trace");
+            println!(
+                "seed {seed}, {nodes} nodes: {what}\nreplay: cargo run --release -p ha-simulations -- --controllers --seed {seed} --nodes {nodes} --trace"
+            );
             return ExitCode::from(1);
         }
         if seeds == 1 {
@@ -76,7 +97,11 @@ pub fn main(seed: Option<u64>, from: u64, seeds: u64, nodes: Option<usize>, seco
             eprintln!("{} of {seeds} seeds", seed - from + 1);
         }
     }
-    let faults: Vec<String> = world::FAULTS.iter().zip(sum.faults).map(|(name, n)| format!("{name} {n}")).collect();
+    let faults: Vec<String> = world::FAULTS
+        .iter()
+        .zip(sum.faults)
+        .map(|(name, n)| format!("{name} {n}"))
+        .collect();
     println!(
         "controllers: {seeds} seeds from {from}, {} simulated seconds: no violation; held {:.1} %, {} changes of holder, {} elections, {} campaigns; faults: {}",
         sum.total_ms / 1000,

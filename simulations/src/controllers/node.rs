@@ -55,11 +55,29 @@ impl Node {
     /// Starts its process; `quiet`: it waits out what it may have promised.
     pub fn start(&mut self, now: u64, quiet: bool) {
         let local = self.local(now);
-        let settings = Settings { lease: self.lease, ..Settings::of(self.id, Role::Server, PROMISE) };
+        let settings = Settings {
+            lease: self.lease,
+            ..Settings::of(self.id, Role::Server, PROMISE)
+        };
         let mut controller = Controller::new(settings, local);
-        controller.step(local, Timestamp(0), Event::Own(NodeReport { eligible: true, ..NodeReport::default() }));
-        let promise = if quiet { Promise::starting(local, PROMISE, self.durable_term) } else { Promise::starting(Instant::ZERO, PROMISE, self.durable_term) };
-        self.running = Some(Running { controller, promise, paused_until: 0 });
+        controller.step(
+            local,
+            Timestamp(0),
+            Event::Own(NodeReport {
+                eligible: true,
+                ..NodeReport::default()
+            }),
+        );
+        let promise = if quiet {
+            Promise::starting(local, PROMISE, self.durable_term)
+        } else {
+            Promise::starting(Instant::ZERO, PROMISE, self.durable_term)
+        };
+        self.running = Some(Running {
+            controller,
+            promise,
+            paused_until: 0,
+        });
         self.wake = now;
     }
 
@@ -76,15 +94,23 @@ impl Node {
     /// When something changes with it although nobody tells it anything; `None` while its process is down.
     /// It wants to look at `also`, too.
     pub fn next_change(&self, now: u64, also: u64) -> Option<u64> {
-        let wakes = self.running.as_ref().map(|r| self.wake.min(also).max(r.paused_until))?;
-        let silent = self.kernel.map(|(until, _)| until).filter(|until| *until > now);
+        let wakes = self
+            .running
+            .as_ref()
+            .map(|r| self.wake.min(also).max(r.paused_until))?;
+        let silent = self
+            .kernel
+            .map(|(until, _)| until)
+            .filter(|until| *until > now);
         Some(silent.map_or(wakes, |at| at.min(wakes)))
     }
 
     /// Tells its controller something.
     pub fn tell(&mut self, now: u64, event: Event) -> Vec<Action> {
         let local = self.local(now);
-        let Some(r) = &mut self.running else { return Vec::new() };
+        let Some(r) = &mut self.running else {
+            return Vec::new();
+        };
         let actions = r.controller.step(local, Timestamp(now / 1000), event);
         let wait = r.controller.next_deadline(local).saturating_since(local);
         self.wake = now + (self.global(wait) + 1).max(NO_OFTENER);
@@ -93,6 +119,8 @@ impl Node {
 
     /// Whether its kernel answers for the address.
     pub fn answers(&self, now: u64) -> Option<Epoch> {
-        self.kernel.filter(|(until, _)| *until > now).map(|(_, epoch)| epoch)
+        self.kernel
+            .filter(|(until, _)| *until > now)
+            .map(|(_, epoch)| epoch)
     }
 }

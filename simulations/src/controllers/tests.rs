@@ -10,7 +10,10 @@ fn no_seed_of_the_fixed_sweep_has_two_holders_or_ends_without_one() {
     for nodes in [1, 2, 3, 5] {
         for seed in 0..40 {
             let s = quiet(seed, nodes, Planted::Nothing);
-            assert_eq!(s.violation, None, "replay: cargo run -p ha-simulations -- --controllers --seed {seed} --nodes {nodes} --trace");
+            assert_eq!(
+                s.violation, None,
+                "replay: cargo run -p ha-simulations -- --controllers --seed {seed} --nodes {nodes} --trace"
+            );
         }
     }
 }
@@ -18,9 +21,15 @@ fn no_seed_of_the_fixed_sweep_has_two_holders_or_ends_without_one() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 100..110 {
-        assert_eq!(quiet(seed, 3, Planted::Nothing), quiet(seed, 3, Planted::Nothing));
+        assert_eq!(
+            quiet(seed, 3, Planted::Nothing),
+            quiet(seed, 3, Planted::Nothing)
+        );
     }
-    assert_ne!(quiet(1, 3, Planted::Nothing).trace, quiet(2, 3, Planted::Nothing).trace);
+    assert_ne!(
+        quiet(1, 3, Planted::Nothing).trace,
+        quiet(2, 3, Planted::Nothing).trace
+    );
 }
 
 #[test]
@@ -35,9 +44,16 @@ fn every_planted_bug_is_found() {
 fn the_sweep_exercises_every_fault() {
     let mut faults = [0; world::FAULTS.len()];
     for seed in 0..20 {
-        for (sum, n) in faults.iter_mut().zip(quiet(seed, 3, Planted::Nothing).faults) {
+        for (sum, n) in faults
+            .iter_mut()
+            .zip(quiet(seed, 3, Planted::Nothing).faults)
+        {
             *sum += n;
         }
     }
-    assert!(faults.iter().all(|n| *n > 0), "{:?}", world::FAULTS.iter().zip(faults).collect::<Vec<_>>());
+    assert!(
+        faults.iter().all(|n| *n > 0),
+        "{:?}",
+        world::FAULTS.iter().zip(faults).collect::<Vec<_>>()
+    );
 }

@@ -16,7 +16,17 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What can go wrong, and what an operator can do.
-pub const FAULTS: [&str; 9] = ["crash", "crash and restart at once", "all others restart at once", "pause", "cut", "cut one way", "move", "move and cut", "move and pause"];
+pub const FAULTS: [&str; 9] = [
+    "crash",
+    "crash and restart at once",
+    "all others restart at once",
+    "pause",
+    "cut",
+    "cut one way",
+    "move",
+    "move and cut",
+    "move and pause",
+];
 
 /// A bug that is put in on purpose, to see that the invariant finds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,27 +106,57 @@ impl World {
     /// A cluster that has formed.
     pub fn new(seed: u64, nodes: u8, planted: Planted) -> Self {
         let mut rng = Rng::new(seed);
-        let lease = if planted == Planted::LeaseTooLong { PROMISE * 3 / 2 } else { PROMISE * 4 / 5 };
+        let lease = if planted == Planted::LeaseTooLong {
+            PROMISE * 3 / 2
+        } else {
+            PROMISE * 4 / 5
+        };
         let mut state = ClusterState::default();
-        let make = |i: u8| Node { id: NodeId::from_random(u128::from(i)), rate: 1_000_000, running: None, kernel: None, durable_term: 0, lease, wake: 0 };
+        let make = |i: u8| Node {
+            id: NodeId::from_random(u128::from(i)),
+            rate: 1_000_000,
+            running: None,
+            kernel: None,
+            durable_term: 0,
+            lease,
+            wake: 0,
+        };
         let mut all: Vec<Node> = (1..=nodes).map(make).collect();
         for (i, node) in all.iter_mut().enumerate() {
             let ip = IpAddr::from([10, 0, 0, i as u8 + 1]);
-            let member = Member { id: node.id, name: format!("node-{}", i + 1), listen: (ip, 7400).into(), address: ip, role: Role::Server, version: String::new() };
+            let member = Member {
+                id: node.id,
+                name: format!("node-{}", i + 1),
+                listen: (ip, 7400).into(),
+                address: ip,
+                role: Role::Server,
+                version: String::new(),
+            };
             // Commands of the simulation itself are never refused: names and addresses are unique.
-            let _ = state.apply(&Stamped { at: Timestamp(1), by: String::new(), command: Command::AddMember(member) });
+            let _ = state.apply(&Stamped {
+                at: Timestamp(1),
+                by: String::new(),
+                command: Command::AddMember(member),
+            });
             // Half a percent of drift, either way.
             node.rate = rng.within(995_000, 1_005_000);
             node.start(0, false);
         }
         let n = all.len();
-        let timeout = (0..n).map(|_| rng.within(ELECTION_US.0, ELECTION_US.1)).collect();
+        let timeout = (0..n)
+            .map(|_| rng.within(ELECTION_US.0, ELECTION_US.1))
+            .collect();
         World {
             rng,
             now: 1_000_000,
             nodes: all,
             state,
-            election: Election { term: 0, leader: None, heard: vec![0; n], timeout },
+            election: Election {
+                term: 0,
+                leader: None,
+                heard: vec![0; n],
+                timeout,
+            },
             mail: Vec::new(),
             cut: BTreeSet::new(),
             cut_until: 0,
@@ -140,7 +180,13 @@ impl World {
         let faults_end = end - CALM_US;
         while self.now < end && self.summary.violation.is_none() {
             let next = self.next_change(faults_end).min(end);
-            let (passed, answering) = (next - self.now, self.nodes.iter().filter(|n| n.answers(self.now).is_some()).count());
+            let (passed, answering) = (
+                next - self.now,
+                self.nodes
+                    .iter()
+                    .filter(|n| n.answers(self.now).is_some())
+                    .count(),
+            );
             self.total_us += passed;
             self.held_us += if answering == 1 { passed } else { 0 };
             self.now = next;
@@ -159,7 +205,9 @@ impl World {
             self.look(story);
         }
         (self.summary.total_ms, self.summary.held_ms) = (self.total_us / 1000, self.held_us / 1000);
-        if self.summary.violation.is_none() && !self.nodes.iter().any(|n| n.answers(self.now).is_some()) {
+        if self.summary.violation.is_none()
+            && !self.nodes.iter().any(|n| n.answers(self.now).is_some())
+        {
             self.violate("the faults are over and nobody answers".to_owned(), story);
         }
         self.summary.changes = self.watch.changes;
@@ -171,13 +219,25 @@ impl World {
         let mail = self.mail.last().map(|letter| letter.at);
         let fault = (self.next_fault < faults_end).then_some(self.next_fault);
         let healed = (!self.cut.is_empty()).then_some(self.cut_until);
-        let of_nodes = self.nodes.iter().enumerate().map(|(i, n)| n.next_change(self.now, self.gives_up(i)).unwrap_or(self.down_until[i]));
-        of_nodes.chain(mail).chain(fault).chain(healed).min().map_or(u64::MAX, |at| at.max(self.now + 1))
+        let of_nodes = self.nodes.iter().enumerate().map(|(i, n)| {
+            n.next_change(self.now, self.gives_up(i))
+                .unwrap_or(self.down_until[i])
+        });
+        of_nodes
+            .chain(mail)
+            .chain(fault)
+            .chain(healed)
+            .min()
+            .map_or(u64::MAX, |at| at.max(self.now + 1))
     }
 
     fn look(&mut self, story: &mut dyn FnMut(u64, &str)) {
         let now = self.now;
-        if let Err(what) = self.watch.look(self.nodes.iter().filter_map(|n| Some((n.id, n.answers(now)?)))) {
+        if let Err(what) = self.watch.look(
+            self.nodes
+                .iter()
+                .filter_map(|n| Some((n.id, n.answers(now)?))),
+        ) {
             self.violate(what, story);
         }
     }
@@ -206,7 +266,10 @@ impl World {
         match action {
             Action::SendLease { lease, to } => {
                 let me = self.nodes[i].id;
-                let own = self.nodes[i].running.as_mut().map(|r| r.promise.on_lease(local, me, lease));
+                let own = self.nodes[i]
+                    .running
+                    .as_mut()
+                    .map(|r| r.promise.on_lease(local, me, lease));
                 if own == Some(Ok(())) {
                     self.send_all(i, &to, || Message::Lease(lease));
                     self.tell(i, answered(me, lease, Ok(())), story);
@@ -249,7 +312,13 @@ impl World {
     }
 
     fn send_all(&mut self, from: usize, to: &BTreeSet<NodeId>, message: impl Fn() -> Message) {
-        let targets: Vec<usize> = self.nodes.iter().enumerate().filter(|(_, n)| to.contains(&n.id)).map(|(i, _)| i).collect();
+        let targets: Vec<usize> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| to.contains(&n.id))
+            .map(|(i, _)| i)
+            .collect();
         for target in targets {
             self.send(from, target, message());
         }
@@ -260,8 +329,17 @@ impl World {
             return;
         }
         // Now and then a message is very late: its validity must not count from its arrival.
-        let delay = if self.rng.percent(3) { self.rng.within(20_000, 400_000) } else { self.rng.within(200, 5_000) };
-        self.put(Letter { at: self.now + delay, from, to, message });
+        let delay = if self.rng.percent(3) {
+            self.rng.within(20_000, 400_000)
+        } else {
+            self.rng.within(200, 5_000)
+        };
+        self.put(Letter {
+            at: self.now + delay,
+            from,
+            to,
+            message,
+        });
     }
 
     /// Behind what arrives at the same instant.
@@ -272,7 +350,9 @@ impl World {
 
     fn deliver(&mut self, story: &mut dyn FnMut(u64, &str)) {
         while let Some(letter) = self.mail.pop_if(|letter| letter.at <= self.now) {
-            let Some(running) = &self.nodes[letter.to].running else { continue };
+            let Some(running) = &self.nodes[letter.to].running else {
+                continue;
+            };
             if running.paused_until > self.now {
                 // The kernel of a paused node keeps what comes until it is looked at.
                 let at = running.paused_until + 1;
@@ -283,14 +363,23 @@ impl World {
         }
     }
 
-    fn receive(&mut self, from: usize, to: usize, message: Message, story: &mut dyn FnMut(u64, &str)) {
+    fn receive(
+        &mut self,
+        from: usize,
+        to: usize,
+        message: Message,
+        story: &mut dyn FnMut(u64, &str),
+    ) {
         let (sender, local) = (self.nodes[from].id, self.nodes[to].local(self.now));
         let planted = self.planted;
-        let Some(running) = &mut self.nodes[to].running else { return };
+        let Some(running) = &mut self.nodes[to].running else {
+            return;
+        };
         match message {
             Message::Lease(lease) => {
                 if planted == Planted::PromisesToTwo {
-                    running.promise = ha_core::lease::Promise::starting(ha_core::time::Instant::ZERO, PROMISE, 0);
+                    running.promise =
+                        ha_core::lease::Promise::starting(ha_core::time::Instant::ZERO, PROMISE, 0);
                 }
                 let result = running.promise.on_lease(local, sender, lease);
                 if result.is_ok() {
@@ -308,17 +397,30 @@ impl World {
                 running.promise.on_release(sender, release);
                 self.send(to, from, Message::ReleaseAnswer(release));
             }
-            Message::ReleaseAnswer(release) => self.tell(to, Event::ReleaseAnswered { from: sender, release }, story),
+            Message::ReleaseAnswer(release) => self.tell(
+                to,
+                Event::ReleaseAnswered {
+                    from: sender,
+                    release,
+                },
+                story,
+            ),
         }
     }
 
     fn can_reach(&self, a: usize, b: usize) -> bool {
-        a == b || (!self.cut.contains(&(a, b)) && !self.cut.contains(&(b, a)) && self.nodes[a].is_awake(self.now) && self.nodes[b].is_awake(self.now))
+        a == b
+            || (!self.cut.contains(&(a, b))
+                && !self.cut.contains(&(b, a))
+                && self.nodes[a].is_awake(self.now)
+                && self.nodes[b].is_awake(self.now))
     }
 
     /// The ideal log: the leader is heard by whom it reaches.
     fn hear(&mut self) {
-        let Some(leader) = self.election.leader else { return };
+        let Some(leader) = self.election.leader else {
+            return;
+        };
         for i in 0..self.nodes.len() {
             if self.can_reach(leader, i) {
                 self.election.heard[i] = self.now;
@@ -348,7 +450,10 @@ impl World {
         for ballot in [Ballot::PreVote, Ballot::Vote] {
             let votes = self.ballot(i, term, ballot);
             if votes * 2 <= self.nodes.len() {
-                return self.note(&format!("node-{} is not elected: {votes} in the {ballot:?}", i + 1), story);
+                return self.note(
+                    &format!("node-{} is not elected: {votes} in the {ballot:?}", i + 1),
+                    story,
+                );
             }
         }
         self.summary.elections += 1;
@@ -368,7 +473,10 @@ impl World {
     /// How many nodes vote for `i`, itself included.
     fn ballot(&mut self, i: usize, term: u64, ballot: Ballot) -> usize {
         let (me, local) = (self.nodes[i].id, self.nodes[i].local(self.now));
-        let allowed = self.nodes[i].running.as_mut().is_some_and(|r| r.promise.vote_out(local, me, term, ballot) == Gate::Pass);
+        let allowed = self.nodes[i]
+            .running
+            .as_mut()
+            .is_some_and(|r| r.promise.vote_out(local, me, term, ballot) == Gate::Pass);
         if !allowed || !self.nodes[i].is_awake(self.now) {
             return 0;
         }
@@ -378,7 +486,9 @@ impl World {
             if v == i || !self.can_reach(i, v) {
                 continue;
             }
-            let Some(r) = &mut self.nodes[v].running else { continue };
+            let Some(r) = &mut self.nodes[v].running else {
+                continue;
+            };
             if r.promise.vote_in(local, me, term, ballot) == Gate::Pass {
                 votes += 1;
                 if ballot == Ballot::Vote {
@@ -392,7 +502,11 @@ impl World {
     fn news(&self, i: usize) -> RaftNews {
         let leads = self.election.leader == Some(i);
         RaftNews {
-            role: if leads { RaftRole::Leader } else { RaftRole::Follower },
+            role: if leads {
+                RaftRole::Leader
+            } else {
+                RaftRole::Follower
+            },
             term: self.election.term,
             leader: self.election.leader.map(|l| self.nodes[l].id),
             voters: vec![self.nodes.iter().map(|n| n.id).collect()],
@@ -412,8 +526,16 @@ impl World {
                 self.start(i, story);
             }
             // Whoever is awake and reaches the leader learns who leads.
-            let knows = self.nodes[i].running.as_ref().is_some_and(|r| r.controller.raft().term == self.election.term);
-            if !knows && self.election.leader.is_some_and(|l| l != i && self.can_reach(l, i)) {
+            let knows = self.nodes[i]
+                .running
+                .as_ref()
+                .is_some_and(|r| r.controller.raft().term == self.election.term);
+            if !knows
+                && self
+                    .election
+                    .leader
+                    .is_some_and(|l| l != i && self.can_reach(l, i))
+            {
                 let news = self.news(i);
                 self.tell(i, Event::Raft(news), story);
             }
@@ -430,7 +552,10 @@ impl World {
     }
 
     fn crash(&mut self, i: usize, for_us: u64, story: &mut dyn FnMut(u64, &str)) {
-        self.note(&format!("node-{} crashes for {} ms", i + 1, for_us / 1000), story);
+        self.note(
+            &format!("node-{} crashes for {} ms", i + 1, for_us / 1000),
+            story,
+        );
         self.nodes[i].running = None;
         self.down_until[i] = self.now + for_us;
         if self.election.leader == Some(i) {
@@ -448,9 +573,16 @@ impl World {
         let n = self.nodes.len() as u64;
         let leader = self.election.leader.unwrap_or(0);
         // The leader is the interesting one, more often than chance would have it.
-        let victim = if self.rng.percent(60) { leader } else { self.rng.within(0, n) as usize };
+        let victim = if self.rng.percent(60) {
+            leader
+        } else {
+            self.rng.within(0, n) as usize
+        };
         let length = self.rng.within(50_000, 2_500_000);
-        self.note(&format!("FAULT {} at node-{}", FAULTS[kind], victim + 1), story);
+        self.note(
+            &format!("FAULT {} at node-{}", FAULTS[kind], victim + 1),
+            story,
+        );
         match FAULTS[kind] {
             "crash" => self.crash(victim, length, story),
             "crash and restart at once" => {
@@ -468,12 +600,23 @@ impl World {
             "cut" => self.cut_off(victim, length, story),
             "cut one way" => {
                 let out = self.rng.percent(50);
-                self.cut.extend((0..self.nodes.len()).filter(|o| *o != victim).map(|o| if out { (victim, o) } else { (o, victim) }));
+                self.cut.extend(
+                    (0..self.nodes.len())
+                        .filter(|o| *o != victim)
+                        .map(|o| if out { (victim, o) } else { (o, victim) }),
+                );
                 self.cut_until = self.now + length;
             }
             _ => {
                 let to = self.nodes[(leader + 1) % self.nodes.len()].id;
-                self.tell(leader, Event::MoveLeader { to: Some(to), reason: HandoverReason::Operator("simulation".into()) }, story);
+                self.tell(
+                    leader,
+                    Event::MoveLeader {
+                        to: Some(to),
+                        reason: HandoverReason::Operator("simulation".into()),
+                    },
+                    story,
+                );
                 match FAULTS[kind] {
                     "move and cut" => self.cut_off(leader, length, story),
                     "move and pause" => self.pause(leader, length),
@@ -491,12 +634,27 @@ impl World {
     }
 
     fn cut_off(&mut self, i: usize, for_us: u64, story: &mut dyn FnMut(u64, &str)) {
-        self.note(&format!("node-{} is cut off for {} ms", i + 1, for_us / 1000), story);
-        self.cut.extend((0..self.nodes.len()).filter(|o| *o != i).flat_map(|o| [(i, o), (o, i)]));
+        self.note(
+            &format!("node-{} is cut off for {} ms", i + 1, for_us / 1000),
+            story,
+        );
+        self.cut.extend(
+            (0..self.nodes.len())
+                .filter(|o| *o != i)
+                .flat_map(|o| [(i, o), (o, i)]),
+        );
         self.cut_until = self.now + for_us;
     }
 }
 
 fn answered(from: NodeId, lease: Lease, result: Result<(), Refusal>) -> Event {
-    Event::LeaseAnswered { from, lease, result, report: NodeReport { eligible: true, ..NodeReport::default() } }
+    Event::LeaseAnswered {
+        from,
+        lease,
+        result,
+        report: NodeReport {
+            eligible: true,
+            ..NodeReport::default()
+        },
+    }
 }

@@ -10,12 +10,22 @@ use std::sync::LazyLock;
 static READER: LazyLock<Reader> = LazyLock::new(|| {
     let name = std::env::var("HA_FUZZ_READER").expect("./run sets HA_FUZZ_READER");
     if let Ok(directory) = std::env::var("HA_FUZZ_SAMPLES") {
-        for (at, (_, sample)) in samples().expect("samples can be made").iter().enumerate().filter(|(_, (n, _))| *n == name) {
-            std::fs::write(format!("{directory}/sample-{at}"), sample).expect("the directory can be written");
+        for (at, (_, sample)) in samples()
+            .expect("samples can be made")
+            .iter()
+            .enumerate()
+            .filter(|(_, (n, _))| *n == name)
+        {
+            std::fs::write(format!("{directory}/sample-{at}"), sample)
+                .expect("the directory can be written");
         }
         std::process::exit(0);
     }
-    READERS.iter().find(|(n, _)| *n == name).expect("a reader of that name").1
+    READERS
+        .iter()
+        .find(|(n, _)| *n == name)
+        .expect("a reader of that name")
+        .1
 });
 
 fuzz_target!(|bytes: &[u8]| (*READER)(bytes));

@@ -75,7 +75,10 @@ fn step(poll: &Poll, fd: RawFd, job: &mut Job, buffer: &mut [u8]) -> Option<()> 
             send_all(fd, buffer)
         }
         // A request is far smaller than a socket buffer: it is written whole or the connection is broken.
-        Job::Echo => write(fd, &buffer[..got]).ok().filter(|&sent| sent == got).map(drop),
+        Job::Echo => write(fd, &buffer[..got])
+            .ok()
+            .filter(|&sent| sent == got)
+            .map(drop),
         Job::Once => {
             let _ = write(fd, &buffer[..got]);
             None

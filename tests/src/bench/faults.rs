@@ -34,7 +34,12 @@ pub enum Fault {
 
 impl Fault {
     /// All, in the order of the table.
-    pub const ALL: [Fault; 4] = [Fault::MachineLost, Fault::ProcessKilled, Fault::ProcessStopped, Fault::GracefulMove];
+    pub const ALL: [Fault; 4] = [
+        Fault::MachineLost,
+        Fault::ProcessKilled,
+        Fault::ProcessStopped,
+        Fault::GracefulMove,
+    ];
 
     /// Its name in tables and arguments.
     pub fn name(self) -> &'static str {
@@ -109,12 +114,21 @@ pub fn series(system: &mut dyn System, fault: Fault, runs: usize) -> Series {
             run
         })
         .collect();
-    let figures = |value: fn(&Run) -> f64| Figures::of(done.iter().map(|run| Duration::from_secs_f64(value(run) / 1000.0)));
+    let figures = |value: fn(&Run) -> f64| {
+        Figures::of(
+            done.iter()
+                .map(|run| Duration::from_secs_f64(value(run) / 1000.0)),
+        )
+    };
     Series {
         gap: figures(|run| run.gap_ms),
         stall: figures(|run| run.stall_ms),
         trouble: figures(|run| run.trouble_ms),
-        gone: Figures::of(done.iter().filter_map(|run| run.gone_ms).map(|ms| Duration::from_secs_f64(ms / 1000.0))),
+        gone: Figures::of(
+            done.iter()
+                .filter_map(|run| run.gone_ms)
+                .map(|ms| Duration::from_secs_f64(ms / 1000.0)),
+        ),
         kept: done.iter().filter(|run| run.gone_ms.is_none()).count(),
         failed: done.iter().map(|run| run.failed).sum(),
         never_connected: done.iter().map(|run| run.never_connected).sum(),
@@ -128,7 +142,12 @@ fn once(system: &mut dyn System, fault: Fault) -> Run {
     let observer = Observer::start(system.topology(), &[system.address().ip()]);
     let client = GapClient::start(system.topology().client(1), system.address());
     client.wait_for_service(STEADY, BOUND);
-    let server = client.history().servers().into_iter().max_by_key(|entry| entry.1).map(|entry| entry.0);
+    let server = client
+        .history()
+        .servers()
+        .into_iter()
+        .max_by_key(|entry| entry.1)
+        .map(|entry| entry.0);
     let at = match fault {
         Fault::MachineLost => system.kill_machine(old),
         Fault::ProcessKilled => system.kill_process(old),
@@ -159,8 +178,17 @@ fn once(system: &mut dyn System, fault: Fault) -> Run {
         gone_ms: gone.map(|after| after.as_secs_f64() * 1000.0),
         trouble_ms: history.trouble().as_secs_f64() * 1000.0,
         failed: gap.failed,
-        failures: history.failures().into_iter().map(|(outcome, count)| (format!("{outcome:?}"), count)).collect(),
-        never_connected: history.failures().iter().filter(|(outcome, _)| outcome.never_connected()).map(|(_, count)| count).sum(),
+        failures: history
+            .failures()
+            .into_iter()
+            .map(|(outcome, count)| (format!("{outcome:?}"), count))
+            .collect(),
+        never_connected: history
+            .failures()
+            .iter()
+            .filter(|(outcome, _)| outcome.never_connected())
+            .map(|(_, count)| count)
+            .sum(),
         own_pause_ms: history.own_pause.as_secs_f64() * 1000.0,
         moved: (old, new),
         server_was_hit: server == Some(format!("server-{old}")),
@@ -172,7 +200,11 @@ fn once(system: &mut dyn System, fault: Fault) -> Run {
 fn gone_after(machine: &Machine, address: IpAddr, fault: Instant) -> Option<Duration> {
     while fault.elapsed() < KEPT {
         if !machine.is_on() || !machine.has_address(address) {
-            return Some(if machine.is_on() { fault.elapsed() } else { Duration::ZERO });
+            return Some(if machine.is_on() {
+                fault.elapsed()
+            } else {
+                Duration::ZERO
+            });
         }
         std::thread::sleep(LOOK);
     }

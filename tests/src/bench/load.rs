@@ -23,11 +23,20 @@ pub enum Work {
 }
 
 const REQUEST: &[u8; 64] = b"a request of sixty-four bytes, that is sent back as it came.....";
-const REQUEST_AND_CLOSE: &[u8; 64] = b"Closes when it has been answered: sixty-four bytes, sent back...";
+const REQUEST_AND_CLOSE: &[u8; 64] =
+    b"Closes when it has been answered: sixty-four bytes, sent back...";
 
 /// Loads an address for a time and gives units (bytes, requests, connections) per second, and failures.
 pub fn run(work: Work, to: SocketAddr, time: Duration) -> (f64, u64) {
-    let mut load = Load { work, to, poll: Poll::new(), heard: vec![Heard::Closed; 4096], units: 0, failures: 0, open: 0 };
+    let mut load = Load {
+        work,
+        to,
+        poll: Poll::new(),
+        heard: vec![Heard::Closed; 4096],
+        units: 0,
+        failures: 0,
+        open: 0,
+    };
     let (Work::Download(count) | Work::Requests(count) | Work::Connections(count)) = work;
     (0..count).for_each(|_| load.begin());
     let mut buffer = vec![0_u8; 1 << 20];
@@ -113,9 +122,15 @@ impl Load {
             Work::Requests(_) if whole => {
                 self.units += 1;
                 self.heard[fd as usize] = Heard::Answer(0);
-                return if write(fd, &REQUEST[..]).is_ok() { Step::On } else { Step::Failed };
+                return if write(fd, &REQUEST[..]).is_ok() {
+                    Step::On
+                } else {
+                    Step::Failed
+                };
             }
-            Work::Requests(_) | Work::Connections(_) => self.heard[fd as usize] = Heard::Answer(so_far + got),
+            Work::Requests(_) | Work::Connections(_) => {
+                self.heard[fd as usize] = Heard::Answer(so_far + got)
+            }
         }
         Step::On
     }
@@ -128,13 +143,19 @@ impl Load {
             Work::Requests(_) => &REQUEST[..],
             Work::Connections(_) => &REQUEST_AND_CLOSE[..],
         };
-        if write(fd, first).is_ok() { Step::On } else { Step::Failed }
+        if write(fd, first).is_ok() {
+            Step::On
+        } else {
+            Step::Failed
+        }
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        let open = (0..).zip(&self.heard).filter(|(_, heard)| **heard != Heard::Closed);
+        let open = (0..)
+            .zip(&self.heard)
+            .filter(|(_, heard)| **heard != Heard::Closed);
         open.for_each(|(fd, _)| close(fd));
     }
 }
@@ -159,13 +180,20 @@ impl Poll {
     pub(super) fn wait(&self, millis: i32) -> Vec<RawFd> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 128];
         // SAFETY: the list and its length belong together.
-        let count = unsafe { libc::epoll_wait(self.0, events.as_mut_ptr(), events.len() as i32, millis) };
-        events[..count.max(0) as usize].iter().map(|event| event.u64 as RawFd).collect()
+        let count =
+            unsafe { libc::epoll_wait(self.0, events.as_mut_ptr(), events.len() as i32, millis) };
+        events[..count.max(0) as usize]
+            .iter()
+            .map(|event| event.u64 as RawFd)
+            .collect()
     }
 
     fn control(&self, operation: i32, fd: RawFd, read: bool, write: bool) {
         let wanted = if read { libc::EPOLLIN } else { 0 } | if write { libc::EPOLLOUT } else { 0 };
-        let mut event = libc::epoll_event { events: wanted as u32, u64: fd as u64 };
+        let mut event = libc::epoll_event {
+            events: wanted as u32,
+            u64: fd as u64,
+        };
         // SAFETY: the event outlives the call; a wrong descriptor is an error, not undefined.
         unsafe { libc::epoll_ctl(self.0, operation, fd, &raw mut event) };
     }
@@ -236,7 +264,13 @@ fn connect(to: SocketAddr) -> io::Result<RawFd> {
 
 fn socket() -> io::Result<RawFd> {
     // SAFETY: no preconditions.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
+    let fd = unsafe {
+        libc::socket(
+            libc::AF_INET,
+            libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+            0,
+        )
+    };
     check(fd).map(|()| fd)
 }
 
@@ -247,8 +281,17 @@ fn set(fd: RawFd, level: i32, option: i32) -> io::Result<()> {
 }
 
 fn raw(address: SocketAddr) -> (libc::sockaddr_in, u32) {
-    let SocketAddr::V4(four) = address else { panic!("the proxy benchmark is IPv4 only: {address}") };
-    let sin_addr = libc::in_addr { s_addr: u32::from_ne_bytes(four.ip().octets()) };
-    let raw = libc::sockaddr_in { sin_family: libc::AF_INET as u16, sin_port: four.port().to_be(), sin_addr, sin_zero: [0; 8] };
+    let SocketAddr::V4(four) = address else {
+        panic!("the proxy benchmark is IPv4 only: {address}")
+    };
+    let sin_addr = libc::in_addr {
+        s_addr: u32::from_ne_bytes(four.ip().octets()),
+    };
+    let raw = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: four.port().to_be(),
+        sin_addr,
+        sin_zero: [0; 8],
+    };
     (raw, size_of::<libc::sockaddr_in>() as u32)
 }

@@ -26,9 +26,16 @@ pub struct Figures {
 impl Figures {
     /// Of durations; none gives zeros.
     pub fn of(samples: impl IntoIterator<Item = Duration>) -> Figures {
-        let mut sorted: Vec<_> = samples.into_iter().map(|sample| sample.as_secs_f64() * 1000.0).collect();
+        let mut sorted: Vec<_> = samples
+            .into_iter()
+            .map(|sample| sample.as_secs_f64() * 1000.0)
+            .collect();
         sorted.sort_by(f64::total_cmp);
-        Figures { median: quantile(&sorted, 0.5), p99: quantile(&sorted, 0.99), max: quantile(&sorted, 1.0) }
+        Figures {
+            median: quantile(&sorted, 0.5),
+            p99: quantile(&sorted, 0.99),
+            max: quantile(&sorted, 1.0),
+        }
     }
 }
 
@@ -73,7 +80,14 @@ mod tests {
     #[test]
     fn quantiles_are_samples() {
         let sorted: Vec<_> = (1..=50).map(f64::from).collect();
-        assert_eq!((quantile(&sorted, 0.5), quantile(&sorted, 0.99), quantile(&sorted, 1.0)), (25.0, 50.0, 50.0));
+        assert_eq!(
+            (
+                quantile(&sorted, 0.5),
+                quantile(&sorted, 0.99),
+                quantile(&sorted, 1.0)
+            ),
+            (25.0, 50.0, 50.0)
+        );
         assert_eq!(quantile(&[], 0.5), 0.0);
     }
 }

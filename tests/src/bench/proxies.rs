@@ -41,7 +41,10 @@ impl Proxy {
 
     /// The product as a cluster of one in bind mode with so many workers, on these processors, in front of a server.
     pub fn ours(machine: &Machine, workers: usize, cpus: &[usize], server: SocketAddr) -> Proxy {
-        let (dir, program) = (machine.dir().join(format!("bench-{workers}")), agent_program());
+        let (dir, program) = (
+            machine.dir().join(format!("bench-{workers}")),
+            agent_program(),
+        );
         std::fs::create_dir_all(&dir).expect("directory");
         let agent = Agent {
             name: "node-1".into(),
@@ -53,21 +56,48 @@ impl Proxy {
             interface: "lo",
             workers: Some(workers),
         };
-        let server = Server { name: "one".into(), settings: format!("address = \"{}\"\nport = {SERVER_PORT}\nweight = 1\n", server.ip()) };
-        let settings = format!("balance = \"roundrobin\"\ncheck = {{ tcp = {SERVER_PORT}, inter = \"1s\" }}\n");
+        let server = Server {
+            name: "one".into(),
+            settings: format!(
+                "address = \"{}\"\nport = {SERVER_PORT}\nweight = 1\n",
+                server.ip()
+            ),
+        };
+        let settings = format!(
+            "balance = \"roundrobin\"\ncheck = {{ tcp = {SERVER_PORT}, inter = \"1s\" }}\n"
+        );
         let config = Config {
             promise: None,
             timing: Timing::Lan,
             virtual_ips: vec![format!("{OURS}/8")],
-            frontends: vec![Frontend { name: "front".into(), listeners: FRONT_PORT.to_string(), backend: "back".into() }],
-            backends: vec![Backend { name: "back".into(), settings, servers: vec![server] }],
+            frontends: vec![Frontend {
+                name: "front".into(),
+                listeners: FRONT_PORT.to_string(),
+                backend: "back".into(),
+            }],
+            backends: vec![Backend {
+                name: "back".into(),
+                settings,
+                servers: vec![server],
+            }],
         };
         let (agent_file, cluster_file) = (dir.join("agent.toml"), dir.join("cluster.toml"));
         std::fs::write(&agent_file, agent.to_toml()).expect("agent.toml");
         std::fs::write(&cluster_file, config.to_toml()).expect("cluster.toml");
-        let (agent_file, cluster_file) = (agent_file.to_string_lossy(), cluster_file.to_string_lossy());
-        let words = [program.as_str(), "init", "--config", &agent_file, "--cluster", &cluster_file];
-        machine.run(&words, Duration::from_secs(20)).ok().unwrap_or_else(|why| panic!("ha-agent init: {why}"));
+        let (agent_file, cluster_file) =
+            (agent_file.to_string_lossy(), cluster_file.to_string_lossy());
+        let words = [
+            program.as_str(),
+            "init",
+            "--config",
+            &agent_file,
+            "--cluster",
+            &cluster_file,
+        ];
+        machine
+            .run(&words, Duration::from_secs(20))
+            .ok()
+            .unwrap_or_else(|why| panic!("ha-agent init: {why}"));
         let mut command = machine.command(&program);
         command.args(["run", "--config", &agent_file]);
         Proxy::start(machine, "agent-bench", command, OURS, cpus)
@@ -75,14 +105,31 @@ impl Proxy {
 
     /// Processor time that it has used, all threads.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))
+            .unwrap_or_default();
         // After the name in brackets: state is field 0, utime and stime are 11 and 12, in hundredths.
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|text| text.parse::<u64>().ok())
+                .unwrap_or_default()
+        };
         Duration::from_millis(10 * (ticks(11) + ticks(12)))
     }
 
-    fn start(machine: &Machine, name: &str, command: Command, address: &str, cpus: &[usize]) -> Proxy {
+    fn start(
+        machine: &Machine,
+        name: &str,
+        command: Command,
+        address: &str,
+        cpus: &[usize],
+    ) -> Proxy {
         let log = machine.dir().join(format!("{name}.log"));
         let cpus = cpus.to_vec();
         // A child keeps the processors of the thread that it was born on.
@@ -95,10 +142,18 @@ impl Proxy {
         });
         let mut process = born.join().expect("starting does not panic");
         let address = SocketAddr::new(address.parse().expect("an address"), FRONT_PORT);
-        wait::until(&format!("{name} to forward"), Duration::from_secs(20), || {
-            assert!(process.ended().is_none(), "{name} ended: {}", process.tail());
-            echoes(machine, address).map_err(|error| error.to_string())
-        });
+        wait::until(
+            &format!("{name} to forward"),
+            Duration::from_secs(20),
+            || {
+                assert!(
+                    process.ended().is_none(),
+                    "{name} ended: {}",
+                    process.tail()
+                );
+                echoes(machine, address).map_err(|error| error.to_string())
+            },
+        );
         Proxy { address, process }
     }
 }

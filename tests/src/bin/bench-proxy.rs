@@ -42,36 +42,62 @@ struct Side {
 }
 
 fn main() -> ExitCode {
-    refuse_unknown(&["--rounds", "--seconds", "--workers", "--only", "--output"], USAGE);
+    refuse_unknown(
+        &["--rounds", "--seconds", "--workers", "--only", "--output"],
+        USAGE,
+    );
     let only = option("--only").unwrap_or_default();
     let mut tools = vec!["ip", "nft"];
     tools.extend((only != "ours").then_some("haproxy"));
     if !guard::ready(&tools) {
         return ExitCode::from(3);
     }
-    let rounds = option("--rounds").map_or(5, |text| text.parse().expect("--rounds takes a number"));
-    let seconds = option("--seconds").map_or(2.0, |text| text.parse().expect("--seconds takes a number"));
+    let rounds =
+        option("--rounds").map_or(5, |text| text.parse().expect("--rounds takes a number"));
+    let seconds =
+        option("--seconds").map_or(2.0, |text| text.parse().expect("--seconds takes a number"));
     let time = Duration::from_secs_f64(seconds);
     let wanted = option("--workers");
     let topology = Topology::new(1, 0);
     // Connections that are closed but kept in mind would otherwise fill memory, not the measure.
-    topology.node(1).sysctl("net/ipv4/tcp_max_tw_buckets", "5000");
-    topology.node(1).sysctl("net/ipv4/ip_local_port_range", "1024 65000");
+    topology
+        .node(1)
+        .sysctl("net/ipv4/tcp_max_tw_buckets", "5000");
+    topology
+        .node(1)
+        .sysctl("net/ipv4/ip_local_port_range", "1024 65000");
     let rows: Vec<_> = [1, 2]
         .into_iter()
-        .filter(|workers| wanted.as_deref().is_none_or(|text| text == workers.to_string()))
+        .filter(|workers| {
+            wanted
+                .as_deref()
+                .is_none_or(|text| text == workers.to_string())
+        })
         .flat_map(|workers| measure(&topology, workers, &only, rounds, time))
         .collect();
     match option("--output").as_deref() {
-        Some("json") => println!("{}", serde_json::to_string_pretty(&rows).expect("plain data")),
+        Some("json") => println!(
+            "{}",
+            serde_json::to_string_pretty(&rows).expect("plain data")
+        ),
         _ => print_table(&rows),
     }
     ExitCode::SUCCESS
 }
 
-fn measure(topology: &Topology, workers: usize, only: &str, rounds: usize, time: Duration) -> Vec<Row> {
+fn measure(
+    topology: &Topology,
+    workers: usize,
+    only: &str,
+    rounds: usize,
+    time: Duration,
+) -> Vec<Row> {
     let machine = topology.node(1);
-    let (proxy_cpus, load_cpus): (&[usize], &[usize]) = if workers == 1 { (&[0], &[1]) } else { (&[0, 1], &[0, 1]) };
+    let (proxy_cpus, load_cpus): (&[usize], &[usize]) = if workers == 1 {
+        (&[0], &[1])
+    } else {
+        (&[0, 1], &[0, 1])
+    };
     let server = SocketAddr::from(([127, 0, 0, workers as u8], SERVER_PORT));
     let namespace = machine.namespace().to_owned();
     // Load and server run on threads born inside: they inherit namespace and processors.
@@ -81,7 +107,11 @@ fn measure(topology: &Topology, workers: usize, only: &str, rounds: usize, time:
         echo::serve(server, workers).expect("the server listens");
         let ours = (only != "theirs").then(|| Proxy::ours(machine, workers, proxy_cpus, server));
         let theirs = (only != "ours").then(|| Proxy::theirs(machine, workers, proxy_cpus, server));
-        let works = [(Work::Download(16), "throughput", "MB/s", 1e6), (Work::Requests(64), "small requests", "1/s", 1.0), (Work::Connections(64), "new connections", "1/s", 1.0)];
+        let works = [
+            (Work::Download(16), "throughput", "MB/s", 1e6),
+            (Work::Requests(64), "small requests", "1/s", 1.0),
+            (Work::Connections(64), "new connections", "1/s", 1.0),
+        ];
         works.map(|(work, name, unit, scale)| {
             let mut pairs = vec![];
             for round in 1..=rounds {
@@ -94,39 +124,86 @@ fn measure(topology: &Topology, workers: usize, only: &str, rounds: usize, time:
             row(workers, name, unit, direct, &pairs)
         })
     };
-    std::thread::scope(|scope| scope.spawn(inside).join().expect("a benchmark does not panic").into())
+    std::thread::scope(|scope| {
+        scope
+            .spawn(inside)
+            .join()
+            .expect("a benchmark does not panic")
+            .into()
+    })
 }
 
 fn one(proxy: &Proxy, work: Work, time: Duration, scale: f64) -> Side {
     let before = proxy.cpu();
     let (rate, failures) = load::run(work, proxy.address, time);
     let used = (proxy.cpu() - before).as_secs_f64() / time.as_secs_f64();
-    Side { rate: rate / scale, per_cpu: rate / scale / used.max(0.01), failures }
+    Side {
+        rate: rate / scale,
+        per_cpu: rate / scale / used.max(0.01),
+        failures,
+    }
 }
 
-fn row(workers: usize, work: &'static str, unit: &'static str, direct: f64, pairs: &[[Option<Side>; 2]]) -> Row {
+fn row(
+    workers: usize,
+    work: &'static str,
+    unit: &'static str,
+    direct: f64,
+    pairs: &[[Option<Side>; 2]],
+) -> Row {
     let side = |index: usize| {
         let rounds: Vec<_> = pairs.iter().filter_map(|pair| pair[index]).collect();
-        let middle = |value: fn(&Side) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
+        let middle =
+            |value: fn(&Side) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
         let failures = rounds.iter().map(|side| side.failures).sum();
-        (!rounds.is_empty()).then(|| Side { rate: middle(|s| s.rate), per_cpu: middle(|s| s.per_cpu), failures })
+        (!rounds.is_empty()).then(|| Side {
+            rate: middle(|s| s.rate),
+            per_cpu: middle(|s| s.per_cpu),
+            failures,
+        })
     };
     let ratio = |value: fn(&Side) -> f64| {
-        let both = pairs.iter().filter_map(|pair| pair[0].as_ref().zip(pair[1].as_ref()));
-        let ratios: Vec<_> = both.map(|(ours, theirs)| value(ours) / value(theirs)).collect();
+        let both = pairs
+            .iter()
+            .filter_map(|pair| pair[0].as_ref().zip(pair[1].as_ref()));
+        let ratios: Vec<_> = both
+            .map(|(ours, theirs)| value(ours) / value(theirs))
+            .collect();
         (!ratios.is_empty()).then(|| median(&ratios))
     };
-    Row { workers, work, unit, direct, ours: side(0), theirs: side(1), ratio: ratio(|s| s.rate), ratio_per_cpu: ratio(|s| s.per_cpu) }
+    Row {
+        workers,
+        work,
+        unit,
+        direct,
+        ours: side(0),
+        theirs: side(1),
+        ratio: ratio(|s| s.rate),
+        ratio_per_cpu: ratio(|s| s.per_cpu),
+    }
 }
 
 fn print_table(rows: &[Row]) {
     println!(
         "{:<7} {:<16} {:<5} {:>9} {:>9} {:>9} {:>6} {:>13} {:>13} {:>6} {:>9}",
-        "workers", "work", "unit", "direct", "ours", "theirs", "ratio", "ours/cpu", "theirs/cpu", "ratio", "failures"
+        "workers",
+        "work",
+        "unit",
+        "direct",
+        "ours",
+        "theirs",
+        "ratio",
+        "ours/cpu",
+        "theirs/cpu",
+        "ratio",
+        "failures"
     );
     for row in rows {
-        let show = |value: Option<f64>, digits: usize| value.map_or("-".into(), |value| format!("{value:.digits$}"));
-        let failures = |side: Option<Side>| side.map_or("-".into(), |side| side.failures.to_string());
+        let show = |value: Option<f64>, digits: usize| {
+            value.map_or("-".into(), |value| format!("{value:.digits$}"))
+        };
+        let failures =
+            |side: Option<Side>| side.map_or("-".into(), |side| side.failures.to_string());
         println!(
             "{:<7} {:<16} {:<5} {:>9.0} {:>9} {:>9} {:>6} {:>13} {:>13} {:>6} {:>9}",
             row.workers,

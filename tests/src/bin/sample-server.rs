@@ -12,7 +12,10 @@ fn main() -> io::Result<()> {
     let usage = "usage: sample-server NAME BIND PORT...";
     let (name, bind) = (args.next().expect(usage), args.next().expect(usage));
     let listeners = args
-        .map(|port| TcpListener::bind(format!("{bind}:{port}")).map_err(|error| io::Error::new(error.kind(), format!("{bind}:{port}: {error}"))))
+        .map(|port| {
+            TcpListener::bind(format!("{bind}:{port}"))
+                .map_err(|error| io::Error::new(error.kind(), format!("{bind}:{port}: {error}")))
+        })
         .collect::<io::Result<Vec<_>>>()?;
     let threads: Vec<_> = listeners
         .into_iter()
@@ -30,7 +33,9 @@ fn accept(listener: &TcpListener, banner: &str) {
         let Ok(stream) = stream else { continue };
         let banner = banner.to_owned();
         // No thread left: this connection is dropped and the client sees it closed.
-        let _ = thread::Builder::new().stack_size(STACK).spawn(move || serve(stream, &banner));
+        let _ = thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || serve(stream, &banner));
     }
 }
 

@@ -33,7 +33,10 @@ pub enum Outcome {
 impl Outcome {
     /// Whether there never was a connection: that is the fault of who forwards, and of no session.
     pub fn never_connected(&self) -> bool {
-        matches!(self, Outcome::Refused | Outcome::TimedOut | Outcome::Failed(_))
+        matches!(
+            self,
+            Outcome::Refused | Outcome::TimedOut | Outcome::Failed(_)
+        )
     }
 }
 
@@ -57,8 +60,16 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn start(to: SocketAddr, source: Option<IpAddr>, now: Instant) -> Result<Pending, Outcome> {
-        let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    pub(super) fn start(
+        to: SocketAddr,
+        source: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<Pending, Outcome> {
+        let family = if to.is_ipv4() {
+            libc::AF_INET
+        } else {
+            libc::AF_INET6
+        };
         let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: plain calls; addresses outlive them; the descriptor is owned from its birth.
         let socket = unsafe {
@@ -67,7 +78,8 @@ impl Pending {
             let socket = OwnedFd::from_raw_fd(fd);
             if let Some(source) = source {
                 let (from, length) = raw(SocketAddr::new(source, 0));
-                check(libc::bind(fd, (&raw const from).cast(), length)).map_err(|error| outcome_of(&error, false))?;
+                check(libc::bind(fd, (&raw const from).cast(), length))
+                    .map_err(|error| outcome_of(&error, false))?;
             }
             let (target, length) = raw(to);
             match check(libc::connect(fd, (&raw const target).cast(), length)) {
@@ -77,18 +89,35 @@ impl Pending {
                 _ => socket,
             }
         };
-        Ok(Pending { started: now, socket, connected: false, heard: vec![] })
+        Ok(Pending {
+            started: now,
+            socket,
+            connected: false,
+            heard: vec![],
+        })
     }
 
     /// How it ends when its time is over.
     pub(super) fn late(&self) -> Outcome {
-        if self.connected { Outcome::Unanswered } else { Outcome::TimedOut }
+        if self.connected {
+            Outcome::Unanswered
+        } else {
+            Outcome::TimedOut
+        }
     }
 
     /// What to poll for.
     pub(super) fn interest(&self) -> libc::pollfd {
-        let events = if self.connected { libc::POLLIN } else { libc::POLLOUT };
-        libc::pollfd { fd: self.fd(), events, revents: 0 }
+        let events = if self.connected {
+            libc::POLLIN
+        } else {
+            libc::POLLOUT
+        };
+        libc::pollfd {
+            fd: self.fd(),
+            events,
+            revents: 0,
+        }
     }
 
     /// Goes on after poll said that it can; gives the outcome when it has ended.
@@ -121,19 +150,36 @@ impl Pending {
         // SAFETY: buffers and sizes belong together.
         let sent = unsafe {
             let pointer = (&raw mut code).cast();
-            check(libc::getsockopt(self.fd(), libc::SOL_SOCKET, libc::SO_ERROR, pointer, &raw mut size))?;
+            check(libc::getsockopt(
+                self.fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ERROR,
+                pointer,
+                &raw mut size,
+            ))?;
             if code != 0 {
                 return Err(io::Error::from_raw_os_error(code));
             }
-            libc::send(self.fd(), HELLO.as_ptr().cast(), HELLO.len(), libc::MSG_NOSIGNAL)
+            libc::send(
+                self.fd(),
+                HELLO.as_ptr().cast(),
+                HELLO.len(),
+                libc::MSG_NOSIGNAL,
+            )
         };
         self.connected = true;
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     fn answer(&self) -> Option<Outcome> {
         let text = String::from_utf8_lossy(&self.heard);
-        let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let mut lines = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
         let (banner, echo) = (lines.next()?, lines.next()?);
         Some(match echo.as_bytes() == HELLO {
             true => Outcome::Answered(banner.trim_end().into()),
@@ -151,7 +197,10 @@ fn outcome_of(error: &io::Error, connected: bool) -> Outcome {
         io::ErrorKind::ConnectionRefused => Outcome::Refused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Outcome::Reset,
         io::ErrorKind::TimedOut => Outcome::TimedOut,
-        _ => Outcome::Failed(format!("{}: {error}", if connected { "read" } else { "connect" })),
+        _ => Outcome::Failed(format!(
+            "{}: {error}",
+            if connected { "read" } else { "connect" }
+        )),
     }
 }
 

@@ -59,12 +59,20 @@ pub struct Gap {
 impl GapClient {
     /// A connection every 5 ms, each bounded to 1 s.
     pub fn start(machine: &Machine, to: SocketAddr) -> GapClient {
-        let pace = Pace { every: Duration::from_millis(5), bound: Duration::from_secs(1) };
+        let pace = Pace {
+            every: Duration::from_millis(5),
+            bound: Duration::from_secs(1),
+        };
         GapClient::start_with(machine, None, to, pace)
     }
 
     /// With a source address and a pace of one's own.
-    pub fn start_with(machine: &Machine, source: Option<IpAddr>, to: SocketAddr, pace: Pace) -> GapClient {
+    pub fn start_with(
+        machine: &Machine,
+        source: Option<IpAddr>,
+        to: SocketAddr,
+        pace: Pace,
+    ) -> GapClient {
         let stop = Arc::new(AtomicBool::new(false));
         let history = Arc::new(Mutex::new(History::default()));
         let namespace = machine.namespace().to_owned();
@@ -75,7 +83,11 @@ impl GapClient {
                 ask(source, to, pace, &stop, &history);
             }
         });
-        GapClient { stop, history, thread: Some(thread) }
+        GapClient {
+            stop,
+            history,
+            thread: Some(thread),
+        }
     }
 
     /// Everything until now.
@@ -89,10 +101,20 @@ impl GapClient {
         let asked = Instant::now();
         wait::until(&format!("{in_a_row} answers in a row"), bound, || {
             let history = self.history.lock().expect("client does not panic");
-            let since = history.attempts.iter().rev().take_while(|attempt| attempt.started >= asked);
-            let good = since.take_while(|attempt| matches!(attempt.outcome, Outcome::Answered(_))).count();
+            let since = history
+                .attempts
+                .iter()
+                .rev()
+                .take_while(|attempt| attempt.started >= asked);
+            let good = since
+                .take_while(|attempt| matches!(attempt.outcome, Outcome::Answered(_)))
+                .count();
             let last = history.attempts.last().map(|attempt| &attempt.outcome);
-            if good >= in_a_row { Ok(()) } else { Err(format!("{good} in a row, the last was {last:?}")) }
+            if good >= in_a_row {
+                Ok(())
+            } else {
+                Err(format!("{good} in a row, the last was {last:?}"))
+            }
         });
     }
 
@@ -124,15 +146,31 @@ impl History {
     /// What was noticed by attempts that began in a span; the gap counts from the last success before it.
     pub fn gap_between(&self, from: Instant, to: Instant) -> Gap {
         let ok = |attempt: &&Attempt| matches!(attempt.outcome, Outcome::Answered(_));
-        let before = self.attempts.iter().filter(ok).filter(|a| a.started < from).max_by_key(|a| a.started);
-        let within = self.attempts.iter().filter(|a| a.started >= from && a.started <= to);
+        let before = self
+            .attempts
+            .iter()
+            .filter(ok)
+            .filter(|a| a.started < from)
+            .max_by_key(|a| a.started);
+        let within = self
+            .attempts
+            .iter()
+            .filter(|a| a.started >= from && a.started <= to);
         measure(before.into_iter().chain(within))
     }
 
     /// From the start of the first failed attempt to the start of the last; zero when none failed.
     pub fn trouble(&self) -> Duration {
-        let failed = || self.attempts.iter().filter(|a| !matches!(a.outcome, Outcome::Answered(_))).map(|a| a.started);
-        failed().max().zip(failed().min()).map_or(Duration::ZERO, |(last, first)| last - first)
+        let failed = || {
+            self.attempts
+                .iter()
+                .filter(|a| !matches!(a.outcome, Outcome::Answered(_)))
+                .map(|a| a.started)
+        };
+        failed()
+            .max()
+            .zip(failed().min())
+            .map_or(Duration::ZERO, |(last, first)| last - first)
     }
 
     /// How many answers each server gave.
@@ -149,7 +187,11 @@ impl History {
     /// How many attempts failed, by how.
     pub fn failures(&self) -> BTreeMap<Outcome, usize> {
         let mut count = BTreeMap::new();
-        for attempt in self.attempts.iter().filter(|a| !matches!(a.outcome, Outcome::Answered(_))) {
+        for attempt in self
+            .attempts
+            .iter()
+            .filter(|a| !matches!(a.outcome, Outcome::Answered(_)))
+        {
             *count.entry(attempt.outcome.clone()).or_default() += 1;
         }
         count
@@ -157,32 +199,71 @@ impl History {
 
     /// The servers that answered attempts begun at or after an instant.
     pub fn servers_since(&self, from: Instant) -> BTreeMap<String, usize> {
-        let attempts = self.attempts.iter().filter(|a| a.started >= from).cloned().collect();
-        History { attempts, own_pause: self.own_pause }.servers()
+        let attempts = self
+            .attempts
+            .iter()
+            .filter(|a| a.started >= from)
+            .cloned()
+            .collect();
+        History {
+            attempts,
+            own_pause: self.own_pause,
+        }
+        .servers()
     }
 }
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Gap { gap, stall, failed, answered } = self.gap();
-        write!(f, "{answered} answered {:?}, {failed} failed {:?}, ", self.servers(), self.failures())?;
-        write!(f, "gap {gap:?}, stall {stall:?}, client's own longest pause {:?}", self.own_pause)
+        let Gap {
+            gap,
+            stall,
+            failed,
+            answered,
+        } = self.gap();
+        write!(
+            f,
+            "{answered} answered {:?}, {failed} failed {:?}, ",
+            self.servers(),
+            self.failures()
+        )?;
+        write!(
+            f,
+            "gap {gap:?}, stall {stall:?}, client's own longest pause {:?}",
+            self.own_pause
+        )
     }
 }
 
 fn measure<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Gap {
-    let (good, bad): (Vec<_>, Vec<_>) = attempts.partition(|a| matches!(a.outcome, Outcome::Answered(_)));
+    let (good, bad): (Vec<_>, Vec<_>) =
+        attempts.partition(|a| matches!(a.outcome, Outcome::Answered(_)));
     let mut starts: Vec<_> = good.iter().map(|attempt| attempt.started).collect();
     let mut ends: Vec<_> = good.iter().map(|attempt| attempt.ended).collect();
-    Gap { gap: longest(&mut starts), stall: longest(&mut ends), failed: bad.len(), answered: good.len() }
+    Gap {
+        gap: longest(&mut starts),
+        stall: longest(&mut ends),
+        failed: bad.len(),
+        answered: good.len(),
+    }
 }
 
 fn longest(instants: &mut [Instant]) -> Duration {
     instants.sort_unstable();
-    instants.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(Duration::MAX)
+    instants
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap_or(Duration::MAX)
 }
 
-fn ask(source: Option<IpAddr>, to: SocketAddr, pace: Pace, stop: &AtomicBool, history: &Mutex<History>) {
+fn ask(
+    source: Option<IpAddr>,
+    to: SocketAddr,
+    pace: Pace,
+    stop: &AtomicBool,
+    history: &Mutex<History>,
+) {
     let mut pending: Vec<Pending> = vec![];
     let mut next = Instant::now();
     let mut ran = next;
@@ -198,11 +279,19 @@ fn ask(source: Option<IpAddr>, to: SocketAddr, pace: Pace, stop: &AtomicBool, hi
             next = (next + pace.every).max(now);
             match Pending::start(to, source, now) {
                 Ok(attempt) => pending.push(attempt),
-                Err(outcome) => ended.push(Attempt { started: now, ended: now, outcome }),
+                Err(outcome) => ended.push(Attempt {
+                    started: now,
+                    ended: now,
+                    outcome,
+                }),
             }
         }
         let first_bound = pending.first().map(|attempt| attempt.started + pace.bound);
-        let wake = first_bound.into_iter().chain((!stopping).then_some(next)).min().unwrap_or(now);
+        let wake = first_bound
+            .into_iter()
+            .chain((!stopping).then_some(next))
+            .min()
+            .unwrap_or(now);
         let ready = poll(&pending, wake.saturating_duration_since(now));
         ran = Instant::now();
         let mut at = 0;
@@ -211,11 +300,17 @@ fn ask(source: Option<IpAddr>, to: SocketAddr, pace: Pace, stop: &AtomicBool, hi
             let late = ran - attempt.started >= pace.bound;
             at += 1;
             let outcome = outcome.or(late.then(|| attempt.late()));
-            ended.extend(outcome.clone().map(|outcome| Attempt { started: attempt.started, ended: ran, outcome }));
+            ended.extend(outcome.clone().map(|outcome| Attempt {
+                started: attempt.started,
+                ended: ran,
+                outcome,
+            }));
             outcome.is_none()
         });
         let overslept = ran.saturating_duration_since(wake.max(now));
-        let mut history = history.lock().expect("readers do not panic while they hold it");
+        let mut history = history
+            .lock()
+            .expect("readers do not panic while they hold it");
         history.own_pause = history.own_pause.max(pause).max(overslept);
         history.attempts.extend(ended);
     }
@@ -223,9 +318,19 @@ fn ask(source: Option<IpAddr>, to: SocketAddr, pace: Pace, stop: &AtomicBool, hi
 
 fn poll(pending: &[Pending], wait: Duration) -> Vec<bool> {
     let mut polled: Vec<_> = pending.iter().map(Pending::interest).collect();
-    let wait = libc::timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+    let wait = libc::timespec {
+        tv_sec: wait.as_secs() as i64,
+        tv_nsec: i64::from(wait.subsec_nanos()),
+    };
     // SAFETY: the list and its length belong together; no signal mask.
-    unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as u64, &raw const wait, std::ptr::null()) };
+    unsafe {
+        libc::ppoll(
+            polled.as_mut_ptr(),
+            polled.len() as u64,
+            &raw const wait,
+            std::ptr::null(),
+        )
+    };
     polled.iter().map(|entry| entry.revents != 0).collect()
 }
 
@@ -237,13 +342,30 @@ mod tests {
     fn the_gap_is_between_starts_and_the_stall_between_ends() {
         let origin = Instant::now();
         let at = |ms| origin + Duration::from_millis(ms);
-        let good = |start, end| Attempt { started: at(start), ended: at(end), outcome: Outcome::Answered("a".into()) };
-        let bad = |start, end| Attempt { started: at(start), ended: at(end), outcome: Outcome::TimedOut };
-        let history = History { attempts: vec![good(0, 1), bad(10, 1010), good(20, 900), good(40, 901)], ..History::default() };
+        let good = |start, end| Attempt {
+            started: at(start),
+            ended: at(end),
+            outcome: Outcome::Answered("a".into()),
+        };
+        let bad = |start, end| Attempt {
+            started: at(start),
+            ended: at(end),
+            outcome: Outcome::TimedOut,
+        };
+        let history = History {
+            attempts: vec![good(0, 1), bad(10, 1010), good(20, 900), good(40, 901)],
+            ..History::default()
+        };
         let gap = history.gap();
-        assert_eq!((gap.gap, gap.stall), (Duration::from_millis(20), Duration::from_millis(899)));
+        assert_eq!(
+            (gap.gap, gap.stall),
+            (Duration::from_millis(20), Duration::from_millis(899))
+        );
         assert_eq!((gap.failed, gap.answered), (1, 3));
-        assert_eq!(history.gap_between(at(10), at(30)).gap, Duration::from_millis(20));
+        assert_eq!(
+            history.gap_between(at(10), at(30)).gap,
+            Duration::from_millis(20)
+        );
     }
 
     #[test]

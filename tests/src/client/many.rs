@@ -38,7 +38,9 @@ pub fn ask(machine: &Machine, count: u32, to: SocketAddr, bound: Duration) -> Ma
                         return;
                     }
                     let outcome = insist(address(index), to, bound);
-                    map.lock().expect("no panic under it").insert(address(index), outcome);
+                    map.lock()
+                        .expect("no panic under it")
+                        .insert(address(index), outcome);
                 }
             });
         }
@@ -58,9 +60,21 @@ pub fn count(map: &Map) -> BTreeMap<&Outcome, usize> {
 /// Panics when a client was not served, or by another server than before.
 #[track_caller]
 pub fn assert_nobody_moved(before: &Map, after: &Map) {
-    let moved: Vec<_> = before.iter().filter(|(client, server)| after.get(client) != Some(server)).collect();
-    let shown: Vec<_> = moved.iter().take(5).map(|(client, was)| (client, was, after.get(client))).collect();
-    assert!(moved.is_empty(), "{} of {} clients changed server, such as {shown:?}", moved.len(), before.len());
+    let moved: Vec<_> = before
+        .iter()
+        .filter(|(client, server)| after.get(client) != Some(server))
+        .collect();
+    let shown: Vec<_> = moved
+        .iter()
+        .take(5)
+        .map(|(client, was)| (client, was, after.get(client)))
+        .collect();
+    assert!(
+        moved.is_empty(),
+        "{} of {} clients changed server, such as {shown:?}",
+        moved.len(),
+        before.len()
+    );
 }
 
 fn insist(source: Ipv4Addr, to: SocketAddr, bound: Duration) -> Outcome {

@@ -43,7 +43,10 @@ impl Session {
 fn line(reader: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut text = String::new();
     match reader.read_line(&mut text)? {
-        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the other side")),
+        0 => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "closed by the other side",
+        )),
         _ => Ok(text.trim_end().into()),
     }
 }

@@ -61,7 +61,13 @@ impl Default for Plan {
 impl Plan {
     /// The default with another timing.
     pub fn timed(timing: Timing) -> Plan {
-        Plan { config: Config { timing, ..Config::print(&[1, 2, 3]) }, ..Plan::default() }
+        Plan {
+            config: Config {
+                timing,
+                ..Config::print(&[1, 2, 3])
+            },
+            ..Plan::default()
+        }
     }
 
     /// The nodes that form the cluster at first.
@@ -71,18 +77,28 @@ impl Plan {
 
     /// What a node is for.
     pub fn role(&self, number: u8) -> &'static str {
-        if self.witnesses.contains(&number) { "witness" } else { "server" }
+        if self.witnesses.contains(&number) {
+            "witness"
+        } else {
+            "server"
+        }
     }
 
     /// The environment of the agent on a machine.
     pub fn environment(&self, machine: &Machine) -> Vec<(String, String)> {
         let dir = machine.dir().to_string_lossy();
-        self.agent_env.iter().map(|(key, value)| (key.clone(), value.replace("{dir}", &dir))).collect()
+        self.agent_env
+            .iter()
+            .map(|(key, value)| (key.clone(), value.replace("{dir}", &dir)))
+            .collect()
     }
 
     /// The first virtual IP.
     pub fn vip(&self) -> IpAddr {
-        let text = self.config.virtual_ips[0].split('/').next().expect("split gives one part");
+        let text = self.config.virtual_ips[0]
+            .split('/')
+            .next()
+            .expect("split gives one part");
         text.parse().expect("a virtual IP is an address")
     }
 }
@@ -125,9 +141,23 @@ impl Agent {
 
     /// The file's text.
     pub fn to_toml(&self) -> String {
-        let Agent { name, listen, vip, fence, role, interface, .. } = self;
-        let mut text = format!("name = \"{name}\"\ndata_dir = \"{}\"\nlisten = \"{listen}\"\n", self.data_dir.display());
-        let _ = writeln!(text, "interface = \"{interface}\"\nvip = \"{vip}\"\nfence = \"{fence}\"\nrole = \"{role}\"");
+        let Agent {
+            name,
+            listen,
+            vip,
+            fence,
+            role,
+            interface,
+            ..
+        } = self;
+        let mut text = format!(
+            "name = \"{name}\"\ndata_dir = \"{}\"\nlisten = \"{listen}\"\n",
+            self.data_dir.display()
+        );
+        let _ = writeln!(
+            text,
+            "interface = \"{interface}\"\nvip = \"{vip}\"\nfence = \"{fence}\"\nrole = \"{role}\""
+        );
         if let Some(workers) = self.workers {
             let _ = writeln!(text, "workers = {workers}");
         }
@@ -184,8 +214,15 @@ pub struct Server {
 impl Config {
     /// The print system on these nodes: all its ports, one affinity.
     pub fn print(nodes: &[u8]) -> Config {
-        let frontends = [("paragon", "5012, \"5014-5019\", 5022"), ("terminals", "\"50808-50809\"")];
-        let frontend = |(name, listeners): (&str, &str)| Frontend { name: name.into(), listeners: listeners.into(), backend: "terminal-servers".into() };
+        let frontends = [
+            ("paragon", "5012, \"5014-5019\", 5022"),
+            ("terminals", "\"50808-50809\""),
+        ];
+        let frontend = |(name, listeners): (&str, &str)| Frontend {
+            name: name.into(),
+            listeners: listeners.into(),
+            backend: "terminal-servers".into(),
+        };
         let settings = "balance = \"roundrobin\"\n\
              persistence = { by = \"client-ip\", expire = \"30m\", group = \"mfp\" }\n\
              check = { tcp = 5022, inter = \"1s\", fall = 3, rise = 2 }\non_down = \"purge\"\n";
@@ -200,32 +237,62 @@ impl Config {
 
     /// One frontend on one port to the same port of these nodes, checked there.
     pub fn simple(port: u16, nodes: &[u8]) -> Config {
-        let settings = format!("balance = \"roundrobin\"\ncheck = {{ tcp = {port}, inter = \"1s\", fall = 3, rise = 2 }}\n");
+        let settings = format!(
+            "balance = \"roundrobin\"\ncheck = {{ tcp = {port}, inter = \"1s\", fall = 3, rise = 2 }}\n"
+        );
         Config {
             timing: Timing::Lan,
             promise: None,
             virtual_ips: vec![format!("{VIP4}/24")],
-            frontends: vec![Frontend { name: "front".into(), listeners: port.to_string(), backend: "back".into() }],
+            frontends: vec![Frontend {
+                name: "front".into(),
+                listeners: port.to_string(),
+                backend: "back".into(),
+            }],
             backends: vec![Backend::on_nodes("back", &settings, nodes)],
         }
     }
 
     /// The file's text.
     pub fn to_toml(&self) -> String {
-        let timing = if self.timing == Timing::Fast { "fast" } else { "lan" };
+        let timing = if self.timing == Timing::Fast {
+            "fast"
+        } else {
+            "lan"
+        };
         let mut text = format!("[cluster]\nname = \"test\"\ntiming = \"{timing}\"\n");
         if let Some(promise) = self.promise {
             let _ = writeln!(text, "promise = \"{promise}\"");
         }
         for (index, address) in self.virtual_ips.iter().enumerate() {
-            let name = if index == 0 { "print".into() } else { format!("print-{}", index + 1) };
-            let _ = write!(text, "\n[[virtual_ip]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+            let name = if index == 0 {
+                "print".into()
+            } else {
+                format!("print-{}", index + 1)
+            };
+            let _ = write!(
+                text,
+                "\n[[virtual_ip]]\nname = \"{name}\"\naddress = \"{address}\"\n"
+            );
         }
-        for Frontend { name, listeners, backend } in &self.frontends {
-            let _ = write!(text, "\n[[frontend]]\nname = \"{name}\"\nvirtual_ip = \"print\"\n");
+        for Frontend {
+            name,
+            listeners,
+            backend,
+        } in &self.frontends
+        {
+            let _ = write!(
+                text,
+                "\n[[frontend]]\nname = \"{name}\"\nvirtual_ip = \"print\"\n"
+            );
             let _ = write!(text, "listeners = [{listeners}]\nbackend = \"{backend}\"\n");
         }
-        for Backend { name, settings, servers } in &self.backends {
+        for Backend {
+            name,
+            settings,
+            servers,
+        } in &self.backends
+        {
             let _ = write!(text, "\n[[backend]]\nname = \"{name}\"\n{settings}");
             for Server { name, settings } in servers {
                 let _ = write!(text, "\n[[backend.server]]\nname = \"{name}\"\n{settings}");
@@ -238,7 +305,14 @@ impl Config {
 impl Backend {
     /// `server-N` on `node-N`, weight 1.
     pub fn on_nodes(name: &str, settings: &str, nodes: &[u8]) -> Backend {
-        let server = |node: &u8| Server { name: format!("server-{node}"), settings: format!("node = \"node-{node}\"\nweight = 1\n") };
-        Backend { name: name.into(), settings: settings.into(), servers: nodes.iter().map(server).collect() }
+        let server = |node: &u8| Server {
+            name: format!("server-{node}"),
+            settings: format!("node = \"node-{node}\"\nweight = 1\n"),
+        };
+        Backend {
+            name: name.into(),
+            settings: settings.into(),
+            servers: nodes.iter().map(server).collect(),
+        }
     }
 }

@@ -50,13 +50,22 @@ impl Cluster {
 
     /// The same without sample servers: the test starts real programs, then waits by [`Cluster::wait_for_all_serving`].
     pub fn start_without_servers(config: Config) -> Cluster {
-        Cluster::form(Plan { sample_servers: false, config, ..Plan::default() })
+        Cluster::form(Plan {
+            sample_servers: false,
+            config,
+            ..Plan::default()
+        })
     }
 
     /// Machines without any agent: the test founds the cluster.
     pub fn machines_only(plan: Plan) -> Cluster {
         let topology = Topology::new(plan.nodes, plan.clients);
-        Cluster { plan, agents: BTreeMap::new(), servers: BTreeMap::new(), topology }
+        Cluster {
+            plan,
+            agents: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            topology,
+        }
     }
 
     /// Forms the cluster and does not wait for its servers.
@@ -95,7 +104,8 @@ impl Cluster {
 
     /// Lets a node join through another, starts it, waits until it votes.
     pub fn join(&mut self, number: u8, through: u8) {
-        self.try_join(number, through).unwrap_or_else(|why| panic!("ha-agent join on node-{number}: {why}"));
+        self.try_join(number, through)
+            .unwrap_or_else(|why| panic!("ha-agent join on node-{number}: {why}"));
         self.wait_for_member(number);
     }
 
@@ -109,9 +119,15 @@ impl Cluster {
 
     /// A join token, made on a node that runs.
     pub fn token(&self, on: u8, words: &[&str]) -> Result<String, String> {
-        let made = self.cli_at(on, &[&["token", "create"], words].concat(), START).ok()?;
-        let made: serde_json::Value = serde_json::from_str(&made).map_err(|e| format!("{e}: {made}"))?;
-        made["token"].as_str().map(str::to_owned).ok_or_else(|| made.to_string())
+        let made = self
+            .cli_at(on, &[&["token", "create"], words].concat(), START)
+            .ok()?;
+        let made: serde_json::Value =
+            serde_json::from_str(&made).map_err(|e| format!("{e}: {made}"))?;
+        made["token"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| made.to_string())
     }
 
     /// `ha-agent join` with these words, to its end.
@@ -119,21 +135,37 @@ impl Cluster {
         let agent = self.write_agent(number);
         let member = SocketAddr::new(self.machine(through).ip4(), AGENT_PORT).to_string();
         let program = agent_program();
-        self.machine(number).run(&[&[program.as_str(), "join", &member, "--config", &agent], words].concat(), START).ok()
+        self.machine(number)
+            .run(
+                &[
+                    &[program.as_str(), "join", &member, "--config", &agent],
+                    words,
+                ]
+                .concat(),
+                START,
+            )
+            .ok()
     }
 
     /// Starts the agent of a node that has been made or has joined.
     pub fn start_agent(&mut self, number: u8) {
         let agent = self.write_agent(number);
         let mut command = self.machine(number).command(agent_program());
-        command.args(["run", "--config", &agent]).envs(self.plan.environment(self.machine(number)));
+        command
+            .args(["run", "--config", &agent])
+            .envs(self.plan.environment(self.machine(number)));
         let log = self.machine(number).dir().join("agent.log");
-        self.agents.insert(number, Process::start(&format!("ha-agent on node-{number}"), command, &log));
+        self.agents.insert(
+            number,
+            Process::start(&format!("ha-agent on node-{number}"), command, &log),
+        );
     }
 
     /// The agent of a node.
     pub fn agent(&self, number: u8) -> &Process {
-        self.agents.get(&number).unwrap_or_else(|| panic!("the agent of node-{number} runs"))
+        self.agents
+            .get(&number)
+            .unwrap_or_else(|| panic!("the agent of node-{number} runs"))
     }
 
     /// Starts the sample server of a node on all ports of the plan.
@@ -141,13 +173,21 @@ impl Cluster {
         if !self.plan.sample_servers || self.plan.witnesses.contains(&number) {
             return;
         }
-        let server = servers::sample(self.machine(number), &format!("server-{number}"), "0.0.0.0", &self.plan.ports);
+        let server = servers::sample(
+            self.machine(number),
+            &format!("server-{number}"),
+            "0.0.0.0",
+            &self.plan.ports,
+        );
         self.servers.insert(number, server);
     }
 
     /// `kill -9` of the sample server of a node.
     pub fn kill_server(&mut self, number: u8) -> Instant {
-        self.servers.remove(&number).unwrap_or_else(|| panic!("the server of node-{number} runs")).kill();
+        self.servers
+            .remove(&number)
+            .unwrap_or_else(|| panic!("the server of node-{number} runs"))
+            .kill();
         Instant::now()
     }
 
@@ -182,14 +222,36 @@ impl Cluster {
 
     /// Waits until every member votes, every server is up and one node has the address.
     pub fn wait_for_all_serving(&self) {
-        let members: Vec<_> = self.plan.members().filter(|number| self.agents.contains_key(number)).collect();
-        wait::until("all members to vote and all servers to be up", START, || {
-            let status = self.status()?;
-            let sleeping: Vec<_> = members.iter().filter(|&&number| !status.votes(&format!("node-{number}"))).collect();
-            let down: Vec<_> = status.servers.iter().filter(|server| server.status != "UP").collect();
-            let ready = sleeping.is_empty() && down.is_empty() && status.holder.is_some();
-            if ready { Ok(()) } else { Err(format!("not voting {sleeping:?}, not up {down:?}, holder {:?}", status.holder)) }
-        });
+        let members: Vec<_> = self
+            .plan
+            .members()
+            .filter(|number| self.agents.contains_key(number))
+            .collect();
+        wait::until(
+            "all members to vote and all servers to be up",
+            START,
+            || {
+                let status = self.status()?;
+                let sleeping: Vec<_> = members
+                    .iter()
+                    .filter(|&&number| !status.votes(&format!("node-{number}")))
+                    .collect();
+                let down: Vec<_> = status
+                    .servers
+                    .iter()
+                    .filter(|server| server.status != "UP")
+                    .collect();
+                let ready = sleeping.is_empty() && down.is_empty() && status.holder.is_some();
+                if ready {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "not voting {sleeping:?}, not up {down:?}, holder {:?}",
+                        status.holder
+                    ))
+                }
+            },
+        );
         self.wait_for_holder(START);
     }
 
@@ -198,7 +260,11 @@ impl Cluster {
         let name = format!("node-{number}");
         wait::until(&format!("{name} to be a voter"), START, || {
             let status = self.status()?;
-            if status.votes(&name) { Ok(()) } else { Err(format!("{:?}", status.nodes)) }
+            if status.votes(&name) {
+                Ok(())
+            } else {
+                Err(format!("{:?}", status.nodes))
+            }
         });
     }
 
@@ -255,7 +321,8 @@ impl System for Cluster {
 
     fn graceful_move(&mut self, from: u8) -> Instant {
         let at = Instant::now();
-        self.move_leader(None).unwrap_or_else(|why| panic!("move-leader away from node-{from}: {why}"));
+        self.move_leader(None)
+            .unwrap_or_else(|why| panic!("move-leader away from node-{from}: {why}"));
         at
     }
 

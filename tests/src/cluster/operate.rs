@@ -13,7 +13,10 @@ const BOUND: Duration = Duration::from_secs(20);
 impl Cluster {
     /// Runs `ha-cli` against one node, at most for `bound`.
     pub fn cli_at(&self, node: u8, words: &[&str], bound: Duration) -> Finished {
-        let address = format!("unix:{}", self.machine(node).dir().join("data/control.sock").display());
+        let address = format!(
+            "unix:{}",
+            self.machine(node).dir().join("data/control.sock").display()
+        );
         let program = cli_program();
         let head = [program.as_str(), "--address", &address, "--output", "json"];
         self.machine(node).run(&[&head[..], words].concat(), bound)
@@ -27,8 +30,11 @@ impl Cluster {
 
     /// The status in the eyes of one node.
     pub fn status_at(&self, node: u8) -> Result<Status, String> {
-        let printed = self.cli_at(node, &["status"], Duration::from_secs(3)).ok()?;
-        serde_json::from_str(&printed).map_err(|error| format!("status of node-{node} is not understood: {error}: {printed}"))
+        let printed = self
+            .cli_at(node, &["status"], Duration::from_secs(3))
+            .ok()?;
+        serde_json::from_str(&printed)
+            .map_err(|error| format!("status of node-{node} is not understood: {error}: {printed}"))
     }
 
     /// The status with the highest term that any running node gives.
@@ -37,7 +43,9 @@ impl Cluster {
         let mut best: Option<Status> = None;
         for &node in self.agents.keys() {
             match self.status_at(node) {
-                Ok(status) if best.as_ref().is_none_or(|known| known.term < status.term) => best = Some(status),
+                Ok(status) if best.as_ref().is_none_or(|known| known.term < status.term) => {
+                    best = Some(status)
+                }
                 Ok(_) => {}
                 Err(error) => why = error,
             }
@@ -48,7 +56,10 @@ impl Cluster {
     /// `move-leader [NODE]`.
     pub fn move_leader(&self, to: Option<u8>) -> Result<String, String> {
         let target = to.map(|number| format!("node-{number}"));
-        let words: Vec<_> = ["move-leader"].into_iter().chain(target.as_deref()).collect();
+        let words: Vec<_> = ["move-leader"]
+            .into_iter()
+            .chain(target.as_deref())
+            .collect();
         self.cli(&words)
     }
 
@@ -63,18 +74,28 @@ impl Cluster {
         wait::until(&format!("{server} to be {state}"), BOUND, || {
             let status = self.status()?;
             let seen = status.server(server);
-            if seen.starts_with(state) { Ok(()) } else { Err(format!("{seen}: {:?}", status.servers)) }
+            if seen.starts_with(state) {
+                Ok(())
+            } else {
+                Err(format!("{seen}: {:?}", status.servers))
+            }
         });
     }
 
     /// The number of a node by its name.
     pub fn number(name: &str) -> u8 {
-        name.strip_prefix("node-").and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{name} is not node-N"))
+        name.strip_prefix("node-")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is not node-N"))
     }
 
     /// Any node but this one, and with a running agent.
     pub fn other_than(&self, node: u8) -> u8 {
-        *self.agents.keys().find(|&&number| number != node).expect("another node runs")
+        *self
+            .agents
+            .keys()
+            .find(|&&number| number != node)
+            .expect("another node runs")
     }
 
     /// Waits until status and kernel agree on who has the address.

@@ -18,7 +18,11 @@ pub fn cli_program() -> String {
 fn program(name: &str) -> String {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let path = DIR.get_or_init(directory).join(name);
-    assert!(path.is_file(), "{} is not there: `cargo build -p {name}`, or set HA_BIN_DIR", path.display());
+    assert!(
+        path.is_file(),
+        "{} is not there: `cargo build -p {name}`, or set HA_BIN_DIR",
+        path.display()
+    );
     path.to_string_lossy().into_owned()
 }
 
@@ -27,21 +31,29 @@ fn directory() -> PathBuf {
         return dir.into();
     }
     let exe = std::env::current_exe().expect("the running executable is known");
-    let profile = exe.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("an executable is in a directory");
+    let profile = exe
+        .ancestors()
+        .skip(1)
+        .find(|dir| !dir.ends_with("deps"))
+        .expect("an executable is in a directory");
     build(profile.ends_with("release"));
     profile.to_owned()
 }
 
 /// Builds both in the workspace around this crate, when this crate is in one.
 fn build(release: bool) {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate has a parent directory");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a crate has a parent directory");
     if !workspace.join("agent/Cargo.toml").is_file() {
         return;
     }
     eprintln!("building ha-agent and ha-cli");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(workspace).args(["build", "--quiet", "-p", "ha-agent", "-p", "ha-cli"]);
+    command
+        .current_dir(workspace)
+        .args(["build", "--quiet", "-p", "ha-agent", "-p", "ha-cli"]);
     if release {
         command.arg("--release");
     }

@@ -54,12 +54,17 @@ pub struct Server {
 impl Status {
     /// True when a node votes and can be reached.
     pub fn votes(&self, name: &str) -> bool {
-        self.nodes.iter().any(|node| node.name == name && ["leader", "follower"].contains(&node.state.as_str()))
+        self.nodes
+            .iter()
+            .any(|node| node.name == name && ["leader", "follower"].contains(&node.state.as_str()))
     }
 
     /// The state word of a server.
     pub fn server(&self, name: &str) -> &str {
-        self.servers.iter().find(|server| server.server == name).map_or("unknown", |server| &server.status)
+        self.servers
+            .iter()
+            .find(|server| server.server == name)
+            .map_or("unknown", |server| &server.status)
     }
 
     /// How many voters and learners there are.

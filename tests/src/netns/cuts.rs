@@ -6,7 +6,10 @@ use super::{Machine, Topology};
 use crate::process::must;
 
 pub(super) fn prepare(switch: &str) {
-    nft(switch, "add table bridge cuts\nadd chain bridge cuts forward { type filter hook forward priority 0; }\n");
+    nft(
+        switch,
+        "add table bridge cuts\nadd chain bridge cuts forward { type filter hook forward priority 0; }\n",
+    );
 }
 
 impl Topology {
@@ -22,7 +25,11 @@ impl Topology {
 
     /// Cuts one node from all other nodes; clients still reach everyone.
     pub fn cut_from_peers(&self, number: u8) {
-        let others: Vec<_> = self.nodes.iter().filter(|node| node.number != number).collect();
+        let others: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|node| node.number != number)
+            .collect();
         self.cut(&[self.node(number)], &others);
     }
 
@@ -34,7 +41,15 @@ impl Topology {
 
 fn rules(from: &[&Machine], to: &[&Machine]) -> String {
     let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (a, b)));
-    pairs.map(|(a, b)| format!("add rule bridge cuts forward iifname {} oifname {} drop\n", a.port(), b.port())).collect()
+    pairs
+        .map(|(a, b)| {
+            format!(
+                "add rule bridge cuts forward iifname {} oifname {} drop\n",
+                a.port(),
+                b.port()
+            )
+        })
+        .collect()
 }
 
 fn nft(switch: &str, script: &str) {

@@ -42,7 +42,14 @@ impl Machine {
         };
         let dir = root.join(&name);
         std::fs::create_dir_all(&dir).expect("machine directory");
-        Machine { namespace: format!("{prefix}{name}"), name, number, role, switch: switch.into(), dir }
+        Machine {
+            namespace: format!("{prefix}{name}"),
+            name,
+            number,
+            role,
+            switch: switch.into(),
+            dir,
+        }
     }
 
     /// Its IPv4 address.
@@ -57,7 +64,14 @@ impl Machine {
 
     /// Its hardware address.
     pub fn mac(&self) -> [u8; 6] {
-        [0x02, 0x77, 0, 0, u8::from(self.role == Role::Client) + 1, self.number]
+        [
+            0x02,
+            0x77,
+            0,
+            0,
+            u8::from(self.role == Role::Client) + 1,
+            self.number,
+        ]
     }
 
     /// The name of its network namespace.
@@ -78,12 +92,19 @@ impl Machine {
     /// A command that will run on this machine.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace]).arg(program);
+        command
+            .args(["netns", "exec", &self.namespace])
+            .arg(program);
         command
     }
 
     /// Starts a long-running program here; output goes to `NAME.log` on its disk.
-    pub fn spawn<S: AsRef<std::ffi::OsStr>>(&self, name: &str, program: S, args: &[&str]) -> Process {
+    pub fn spawn<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        name: &str,
+        program: S,
+        args: &[&str],
+    ) -> Process {
         let mut command = self.command(program);
         command.args(args);
         let label = format!("{name} on {}", self.name);
@@ -99,9 +120,11 @@ impl Machine {
 
     /// Writes a kernel setting of this machine, as in `net/ipv4/ip_nonlocal_bind`.
     pub fn sysctl(&self, key: &str, value: &str) {
-        sys::in_netns(&self.namespace, || std::fs::write(format!("/proc/sys/{key}"), value))
-            .and_then(|written| written)
-            .unwrap_or_else(|error| panic!("{}: sysctl {key}={value}: {error}", self.name));
+        sys::in_netns(&self.namespace, || {
+            std::fs::write(format!("/proc/sys/{key}"), value)
+        })
+        .and_then(|written| written)
+        .unwrap_or_else(|error| panic!("{}: sysctl {key}={value}: {error}", self.name));
     }
 
     /// Connects from this machine.
@@ -124,13 +147,15 @@ impl Machine {
 
     /// Pulls the cable: the port of the switch goes down, `eth0` loses its carrier.
     pub fn unplug(&self) -> Instant {
-        self.set_port(false).unwrap_or_else(|error| panic!("{}: unplug: {error}", self.name));
+        self.set_port(false)
+            .unwrap_or_else(|error| panic!("{}: unplug: {error}", self.name));
         Instant::now()
     }
 
     /// Puts the cable back.
     pub fn plug(&self) {
-        self.set_port(true).unwrap_or_else(|error| panic!("{}: plug: {error}", self.name));
+        self.set_port(true)
+            .unwrap_or_else(|error| panic!("{}: plug: {error}", self.name));
     }
 
     /// Cuts the power: first the cable, so that no closing packet escapes, then every
@@ -154,14 +179,25 @@ impl Machine {
     pub fn power_on(&self) {
         let (ns, switch, port) = (self.namespace.as_str(), self.switch.as_str(), self.port());
         // The old port goes with the old namespace, a little later: make sure.
-        let _ = Command::new("ip").args(["-n", switch, "link", "del", &port]).output();
+        let _ = Command::new("ip")
+            .args(["-n", switch, "link", "del", &port])
+            .output();
         must(&["ip", "netns", "add", ns], "");
         for key in ["all", "default"] {
             self.sysctl(&format!("net/ipv6/conf/{key}/accept_dad"), "0");
             self.sysctl(&format!("net/ipv6/conf/{key}/accept_ra"), "0");
         }
-        must(&["ip", "-n", switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", ns], "");
-        must(&["ip", "-n", switch, "-batch", "-"], &format!("link set {port} master br0\nlink set {port} up\n"));
+        must(
+            &[
+                "ip", "-n", switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0",
+                "netns", ns,
+            ],
+            "",
+        );
+        must(
+            &["ip", "-n", switch, "-batch", "-"],
+            &format!("link set {port} master br0\nlink set {port} up\n"),
+        );
         must(&["ip", "-n", ns, "-batch", "-"], &self.setup());
         if self.role == Role::Client {
             self.sysctl("net/ipv4/ip_local_port_range", "1024 65000");

@@ -48,18 +48,43 @@ impl Topology {
     pub fn new(nodes: u8, clients: u8) -> Topology {
         let lock = only_one();
         remove_leftovers();
-        let prefix = format!("{PREFIX}{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let dir = tempfile::Builder::new().prefix("ha-tests-").tempdir().expect("temporary directory");
+        let prefix = format!(
+            "{PREFIX}{}-{}-",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let dir = tempfile::Builder::new()
+            .prefix("ha-tests-")
+            .tempdir()
+            .expect("temporary directory");
         let switch = format!("{prefix}sw");
-        let mut topology = Topology { nodes: vec![], clients: vec![], switch, dir: Some(dir), _lock: lock };
+        let mut topology = Topology {
+            nodes: vec![],
+            clients: vec![],
+            switch,
+            dir: Some(dir),
+            _lock: lock,
+        };
         topology.build_switch();
         for number in 1..=nodes {
-            let machine = Machine::new(&prefix, Role::Node, number, &topology.switch, topology.dir());
+            let machine = Machine::new(
+                &prefix,
+                Role::Node,
+                number,
+                &topology.switch,
+                topology.dir(),
+            );
             topology.nodes.push(machine);
             topology.node(number).power_on();
         }
         for number in 1..=clients {
-            let machine = Machine::new(&prefix, Role::Client, number, &topology.switch, topology.dir());
+            let machine = Machine::new(
+                &prefix,
+                Role::Client,
+                number,
+                &topology.switch,
+                topology.dir(),
+            );
             topology.clients.push(machine);
             topology.client(number).power_on();
         }
@@ -98,19 +123,29 @@ impl Topology {
 
     /// The machine with this hardware address.
     pub fn by_mac(&self, mac: [u8; 6]) -> Option<&Machine> {
-        self.nodes.iter().chain(&self.clients).find(|machine| machine.mac() == mac)
+        self.nodes
+            .iter()
+            .chain(&self.clients)
+            .find(|machine| machine.mac() == mac)
     }
 
     /// The nodes whose kernel has this address on an interface.
     pub fn who_has(&self, address: IpAddr) -> Vec<u8> {
-        self.nodes.iter().filter(|node| node.has_address(address)).map(|node| node.number).collect()
+        self.nodes
+            .iter()
+            .filter(|node| node.has_address(address))
+            .map(|node| node.number)
+            .collect()
     }
 
     fn build_switch(&self) {
         let switch = self.switch.as_str();
         must(&["ip", "netns", "add", switch], "");
         // No multicast snooping: a switch that forgets who listens is a test of its own.
-        must(&["ip", "-n", switch, "-batch", "-"], "link set lo up\nlink add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set br0 up\n");
+        must(
+            &["ip", "-n", switch, "-batch", "-"],
+            "link set lo up\nlink add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set br0 up\n",
+        );
         cuts::prepare(switch);
     }
 }
@@ -125,7 +160,10 @@ impl Drop for Topology {
             && let Some(dir) = self.dir.take()
         {
             let kept = dir.keep();
-            eprintln!("logs and data of the failed test are kept in {}", kept.display());
+            eprintln!(
+                "logs and data of the failed test are kept in {}",
+                kept.display()
+            );
         }
     }
 }
@@ -135,13 +173,20 @@ fn remove_namespace(name: &str) {
     let bound = Duration::from_secs(5);
     let gone = wait::try_until(bound, || {
         let pids = pids_in(name);
-        pids.iter().for_each(|&pid| drop(sys::signal(pid, libc::SIGKILL)));
-        if pids.is_empty() { Ok(()) } else { Err(format!("{pids:?}")) }
+        pids.iter()
+            .for_each(|&pid| drop(sys::signal(pid, libc::SIGKILL)));
+        if pids.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{pids:?}"))
+        }
     });
     if let Err(left) = gone {
         eprintln!("processes in {name} survive SIGKILL: {left}");
     }
-    let _ = std::process::Command::new("ip").args(["netns", "del", name]).output();
+    let _ = std::process::Command::new("ip")
+        .args(["netns", "del", name])
+        .output();
 }
 
 /// The processes whose network namespace is this one; zombies are not counted.
@@ -169,7 +214,11 @@ fn remove_leftovers() {
         return;
     };
     for entry in entries.flatten() {
-        if let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(PREFIX)) {
+        if let Some(name) = entry
+            .file_name()
+            .to_str()
+            .filter(|name| name.starts_with(PREFIX))
+        {
             remove_namespace(name);
         }
     }
@@ -177,11 +226,19 @@ fn remove_leftovers() {
 
 /// Waits until no other topology exists on this machine.
 fn only_one() -> File {
-    let file = File::options().create(true).truncate(false).write(true).open(LOCK).expect("lock file opens");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(LOCK)
+        .expect("lock file opens");
     let began = Instant::now();
     let mut said = false;
     while sys::try_lock(&file).is_err() {
-        assert!(began.elapsed() < Duration::from_secs(1800), "waited 30 minutes for {LOCK}: another run holds it");
+        assert!(
+            began.elapsed() < Duration::from_secs(1800),
+            "waited 30 minutes for {LOCK}: another run holds it"
+        );
         if !said && began.elapsed() > Duration::from_secs(1) {
             said = true;
             eprintln!("waiting for another end-to-end test on this machine ({LOCK})");

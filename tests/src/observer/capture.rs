@@ -28,18 +28,36 @@ impl Capture {
         let protocol = i32::from((libc::ETH_P_ALL as u16).to_be());
         // SAFETY: the descriptor is owned from here on; the name is terminated.
         let (socket, bridge) = unsafe {
-            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol);
+            let fd = libc::socket(
+                libc::AF_PACKET,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+                protocol,
+            );
             check(fd)?;
-            (OwnedFd::from_raw_fd(fd), libc::if_nametoindex(name.as_ptr()) as i32)
+            (
+                OwnedFd::from_raw_fd(fd),
+                libc::if_nametoindex(name.as_ptr()) as i32,
+            )
         };
         let capture = Capture { socket, bridge };
-        let truncate = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: SNAP as u32 }];
-        let program = libc::sock_fprog { len: 1, filter: truncate.as_ptr().cast_mut() };
+        let truncate = [libc::sock_filter {
+            code: 0x06,
+            jt: 0,
+            jf: 0,
+            k: SNAP as u32,
+        }];
+        let program = libc::sock_fprog {
+            len: 1,
+            filter: truncate.as_ptr().cast_mut(),
+        };
         capture.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
         capture.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &BUFFER)?;
         capture.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)?;
         capture.set(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1_i32)?;
-        let brief = libc::timeval { tv_sec: 0, tv_usec: 10_000 };
+        let brief = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 10_000,
+        };
         capture.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &brief)?;
         Ok(capture)
     }
@@ -75,7 +93,10 @@ impl Capture {
         unsafe {
             let mut from: libc::sockaddr_ll = zeroed();
             let mut control = [0_u64; 16];
-            let mut part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: SNAP };
+            let mut part = libc::iovec {
+                iov_base: frame.as_mut_ptr().cast(),
+                iov_len: SNAP,
+            };
             let mut message: libc::msghdr = zeroed();
             message.msg_name = (&raw mut from).cast();
             message.msg_namelen = size_of::<libc::sockaddr_ll>() as u32;
@@ -88,7 +109,9 @@ impl Capture {
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             let mut at = sys::wall();
             if !header.is_null() && (*header).cmsg_type == libc::SCM_TIMESTAMPNS {
-                let time = libc::CMSG_DATA(header).cast::<libc::timespec>().read_unaligned();
+                let time = libc::CMSG_DATA(header)
+                    .cast::<libc::timespec>()
+                    .read_unaligned();
                 at = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
             }
             Some((length.min(SNAP), from.sll_ifindex, at))
@@ -102,7 +125,13 @@ impl Capture {
         // SAFETY: the buffer and its size belong together.
         let done = unsafe {
             let fd = self.socket.as_raw_fd();
-            libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, counts.as_mut_ptr().cast(), &raw mut size)
+            libc::getsockopt(
+                fd,
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                counts.as_mut_ptr().cast(),
+                &raw mut size,
+            )
         };
         if done == 0 { u64::from(counts[1]) } else { 0 }
     }
@@ -111,14 +140,24 @@ impl Capture {
         // SAFETY: the value outlives the call and its size is its own.
         check(unsafe {
             let fd = self.socket.as_raw_fd();
-            libc::setsockopt(fd, level, option, std::ptr::from_ref(value).cast(), size_of::<T>() as u32)
+            libc::setsockopt(
+                fd,
+                level,
+                option,
+                std::ptr::from_ref(value).cast(),
+                size_of::<T>() as u32,
+            )
         })
     }
 }
 
 fn record(log: &mut Log, sign: packet::Sign, at: Duration) {
     let phase = log.phases.iter().filter(|(began, _)| *began <= at).count();
-    let last = log.reigns.iter_mut().rev().find(|reign| reign.address == sign.address);
+    let last = log
+        .reigns
+        .iter_mut()
+        .rev()
+        .find(|reign| reign.address == sign.address);
     if let Some(reign) = last.filter(|reign| reign.mac == sign.mac && reign.phase == phase) {
         reign.last = at;
         reign.signs += 1;
@@ -126,6 +165,15 @@ fn record(log: &mut Log, sign: packet::Sign, at: Duration) {
     } else {
         let claims = u64::from(sign.claim);
         let (address, mac) = (sign.address, sign.mac);
-        log.reigns.push(Reign { address, mac, phase, first: at, last: at, signs: 1, claims, first_kind: sign.kind });
+        log.reigns.push(Reign {
+            address,
+            mac,
+            phase,
+            first: at,
+            last: at,
+            signs: 1,
+            claims,
+            first_kind: sign.kind,
+        });
     }
 }

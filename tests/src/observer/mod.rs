@@ -52,29 +52,50 @@ impl Observer {
         let stop = Arc::new(AtomicBool::new(false));
         let log = Arc::new(Mutex::new(Log::default()));
         let switch = topology.switch().to_owned();
-        let capture = sys::in_netns(&switch, || Capture::open("br0")).and_then(|opened| opened).expect("the observer can listen on the switch");
+        let capture = sys::in_netns(&switch, || Capture::open("br0"))
+            .and_then(|opened| opened)
+            .expect("the observer can listen on the switch");
         let machines = (topology.nodes().iter()).chain(topology.clients());
-        let names = machines.map(|machine| (machine.mac(), machine.name.clone())).collect();
+        let names = machines
+            .map(|machine| (machine.mac(), machine.name.clone()))
+            .collect();
         let thread = std::thread::spawn({
             let (stop, log, addresses) = (stop.clone(), log.clone(), addresses.to_vec());
             move || capture.watch(&addresses, &stop, &log)
         });
-        Observer { stop, log, names, thread: Some(thread) }
+        Observer {
+            stop,
+            log,
+            names,
+            thread: Some(thread),
+        }
     }
 
     /// From now a machine that reigned earlier may reign again: the test has moved the address by
     /// intention, or the last fault is over and its new holder established.
     pub fn phase(&self, name: &str) {
-        self.log.lock().expect("capture does not panic").phases.push((sys::wall(), name.into()));
+        self.log
+            .lock()
+            .expect("capture does not panic")
+            .phases
+            .push((sys::wall(), name.into()));
     }
 
     /// What was seen until now.
     pub fn report(&self) -> Report {
         let asked = sys::wall();
-        wait::until("the observer to read what has arrived", Duration::from_secs(5), || {
-            let read_until = self.log.lock().expect("capture does not panic").read_until;
-            if read_until >= asked { Ok(()) } else { Err(format!("{:?} behind", asked.saturating_sub(read_until))) }
-        });
+        wait::until(
+            "the observer to read what has arrived",
+            Duration::from_secs(5),
+            || {
+                let read_until = self.log.lock().expect("capture does not panic").read_until;
+                if read_until >= asked {
+                    Ok(())
+                } else {
+                    Err(format!("{:?} behind", asked.saturating_sub(read_until)))
+                }
+            },
+        );
         let log = self.log.lock().expect("capture does not panic");
         Report::new(&log, &self.names)
     }

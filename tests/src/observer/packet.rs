@@ -25,7 +25,12 @@ pub fn sign(frame: &[u8], addresses: &[IpAddr]) -> Option<Sign> {
         [0x86, 0xdd] => six(body)?,
         _ => return None,
     };
-    addresses.contains(&address).then_some(Sign { address, mac, claim, kind })
+    addresses.contains(&address).then_some(Sign {
+        address,
+        mac,
+        claim,
+        kind,
+    })
 }
 
 fn six(body: &[u8]) -> Option<(IpAddr, bool, &'static str)> {
@@ -61,10 +66,19 @@ mod tests {
 
     #[test]
     fn a_reply_an_announcement_and_traffic_are_signs_and_a_probe_is_not() {
-        let rows = [(2, VIP, [10, 77, 0, 201], Some("arp reply")), (1, VIP, VIP, Some("arp announcement")), (1, [0; 4], VIP, None), (1, [10, 77, 0, 201], VIP, None)];
+        let rows = [
+            (2, VIP, [10, 77, 0, 201], Some("arp reply")),
+            (1, VIP, VIP, Some("arp announcement")),
+            (1, [0; 4], VIP, None),
+            (1, [10, 77, 0, 201], VIP, None),
+        ];
         for (operation, sender, target, expected) in rows {
             let seen = sign(&arp(operation, sender, target), &[IpAddr::from(VIP)]);
-            assert_eq!(seen.map(|sign| sign.kind), expected, "{operation} {sender:?} {target:?}");
+            assert_eq!(
+                seen.map(|sign| sign.kind),
+                expected,
+                "{operation} {sender:?} {target:?}"
+            );
         }
     }
 
@@ -84,7 +98,11 @@ mod tests {
     fn a_cut_frame_is_no_sign() {
         let whole = arp(2, VIP, VIP);
         for length in 0..whole.len() - 10 {
-            assert_eq!(sign(&whole[..length], &[IpAddr::from(VIP)]), None, "length {length}");
+            assert_eq!(
+                sign(&whole[..length], &[IpAddr::from(VIP)]),
+                None,
+                "length {length}"
+            );
         }
     }
 

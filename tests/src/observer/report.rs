@@ -58,12 +58,19 @@ impl Report {
         for reign in &log.reigns {
             reigns.entry(reign.address).or_default().push(reign.clone());
         }
-        Report { reigns, lost: log.lost, names: names.iter().cloned().collect() }
+        Report {
+            reigns,
+            lost: log.lost,
+            names: names.iter().cloned().collect(),
+        }
     }
 
     /// How often the address changed hands.
     pub fn changes_of_hand(&self, address: IpAddr) -> usize {
-        self.of(address).windows(2).filter(|pair| pair[0].mac != pair[1].mac).count()
+        self.of(address)
+            .windows(2)
+            .filter(|pair| pair[0].mac != pair[1].mac)
+            .count()
     }
 
     /// Who answered last, by name.
@@ -73,13 +80,21 @@ impl Report {
 
     /// The silence at each change of hand: last sign of the old to first sign of the new holder.
     pub fn silences(&self, address: IpAddr) -> Vec<Duration> {
-        let changes = self.of(address).windows(2).filter(|pair| pair[0].mac != pair[1].mac);
-        changes.map(|pair| pair[1].first.saturating_sub(pair[0].last)).collect()
+        let changes = self
+            .of(address)
+            .windows(2)
+            .filter(|pair| pair[0].mac != pair[1].mac);
+        changes
+            .map(|pair| pair[1].first.saturating_sub(pair[0].last))
+            .collect()
     }
 
     /// Each pair of machines that answered at once: in one phase, one of them again after the other.
     pub fn violations(&self) -> Vec<Violation> {
-        self.reigns.iter().flat_map(|(&address, reigns)| self.violations_in(address, reigns)).collect()
+        self.reigns
+            .iter()
+            .flat_map(|(&address, reigns)| self.violations_in(address, reigns))
+            .collect()
     }
 
     /// Panics when two machines answered at once, or when packets were lost to the observer.
@@ -87,7 +102,10 @@ impl Report {
     pub fn assert_single_holder(&self) {
         assert_eq!(self.lost, 0, "the observer lost packets: no verdict");
         let violations = self.violations();
-        assert!(violations.is_empty(), "two machines answered for one address: {violations:#?}\n{self}");
+        assert!(
+            violations.is_empty(),
+            "two machines answered for one address: {violations:#?}\n{self}"
+        );
     }
 
     /// As [`Report::assert_single_holder`], and the address changed hands exactly so often.
@@ -102,12 +120,22 @@ impl Report {
         let mut found = vec![];
         for (at, again) in reigns.iter().enumerate() {
             let before = &reigns[..at];
-            let earlier = before.iter().position(|reign| reign.mac == again.mac && reign.phase == again.phase);
+            let earlier = before
+                .iter()
+                .position(|reign| reign.mac == again.mac && reign.phase == again.phase);
             let Some(earlier) = earlier else { continue };
             // Everybody who answered between the two reigns answered at the same time as this one.
-            for other in before[earlier..].iter().filter(|reign| reign.mac != again.mac) {
+            for other in before[earlier..]
+                .iter()
+                .filter(|reign| reign.mac != again.mac)
+            {
                 let overlap = again.last.saturating_sub(other.first);
-                found.push(Violation { address, old: self.name(again.mac), new: self.name(other.mac), overlap });
+                found.push(Violation {
+                    address,
+                    old: self.name(again.mac),
+                    new: self.name(other.mac),
+                    overlap,
+                });
             }
         }
         found
@@ -118,7 +146,10 @@ impl Report {
     }
 
     fn name(&self, mac: [u8; 6]) -> String {
-        self.names.get(&mac).cloned().unwrap_or_else(|| mac.map(|byte| format!("{byte:02x}")).join(":"))
+        self.names
+            .get(&mac)
+            .cloned()
+            .unwrap_or_else(|| mac.map(|byte| format!("{byte:02x}")).join(":"))
     }
 }
 
@@ -126,12 +157,21 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (address, reigns) in &self.reigns {
             let origin = reigns[0].first;
-            writeln!(f, "{address}: who answered, in seconds since the first sign")?;
+            writeln!(
+                f,
+                "{address}: who answered, in seconds since the first sign"
+            )?;
             for reign in reigns {
-                let (from, to) = ((reign.first - origin).as_secs_f64(), reign.last.saturating_sub(origin).as_secs_f64());
+                let (from, to) = (
+                    (reign.first - origin).as_secs_f64(),
+                    reign.last.saturating_sub(origin).as_secs_f64(),
+                );
                 let (name, signs, claims) = (self.name(reign.mac), reign.signs, reign.claims);
                 let (phase, kind) = (reign.phase, reign.first_kind);
-                writeln!(f, "  {from:11.6} .. {to:11.6}  {name:9} {signs:6} signs, {claims} claims, first {kind} (phase {phase})")?;
+                writeln!(
+                    f,
+                    "  {from:11.6} .. {to:11.6}  {name:9} {signs:6} signs, {claims} claims, first {kind} (phase {phase})"
+                )?;
             }
         }
         write!(f, "  packets lost to the observer: {}", self.lost)
@@ -152,14 +192,28 @@ mod tests {
 
     #[test]
     fn a_packet_of_the_old_holder_after_the_new_one_answered_is_a_violation() {
-        let report = report(&[(1, 0, 0, 10), (2, 0, 500, 600), (1, 0, 700, 700), (2, 0, 701, 900)]);
-        let overlaps: Vec<_> = report.violations().into_iter().map(|found| (found.old, found.overlap.as_millis())).collect();
+        let report = report(&[
+            (1, 0, 0, 10),
+            (2, 0, 500, 600),
+            (1, 0, 700, 700),
+            (2, 0, 701, 900),
+        ]);
+        let overlaps: Vec<_> = report
+            .violations()
+            .into_iter()
+            .map(|found| (found.old, found.overlap.as_millis()))
+            .collect();
         assert_eq!(overlaps, [("node-1".into(), 200), ("node-2".into(), 200)]);
     }
 
     #[test]
     fn coming_back_in_a_later_phase_is_allowed() {
-        let report = report(&[(1, 0, 0, 10), (2, 0, 20, 30), (2, 1, 40, 50), (1, 1, 60, 70)]);
+        let report = report(&[
+            (1, 0, 0, 10),
+            (2, 0, 20, 30),
+            (2, 1, 40, 50),
+            (1, 1, 60, 70),
+        ]);
         assert_eq!(report.violations(), []);
         assert_eq!(report.changes_of_hand(vip()), 2);
     }
@@ -167,7 +221,11 @@ mod tests {
     #[test]
     #[should_panic(expected = "no verdict")]
     fn lost_packets_forbid_a_verdict() {
-        Report { lost: 1, ..report(&[]) }.assert_single_holder();
+        Report {
+            lost: 1,
+            ..report(&[])
+        }
+        .assert_single_holder();
     }
 
     fn vip() -> IpAddr {
@@ -185,7 +243,16 @@ mod tests {
             claims: 1,
             first_kind: "arp reply",
         };
-        let log = Log { reigns: rows.iter().map(reign).collect(), ..Log::default() };
-        Report::new(&log, &[([2, 0x77, 0, 0, 1, 1], "node-1".into()), ([2, 0x77, 0, 0, 1, 2], "node-2".into())])
+        let log = Log {
+            reigns: rows.iter().map(reign).collect(),
+            ..Log::default()
+        };
+        Report::new(
+            &log,
+            &[
+                ([2, 0x77, 0, 0, 1, 1], "node-1".into()),
+                ([2, 0x77, 0, 0, 1, 2], "node-2".into()),
+            ],
+        )
     }
 }

@@ -28,7 +28,12 @@ pub(super) fn keepalived(topology: &Topology, number: u8, adverts: Adverts) -> S
         Adverts::Default => (2, "1"),
         Adverts::Fast => (3, "0.1"),
     };
-    let others: String = topology.nodes().iter().filter(|node| node.number != number).map(|node| format!("    {}\n", node.ip4())).collect();
+    let others: String = topology
+        .nodes()
+        .iter()
+        .filter(|node| node.number != number)
+        .map(|node| format!("    {}\n", node.ip4()))
+        .collect();
     // All BACKUP with nopreempt: the address stays where it is, like the product's default.
     format!(
         "global_defs {{\n  router_id {name}\n  vrrp_version {version}\n  vrrp_garp_master_refresh 10\n}}\n\
@@ -43,7 +48,11 @@ pub(super) fn keepalived(topology: &Topology, number: u8, adverts: Adverts) -> S
 
 pub(super) fn haproxy(topology: &Topology, number: u8, port: u16) -> String {
     let me = topology.node(number);
-    let peers: String = topology.nodes().iter().map(|node| format!("  peer {} {}:10000\n", node.name, node.ip4())).collect();
+    let peers: String = topology
+        .nodes()
+        .iter()
+        .map(|node| format!("  peer {} {}:10000\n", node.name, node.ip4()))
+        .collect();
     let servers: String = topology
         .nodes()
         .iter()

@@ -34,8 +34,15 @@ pub struct Peer {
 
 /// Says what is missing, if anything.
 pub fn available() -> Result<(), String> {
-    let missing: Vec<_> = ["keepalived", "haproxy"].into_iter().filter(|name| find_program(name).is_none()).collect();
-    if missing.is_empty() { Ok(()) } else { Err(format!("{} not installed", missing.join(" and "))) }
+    let missing: Vec<_> = ["keepalived", "haproxy"]
+        .into_iter()
+        .filter(|name| find_program(name).is_none())
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} not installed", missing.join(" and ")))
+    }
 }
 
 impl Peer {
@@ -44,7 +51,14 @@ impl Peer {
         let name = format!("keepalived ({adverts}) + HAProxy");
         let (keepalived, haproxy, servers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let topology = Topology::new(nodes, 1);
-        let mut peer = Peer { topology, adverts, keepalived, haproxy, servers, name };
+        let mut peer = Peer {
+            topology,
+            adverts,
+            keepalived,
+            haproxy,
+            servers,
+            name,
+        };
         for node in 1..=nodes {
             peer.start_node(node);
         }
@@ -52,7 +66,11 @@ impl Peer {
         for node in 1..=nodes {
             peer.wait_for_checks(node);
         }
-        assert_eq!(peer.holder(), Some(holder), "the address stays where it is while nothing happens");
+        assert_eq!(
+            peer.holder(),
+            Some(holder),
+            "the address stays where it is while nothing happens"
+        );
         peer
     }
 
@@ -66,7 +84,10 @@ impl Peer {
         let machine = self.topology.node(number);
         machine.sysctl("net/ipv4/ip_nonlocal_bind", "1");
         let own = machine.ip4().to_string();
-        self.servers.insert(number, servers::sample(machine, &format!("server-{number}"), &own, &[PORT]));
+        self.servers.insert(
+            number,
+            servers::sample(machine, &format!("server-{number}"), &own, &[PORT]),
+        );
         self.start_haproxy(number);
         self.start_keepalived(number);
     }
@@ -85,44 +106,88 @@ impl Peer {
         let machine = self.topology.node(number);
         let dir = machine.dir().display();
         let file = machine.dir().join("keepalived.conf");
-        std::fs::write(&file, config::keepalived(&self.topology, number, self.adverts)).expect("keepalived.conf");
+        std::fs::write(
+            &file,
+            config::keepalived(&self.topology, number, self.adverts),
+        )
+        .expect("keepalived.conf");
         let program = find_program("keepalived").expect("available() was asked");
         // As a boot would: a pid of before may be another process now, and keepalived then refuses to start.
         for name in ["keepalived.pid", "vrrp.pid"] {
             let _ = std::fs::remove_file(machine.dir().join(name));
         }
-        let (pid, vrrp) = (format!("--pid={dir}/keepalived.pid"), format!("--vrrp_pid={dir}/vrrp.pid"));
+        let (pid, vrrp) = (
+            format!("--pid={dir}/keepalived.pid"),
+            format!("--vrrp_pid={dir}/vrrp.pid"),
+        );
         let config = format!("--use-file={}", file.display());
-        let args = ["--dont-fork", "--log-console", "--vrrp", &pid, &vrrp, &config];
-        self.keepalived.insert(number, machine.spawn("keepalived", program, &args));
+        let args = [
+            "--dont-fork",
+            "--log-console",
+            "--vrrp",
+            &pid,
+            &vrrp,
+            &config,
+        ];
+        self.keepalived
+            .insert(number, machine.spawn("keepalived", program, &args));
     }
 
     /// A signal to keepalived, its child, and HAProxy of a node, as far as they run.
     fn signal(&self, node: u8, signal: i32) {
-        let (keepalived, haproxy) = (self.keepalived.get(&node).map(Process::pid), self.haproxy.get(&node).map(Process::pid));
-        for pid in keepalived.into_iter().flat_map(|pid| [vec![pid], children(pid)].concat()).chain(haproxy) {
+        let (keepalived, haproxy) = (
+            self.keepalived.get(&node).map(Process::pid),
+            self.haproxy.get(&node).map(Process::pid),
+        );
+        for pid in keepalived
+            .into_iter()
+            .flat_map(|pid| [vec![pid], children(pid)].concat())
+            .chain(haproxy)
+        {
             let _ = crate::sys::signal(pid, signal);
         }
     }
 
     /// Waits until a node's HAProxy sees all servers of running machines up and keepalived has a state.
     fn wait_for_checks(&mut self, number: u8) {
-        let running = self.topology.nodes().iter().filter(|node| node.is_on()).count();
+        let running = self
+            .topology
+            .nodes()
+            .iter()
+            .filter(|node| node.is_on())
+            .count();
         let machine = self.topology.node(number);
         let socket = machine.dir().join("haproxy.sock");
-        wait::until(&format!("HAProxy of node-{number} to see {running} servers up"), Duration::from_secs(20), || {
-            let stat = ask(&socket, "show stat\n").map_err(|error| error.to_string())?;
-            let up = stat.lines().filter(|line| line.starts_with("terminal-servers,server-") && line.contains(",UP,")).count();
-            if up == running { Ok(()) } else { Err(format!("{up} up")) }
-        });
+        wait::until(
+            &format!("HAProxy of node-{number} to see {running} servers up"),
+            Duration::from_secs(20),
+            || {
+                let stat = ask(&socket, "show stat\n").map_err(|error| error.to_string())?;
+                let up = stat
+                    .lines()
+                    .filter(|line| {
+                        line.starts_with("terminal-servers,server-") && line.contains(",UP,")
+                    })
+                    .count();
+                if up == running {
+                    Ok(())
+                } else {
+                    Err(format!("{up} up"))
+                }
+            },
+        );
         let keepalived = &self.keepalived[&number];
-        wait::until(&format!("keepalived of node-{number} to have a state"), Duration::from_secs(20), || {
-            let log = std::fs::read_to_string(&keepalived.log).unwrap_or_default();
-            // Its lines come in no fixed order, but each start has one of each.
-            let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
-            let ready = count("Starting Keepalived") == count("STATE (init)");
-            ready.then_some(()).ok_or_else(|| keepalived.tail())
-        });
+        wait::until(
+            &format!("keepalived of node-{number} to have a state"),
+            Duration::from_secs(20),
+            || {
+                let log = std::fs::read_to_string(&keepalived.log).unwrap_or_default();
+                // Its lines come in no fixed order, but each start has one of each.
+                let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+                let ready = count("Starting Keepalived") == count("STATE (init)");
+                ready.then_some(()).ok_or_else(|| keepalived.tail())
+            },
+        );
     }
 }
 
@@ -167,7 +232,10 @@ impl System for Peer {
 
     fn graceful_move(&mut self, from: u8) -> Instant {
         let at = Instant::now();
-        let mut keepalived = self.keepalived.remove(&from).expect("keepalived runs on the node");
+        let mut keepalived = self
+            .keepalived
+            .remove(&from)
+            .expect("keepalived runs on the node");
         keepalived.terminate(Duration::from_secs(10));
         at
     }
@@ -180,7 +248,9 @@ impl System for Peer {
             // They may have been stopped.
             self.signal(node, libc::SIGCONT);
             // What keepalived left when it was killed; its next start takes it over, so remove it as an operator would.
-            if !self.keepalived.contains_key(&node) && self.topology.node(node).has_address(self.address().ip()) {
+            if !self.keepalived.contains_key(&node)
+                && self.topology.node(node).has_address(self.address().ip())
+            {
                 let words = ["ip", "addr", "del", &format!("{VIP4}/24"), "dev", "eth0"];
                 let _ = self.topology.node(node).run(&words, Duration::from_secs(5));
             }
@@ -211,8 +281,12 @@ fn kill_with_children(process: Option<Process>) {
 }
 
 fn children(pid: u32) -> Vec<u32> {
-    let words = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    words.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    let words =
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    words
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 fn ask(socket: &std::path::Path, question: &str) -> std::io::Result<String> {

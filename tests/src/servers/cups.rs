@@ -32,12 +32,21 @@ pub fn start(machine: &Machine) -> Process {
     fs::write(dir.join("cupsd.conf"), daemon).expect("cupsd.conf");
     let program = find_program("cupsd").expect("cupsd is installed: the guard looked");
     let (config, paths) = (dir.join("cupsd.conf"), dir.join("cups-files.conf"));
-    let args = ["-f", "-c", &config.to_string_lossy(), "-s", &paths.to_string_lossy()];
+    let args = [
+        "-f",
+        "-c",
+        &config.to_string_lossy(),
+        "-s",
+        &paths.to_string_lossy(),
+    ];
     let mut process = machine.spawn("cupsd", program, &args);
     let own = SocketAddr::new(machine.ip4(), PORT);
     wait::until("cupsd to listen", Duration::from_secs(10), || {
         assert!(process.ended().is_none(), "cupsd ended: {}", process.tail());
-        machine.connect(own, Duration::from_secs(1)).map(drop).map_err(|error| error.to_string())
+        machine
+            .connect(own, Duration::from_secs(1))
+            .map(drop)
+            .map_err(|error| error.to_string())
     });
     process
 }
@@ -48,7 +57,18 @@ pub fn get_printers(client: &Machine, to: SocketAddr) -> Finished {
     fs::write(&request, ipp_get_printers()).expect("request file");
     let (url, data) = (format!("http://{to}/"), format!("@{}", request.display()));
     let header = "Content-Type: application/ipp";
-    let words = ["curl", "-sS", "--fail", "--max-time", "10", "-H", header, "--data-binary", &data, &url];
+    let words = [
+        "curl",
+        "-sS",
+        "--fail",
+        "--max-time",
+        "10",
+        "-H",
+        header,
+        "--data-binary",
+        &data,
+        &url,
+    ];
     client.run(&words, Duration::from_secs(15))
 }
 
@@ -56,13 +76,21 @@ pub fn get_printers(client: &Machine, to: SocketAddr) -> Finished {
 pub fn assert_ipp_answer(answer: &Finished) {
     assert_eq!(answer.code, Some(0), "curl: {}", answer.stderr);
     let head = answer.stdout.get(..8).unwrap_or_default();
-    assert_eq!(head.get(4..8), Some(&[0, 0, 0, 7][..]), "not an IPP answer to our request: {:?}", answer.text());
+    assert_eq!(
+        head.get(4..8),
+        Some(&[0, 0, 0, 7][..]),
+        "not an IPP answer to our request: {:?}",
+        answer.text()
+    );
 }
 
 fn ipp_get_printers() -> Vec<u8> {
     // Version 2.0, operation 0x4002, request 7, then the two attributes that every request has.
     let mut bytes = vec![2, 0, 0x40, 0x02, 0, 0, 0, 7, 0x01];
-    for (tag, name, value) in [(0x47, "attributes-charset", "utf-8"), (0x48, "attributes-natural-language", "en")] {
+    for (tag, name, value) in [
+        (0x47, "attributes-charset", "utf-8"),
+        (0x48, "attributes-natural-language", "en"),
+    ] {
         bytes.push(tag);
         for text in [name, value] {
             bytes.extend((text.len() as u16).to_be_bytes());

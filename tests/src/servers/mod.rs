@@ -20,16 +20,30 @@ pub fn sample(machine: &Machine, name: &str, bind: &str, ports: &[u16]) -> Proce
     let ports_text: Vec<_> = ports.iter().map(u16::to_string).collect();
     let mut args = vec![name, bind];
     args.extend(ports_text.iter().map(String::as_str));
-    let mut server = machine.spawn(&format!("server-{name}"), own_program("sample-server"), &args);
-    let address = bind.parse().ok().filter(|ip: &std::net::IpAddr| !ip.is_unspecified()).unwrap_or(machine.ip4());
+    let mut server = machine.spawn(
+        &format!("server-{name}"),
+        own_program("sample-server"),
+        &args,
+    );
+    let address = bind
+        .parse()
+        .ok()
+        .filter(|ip: &std::net::IpAddr| !ip.is_unspecified())
+        .unwrap_or(machine.ip4());
     for &port in ports {
-        wait::until(&format!("{name} to answer on {port}"), Duration::from_secs(5), || {
-            if let Some(status) = server.ended() {
-                panic!("server {name} ended ({status}): {}", server.tail());
-            }
-            let to = SocketAddr::new(address, port);
-            Session::open(machine, to, Duration::from_secs(1)).map(drop).map_err(|error| error.to_string())
-        });
+        wait::until(
+            &format!("{name} to answer on {port}"),
+            Duration::from_secs(5),
+            || {
+                if let Some(status) = server.ended() {
+                    panic!("server {name} ended ({status}): {}", server.tail());
+                }
+                let to = SocketAddr::new(address, port);
+                Session::open(machine, to, Duration::from_secs(1))
+                    .map(drop)
+                    .map_err(|error| error.to_string())
+            },
+        );
     }
     server
 }

@@ -32,27 +32,62 @@ pub fn start(machine: &Machine, port: u16, size: usize) -> Nginx {
     let file = dir.join("nginx.conf");
     fs::write(&file, configuration(&dir, port)).expect("nginx.conf");
     let program = find_program("nginx").expect("nginx is installed: the guard looked");
-    let mut process = machine.spawn("nginx", program, &["-c", &file.to_string_lossy(), "-g", "daemon off;"]);
+    let mut process = machine.spawn(
+        "nginx",
+        program,
+        &["-c", &file.to_string_lossy(), "-g", "daemon off;"],
+    );
     let own = SocketAddr::new(machine.ip4(), port);
     wait::until("nginx to listen", Duration::from_secs(10), || {
         assert!(process.ended().is_none(), "nginx ended: {}", process.tail());
-        machine.connect(own, Duration::from_secs(1)).map(drop).map_err(|error| error.to_string())
+        machine
+            .connect(own, Duration::from_secs(1))
+            .map(drop)
+            .map_err(|error| error.to_string())
     });
-    Nginx { process, fingerprint, big }
+    Nginx {
+        process,
+        fingerprint,
+        big,
+    }
 }
 
 /// The fingerprint of the certificate that a client meets at an address.
 pub fn met_certificate(client: &Machine, to: SocketAddr) -> Result<String, String> {
-    let script = format!("openssl s_client -connect {to} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256");
-    let printed = client.run(&["sh", "-c", &script], Duration::from_secs(10)).ok()?;
+    let script = format!(
+        "openssl s_client -connect {to} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256"
+    );
+    let printed = client
+        .run(&["sh", "-c", &script], Duration::from_secs(10))
+        .ok()?;
     Ok(printed.trim().to_owned())
 }
 
 /// Downloads by curl over TLS; the certificate must be the one in `trusted`, asked for as `name`.
-pub fn download(client: &Machine, name: &str, to: SocketAddr, path: &str, trusted: &Path) -> Finished {
-    let (url, resolve) = (format!("https://{name}:{}{path}", to.port()), resolve(name, to.ip(), to.port()));
+pub fn download(
+    client: &Machine,
+    name: &str,
+    to: SocketAddr,
+    path: &str,
+    trusted: &Path,
+) -> Finished {
+    let (url, resolve) = (
+        format!("https://{name}:{}{path}", to.port()),
+        resolve(name, to.ip(), to.port()),
+    );
     let trusted = trusted.to_string_lossy();
-    let words = ["curl", "-sS", "--fail", "--max-time", "60", "--cacert", &trusted, "--resolve", &resolve, &url];
+    let words = [
+        "curl",
+        "-sS",
+        "--fail",
+        "--max-time",
+        "60",
+        "--cacert",
+        &trusted,
+        "--resolve",
+        &resolve,
+        &url,
+    ];
     client.run(&words, Duration::from_secs(70))
 }
 
@@ -71,12 +106,39 @@ fn resolve(name: &str, ip: IpAddr, port: u16) -> String {
 fn certificate(dir: &Path, name: &str) -> String {
     let (key, cert) = (dir.join("key.pem"), dir.join("cert.pem"));
     let (key, cert) = (key.to_string_lossy(), cert.to_string_lossy());
-    let (subject, alternative) = (format!("/CN={name}"), format!("subjectAltName=DNS:{name},DNS:print.test"));
+    let (subject, alternative) = (
+        format!("/CN={name}"),
+        format!("subjectAltName=DNS:{name},DNS:print.test"),
+    );
     let curve = "ec_paramgen_curve:prime256v1";
-    let words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", curve, "-nodes", "-days", "2"];
-    let more = ["-subj", &subject, "-addext", &alternative, "-keyout", &key, "-out", &cert];
+    let words = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", curve, "-nodes", "-days", "2",
+    ];
+    let more = [
+        "-subj",
+        &subject,
+        "-addext",
+        &alternative,
+        "-keyout",
+        &key,
+        "-out",
+        &cert,
+    ];
     must(&[&words[..], &more[..]].concat(), "");
-    must(&["openssl", "x509", "-in", &cert, "-noout", "-fingerprint", "-sha256"], "").trim().to_owned()
+    must(
+        &[
+            "openssl",
+            "x509",
+            "-in",
+            &cert,
+            "-noout",
+            "-fingerprint",
+            "-sha256",
+        ],
+        "",
+    )
+    .trim()
+    .to_owned()
 }
 
 fn configuration(dir: &Path, port: u16) -> String {
@@ -108,7 +170,15 @@ fn noise(size: usize, seed: u64) -> Vec<u8> {
 pub fn assert_same_bytes(downloaded: &process::Finished, served: &Path) {
     assert_eq!(downloaded.code, Some(0), "curl: {}", downloaded.stderr);
     let served = fs::read(served).expect("the served file is there");
-    assert_eq!(downloaded.stdout.len(), served.len(), "length of the download");
-    let first = downloaded.stdout.iter().zip(&served).position(|(got, sent)| got != sent);
+    assert_eq!(
+        downloaded.stdout.len(),
+        served.len(),
+        "length of the download"
+    );
+    let first = downloaded
+        .stdout
+        .iter()
+        .zip(&served)
+        .position(|(got, sent)| got != sent);
     assert_eq!(first, None, "first byte that differs");
 }

@@ -37,13 +37,24 @@ pub struct Campaign {
 
 impl Campaign {
     /// Whether to campaign now.
-    pub fn is_due(&mut self, now: Instant, heard: Heard, settings: &Settings, raft: &RaftNews, facts: &Facts) -> bool {
-        let Some((leader, over)) = watched(now, heard, settings, raft) else { return false };
+    pub fn is_due(
+        &mut self,
+        now: Instant,
+        heard: Heard,
+        settings: &Settings,
+        raft: &RaftNews,
+        facts: &Facts,
+    ) -> bool {
+        let Some((leader, over)) = watched(now, heard, settings, raft) else {
+            return false;
+        };
         if now < over {
             return false;
         }
         let turns = turns(facts, raft, leader);
-        let Some(mine) = turns.iter().position(|n| *n == settings.me) else { return false };
+        let Some(mine) = turns.iter().position(|n| *n == settings.me) else {
+            return false;
+        };
         // By its number and not by the time since the last: a timer that was late must not cost the next try.
         let this = try_number(now, over, settings);
         let turn = this / u128::from(TRIES_PER_TURN);
@@ -56,7 +67,12 @@ impl Campaign {
 }
 
 /// When to look again; `None` while there is nothing to wait for.
-pub fn next_deadline(now: Instant, heard: Heard, settings: &Settings, raft: &RaftNews) -> Option<Instant> {
+pub fn next_deadline(
+    now: Instant,
+    heard: Heard,
+    settings: &Settings,
+    raft: &RaftNews,
+) -> Option<Instant> {
     let (_, over) = watched(now, heard, settings, raft)?;
     if now < over {
         return Some(over);
@@ -67,7 +83,12 @@ pub fn next_deadline(now: Instant, heard: Heard, settings: &Settings, raft: &Raf
 
 /// The leader that may have fallen silent and the end of the promise to it; `None` when this node has
 /// none, has voted since, or has tried for long enough.
-fn watched(now: Instant, heard: Heard, settings: &Settings, raft: &RaftNews) -> Option<(NodeId, Instant)> {
+fn watched(
+    now: Instant,
+    heard: Heard,
+    settings: &Settings,
+    raft: &RaftNews,
+) -> Option<(NodeId, Instant)> {
     let (leader, at) = heard?;
     let follows = raft.role == RaftRole::Follower && raft.leader == Some(leader);
     let tired = now.saturating_since(at) > settings.promise * GIVE_UP_AFTER;
@@ -81,7 +102,9 @@ fn try_number(now: Instant, over: Instant, settings: &Settings) -> u128 {
 
 /// In nanoseconds, at least one.
 fn between_tries(settings: &Settings) -> u128 {
-    (settings.promise / (TURNS_PER_PROMISE * TRIES_PER_TURN)).as_nanos().max(1)
+    (settings.promise / (TURNS_PER_PROMISE * TRIES_PER_TURN))
+        .as_nanos()
+        .max(1)
 }
 
 /// Who campaigns after `leader`, in turn: voters that may hold and that no operator wants out, the preferred one first.
@@ -92,8 +115,18 @@ fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
         Failback::Never | Failback::Manual => None,
     };
     // Who is about to leave the membership is not to lead it.
-    let voters: BTreeSet<NodeId> = raft.voters.iter().flatten().copied().filter(|n| *n != leader && raft.votes_throughout(*n)).collect();
-    let mut turns: Vec<NodeId> = voters.iter().copied().filter(|n| facts.may_lead(*n)).collect();
+    let voters: BTreeSet<NodeId> = raft
+        .voters
+        .iter()
+        .flatten()
+        .copied()
+        .filter(|n| *n != leader && raft.votes_throughout(*n))
+        .collect();
+    let mut turns: Vec<NodeId> = voters
+        .iter()
+        .copied()
+        .filter(|n| facts.may_lead(*n))
+        .collect();
     if turns.is_empty() {
         turns.extend(voters.into_iter().filter(|n| facts.is_server(*n)));
     }
@@ -120,57 +153,129 @@ mod tests {
     fn facts() -> ClusterState {
         let mut state = ClusterState::default();
         for i in 1..=4 {
-            let (ip, role) = (IpAddr::from([10, 0, 0, i]), if i == 4 { Role::Witness } else { Role::Server });
-            let member = Member { id: n(i), name: format!("node-{i}"), listen: (ip, 7400).into(), address: ip, role, version: String::new() };
-            state.apply(&Stamped { at: Timestamp(1), by: String::new(), command: Command::AddMember(member) }).unwrap();
+            let (ip, role) = (
+                IpAddr::from([10, 0, 0, i]),
+                if i == 4 { Role::Witness } else { Role::Server },
+            );
+            let member = Member {
+                id: n(i),
+                name: format!("node-{i}"),
+                listen: (ip, 7400).into(),
+                address: ip,
+                role,
+                version: String::new(),
+            };
+            state
+                .apply(&Stamped {
+                    at: Timestamp(1),
+                    by: String::new(),
+                    command: Command::AddMember(member),
+                })
+                .unwrap();
         }
         state
     }
     fn follows(leader: Option<u8>) -> RaftNews {
-        RaftNews { role: RaftRole::Follower, term: 3, leader: leader.map(n), voters: vec![(1..=4).map(n).collect()], ..RaftNews::default() }
+        RaftNews {
+            role: RaftRole::Follower,
+            term: 3,
+            leader: leader.map(n),
+            voters: vec![(1..=4).map(n).collect()],
+            ..RaftNews::default()
+        }
     }
     /// Every 5 ms for `ms`: when node `me`, which promised itself at 0, campaigns.
     fn campaigns(me: u8, role: Role, leader: Option<u8>, facts: &Facts, ms: u64) -> Vec<u64> {
         let settings = Settings::of(n(me), role, Duration::from_millis(300));
         let mut c = Campaign::default();
-        (0..ms).step_by(5).filter(|t| c.is_due(at(*t), Some((n(1), at(0))), &settings, &follows(leader), facts)).collect()
+        (0..ms)
+            .step_by(5)
+            .filter(|t| {
+                c.is_due(
+                    at(*t),
+                    Some((n(1), at(0))),
+                    &settings,
+                    &follows(leader),
+                    facts,
+                )
+            })
+            .collect()
     }
 
     #[test]
     fn followers_campaign_in_turn_once_their_promise_is_over() {
         let state = facts();
-        assert_eq!(campaigns(2, Role::Server, Some(1), &state.facts, 500), [300, 325, 400, 425]);
-        assert_eq!(campaigns(3, Role::Server, Some(1), &state.facts, 500), [350, 375, 450, 475]);
+        assert_eq!(
+            campaigns(2, Role::Server, Some(1), &state.facts, 500),
+            [300, 325, 400, 425]
+        );
+        assert_eq!(
+            campaigns(3, Role::Server, Some(1), &state.facts, 500),
+            [350, 375, 450, 475]
+        );
     }
 
     #[test]
     fn who_has_voted_for_another_since_leaves_it_to_that_one() {
         assert_eq!(campaigns(2, Role::Server, None, &facts().facts, 2000), []);
-        assert_eq!(campaigns(2, Role::Server, Some(3), &facts().facts, 2000), []);
+        assert_eq!(
+            campaigns(2, Role::Server, Some(3), &facts().facts, 2000),
+            []
+        );
     }
 
     #[test]
     fn a_witness_and_a_node_that_an_operator_wants_out_take_no_turn() {
-        assert_eq!(campaigns(4, Role::Witness, Some(1), &facts().facts, 2000), []);
+        assert_eq!(
+            campaigns(4, Role::Witness, Some(1), &facts().facts, 2000),
+            []
+        );
         let mut state = facts();
-        let order = AdminOrder { state: AdminState::Maintenance, ..AdminOrder::default() };
-        let maintenance = Command::SetAdmin { target: AdminTarget::Node(n(2)), order, force: false };
-        state.apply(&Stamped { at: Timestamp(2), by: String::new(), command: maintenance }).unwrap();
+        let order = AdminOrder {
+            state: AdminState::Maintenance,
+            ..AdminOrder::default()
+        };
+        let maintenance = Command::SetAdmin {
+            target: AdminTarget::Node(n(2)),
+            order,
+            force: false,
+        };
+        state
+            .apply(&Stamped {
+                at: Timestamp(2),
+                by: String::new(),
+                command: maintenance,
+            })
+            .unwrap();
         assert_eq!(campaigns(2, Role::Server, Some(1), &state.facts, 2000), []);
-        assert_eq!(campaigns(3, Role::Server, Some(1), &state.facts, 400), [300, 325, 350, 375], "it is alone now");
+        assert_eq!(
+            campaigns(3, Role::Server, Some(1), &state.facts, 400),
+            [300, 325, 350, 375],
+            "it is alone now"
+        );
     }
 
     #[test]
     fn the_tries_end_when_nobody_can_win() {
-        assert!(campaigns(2, Role::Server, Some(1), &facts().facts, 5000).last().is_some_and(|t| *t <= 900));
+        assert!(
+            campaigns(2, Role::Server, Some(1), &facts().facts, 5000)
+                .last()
+                .is_some_and(|t| *t <= 900)
+        );
     }
 
     #[test]
     fn it_is_woken_for_each_try() {
         let settings = Settings::of(n(2), Role::Server, Duration::from_millis(300));
-        assert_eq!(next_deadline(at(0), None, &settings, &follows(Some(1))), None);
+        assert_eq!(
+            next_deadline(at(0), None, &settings, &follows(Some(1))),
+            None
+        );
         let next = |ms| next_deadline(at(ms), Some((n(1), at(10))), &settings, &follows(Some(1)));
-        assert_eq!([next(10), next(310), next(334), next(336)], [Some(at(310)), Some(at(335)), Some(at(335)), Some(at(360))]);
+        assert_eq!(
+            [next(10), next(310), next(334), next(336)],
+            [Some(at(310)), Some(at(335)), Some(at(335)), Some(at(360))]
+        );
         assert_eq!(next(2000), None, "it has tried for long enough");
     }
 }

@@ -51,7 +51,18 @@ impl Checks {
                     None => ServerHealth::starting(&check),
                 };
                 let due = now + SPREAD * (i % 32) as u32;
-                self.runs.insert(id, Run { health, check, due, under_way: false, checked_at: Instant::ZERO, last: None, failed_connects: 0 });
+                self.runs.insert(
+                    id,
+                    Run {
+                        health,
+                        check,
+                        due,
+                        under_way: false,
+                        checked_at: Instant::ZERO,
+                        last: None,
+                        failed_connects: 0,
+                    },
+                );
             }
         }
         self.runs.retain(|id, _| wanted.contains(id));
@@ -59,7 +70,11 @@ impl Checks {
 
     /// Starts the checks that are due. A server in maintenance is not checked.
     pub fn start_due(&mut self, now: Instant, facts: &Facts, actions: &mut Vec<Action>) {
-        for (id, run) in self.runs.iter_mut().filter(|(_, r)| !r.under_way && r.due <= now) {
+        for (id, run) in self
+            .runs
+            .iter_mut()
+            .filter(|(_, r)| !r.under_way && r.due <= now)
+        {
             let Some(place) = place(facts, *id) else {
                 run.due = now + run.check.inter;
                 continue;
@@ -73,12 +88,23 @@ impl Checks {
                 continue;
             };
             run.under_way = true;
-            actions.push(Action::Probe { server: *id, address, within: run.check.timeout, close: run.check.close, purpose: Purpose::Scheduled });
+            actions.push(Action::Probe {
+                server: *id,
+                address,
+                within: run.check.timeout,
+                close: run.check.close,
+                purpose: Purpose::Scheduled,
+            });
         }
     }
 
     /// Takes the result of a check.
-    pub fn on_checked(&mut self, now: Instant, server: ServerId, result: CheckResult) -> Option<HealthChange> {
+    pub fn on_checked(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        result: CheckResult,
+    ) -> Option<HealthChange> {
         let run = self.runs.get_mut(&server)?;
         run.under_way = false;
         run.checked_at = now;
@@ -89,13 +115,21 @@ impl Checks {
             Transition::WentUp => true,
             Transition::WentDown => false,
         };
-        Some(HealthChange { server, up, why: result.word().to_owned() })
+        Some(HealthChange {
+            server,
+            up,
+            why: result.word().to_owned(),
+        })
     }
 
     /// The agent on a server's own node finds it down: that is checked at once.
     pub fn on_report(&mut self, now: Instant, down: &BTreeSet<ServerId>) {
         for id in down {
-            if let Some(run) = self.runs.get_mut(id).filter(|r| r.health.is_up() && !r.under_way && now.saturating_since(r.checked_at) >= r.check.fastinter) {
+            if let Some(run) = self.runs.get_mut(id).filter(|r| {
+                r.health.is_up()
+                    && !r.under_way
+                    && now.saturating_since(r.checked_at) >= r.check.fastinter
+            }) {
                 run.due = now;
             }
         }
@@ -121,18 +155,29 @@ impl Checks {
 
     /// Whether each checked server is up.
     pub fn up_by_server(&self) -> BTreeMap<ServerId, bool> {
-        self.runs.iter().map(|(id, r)| (*id, r.health.is_up())).collect()
+        self.runs
+            .iter()
+            .map(|(id, r)| (*id, r.health.is_up()))
+            .collect()
     }
 
     /// HAProxy's words for the state and for the last check.
     pub fn words(&self, server: ServerId) -> Option<(String, String)> {
         let run = self.runs.get(&server)?;
-        Some((run.health.to_string(), run.last.map_or("INI", CheckResult::word).to_owned()))
+        Some((
+            run.health.to_string(),
+            run.last.map_or("INI", CheckResult::word).to_owned(),
+        ))
     }
 
     /// When the next check is due, at most `limit`.
     pub fn next_due(&self, limit: Instant) -> Instant {
-        self.runs.values().filter(|r| !r.under_way).map(|r| r.due).min().map_or(limit, |d| d.min(limit))
+        self.runs
+            .values()
+            .filter(|r| !r.under_way)
+            .map(|r| r.due)
+            .min()
+            .map_or(limit, |d| d.min(limit))
     }
 }
 
@@ -147,7 +192,10 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Where a check connects: its own port, else the server's.
     pub fn check_address(&self, check: &Check) -> Option<SocketAddr> {
-        Some(SocketAddr::new(self.address?, check.port.or(self.server.port)?))
+        Some(SocketAddr::new(
+            self.address?,
+            check.port.or(self.server.port)?,
+        ))
     }
 }
 
@@ -156,13 +204,26 @@ pub(super) fn place(facts: &Facts, id: ServerId) -> Option<Place<'_>> {
     let backend = facts.config.backends.iter().find(|b| b.name == backend)?;
     let server = backend.servers.iter().find(|s| s.name == server)?;
     let node = server.node.as_deref().and_then(|n| facts.member_named(n));
-    Some(Place { backend, server, node: node.map(|n| n.id), address: server.address.or(node.map(|n| n.address)) })
+    Some(Place {
+        backend,
+        server,
+        node: node.map(|n| n.id),
+        address: server.address.or(node.map(|n| n.address)),
+    })
 }
 
 /// Servers with the check of their backend.
 fn checked(facts: &Facts) -> impl Iterator<Item = (ServerId, Check)> {
-    let with_check = facts.config.backends.iter().filter_map(|b| Some((b, b.check?)));
-    with_check.flat_map(move |(b, check)| b.servers.iter().filter_map(move |s| Some((facts.server_id(&b.name, &s.name)?, check))))
+    let with_check = facts
+        .config
+        .backends
+        .iter()
+        .filter_map(|b| Some((b, b.check?)));
+    with_check.flat_map(move |(b, check)| {
+        b.servers
+            .iter()
+            .filter_map(move |s| Some((facts.server_id(&b.name, &s.name)?, check)))
+    })
 }
 
 /// How a suspect server is probed: at its check's port, or its own.

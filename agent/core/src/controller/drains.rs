@@ -33,22 +33,53 @@ impl Drains {
     }
 
     /// Proposes the end of each drain that has ended.
-    pub fn regulate(&mut self, now: Instant, wall: Timestamp, facts: &Facts, actions: &mut Vec<Action>) {
-        let Some(sessions) = &self.sessions else { return };
-        let of_servers = facts.server_admin.iter().map(|(id, r)| (AdminTarget::Servers(vec![*id]), r, vec![*id]));
+    pub fn regulate(
+        &mut self,
+        now: Instant,
+        wall: Timestamp,
+        facts: &Facts,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(sessions) = &self.sessions else {
+            return;
+        };
+        let of_servers = facts
+            .server_admin
+            .iter()
+            .map(|(id, r)| (AdminTarget::Servers(vec![*id]), r, vec![*id]));
         let of_nodes = facts.node_admin.iter().map(|(n, r)| {
             let name = facts.members.get(n).map(|m| m.name.as_str());
-            let on_it = facts.config.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
-            let ids = on_it.filter(|(_, s)| s.node.as_deref() == name).filter_map(|(b, s)| facts.server_id(&b.name, &s.name)).collect();
+            let on_it = facts
+                .config
+                .backends
+                .iter()
+                .flat_map(|b| b.servers.iter().map(move |s| (b, s)));
+            let ids = on_it
+                .filter(|(_, s)| s.node.as_deref() == name)
+                .filter_map(|(b, s)| facts.server_id(&b.name, &s.name))
+                .collect();
             (AdminTarget::Node(*n), r, ids)
         });
         for (target, record, servers) in of_servers.chain(of_nodes) {
-            let left: u32 = servers.iter().filter_map(|id: &ServerId| sessions.get(id)).sum();
-            let Some(end) = ended(record, left, wall) else { continue };
+            let left: u32 = servers
+                .iter()
+                .filter_map(|id: &ServerId| sessions.get(id))
+                .sum();
+            let Some(end) = ended(record, left, wall) else {
+                continue;
+            };
             let key = format!("{target:?} since {}", record.since.0);
-            if self.proposed.get(&key).is_none_or(|at| now.saturating_since(*at) > AGAIN) {
+            if self
+                .proposed
+                .get(&key)
+                .is_none_or(|at| now.saturating_since(*at) > AGAIN)
+            {
                 self.proposed.insert(key, now);
-                actions.push(Action::Propose(Command::DrainEnded { target, began: record.since, end }));
+                actions.push(Action::Propose(Command::DrainEnded {
+                    target,
+                    began: record.since,
+                    end,
+                }));
             }
         }
     }
@@ -57,11 +88,17 @@ impl Drains {
 /// Whether and how a drain with `left` sessions has ended. One that nothing follows and that has no deadline goes on
 /// until an operator ends it: bound clients may come and go, as in HAProxy.
 fn ended(record: &AdminRecord, left: u32, wall: Timestamp) -> Option<DrainEnd> {
-    if record.state != AdminState::Drain || record.ended.is_some() || wall.saturating_since(record.since) < SETTLE {
+    if record.state != AdminState::Drain
+        || record.ended.is_some()
+        || wall.saturating_since(record.since) < SETTLE
+    {
         return None;
     }
     if left == 0 && (record.then.is_some() || record.deadline.is_some()) {
         return Some(DrainEnd::Empty);
     }
-    record.deadline.filter(|d| wall >= *d).map(|_| DrainEnd::Deadline)
+    record
+        .deadline
+        .filter(|d| wall >= *d)
+        .map(|_| DrainEnd::Deadline)
 }

@@ -51,7 +51,9 @@ impl fmt::Display for HandoverReason {
             HandoverReason::Witness => f.write_str("a witness does not hold"),
             HandoverReason::Administrative => f.write_str("the node is drained or in maintenance"),
             HandoverReason::Failback => f.write_str("the preferred node is healthy again"),
-            HandoverReason::LogStuck => f.write_str("the log has not moved for too long: look at the disks"),
+            HandoverReason::LogStuck => {
+                f.write_str("the log has not moved for too long: look at the disks")
+            }
             HandoverReason::NoLeaseQuorum => f.write_str("no majority promises itself"),
         }
     }
@@ -84,8 +86,22 @@ enum Stage {
 
 impl Handover {
     /// `gone`: when nothing here can answer any more, whatever becomes of the drop.
-    pub(super) fn start(now: Instant, to: NodeId, reason: HandoverReason, number: u64, gone: Instant) -> Self {
-        Handover { to, reason, stage: Stage::Dropping { number, dropped: false, at_latest: gone.max(now + DROP_WITHIN) } }
+    pub(super) fn start(
+        now: Instant,
+        to: NodeId,
+        reason: HandoverReason,
+        number: u64,
+        gone: Instant,
+    ) -> Self {
+        Handover {
+            to,
+            reason,
+            stage: Stage::Dropping {
+                number,
+                dropped: false,
+                at_latest: gone.max(now + DROP_WITHIN),
+            },
+        }
     }
 
     pub(super) const fn target(&self) -> NodeId {
@@ -98,7 +114,9 @@ impl Handover {
     }
 
     pub(super) fn on_dropped(&mut self, drop: u64) {
-        if let Stage::Dropping { number, dropped, .. } = &mut self.stage
+        if let Stage::Dropping {
+            number, dropped, ..
+        } = &mut self.stage
             && *number == drop
         {
             *dropped = true;
@@ -106,24 +124,47 @@ impl Handover {
     }
 
     pub(super) fn on_release_answered(&mut self, from: NodeId, release: Lease) {
-        if let Stage::Releasing { release: ours, answered } = &mut self.stage
+        if let Stage::Releasing {
+            release: ours,
+            answered,
+        } = &mut self.stage
             && *ours == release
         {
             answered.insert(from);
         }
     }
 
-    pub(super) fn regulate(&mut self, now: Instant, term: u64, me: NodeId, others: &BTreeSet<NodeId>, voters: &VoterSets, actions: &mut Vec<Action>) {
-        if let Stage::Dropping { dropped, at_latest, .. } = &self.stage
+    pub(super) fn regulate(
+        &mut self,
+        now: Instant,
+        term: u64,
+        me: NodeId,
+        others: &BTreeSet<NodeId>,
+        voters: &VoterSets,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Stage::Dropping {
+            dropped, at_latest, ..
+        } = &self.stage
             && (*dropped || now >= *at_latest)
         {
             let release = Lease { term, sent: now };
-            actions.push(Action::SendRelease { release, to: others.clone() });
-            self.stage = Stage::Releasing { release, answered: BTreeSet::from([me]) };
+            actions.push(Action::SendRelease {
+                release,
+                to: others.clone(),
+            });
+            self.stage = Stage::Releasing {
+                release,
+                answered: BTreeSet::from([me]),
+            };
         }
         if let Stage::Releasing { release, answered } = &self.stage {
-            let quorum = voters.iter().all(|set| set.intersection(answered).count() > set.len() / 2);
-            if (quorum && answered.contains(&self.to)) || now.saturating_since(release.sent) >= RELEASE_WITHIN {
+            let quorum = voters
+                .iter()
+                .all(|set| set.intersection(answered).count() > set.len() / 2);
+            if (quorum && answered.contains(&self.to))
+                || now.saturating_since(release.sent) >= RELEASE_WITHIN
+            {
                 self.stage = Stage::Transferring { again: now };
             }
         }

@@ -39,7 +39,12 @@ impl Controller {
             self.reports.clear();
         }
         if self.leads() && (!was_leader || new_term) {
-            (self.led_since, self.quorum_seen, self.log_moved, self.next_lease) = (now, now, now, now);
+            (
+                self.led_since,
+                self.quorum_seen,
+                self.log_moved,
+                self.next_lease,
+            ) = (now, now, now, now);
             self.checks = Checks::taking_over(&self.facts, now);
             self.drains.reset();
             self.preferred_since = None;
@@ -58,7 +63,13 @@ impl Controller {
         }
     }
 
-    pub(super) fn on_checked(&mut self, now: Instant, server: ServerId, result: CheckResult, actions: &mut Vec<Action>) {
+    pub(super) fn on_checked(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        result: CheckResult,
+        actions: &mut Vec<Action>,
+    ) {
         if let Some(change) = self.checks.on_checked(now, server, result) {
             actions.push(Action::Refresh);
             actions.push(Action::Propose(Command::Health(vec![change])));
@@ -66,9 +77,24 @@ impl Controller {
     }
 
     pub(super) fn regulate(&mut self, now: Instant, wall: Timestamp, actions: &mut Vec<Action>) {
-        self.suspicion.watch(now, &self.settings, &self.facts, self.raft.leader, &self.silent, actions);
+        self.suspicion.watch(
+            now,
+            &self.settings,
+            &self.facts,
+            self.raft.leader,
+            &self.silent,
+            actions,
+        );
         if !self.leads() {
-            if self.own.eligible && self.campaign.is_due(now, self.suspicion.heard_leader(), &self.settings, &self.raft, &self.facts) {
+            if self.own.eligible
+                && self.campaign.is_due(
+                    now,
+                    self.suspicion.heard_leader(),
+                    &self.settings,
+                    &self.raft,
+                    &self.facts,
+                )
+            {
                 actions.push(Action::Campaign);
             }
             return;
@@ -93,16 +119,30 @@ impl Controller {
         }
         self.next_lease = now + self.settings.lease_every;
         // Learners are asked too: one that promises itself can become a voter without costing the lease.
-        let to = self.other_voters().chain(self.raft.learners.iter().copied()).collect();
-        actions.push(Action::SendLease { lease: Lease { term: self.raft.term, sent: now }, to });
+        let to = self
+            .other_voters()
+            .chain(self.raft.learners.iter().copied())
+            .collect();
+        actions.push(Action::SendLease {
+            lease: Lease {
+                term: self.raft.term,
+                sent: now,
+            },
+            to,
+        });
     }
 
     fn regulate_hold(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let until = self.hold.until(&self.raft.voters, self.settings.lease).filter(|u| *u > now);
+        let until = self
+            .hold
+            .until(&self.raft.voters, self.settings.lease)
+            .filter(|u| *u > now);
         if until.is_some() {
             self.quorum_seen = now;
         }
-        let Some(until) = until else { return self.stop_holding(DropReason::LeaseRanOut, actions) };
+        let Some(until) = until else {
+            return self.stop_holding(DropReason::LeaseRanOut, actions);
+        };
         if !self.may_hold() {
             return self.stop_holding(DropReason::NotEligible, actions);
         }
@@ -115,26 +155,45 @@ impl Controller {
                 }
             }
             _ => {
-                self.holding = Some(Holding { epoch, until, since: now });
+                self.holding = Some(Holding {
+                    epoch,
+                    until,
+                    since: now,
+                });
                 actions.push(Action::Hold { epoch, until });
                 actions.push(Action::Refresh);
                 let reason = self.reason_for_log();
-                actions.push(Action::Propose(Command::Holder { node: self.settings.me, epoch, reason }));
+                actions.push(Action::Propose(Command::Holder {
+                    node: self.settings.me,
+                    epoch,
+                    reason,
+                }));
             }
         }
     }
 
     /// A leader may hold once it has applied its first own entry: then it knows everything that was acknowledged.
     fn may_hold(&self) -> bool {
-        self.settings.role == Role::Server && self.raft.applied_term == self.raft.term && self.handover.is_none() && (self.own.eligible || self.last_successor().is_none())
+        self.settings.role == Role::Server
+            && self.raft.applied_term == self.raft.term
+            && self.handover.is_none()
+            && (self.own.eligible || self.last_successor().is_none())
     }
 
     fn reason_for_log(&self) -> String {
         match self.previous_leader {
             Some(old) if self.facts.members.contains_key(&old) => {
                 let heard = self.hold.heard(old).is_some();
-                let what = if heard { "handed over or lost leadership" } else { "does not answer" };
-                format!("elected in term {}, {} {what}", self.raft.term, self.facts.node_name(old))
+                let what = if heard {
+                    "handed over or lost leadership"
+                } else {
+                    "does not answer"
+                };
+                format!(
+                    "elected in term {}, {} {what}",
+                    self.raft.term,
+                    self.facts.node_name(old)
+                )
             }
             _ => format!("elected in term {}", self.raft.term),
         }
@@ -148,7 +207,10 @@ impl Controller {
 
     fn drop_addresses(&mut self, why: DropReason, actions: &mut Vec<Action>) {
         self.drops += 1;
-        actions.push(Action::Drop { why, number: self.drops });
+        actions.push(Action::Drop {
+            why,
+            number: self.drops,
+        });
     }
 
     /// Looks who is silent; the set before, if that has changed.
@@ -162,7 +224,11 @@ impl Controller {
     }
 
     /// Who fell silent or is heard again changes where clients go, and whom to tell of the address.
-    pub(super) fn note_silence(&mut self, before: Option<BTreeSet<NodeId>>, actions: &mut Vec<Action>) {
+    pub(super) fn note_silence(
+        &mut self,
+        before: Option<BTreeSet<NodeId>>,
+        actions: &mut Vec<Action>,
+    ) {
         let suspects = self.suspicion.suspects(&self.facts, &self.silent);
         if suspects != self.suspects {
             self.suspects = suspects;
@@ -173,9 +239,21 @@ impl Controller {
         }
     }
 
-    pub(super) fn start_handover(&mut self, now: Instant, to: Option<NodeId>, reason: HandoverReason, actions: &mut Vec<Action>) {
-        let Some(to) = to.or_else(|| self.best_successor()) else { return };
-        if !self.leads() || self.handover.is_some() || to == self.settings.me || !self.raft.votes_throughout(to) {
+    pub(super) fn start_handover(
+        &mut self,
+        now: Instant,
+        to: Option<NodeId>,
+        reason: HandoverReason,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(to) = to.or_else(|| self.best_successor()) else {
+            return;
+        };
+        if !self.leads()
+            || self.handover.is_some()
+            || to == self.settings.me
+            || !self.raft.votes_throughout(to)
+        {
             return;
         }
         // Also when nothing is held: the order stays drop, release, transfer. What is held is gone at the end
@@ -188,16 +266,27 @@ impl Controller {
     }
 
     fn regulate_handover(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let Some(target) = self.handing_over_to() else { return };
+        let Some(target) = self.handing_over_to() else {
+            return;
+        };
         // The library knows no way back from a transfer, and a node that does not vote never wins one.
-        if !self.raft.votes_throughout(target) && self.handover.as_ref().is_some_and(|h| !h.is_transferring()) {
+        if !self.raft.votes_throughout(target)
+            && self.handover.as_ref().is_some_and(|h| !h.is_transferring())
+        {
             self.handover = None;
             self.hold = Hold::resumed(self.raft.term, now);
             return;
         }
         let others = self.other_voters().collect();
         if let Some(h) = &mut self.handover {
-            h.regulate(now, self.raft.term, self.settings.me, &others, &self.raft.voters, actions);
+            h.regulate(
+                now,
+                self.raft.term,
+                self.settings.me,
+                &others,
+                &self.raft.voters,
+                actions,
+            );
         }
     }
 
@@ -213,7 +302,10 @@ impl Controller {
         if self.log_is_stuck(now) {
             return Some((None, HandoverReason::LogStuck));
         }
-        if settled && now.saturating_since(self.quorum_seen) > self.settings.promise * 2 && self.successors_known() {
+        if settled
+            && now.saturating_since(self.quorum_seen) > self.settings.promise * 2
+            && self.successors_known()
+        {
             return Some((None, HandoverReason::NoLeaseQuorum));
         }
         if self.raft.applied_term != self.raft.term {
@@ -223,51 +315,100 @@ impl Controller {
             HandoverReason::Witness
         } else if !self.own.eligible && settled {
             HandoverReason::NotEligible(self.own.why_not.clone())
-        } else if self.facts.node_admin.get(&self.settings.me).is_some_and(|a| a.state != AdminState::Ready) {
+        } else if self
+            .facts
+            .node_admin
+            .get(&self.settings.me)
+            .is_some_and(|a| a.state != AdminState::Ready)
+        {
             HandoverReason::Administrative
         } else {
-            return self.failback(now).map(|to| (Some(to), HandoverReason::Failback));
+            return self
+                .failback(now)
+                .map(|to| (Some(to), HandoverReason::Failback));
         };
         // A node that is drained may as well hold as another that is.
-        let to = if wanted == HandoverReason::Administrative { self.best_successor() } else { self.last_successor() };
+        let to = if wanted == HandoverReason::Administrative {
+            self.best_successor()
+        } else {
+            self.last_successor()
+        };
         to.map(|to| (Some(to), wanted))
     }
 
     fn failback(&mut self, now: Instant) -> Option<NodeId> {
-        let Failback::Auto { prefer, hold_down } = &self.facts.config.failback else { return None };
+        let Failback::Auto { prefer, hold_down } = &self.facts.config.failback else {
+            return None;
+        };
         let preferred = self.facts.member_named(prefer)?.id;
         if preferred == self.settings.me || !self.successors(Facts::may_lead).contains(&preferred) {
             self.preferred_since = None;
             return None;
         }
         let since = *self.preferred_since.get_or_insert(now);
-        (now.saturating_since(since) >= *hold_down && now.saturating_since(self.led_since) > SETTLE).then_some(preferred)
+        (now.saturating_since(since) >= *hold_down && now.saturating_since(self.led_since) > SETTLE)
+            .then_some(preferred)
     }
 
     /// Voters that answer, say that they may hold, and are `wanted`, best first.
     pub(super) fn successors(&self, wanted: fn(&Facts, NodeId) -> bool) -> Vec<NodeId> {
         let silent = self.unreachable();
-        let can = |n: &NodeId| !silent.contains(n) && self.raft.votes_throughout(*n) && self.reports.get(n).is_some_and(|r| r.eligible) && wanted(&self.facts, *n);
-        let mut found: Vec<NodeId> = self.other_voters().collect::<BTreeSet<_>>().into_iter().filter(can).collect();
+        let can = |n: &NodeId| {
+            !silent.contains(n)
+                && self.raft.votes_throughout(*n)
+                && self.reports.get(n).is_some_and(|r| r.eligible)
+                && wanted(&self.facts, *n)
+        };
+        let mut found: Vec<NodeId> = self
+            .other_voters()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter(can)
+            .collect();
         // The one with the most of the log can take over fastest.
         found.sort_by_key(|n| std::cmp::Reverse(self.raft.matched.get(n).copied().unwrap_or(0)));
         found
     }
 
     fn successors_known(&self) -> bool {
-        self.other_voters().any(|n| self.reports.get(&n).is_some_and(|r| r.eligible))
+        self.other_voters()
+            .any(|n| self.reports.get(&n).is_some_and(|r| r.eligible))
     }
 
     fn promote_learner(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let [voters] = self.raft.voters.as_slice() else { return };
+        let [voters] = self.raft.voters.as_slice() else {
+            return;
+        };
         if voters.len() >= self.settings.voters_max {
             return;
         }
-        let caught_up = |n: &&NodeId| self.raft.matched.get(n).is_some_and(|m| *m > 0 && m + CAUGHT_UP_WITHIN >= self.raft.last_log);
-        let promises = |n: &&NodeId| self.hold.heard(**n).is_some_and(|at| now.saturating_since(at) < self.settings.lease);
+        let caught_up = |n: &&NodeId| {
+            self.raft
+                .matched
+                .get(n)
+                .is_some_and(|m| *m > 0 && m + CAUGHT_UP_WITHIN >= self.raft.last_log)
+        };
+        let promises = |n: &&NodeId| {
+            self.hold
+                .heard(**n)
+                .is_some_and(|at| now.saturating_since(at) < self.settings.lease)
+        };
         let known = |n: &&NodeId| self.facts.members.contains_key(n);
-        let Some(learner) = self.raft.learners.iter().filter(known).filter(promises).find(caught_up).copied() else { return };
-        if self.promote_asked.is_none_or(|(n, at)| n != learner || now.saturating_since(at) > PROMOTE_AGAIN) {
+        let Some(learner) = self
+            .raft
+            .learners
+            .iter()
+            .filter(known)
+            .filter(promises)
+            .find(caught_up)
+            .copied()
+        else {
+            return;
+        };
+        if self
+            .promote_asked
+            .is_none_or(|(n, at)| n != learner || now.saturating_since(at) > PROMOTE_AGAIN)
+        {
             self.promote_asked = Some((learner, now));
             actions.push(Action::Promote(learner));
         }
@@ -287,7 +428,11 @@ impl Controller {
         self.joint_since = Some(now);
         // Who holds must not be who goes: a change that would take this node out is undone, and its operator, who
         // was told that it failed, may begin it again.
-        let forward = self.raft.voters.last().is_some_and(|target| target.contains(&self.settings.me));
+        let forward = self
+            .raft
+            .voters
+            .last()
+            .is_some_and(|target| target.contains(&self.settings.me));
         actions.push(Action::SettleMembership { forward });
     }
 
@@ -297,23 +442,35 @@ impl Controller {
     }
 
     fn log_is_stuck(&self, now: Instant) -> bool {
-        self.raft.committed < self.raft.last_log && now.saturating_since(self.log_moved) > self.settings.log_stall_max
+        self.raft.committed < self.raft.last_log
+            && now.saturating_since(self.log_moved) > self.settings.log_stall_max
     }
 
     /// Twice while the membership is joint, if it is in both halves.
     fn other_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.raft.voters.iter().flatten().copied().filter(|n| *n != self.settings.me)
+        self.raft
+            .voters
+            .iter()
+            .flatten()
+            .copied()
+            .filter(|n| *n != self.settings.me)
     }
 
     /// Voters that have not acknowledged a `Lease` for one promise; the old leader counts as silent at once.
     pub(super) fn silent_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         let listens = self.leads() && !self.hold.is_released();
-        let newest = self.hold.newest(&self.raft.voters).unwrap_or(self.led_since);
+        let newest = self
+            .hold
+            .newest(&self.raft.voters)
+            .unwrap_or(self.led_since);
         self.other_voters().filter(move |n| {
             listens
                 && match self.hold.heard(*n) {
                     Some(at) => newest.saturating_since(at) >= self.settings.promise,
-                    None => Some(*n) == self.previous_leader || newest.saturating_since(self.led_since) >= self.settings.promise,
+                    None => {
+                        Some(*n) == self.previous_leader
+                            || newest.saturating_since(self.led_since) >= self.settings.promise
+                    }
                 }
         })
     }

@@ -43,27 +43,54 @@ impl Suspicion {
     pub fn on_checked(&mut self, now: Instant, server: ServerId, result: CheckResult) -> bool {
         self.now = now;
         if result == CheckResult::Passed {
-            return self.answered.insert(server, now).is_none_or(|at| now.saturating_since(at) > CLEARED_FOR);
+            return self
+                .answered
+                .insert(server, now)
+                .is_none_or(|at| now.saturating_since(at) > CLEARED_FOR);
         }
         self.answered.remove(&server).is_some()
     }
 
     /// Probes the servers of silent nodes.
-    pub fn watch(&mut self, now: Instant, settings: &Settings, facts: &Facts, leader: Option<NodeId>, unreachable: &BTreeSet<NodeId>, actions: &mut Vec<Action>) {
+    pub fn watch(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        facts: &Facts,
+        leader: Option<NodeId>,
+        unreachable: &BTreeSet<NodeId>,
+        actions: &mut Vec<Action>,
+    ) {
         self.now = now;
-        let falls_silent = |(heard, at): &(NodeId, Instant)| leader.is_none_or(|l| l == *heard) && now.saturating_since(*at) >= silence(settings.promise);
-        let old_leader = self.heard_leader.filter(falls_silent).map(|(heard, _)| heard);
+        let falls_silent = |(heard, at): &(NodeId, Instant)| {
+            leader.is_none_or(|l| l == *heard)
+                && now.saturating_since(*at) >= silence(settings.promise)
+        };
+        let old_leader = self
+            .heard_leader
+            .filter(falls_silent)
+            .map(|(heard, _)| heard);
         if unreachable.is_empty() && old_leader.is_none() {
             self.probed.clear();
             return;
         }
         for id in servers_on(facts, unreachable.iter().chain(&old_leader)) {
-            if self.probed.get(&id).is_some_and(|at| now.saturating_since(*at) < PROBE_AGAIN) {
+            if self
+                .probed
+                .get(&id)
+                .is_some_and(|at| now.saturating_since(*at) < PROBE_AGAIN)
+            {
                 continue;
             }
             self.probed.insert(id, now);
             if let Some((address, close)) = suspicion_probe(facts, id) {
-                actions.push(Action::Probe { server: id, address, within: PROBE_WITHIN, close, purpose: Purpose::Suspicion });
+                actions.push(Action::Probe {
+                    server: id,
+                    address,
+                    within: PROBE_WITHIN,
+                    close,
+                    purpose: Purpose::Suspicion,
+                });
             }
         }
     }
@@ -73,8 +100,14 @@ impl Suspicion {
         if unreachable.is_empty() {
             return BTreeSet::new();
         }
-        let cleared = |id: &ServerId| self.answered.get(id).is_some_and(|at| self.now.saturating_since(*at) <= CLEARED_FOR);
-        servers_on(facts, unreachable.iter()).filter(|id| !cleared(id)).collect()
+        let cleared = |id: &ServerId| {
+            self.answered
+                .get(id)
+                .is_some_and(|at| self.now.saturating_since(*at) <= CLEARED_FOR)
+        };
+        servers_on(facts, unreachable.iter())
+            .filter(|id| !cleared(id))
+            .collect()
     }
 
     /// When silence is to be looked at again.
@@ -91,9 +124,15 @@ fn silence(promise: Duration) -> Duration {
     promise / 2
 }
 
-fn servers_on<'a>(facts: &'a Facts, nodes: impl Iterator<Item = &'a NodeId>) -> impl Iterator<Item = ServerId> + 'a {
+fn servers_on<'a>(
+    facts: &'a Facts,
+    nodes: impl Iterator<Item = &'a NodeId>,
+) -> impl Iterator<Item = ServerId> + 'a {
     // Few nodes are silent at once; a search through them is quicker than making a set.
-    let names: Vec<&str> = nodes.filter_map(|n| facts.members.get(n)).map(|m| m.name.as_str()).collect();
+    let names: Vec<&str> = nodes
+        .filter_map(|n| facts.members.get(n))
+        .map(|m| m.name.as_str())
+        .collect();
     facts
         .config
         .backends

@@ -26,24 +26,59 @@ impl Node {
     }
     fn promised(role: Role, promise: Duration) -> Self {
         let settings = Settings::of(n(1), role, promise);
-        let mut node = Node { c: Controller::new(settings, at(0)), now: 0 };
+        let mut node = Node {
+            c: Controller::new(settings, at(0)),
+            now: 0,
+        };
         let mut state = ClusterState::default();
         for i in 1..=3 {
             let ip = IpAddr::from([10, 0, 0, i]);
-            let member = Member { id: n(i), name: format!("node-{i}"), listen: (ip, 7400).into(), address: ip, role: Role::Server, version: String::new() };
-            state.apply(&Stamped { at: Timestamp(1), by: String::new(), command: Command::AddMember(member) }).unwrap();
+            let member = Member {
+                id: n(i),
+                name: format!("node-{i}"),
+                listen: (ip, 7400).into(),
+                address: ip,
+                role: Role::Server,
+                version: String::new(),
+            };
+            state
+                .apply(&Stamped {
+                    at: Timestamp(1),
+                    by: String::new(),
+                    command: Command::AddMember(member),
+                })
+                .unwrap();
         }
         node.tell(Event::Applied(state.facts));
-        node.tell(Event::Own(NodeReport { eligible: true, ..NodeReport::default() }));
+        node.tell(Event::Own(NodeReport {
+            eligible: true,
+            ..NodeReport::default()
+        }));
         node
     }
     /// An operator sets these to maintenance.
     fn maintain(&mut self, nodes: &[u8]) {
-        let mut state = ClusterState { facts: self.c.facts().clone(), ..ClusterState::default() };
+        let mut state = ClusterState {
+            facts: self.c.facts().clone(),
+            ..ClusterState::default()
+        };
         for node in nodes {
-            let order = AdminOrder { state: AdminState::Maintenance, ..AdminOrder::default() };
-            let command = Command::SetAdmin { target: AdminTarget::Node(n(*node)), order, force: true };
-            state.apply(&Stamped { at: Timestamp(2), by: String::new(), command }).unwrap();
+            let order = AdminOrder {
+                state: AdminState::Maintenance,
+                ..AdminOrder::default()
+            };
+            let command = Command::SetAdmin {
+                target: AdminTarget::Node(n(*node)),
+                order,
+                force: true,
+            };
+            state
+                .apply(&Stamped {
+                    at: Timestamp(2),
+                    by: String::new(),
+                    command,
+                })
+                .unwrap();
         }
         self.tell(Event::Applied(state.facts));
     }
@@ -55,13 +90,28 @@ impl Node {
         self.tell(Event::Tick)
     }
     fn news(role: RaftRole, term: u64, applied_term: u64) -> RaftNews {
-        RaftNews { role, term, applied_term, leader: (role == RaftRole::Leader).then_some(n(1)), voters: vec![[n(1), n(2), n(3)].into()], ..RaftNews::default() }
+        RaftNews {
+            role,
+            term,
+            applied_term,
+            leader: (role == RaftRole::Leader).then_some(n(1)),
+            voters: vec![[n(1), n(2), n(3)].into()],
+            ..RaftNews::default()
+        }
     }
     fn lead(&mut self, term: u64) -> Vec<Action> {
         self.tell(Event::Raft(Self::news(RaftRole::Leader, term, term)))
     }
     fn answer(&mut self, from: u8, lease: Lease) -> Vec<Action> {
-        self.tell(Event::LeaseAnswered { from: n(from), lease, result: Ok(()), report: NodeReport { eligible: true, ..NodeReport::default() } })
+        self.tell(Event::LeaseAnswered {
+            from: n(from),
+            lease,
+            result: Ok(()),
+            report: NodeReport {
+                eligible: true,
+                ..NodeReport::default()
+            },
+        })
     }
     /// Leads and holds.
     fn holding() -> Self {
@@ -78,29 +128,70 @@ impl Node {
 }
 
 fn sent(actions: &[Action]) -> Option<Lease> {
-    actions.iter().find_map(|a| if let Action::SendLease { lease, .. } = a { Some(*lease) } else { None })
+    actions.iter().find_map(|a| {
+        if let Action::SendLease { lease, .. } = a {
+            Some(*lease)
+        } else {
+            None
+        }
+    })
 }
 fn held(actions: &[Action]) -> Option<Instant> {
-    actions.iter().find_map(|a| if let Action::Hold { until, .. } = a { Some(*until) } else { None })
+    actions.iter().find_map(|a| {
+        if let Action::Hold { until, .. } = a {
+            Some(*until)
+        } else {
+            None
+        }
+    })
 }
 fn dropped(actions: &[Action]) -> Option<DropReason> {
-    actions.iter().find_map(|a| if let Action::Drop { why, .. } = a { Some(*why) } else { None })
+    actions.iter().find_map(|a| {
+        if let Action::Drop { why, .. } = a {
+            Some(*why)
+        } else {
+            None
+        }
+    })
 }
 
 fn drop_number(actions: &[Action]) -> u64 {
-    actions.iter().find_map(|a| if let Action::Drop { number, .. } = a { Some(*number) } else { None }).expect("dropped")
+    actions
+        .iter()
+        .find_map(|a| {
+            if let Action::Drop { number, .. } = a {
+                Some(*number)
+            } else {
+                None
+            }
+        })
+        .expect("dropped")
 }
 fn transferred(actions: &[Action]) -> Option<NodeId> {
-    actions.iter().find_map(|a| if let Action::Transfer { to } = a { Some(*to) } else { None })
+    actions.iter().find_map(|a| {
+        if let Action::Transfer { to } = a {
+            Some(*to)
+        } else {
+            None
+        }
+    })
 }
 
 #[test]
 fn a_leader_holds_only_after_a_quorum_has_promised_itself() {
     let mut node = Node::new(Role::Server);
     let lease = sent(&node.lead(5)).expect("a new leader asks at once");
-    assert_eq!(held(&node.answer(1, lease)), None, "one of three is no quorum");
+    assert_eq!(
+        held(&node.answer(1, lease)),
+        None,
+        "one of three is no quorum"
+    );
     node.now = 30;
-    assert_eq!(held(&node.answer(3, lease)), Some(lease.sent + LEASE), "counted from when it was sent");
+    assert_eq!(
+        held(&node.answer(3, lease)),
+        Some(lease.sent + LEASE),
+        "counted from when it was sent"
+    );
 }
 
 #[test]
@@ -137,25 +228,68 @@ fn the_address_is_dropped_when_the_lease_runs_out() {
 #[test]
 fn the_address_is_dropped_when_another_leads() {
     let mut node = Node::holding();
-    assert_eq!(dropped(&node.tell(Event::Raft(Node::news(RaftRole::Follower, 6, 5)))), Some(DropReason::NotLeader));
+    assert_eq!(
+        dropped(&node.tell(Event::Raft(Node::news(RaftRole::Follower, 6, 5)))),
+        Some(DropReason::NotLeader)
+    );
 }
 
 #[test]
 fn a_handover_drops_then_releases_then_transfers() {
     let mut node = Node::holding();
-    let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
-    assert_eq!((dropped(&actions), transferred(&actions)), (Some(DropReason::Handover), None));
+    let actions = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("me".into()),
+    });
+    assert_eq!(
+        (dropped(&actions), transferred(&actions)),
+        (Some(DropReason::Handover), None)
+    );
     let number = drop_number(&actions);
-    assert!(!actions.iter().any(|a| matches!(a, Action::SendRelease { .. })), "not before the address is away");
+    assert!(
+        !actions
+            .iter()
+            .any(|a| matches!(a, Action::SendRelease { .. })),
+        "not before the address is away"
+    );
     assert_eq!(sent(&node.wait(60)), None, "no lease any more");
-    assert!(node.tell(Event::Dropped { number: number - 1 }).is_empty(), "of another drop");
+    assert!(
+        node.tell(Event::Dropped { number: number - 1 }).is_empty(),
+        "of another drop"
+    );
     let actions = node.tell(Event::Dropped { number });
-    let release = actions.iter().find_map(|a| if let Action::SendRelease { release, .. } = a { Some(*release) } else { None }).expect("released");
+    let release = actions
+        .iter()
+        .find_map(|a| {
+            if let Action::SendRelease { release, .. } = a {
+                Some(*release)
+            } else {
+                None
+            }
+        })
+        .expect("released");
     assert_eq!(transferred(&actions), None, "not before the others know");
-    assert_eq!(transferred(&node.tell(Event::ReleaseAnswered { from: n(3), release })), None, "the target must know");
-    assert_eq!(transferred(&node.tell(Event::ReleaseAnswered { from: n(2), release })), Some(n(2)));
+    assert_eq!(
+        transferred(&node.tell(Event::ReleaseAnswered {
+            from: n(3),
+            release
+        })),
+        None,
+        "the target must know"
+    );
+    assert_eq!(
+        transferred(&node.tell(Event::ReleaseAnswered {
+            from: n(2),
+            release
+        })),
+        Some(n(2))
+    );
     assert_eq!(transferred(&node.wait(199)), None);
-    assert_eq!(transferred(&node.wait(1)), Some(n(2)), "asked again while still leader of the term");
+    assert_eq!(
+        transferred(&node.wait(1)),
+        Some(n(2)),
+        "asked again while still leader of the term"
+    );
     assert_eq!(node.c.holding(), None);
 }
 
@@ -163,9 +297,16 @@ fn a_handover_drops_then_releases_then_transfers() {
 fn a_handover_whose_drop_is_never_reported_waits_until_the_promise_is_over() {
     for promise in [PROMISE, Duration::from_secs(10)] {
         let mut node = Node::holding_under(promise);
-        let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Shutdown });
+        let actions = node.tell(Event::MoveLeader {
+            to: Some(n(2)),
+            reason: HandoverReason::Shutdown,
+        });
         assert_eq!(dropped(&actions), Some(DropReason::Handover));
-        let released = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::SendRelease { .. }));
+        let released = |actions: &[Action]| {
+            actions
+                .iter()
+                .any(|a| matches!(a, Action::SendRelease { .. }))
+        };
         let wait = promise.max(Duration::from_millis(2500)).as_millis() as u64;
         assert!(!released(&node.wait(wait - 1)), "it may still answer");
         assert!(released(&node.wait(1)));
@@ -175,8 +316,13 @@ fn a_handover_whose_drop_is_never_reported_waits_until_the_promise_is_over() {
 #[test]
 fn a_handover_does_not_wait_for_the_dead() {
     let mut node = Node::holding();
-    let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Shutdown });
-    node.tell(Event::Dropped { number: drop_number(&actions) });
+    let actions = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Shutdown,
+    });
+    node.tell(Event::Dropped {
+        number: drop_number(&actions),
+    });
     assert_eq!(transferred(&node.wait(49)), None);
     assert_eq!(transferred(&node.wait(1)), Some(n(2)));
 }
@@ -198,18 +344,31 @@ fn a_witness_hands_over_to_a_drained_server_rather_than_to_nobody() {
     let lease = sent(&node.lead(5)).unwrap();
     node.answer(1, lease);
     node.answer(2, lease);
-    assert_eq!((node.c.best_successor(), node.c.handing_over_to()), (None, Some(n(2))));
+    assert_eq!(
+        (node.c.best_successor(), node.c.handing_over_to()),
+        (None, Some(n(2)))
+    );
 }
 
 #[test]
 fn a_ready_node_hands_over_to_a_drained_one_only_when_it_is_told_to() {
     let mut node = Node::holding();
     node.maintain(&[2, 3]);
-    node.tell(Event::MoveLeader { to: None, reason: HandoverReason::LogStuck });
-    assert_eq!(node.c.handing_over_to(), None, "it would hand it back at once");
+    node.tell(Event::MoveLeader {
+        to: None,
+        reason: HandoverReason::LogStuck,
+    });
+    assert_eq!(
+        node.c.handing_over_to(),
+        None,
+        "it would hand it back at once"
+    );
     let to = node.c.last_successor();
     assert_eq!(to, Some(n(2)));
-    node.tell(Event::MoveLeader { to, reason: HandoverReason::Shutdown });
+    node.tell(Event::MoveLeader {
+        to,
+        reason: HandoverReason::Shutdown,
+    });
     assert_eq!(node.c.handing_over_to(), Some(n(2)));
 }
 
@@ -218,8 +377,16 @@ fn a_node_that_has_just_started_is_no_successor_until_it_promises_itself() {
     let mut node = Node::holding();
     assert_eq!(node.c.best_successor(), Some(n(2)));
     let lease = sent(&node.wait(40)).unwrap();
-    let report = NodeReport { eligible: true, ..NodeReport::default() };
-    node.tell(Event::LeaseAnswered { from: n(2), lease, result: Err(Refusal::JustStarted), report });
+    let report = NodeReport {
+        eligible: true,
+        ..NodeReport::default()
+    };
+    node.tell(Event::LeaseAnswered {
+        from: n(2),
+        lease,
+        result: Err(Refusal::JustStarted),
+        report,
+    });
     assert_eq!(node.c.best_successor(), None);
     node.answer(2, lease);
     assert_eq!(node.c.best_successor(), Some(n(2)));
@@ -245,7 +412,11 @@ fn a_node_whose_data_plane_fails_hands_over_if_somebody_else_can() {
         node.answer(1, lease);
         node.answer(2, lease);
     }
-    node.tell(Event::Own(NodeReport { eligible: false, why_not: "its proxy does not work".into(), ..NodeReport::default() }));
+    node.tell(Event::Own(NodeReport {
+        eligible: false,
+        why_not: "its proxy does not work".into(),
+        ..NodeReport::default()
+    }));
     assert_eq!(node.c.handing_over_to(), Some(n(2)));
 }
 
@@ -258,12 +429,21 @@ fn a_learner_becomes_a_voter_once_it_has_caught_up_and_promises_itself() {
     (news.last_log, news.committed) = (1000, 1000);
     let promoted = |actions: &[Action]| actions.contains(&Action::Promote(n(3)));
     news.matched = [(n(3), 10)].into();
-    assert!(!promoted(&node.tell(Event::Raft(news.clone()))), "far behind");
+    assert!(
+        !promoted(&node.tell(Event::Raft(news.clone()))),
+        "far behind"
+    );
     news.matched = [(n(3), 1000)].into();
-    assert!(!promoted(&node.tell(Event::Raft(news))), "it does not promise itself yet");
+    assert!(
+        !promoted(&node.tell(Event::Raft(news))),
+        "it does not promise itself yet"
+    );
     let lease = sent(&node.wait(40)).unwrap();
     assert!(promoted(&node.answer(3, lease)));
-    assert!(!promoted(&node.answer(3, lease)), "asked once, not at each answer");
+    assert!(
+        !promoted(&node.answer(3, lease)),
+        "asked once, not at each answer"
+    );
 }
 
 #[test]
@@ -274,21 +454,32 @@ fn a_log_that_stands_still_for_long_costs_the_lead() {
     node.tell(Event::Raft(news));
     let mut held_for = 0;
     while node.c.handing_over_to().is_none() {
-        let Some(lease) = sent(&node.wait(40)) else { break };
+        let Some(lease) = sent(&node.wait(40)) else {
+            break;
+        };
         node.answer(1, lease);
         node.answer(2, lease);
         held_for += 40;
         assert!(held_for < 60_000, "never gave up");
     }
-    assert!(held_for >= 29_000, "a stall of seconds must not move the address: {held_for} ms");
+    assert!(
+        held_for >= 29_000,
+        "a stall of seconds must not move the address: {held_for} ms"
+    );
 }
 
 #[test]
 fn a_handover_whose_target_leaves_is_given_up_before_the_library_is_asked() {
     let mut node = Node::holding();
-    let actions = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
+    let actions = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("me".into()),
+    });
     let number = drop_number(&actions);
-    let without = RaftNews { voters: vec![[n(1), n(3)].into()], ..Node::news(RaftRole::Leader, 5, 5) };
+    let without = RaftNews {
+        voters: vec![[n(1), n(3)].into()],
+        ..Node::news(RaftRole::Leader, 5, 5)
+    };
     assert_eq!(node.c.handing_over_to(), Some(n(2)));
     node.tell(Event::Raft(without.clone()));
     assert_eq!(node.c.handing_over_to(), None);
@@ -296,28 +487,71 @@ fn a_handover_whose_target_leaves_is_given_up_before_the_library_is_asked() {
     let lease = sent(&node.wait(40)).expect("it asks again");
     node.answer(1, lease);
     assert!(held(&node.answer(3, lease)).is_some(), "and holds again");
-    let refused = node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
-    assert_eq!((node.c.handing_over_to(), refused.contains(&Action::Transfer { to: n(2) })), (None, false), "who does not vote is no target");
-    let leaving = RaftNews { voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(3)].into()], ..without };
+    let refused = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("me".into()),
+    });
+    assert_eq!(
+        (
+            node.c.handing_over_to(),
+            refused.contains(&Action::Transfer { to: n(2) })
+        ),
+        (None, false),
+        "who does not vote is no target"
+    );
+    let leaving = RaftNews {
+        voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(3)].into()],
+        ..without
+    };
     node.tell(Event::Raft(leaving));
-    node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Operator("me".into()) });
-    assert_eq!(node.c.handing_over_to(), None, "neither is who is about to leave");
+    node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("me".into()),
+    });
+    assert_eq!(
+        node.c.handing_over_to(),
+        None,
+        "neither is who is about to leave"
+    );
 }
 
 #[test]
 fn a_membership_that_an_earlier_leader_left_joint_is_brought_to_its_end() {
-    let completed = |actions: &[Action]| actions.contains(&Action::SettleMembership { forward: true });
+    let completed =
+        |actions: &[Action]| actions.contains(&Action::SettleMembership { forward: true });
     let mut node = Node::new(Role::Server);
-    let joint = RaftNews { voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(2)].into()], ..Node::news(RaftRole::Leader, 5, 5) };
+    let joint = RaftNews {
+        voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(2)].into()],
+        ..Node::news(RaftRole::Leader, 5, 5)
+    };
     assert!(!completed(&node.tell(Event::Raft(joint))));
-    assert!(!completed(&node.wait(1999)), "it may be a change that is under way here");
+    assert!(
+        !completed(&node.wait(1999)),
+        "it may be a change that is under way here"
+    );
     assert!(completed(&node.wait(1)));
-    assert!(!completed(&node.wait(1999)) && completed(&node.wait(1)), "again while it lasts");
-    let without_it = RaftNews { voters: vec![[n(1), n(2), n(3)].into(), [n(2), n(3)].into()], ..Node::news(RaftRole::Leader, 5, 5) };
+    assert!(
+        !completed(&node.wait(1999)) && completed(&node.wait(1)),
+        "again while it lasts"
+    );
+    let without_it = RaftNews {
+        voters: vec![[n(1), n(2), n(3)].into(), [n(2), n(3)].into()],
+        ..Node::news(RaftRole::Leader, 5, 5)
+    };
     node.tell(Event::Raft(without_it));
-    assert!(node.wait(2000).contains(&Action::SettleMembership { forward: false }), "who leads does not take itself out");
+    assert!(
+        node.wait(2000)
+            .contains(&Action::SettleMembership { forward: false }),
+        "who leads does not take itself out"
+    );
     node.lead(5);
-    assert!(!node.wait(5000).iter().any(|a| matches!(a, Action::SettleMembership { .. })), "it is done");
+    assert!(
+        !node
+            .wait(5000)
+            .iter()
+            .any(|a| matches!(a, Action::SettleMembership { .. })),
+        "it is done"
+    );
 }
 
 #[test]
@@ -326,16 +560,32 @@ fn the_lease_ends_before_the_promise_with_drift_and_a_stop_to_spare() {
         let settings = Settings::of(n(1), Role::Server, timing.promise());
         let (lease, promise) = (settings.lease.as_secs_f64(), settings.promise.as_secs_f64());
         let (rho, stop) = (0.01, 0.020);
-        assert!(lease * (1.0 + rho) + stop <= promise * (1.0 - rho), "{timing:?}");
-        assert!(settings.lease_every * 4 < settings.lease, "several per lease: {timing:?}");
+        assert!(
+            lease * (1.0 + rho) + stop <= promise * (1.0 - rho),
+            "{timing:?}"
+        );
+        assert!(
+            settings.lease_every * 4 < settings.lease,
+            "several per lease: {timing:?}"
+        );
     }
 }
 
 #[test]
 fn it_is_not_woken_for_what_it_does_not_do() {
     let mut node = Node::holding();
-    assert!(node.c.next_deadline(at(node.now)) <= at(node.now + 40), "the next lease");
-    node.tell(Event::MoveLeader { to: Some(n(2)), reason: HandoverReason::Shutdown });
+    assert!(
+        node.c.next_deadline(at(node.now)) <= at(node.now + 40),
+        "the next lease"
+    );
+    node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Shutdown,
+    });
     node.wait(100);
-    assert_eq!(node.c.next_deadline(at(node.now)), at(node.now + 250), "no lease is sent during a handover");
+    assert_eq!(
+        node.c.next_deadline(at(node.now)),
+        at(node.now + 250),
+        "no lease is sent during a handover"
+    );
 }

@@ -7,7 +7,14 @@ use crate::model::{AdminState, Server};
 use crate::time::Timestamp;
 
 impl Facts {
-    pub(super) fn set_admin(&mut self, target: &AdminTarget, order: &AdminOrder, force: bool, at: Timestamp, by: &str) -> Answer {
+    pub(super) fn set_admin(
+        &mut self,
+        target: &AdminTarget,
+        order: &AdminOrder,
+        force: bool,
+        at: Timestamp,
+        by: &str,
+    ) -> Answer {
         let affected = self.servers_of(target)?;
         if order.state != AdminState::Ready && !force {
             self.check_lock(&order.lock, at)?;
@@ -34,63 +41,131 @@ impl Facts {
                 return Err(Rejection::LastServer { backend });
             }
         }
-        let why = if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
-        self.event(at, "admin", format!("{} is set to {}{why}", self.describe(target), order.state.word()), by);
+        let why = if order.reason.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", order.reason)
+        };
+        self.event(
+            at,
+            "admin",
+            format!(
+                "{} is set to {}{why}",
+                self.describe(target),
+                order.state.word()
+            ),
+            by,
+        );
         Ok(Outcome::Affected(affected))
     }
 
     fn all_in_but(&self, node: Option<NodeId>) -> Result<(), Rejection> {
-        match self.node_admin.iter().find(|(other, a)| Some(**other) != node && a.state != AdminState::Ready) {
-            Some((other, a)) => Err(Rejection::OtherNodeOut { node: self.node_name(*other), by: a.by.clone() }),
+        match self
+            .node_admin
+            .iter()
+            .find(|(other, a)| Some(**other) != node && a.state != AdminState::Ready)
+        {
+            Some((other, a)) => Err(Rejection::OtherNodeOut {
+                node: self.node_name(*other),
+                by: a.by.clone(),
+            }),
             None => Ok(()),
         }
     }
 
     fn check_lock(&self, owner: &str, at: Timestamp) -> Result<(), Rejection> {
         match &self.maintenance {
-            Some(lock) if lock.owner != owner && lock.expires > at => {
-                Err(Rejection::Locked { by: lock.by.clone(), purpose: lock.purpose.clone(), seconds: lock.expires.saturating_since(at).as_secs().max(1) })
-            }
+            Some(lock) if lock.owner != owner && lock.expires > at => Err(Rejection::Locked {
+                by: lock.by.clone(),
+                purpose: lock.purpose.clone(),
+                seconds: lock.expires.saturating_since(at).as_secs().max(1),
+            }),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn lock(&mut self, owner: &str, purpose: &str, expires: Timestamp, at: Timestamp, by: &str) -> Answer {
+    pub(super) fn lock(
+        &mut self,
+        owner: &str,
+        purpose: &str,
+        expires: Timestamp,
+        at: Timestamp,
+        by: &str,
+    ) -> Answer {
         self.check_lock(owner, at)?;
         let mine = self.maintenance.as_ref().filter(|l| l.owner == owner);
         let since = mine.map_or(at, |l| l.since);
         if mine.is_none() {
             self.all_in_but(None)?;
-            self.event(at, "admin", format!("the maintenance lock is taken: {purpose}"), by);
+            self.event(
+                at,
+                "admin",
+                format!("the maintenance lock is taken: {purpose}"),
+                by,
+            );
         }
-        self.maintenance = Some(MaintenanceLock { owner: owner.to_owned(), purpose: purpose.to_owned(), by: by.to_owned(), since, expires });
+        self.maintenance = Some(MaintenanceLock {
+            owner: owner.to_owned(),
+            purpose: purpose.to_owned(),
+            by: by.to_owned(),
+            since,
+            expires,
+        });
         Ok(Outcome::Done)
     }
 
     pub(super) fn unlock(&mut self, owner: &str, at: Timestamp, by: &str) -> Outcome {
         if self.maintenance.as_ref().is_some_and(|l| l.owner == owner) {
             self.maintenance = None;
-            self.event(at, "admin", "the maintenance lock is given back".to_owned(), by);
+            self.event(
+                at,
+                "admin",
+                "the maintenance lock is given back".to_owned(),
+                by,
+            );
         }
         Outcome::Done
     }
 
-    pub(super) fn drain_ended(&mut self, target: &AdminTarget, began: Timestamp, end: DrainEnd, at: Timestamp) -> Answer {
+    pub(super) fn drain_ended(
+        &mut self,
+        target: &AdminTarget,
+        began: Timestamp,
+        end: DrainEnd,
+        at: Timestamp,
+    ) -> Answer {
         self.servers_of(target)?;
         let what = self.describe(target);
         let now = match target {
             AdminTarget::Node(n) => self.node_admin.get(n).cloned(),
-            AdminTarget::Servers(ids) => ids.first().and_then(|id| self.server_admin.get(id).cloned()),
+            AdminTarget::Servers(ids) => ids
+                .first()
+                .and_then(|id| self.server_admin.get(id).cloned()),
         };
-        let Some(mut record) = now.filter(|r| r.state == AdminState::Drain && r.since == began && r.ended.is_none()) else { return Ok(Outcome::Done) };
+        let Some(mut record) =
+            now.filter(|r| r.state == AdminState::Drain && r.since == began && r.ended.is_none())
+        else {
+            return Ok(Outcome::Done);
+        };
         let how = match end {
             DrainEnd::Empty => "no session is left",
             DrainEnd::Deadline => "its deadline passed, the sessions that were left are cut",
         };
         match record.then {
             Some(then) => {
-                self.event(at, "admin", format!("{what} is drained ({how}) and set to {}", then.word()), "");
-                record = AdminRecord { state: then, since: at, by: record.by, reason: record.reason, ..AdminRecord::default() };
+                self.event(
+                    at,
+                    "admin",
+                    format!("{what} is drained ({how}) and set to {}", then.word()),
+                    "",
+                );
+                record = AdminRecord {
+                    state: then,
+                    since: at,
+                    by: record.by,
+                    reason: record.reason,
+                    ..AdminRecord::default()
+                };
             }
             None => {
                 self.event(at, "admin", format!("{what} is drained: {how}"), "");
@@ -123,10 +198,25 @@ impl Facts {
     fn servers_of(&self, target: &AdminTarget) -> Result<Vec<String>, Rejection> {
         match target {
             AdminTarget::Node(n) => {
-                let name = &self.members.get(n).ok_or_else(|| Rejection::NodeUnknown(n.to_string()))?.name;
-                Ok(self.placed().filter(|(_, s, _)| s.node.as_ref() == Some(name)).map(|(b, s, _)| format!("{b}/{}", s.name)).collect())
+                let name = &self
+                    .members
+                    .get(n)
+                    .ok_or_else(|| Rejection::NodeUnknown(n.to_string()))?
+                    .name;
+                Ok(self
+                    .placed()
+                    .filter(|(_, s, _)| s.node.as_ref() == Some(name))
+                    .map(|(b, s, _)| format!("{b}/{}", s.name))
+                    .collect())
             }
-            AdminTarget::Servers(ids) => ids.iter().map(|id| self.server_name(*id).map(|(b, s)| format!("{b}/{s}")).ok_or(Rejection::ServerUnknown(*id))).collect(),
+            AdminTarget::Servers(ids) => ids
+                .iter()
+                .map(|id| {
+                    self.server_name(*id)
+                        .map(|(b, s)| format!("{b}/{s}"))
+                        .ok_or(Rejection::ServerUnknown(*id))
+                })
+                .collect(),
         }
     }
 
@@ -135,8 +225,12 @@ impl Facts {
         let mut served: Vec<String> = self
             .placed()
             .filter(|(b, s, node)| {
-                let Some(id) = self.server_id(b, &s.name) else { return false };
-                self.effective_admin(id, *node).state == AdminState::Ready && self.is_up(id) && s.weight > 0
+                let Some(id) = self.server_id(b, &s.name) else {
+                    return false;
+                };
+                self.effective_admin(id, *node).state == AdminState::Ready
+                    && self.is_up(id)
+                    && s.weight > 0
             })
             .map(|(b, _, _)| b.to_owned())
             .collect();
@@ -146,14 +240,29 @@ impl Facts {
 
     /// Every server with its backend and the id of its node.
     pub fn placed(&self) -> impl Iterator<Item = (&str, &Server, Option<NodeId>)> {
-        self.config.backends.iter().flat_map(move |b| b.servers.iter().map(move |s| (b.name.as_str(), s, s.node.as_deref().and_then(|n| self.member_named(n)).map(|m| m.id))))
+        self.config.backends.iter().flat_map(move |b| {
+            b.servers.iter().map(move |s| {
+                (
+                    b.name.as_str(),
+                    s,
+                    s.node
+                        .as_deref()
+                        .and_then(|n| self.member_named(n))
+                        .map(|m| m.id),
+                )
+            })
+        })
     }
 
     fn describe(&self, target: &AdminTarget) -> String {
         match target {
             AdminTarget::Node(n) => format!("node {}", self.node_name(*n)),
             AdminTarget::Servers(ids) => {
-                let names: Vec<String> = ids.iter().filter_map(|id: &ServerId| self.server_name(*id)).map(|(b, s)| format!("{b}/{s}")).collect();
+                let names: Vec<String> = ids
+                    .iter()
+                    .filter_map(|id: &ServerId| self.server_name(*id))
+                    .map(|(b, s)| format!("{b}/{s}"))
+                    .collect();
                 format!("server {}", names.join(", "))
             }
         }

@@ -11,34 +11,65 @@ impl Facts {
     pub(super) fn add_member(&mut self, member: &Member, at: Timestamp, by: &str) -> Answer {
         if let Some(known) = self.members.get(&member.id) {
             // A join that is tried again after its answer was lost is the same join.
-            return if known == member { Ok(Outcome::Done) } else { Err(Rejection::IdTaken(member.id, known.name.clone())) };
+            return if known == member {
+                Ok(Outcome::Done)
+            } else {
+                Err(Rejection::IdTaken(member.id, known.name.clone()))
+            };
         }
         self.check_unique(member)?;
-        self.event(at, "member", format!("{} ({}) joins at {}", member.name, member.role.word(), member.listen), by);
+        self.event(
+            at,
+            "member",
+            format!(
+                "{} ({}) joins at {}",
+                member.name,
+                member.role.word(),
+                member.listen
+            ),
+            by,
+        );
         Arc::make_mut(&mut self.members).insert(member.id, member.clone());
         Ok(Outcome::Done)
     }
 
     pub(super) fn update_member(&mut self, member: &Member, at: Timestamp) -> Answer {
-        let Some(known) = self.members.get(&member.id) else { return Err(Rejection::NodeUnknown(member.id.to_string())) };
+        let Some(known) = self.members.get(&member.id) else {
+            return Err(Rejection::NodeUnknown(member.id.to_string()));
+        };
         if known == member {
             return Ok(Outcome::Done);
         }
         self.check_unique(member)?;
-        self.event(at, "member", format!("{} started, version {}, at {}", member.name, member.version, member.listen), "");
+        self.event(
+            at,
+            "member",
+            format!(
+                "{} started, version {}, at {}",
+                member.name, member.version, member.listen
+            ),
+            "",
+        );
         Arc::make_mut(&mut self.members).insert(member.id, member.clone());
         Ok(Outcome::Done)
     }
 
     pub(super) fn remove_member(&mut self, id: NodeId, at: Timestamp, by: &str) -> Answer {
-        let Some(member) = self.members.get(&id).cloned() else { return Err(Rejection::NodeUnknown(id.to_string())) };
+        let Some(member) = self.members.get(&id).cloned() else {
+            return Err(Rejection::NodeUnknown(id.to_string()));
+        };
         Arc::make_mut(&mut self.members).remove(&id);
         self.node_admin.remove(&id);
         self.shut_out(id, at);
         if self.holder.as_ref().is_some_and(|h| h.node == id) {
             self.holder = None;
         }
-        self.event(at, "member", format!("{} left the cluster", member.name), by);
+        self.event(
+            at,
+            "member",
+            format!("{} left the cluster", member.name),
+            by,
+        );
         Ok(Outcome::Done)
     }
 
@@ -48,7 +79,10 @@ impl Facts {
                 return Err(Rejection::NameTaken(member.name.clone()));
             }
             if other.listen == member.listen {
-                return Err(Rejection::AddressTaken(member.listen.to_string(), other.name.clone()));
+                return Err(Rejection::AddressTaken(
+                    member.listen.to_string(),
+                    other.name.clone(),
+                ));
             }
         }
         Ok(())

@@ -5,22 +5,37 @@ use crate::command::{Answer, Outcome, Rejection};
 use crate::id::NodeId;
 use crate::model::Member;
 use crate::time::Timestamp;
-use crate::trust::{Authority, REMOVED_MAX, Stage, TOKENS_MAX, Ticket, TokenRecord, Trust, TrustOrder, USERS_MAX, UserRecord};
+use crate::trust::{
+    Authority, REMOVED_MAX, Stage, TOKENS_MAX, Ticket, TokenRecord, Trust, TrustOrder, USERS_MAX,
+    UserRecord,
+};
 use std::sync::Arc;
 
 impl Facts {
     pub(super) fn change_trust(&mut self, order: &TrustOrder, at: Timestamp, by: &str) -> Answer {
         let trust = Arc::make_mut(&mut self.trust);
-        if matches!(order, TrustOrder::Introduce { .. } | TrustOrder::Advance(_) | TrustOrder::Retire(_)) {
+        if matches!(
+            order,
+            TrustOrder::Introduce { .. } | TrustOrder::Advance(_) | TrustOrder::Retire(_)
+        ) {
             trust.generation += 1;
         }
         let said = match order {
-            TrustOrder::Introduce { fingerprint, certificate, cross, sealed_key } => {
+            TrustOrder::Introduce {
+                fingerprint,
+                certificate,
+                cross,
+                sealed_key,
+            } => {
                 let first = trust.authorities.is_empty();
                 if trust.authorities.len() > 1 {
                     return Err(Rejection::RotationUnderWay);
                 }
-                let stage = if first { Stage::Signing } else { Stage::Spreading };
+                let stage = if first {
+                    Stage::Signing
+                } else {
+                    Stage::Spreading
+                };
                 trust.authorities.push(Authority {
                     fingerprint: *fingerprint,
                     certificate: certificate.clone(),
@@ -29,20 +44,42 @@ impl Facts {
                     stage,
                     since: at,
                 });
-                format!("authority {} {}", fingerprint.short(), if first { "signs" } else { "is made known to every node" })
+                format!(
+                    "authority {} {}",
+                    fingerprint.short(),
+                    if first {
+                        "signs"
+                    } else {
+                        "is made known to every node"
+                    }
+                )
             }
             TrustOrder::Advance(fingerprint) => {
-                if !trust.authorities.iter().any(|a| a.fingerprint == *fingerprint && a.stage == Stage::Spreading) {
+                if !trust
+                    .authorities
+                    .iter()
+                    .any(|a| a.fingerprint == *fingerprint && a.stage == Stage::Spreading)
+                {
                     return Err(Rejection::AuthorityUnknown(fingerprint.short()));
                 }
                 for a in &mut trust.authorities {
-                    a.stage = if a.fingerprint == *fingerprint { Stage::Signing } else { Stage::Leaving };
+                    a.stage = if a.fingerprint == *fingerprint {
+                        Stage::Signing
+                    } else {
+                        Stage::Leaving
+                    };
                     a.since = at;
                 }
-                format!("authority {} signs from now on, the one before it is still believed", fingerprint.short())
+                format!(
+                    "authority {} signs from now on, the one before it is still believed",
+                    fingerprint.short()
+                )
             }
             TrustOrder::Retire(fingerprint) => {
-                if trust.authority(*fingerprint).is_none_or(|a| a.stage == Stage::Signing) {
+                if trust
+                    .authority(*fingerprint)
+                    .is_none_or(|a| a.stage == Stage::Signing)
+                {
                     return Err(Rejection::AuthorityUnknown(fingerprint.short()));
                 }
                 trust.authorities.retain(|a| a.fingerprint != *fingerprint);
@@ -50,14 +87,30 @@ impl Facts {
                 trust.authorities.iter_mut().for_each(|a| a.cross.clear());
                 format!("authority {} is not believed any more", fingerprint.short())
             }
-            TrustOrder::MakeToken { id, secret, role, expires } => {
+            TrustOrder::MakeToken {
+                id,
+                secret,
+                role,
+                expires,
+            } => {
                 make_room(trust, at)?;
-                let record = TokenRecord { secret: *secret, role: *role, expires: *expires, made: at, by: by.to_owned(), used: None, revoked: false };
+                let record = TokenRecord {
+                    secret: *secret,
+                    role: *role,
+                    expires: *expires,
+                    made: at,
+                    by: by.to_owned(),
+                    used: None,
+                    revoked: false,
+                };
                 trust.tokens.insert(id.clone(), record);
                 format!("token {id} for one {} was made", role.word())
             }
             TrustOrder::RevokeToken(id) => {
-                let token = trust.tokens.get_mut(id).ok_or_else(|| Rejection::TokenUnknown(id.clone()))?;
+                let token = trust
+                    .tokens
+                    .get_mut(id)
+                    .ok_or_else(|| Rejection::TokenUnknown(id.clone()))?;
                 token.revoked = true;
                 format!("token {id} was revoked")
             }
@@ -65,11 +118,22 @@ impl Facts {
                 if trust.users.len() >= USERS_MAX && !trust.users.contains_key(name) {
                     return Err(Rejection::TooMany("operators".to_owned(), USERS_MAX));
                 }
-                trust.users.insert(name.clone(), UserRecord { access: *access, key: *key, since: at, by: by.to_owned() });
+                trust.users.insert(
+                    name.clone(),
+                    UserRecord {
+                        access: *access,
+                        key: *key,
+                        since: at,
+                        by: by.to_owned(),
+                    },
+                );
                 format!("{name} may enter as {}", access.word())
             }
             TrustOrder::RemoveUser(name) => {
-                trust.users.remove(name).ok_or_else(|| Rejection::UserUnknown(name.clone()))?;
+                trust
+                    .users
+                    .remove(name)
+                    .ok_or_else(|| Rejection::UserUnknown(name.clone()))?;
                 format!("{name} may not enter any more")
             }
         };
@@ -80,7 +144,13 @@ impl Facts {
     /// Lets a node in that shows a token. The token is used up by this and by nothing less.
     pub(super) fn admit(&mut self, member: &Member, ticket: &Ticket, at: Timestamp) -> Answer {
         self.check_ticket(member, ticket, at)?;
-        let by = self.trust.tokens.get(&ticket.token).map_or_else(String::new, |t| format!("token {} of {}", ticket.token, t.by));
+        let by = self
+            .trust
+            .tokens
+            .get(&ticket.token)
+            .map_or_else(String::new, |t| {
+                format!("token {} of {}", ticket.token, t.by)
+            });
         let done = self.add_member(member, at, &by)?;
         if let Some(token) = Arc::make_mut(&mut self.trust).tokens.get_mut(&ticket.token) {
             token.used = Some((member.id, ticket.key));
@@ -92,12 +162,26 @@ impl Facts {
     ///
     /// # Errors
     /// Why not.
-    pub fn check_ticket(&self, member: &Member, ticket: &Ticket, at: Timestamp) -> Result<(), Rejection> {
+    pub fn check_ticket(
+        &self,
+        member: &Member,
+        ticket: &Ticket,
+        at: Timestamp,
+    ) -> Result<(), Rejection> {
         let id = || ticket.token.clone();
-        let token = self.trust.tokens.get(&ticket.token).filter(|t| t.secret == ticket.secret).ok_or_else(|| Rejection::TokenUnknown(id()))?;
+        let token = self
+            .trust
+            .tokens
+            .get(&ticket.token)
+            .filter(|t| t.secret == ticket.secret)
+            .ok_or_else(|| Rejection::TokenUnknown(id()))?;
         match token.used {
             // The same node asks again because the answer was lost: no second node comes in by that.
-            Some(used) if used == (member.id, ticket.key) && self.members.contains_key(&member.id) => return Ok(()),
+            Some(used)
+                if used == (member.id, ticket.key) && self.members.contains_key(&member.id) =>
+            {
+                return Ok(());
+            }
             Some((by, _)) => return Err(Rejection::TokenUsed(id(), self.node_name(by))),
             None => {}
         }
@@ -105,10 +189,17 @@ impl Facts {
             return Err(Rejection::TokenRevoked(id()));
         }
         if token.expires <= at {
-            return Err(Rejection::TokenExpired(id(), at.saturating_since(token.expires).as_secs()));
+            return Err(Rejection::TokenExpired(
+                id(),
+                at.saturating_since(token.expires).as_secs(),
+            ));
         }
         if token.role != member.role {
-            return Err(Rejection::TokenRole(id(), token.role.word().to_owned(), member.role.word().to_owned()));
+            return Err(Rejection::TokenRole(
+                id(),
+                token.role.word().to_owned(),
+                member.role.word().to_owned(),
+            ));
         }
         if self.trust.removed.contains_key(&member.id) {
             return Err(Rejection::NodeRemoved(member.id));
@@ -121,7 +212,13 @@ impl Facts {
         let removed = &mut Arc::make_mut(&mut self.trust).removed;
         removed.insert(id, at);
         while removed.len() > REMOVED_MAX {
-            let Some(oldest) = removed.iter().min_by_key(|(id, at)| (**at, **id)).map(|(id, _)| *id) else { break };
+            let Some(oldest) = removed
+                .iter()
+                .min_by_key(|(id, at)| (**at, **id))
+                .map(|(id, _)| *id)
+            else {
+                break;
+            };
             removed.remove(&oldest);
         }
     }
@@ -132,7 +229,14 @@ fn make_room(trust: &mut Trust, now: Timestamp) -> Result<(), Rejection> {
     if trust.tokens.len() < TOKENS_MAX {
         return Ok(());
     }
-    let spent = trust.tokens.iter().filter(|(_, t)| t.is_spent(now)).min_by_key(|(id, t)| (t.made, (*id).clone())).map(|(id, _)| id.clone());
-    trust.tokens.remove(&spent.ok_or_else(|| Rejection::TooMany("join tokens that were not used".to_owned(), TOKENS_MAX))?);
+    let spent = trust
+        .tokens
+        .iter()
+        .filter(|(_, t)| t.is_spent(now))
+        .min_by_key(|(id, t)| (t.made, (*id).clone()))
+        .map(|(id, _)| id.clone());
+    trust.tokens.remove(&spent.ok_or_else(|| {
+        Rejection::TooMany("join tokens that were not used".to_owned(), TOKENS_MAX)
+    })?);
     Ok(())
 }

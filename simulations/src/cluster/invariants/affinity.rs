@@ -18,7 +18,13 @@ impl Affinity {
     }
 
     /// A session of `client` goes to `server`; `usable`: its last one could have been had.
-    pub fn on_session(&mut self, client: usize, server: ServerId, how: How, usable: bool) -> Result<(), String> {
+    pub fn on_session(
+        &mut self,
+        client: usize,
+        server: ServerId,
+        how: How,
+        usable: bool,
+    ) -> Result<(), String> {
         let doubts = self.doubts.entry(client).or_default();
         if let Some(last) = self.last.get(&client)
             && *last != server
@@ -26,7 +32,10 @@ impl Affinity {
             // The log may have any of them by now, and that one may not be usable.
             && doubts.is_empty()
         {
-            return Err(format!("affinity: client {client} was at server {}, which is usable, and is sent to {}", last.0, server.0));
+            return Err(format!(
+                "affinity: client {client} was at server {}, which is usable, and is sent to {}",
+                last.0, server.0
+            ));
         }
         match how {
             How::Proposed => {

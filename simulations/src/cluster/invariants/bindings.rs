@@ -13,7 +13,11 @@ pub struct Bindings {
 impl Bindings {
     /// A session was forwarded on it.
     pub fn on_acknowledged(&mut self, key: StickKey, entry: StickEntry) {
-        if self.acknowledged.get(&key).is_none_or(|known| known.server != entry.server) {
+        if self
+            .acknowledged
+            .get(&key)
+            .is_none_or(|known| known.server != entry.server)
+        {
             self.acknowledged.insert(key, entry);
         }
     }

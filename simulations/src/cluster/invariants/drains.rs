@@ -19,23 +19,39 @@ const LATE: u64 = 3_000;
 ///
 /// # Errors
 /// Nobody wants that.
-pub fn on_cut(ideal: &Ideal, node: NodeId, cut: Cut, age: u64, wall: Timestamp, calm: bool) -> Result<(), String> {
+pub fn on_cut(
+    ideal: &Ideal,
+    node: NodeId,
+    cut: Cut,
+    age: u64,
+    wall: Timestamp,
+    calm: bool,
+) -> Result<(), String> {
     let passed = |deadline: Option<Timestamp>| deadline.is_some_and(|d| d.0 <= wall.0 + SKEW);
     if cut == Cut::Down {
         // That is no drain's doing.
         return Ok(());
     }
     let young = age < if calm { YOUNG.1 } else { YOUNG.0 };
-    let wanted = ideal.orders_about(node).any(|order| match (order.state, cut) {
-        (AdminState::Maintenance, Cut::Maintenance) => true,
-        (AdminState::Drain, Cut::Maintenance) => order.then == Some(AdminState::Maintenance) && (passed(order.deadline) || young),
-        (AdminState::Drain, Cut::Drained) => passed(order.deadline) || (order.deadline.is_some() && young),
-        _ => false,
-    });
+    let wanted = ideal
+        .orders_about(node)
+        .any(|order| match (order.state, cut) {
+            (AdminState::Maintenance, Cut::Maintenance) => true,
+            (AdminState::Drain, Cut::Maintenance) => {
+                order.then == Some(AdminState::Maintenance) && (passed(order.deadline) || young)
+            }
+            (AdminState::Drain, Cut::Drained) => {
+                passed(order.deadline) || (order.deadline.is_some() && young)
+            }
+            _ => false,
+        });
     if wanted {
         return Ok(());
     }
-    Err(format!("drain: a session of {age} ms is cut ({cut:?}), which nobody wants: {:?}", ideal.orders_about(node).collect::<Vec<_>>()))
+    Err(format!(
+        "drain: a session of {age} ms is cut ({cut:?}), which nobody wants: {:?}",
+        ideal.orders_about(node).collect::<Vec<_>>()
+    ))
 }
 
 /// A session to a server of `node` goes on, at `wall` and world time `now`, where the holder has held throughout.
@@ -43,7 +59,20 @@ pub fn on_cut(ideal: &Ideal, node: NodeId, cut: Cut, age: u64, wall: Timestamp, 
 /// # Errors
 /// It is long past the deadline of its drain.
 pub fn on_going_on(ideal: &Ideal, node: NodeId, wall: Timestamp, now: u64) -> Result<(), String> {
-    let Some((order, since)) = ideal.order_about(node).filter(|(order, _)| order.state == AdminState::Drain) else { return Ok(()) };
-    let late = order.deadline.is_some_and(|d| wall.0 > d.0 + LATE) && now > since + LATE * 1_000_000;
-    if late { Err(format!("drain: a session goes on {LATE} ms after the deadline {:?}", order.deadline)) } else { Ok(()) }
+    let Some((order, since)) = ideal
+        .order_about(node)
+        .filter(|(order, _)| order.state == AdminState::Drain)
+    else {
+        return Ok(());
+    };
+    let late =
+        order.deadline.is_some_and(|d| wall.0 > d.0 + LATE) && now > since + LATE * 1_000_000;
+    if late {
+        Err(format!(
+            "drain: a session goes on {LATE} ms after the deadline {:?}",
+            order.deadline
+        ))
+    } else {
+        Ok(())
+    }
 }

@@ -15,7 +15,9 @@ impl Epochs {
         if let Some((newest, by)) = self.newest
             && (term < newest || (term == newest && by != me))
         {
-            return Err(format!("epoch grows: node-{me} claims in epoch {term} after node-{by} in {newest}"));
+            return Err(format!(
+                "epoch grows: node-{me} claims in epoch {term} after node-{by} in {newest}"
+            ));
         }
         self.newest = Some((term, me));
         Ok(())

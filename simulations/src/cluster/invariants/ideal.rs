@@ -42,7 +42,10 @@ struct Register {
 
 impl Register {
     fn possible(&self) -> impl Iterator<Item = &Value> {
-        self.acknowledged.iter().map(|(value, _)| value).chain(&self.doubts)
+        self.acknowledged
+            .iter()
+            .map(|(value, _)| value)
+            .chain(&self.doubts)
     }
 }
 
@@ -55,7 +58,11 @@ pub struct Ideal {
 impl Ideal {
     /// It is told.
     pub fn on_given(&mut self, subject: Subject, value: Value) {
-        self.registers.entry(subject).or_default().doubts.push(value);
+        self.registers
+            .entry(subject)
+            .or_default()
+            .doubts
+            .push(value);
     }
 
     /// The answer has come. A refused command changes nothing.
@@ -65,7 +72,10 @@ impl Ideal {
             register.doubts.retain(|d| d != value);
             return;
         }
-        *register = Register { acknowledged: Some((value.clone(), now)), doubts: Vec::new() };
+        *register = Register {
+            acknowledged: Some((value.clone(), now)),
+            doubts: Vec::new(),
+        };
         // With a member go the orders about it.
         if let (Subject::Member(node), Value::Is(false)) = (subject, value) {
             self.registers.remove(&Subject::Node(node));
@@ -75,13 +85,27 @@ impl Ideal {
     /// What may be wanted of a node now.
     pub fn orders_about(&self, node: NodeId) -> impl Iterator<Item = &AdminOrder> {
         let register = self.registers.get(&Subject::Node(node));
-        register.into_iter().flat_map(Register::possible).filter_map(|value| if let Value::Order(order) = value { Some(order) } else { None })
+        register
+            .into_iter()
+            .flat_map(Register::possible)
+            .filter_map(|value| {
+                if let Value::Order(order) = value {
+                    Some(order)
+                } else {
+                    None
+                }
+            })
     }
 
     /// What is wanted of a node, without a doubt, and since when.
     pub fn order_about(&self, node: NodeId) -> Option<(&AdminOrder, u64)> {
-        let register = self.registers.get(&Subject::Node(node)).filter(|r| r.doubts.is_empty())?;
-        let (Value::Order(order), since) = register.acknowledged.as_ref()? else { return None };
+        let register = self
+            .registers
+            .get(&Subject::Node(node))
+            .filter(|r| r.doubts.is_empty())?;
+        let (Value::Order(order), since) = register.acknowledged.as_ref()? else {
+            return None;
+        };
         Some((order, *since))
     }
 
@@ -90,9 +114,20 @@ impl Ideal {
     /// # Errors
     /// Where it is not as the ideal cluster.
     pub fn on_claim(&self, me: usize, facts: &Facts) -> Result<(), String> {
-        for (subject, register) in self.registers.iter().filter(|(_, r)| r.acknowledged.is_some()) {
-            if !register.possible().any(|value| is_so(facts, *subject, value)) {
-                return Err(format!("the ideal cluster: {subject:?} is {:?} there; node-{me} holds and has {}", register.acknowledged, found(facts, *subject)));
+        for (subject, register) in self
+            .registers
+            .iter()
+            .filter(|(_, r)| r.acknowledged.is_some())
+        {
+            if !register
+                .possible()
+                .any(|value| is_so(facts, *subject, value))
+            {
+                return Err(format!(
+                    "the ideal cluster: {subject:?} is {:?} there; node-{me} holds and has {}",
+                    register.acknowledged,
+                    found(facts, *subject)
+                ));
             }
         }
         Ok(())
@@ -101,8 +136,13 @@ impl Ideal {
 
 fn is_so(facts: &Facts, subject: Subject, value: &Value) -> bool {
     match (subject, value) {
-        (Subject::Node(node), Value::Order(order)) => !facts.members.contains_key(&node) || carries_out(facts.node_admin.get(&node), order),
-        (Subject::Configuration, Value::Text(text)) => facts.history.back().is_some_and(|newest| newest.text == *text),
+        (Subject::Node(node), Value::Order(order)) => {
+            !facts.members.contains_key(&node) || carries_out(facts.node_admin.get(&node), order)
+        }
+        (Subject::Configuration, Value::Text(text)) => facts
+            .history
+            .back()
+            .is_some_and(|newest| newest.text == *text),
         (Subject::Member(node), Value::Is(is)) => facts.members.contains_key(&node) == *is,
         _ => false,
     }
@@ -112,14 +152,21 @@ fn is_so(facts: &Facts, subject: Subject, value: &Value) -> bool {
 fn carries_out(record: Option<&AdminRecord>, order: &AdminOrder) -> bool {
     let ready = AdminRecord::default();
     let record = record.unwrap_or(&ready);
-    let as_ordered = record.state == order.state && (record.deadline == order.deadline || record.deadline.is_none());
+    let as_ordered = record.state == order.state
+        && (record.deadline == order.deadline || record.deadline.is_none());
     as_ordered || (order.state == AdminState::Drain && order.then == Some(record.state))
 }
 
 fn found(facts: &Facts, subject: Subject) -> String {
     match subject {
         Subject::Node(node) => format!("{:?}", facts.node_admin.get(&node)),
-        Subject::Configuration => format!("{:?}", facts.history.back().map(|newest| (newest.version, &newest.text))),
+        Subject::Configuration => format!(
+            "{:?}",
+            facts
+                .history
+                .back()
+                .map(|newest| (newest.version, &newest.text))
+        ),
         Subject::Member(node) => facts.members.contains_key(&node).to_string(),
     }
 }

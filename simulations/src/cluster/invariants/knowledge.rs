@@ -15,7 +15,10 @@ impl Knowledge {
     /// Node `me` answers from now on and has applied up to `index`.
     pub fn on_claim(&self, me: usize, index: u64) -> Result<(), String> {
         if index < self.newest {
-            return Err(format!("what was acknowledged survives: node-{me} holds with entry {index} applied, {} was applied before", self.newest));
+            return Err(format!(
+                "what was acknowledged survives: node-{me} holds with entry {index} applied, {} was applied before",
+                self.newest
+            ));
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 /// What is wrong when `me` answers from now on.
 pub fn on_claim(me: usize, holders: &[usize]) -> Result<(), String> {
     match holders.iter().find(|h| **h != me) {
-        Some(other) => Err(format!("one holder: node-{me} answers while node-{other} does")),
+        Some(other) => Err(format!(
+            "one holder: node-{me} answers while node-{other} does"
+        )),
         None => Ok(()),
     }
 }

@@ -16,7 +16,9 @@ impl SameState {
     pub fn on_applied(&mut self, me: usize, index: u64, hash: u64) -> Result<(), String> {
         let (first, by) = *self.known.entry(index).or_insert((hash, me));
         if first != hash {
-            return Err(format!("same log, same state: after entry {index} node-{me} has {hash:016x}, node-{by} had {first:016x}"));
+            return Err(format!(
+                "same log, same state: after entry {index} node-{me} has {hash:016x}, node-{by} had {first:016x}"
+            ));
         }
         Ok(())
     }

@@ -30,7 +30,14 @@ fn learn(known: &mut Known, me: usize, now: u64, servers: &[ServerId]) {
 
 impl Service {
     /// Node `me` has applied something; these servers are in maintenance, these drain, these are down.
-    pub fn on_applied(&mut self, me: usize, now: u64, in_maintenance: &[ServerId], draining: &[ServerId], down: &[ServerId]) {
+    pub fn on_applied(
+        &mut self,
+        me: usize,
+        now: u64,
+        in_maintenance: &[ServerId],
+        draining: &[ServerId],
+        down: &[ServerId],
+    ) {
         learn(&mut self.maintenance, me, now, in_maintenance);
         learn(&mut self.draining, me, now, draining);
         learn(&mut self.down, me, now, down);
@@ -43,28 +50,62 @@ impl Service {
 
     /// Node `me` chooses a server for a client that is bound to none.
     pub fn on_newcomer(&self, me: usize, now: u64, server: ServerId) -> Result<(), String> {
-        if self.draining.get(&(me, server)).is_some_and(|since| now > since + FOLLOWS) {
-            return Err(format!("drain: node-{me} knows that server {} drains and sends it a newcomer", server.0));
+        if self
+            .draining
+            .get(&(me, server))
+            .is_some_and(|since| now > since + FOLLOWS)
+        {
+            return Err(format!(
+                "drain: node-{me} knows that server {} drains and sends it a newcomer",
+                server.0
+            ));
         }
         Ok(())
     }
 
     /// Node `me` tries to connect a client to a server that has not served since `broken`.
-    pub fn on_attempt(&self, me: usize, now: u64, server: ServerId, broken: Option<u64>) -> Result<(), String> {
-        let long_known = self.down.get(&(me, server)).is_some_and(|since| now > since + KNOWN_DOWN);
+    pub fn on_attempt(
+        &self,
+        me: usize,
+        now: u64,
+        server: ServerId,
+        broken: Option<u64>,
+    ) -> Result<(), String> {
+        let long_known = self
+            .down
+            .get(&(me, server))
+            .is_some_and(|since| now > since + KNOWN_DOWN);
         if long_known && broken.is_some_and(|since| now > since + FOUND_DOWN) {
-            return Err(format!("health: node-{me} has long known that server {} is down and sends it a client", server.0));
+            return Err(format!(
+                "health: node-{me} has long known that server {} is down and sends it a client",
+                server.0
+            ));
         }
         Ok(())
     }
 
     /// Node `me` forwards a session.
-    pub fn on_session(&self, me: usize, now: u64, holders: &[usize], server: ServerId) -> Result<(), String> {
+    pub fn on_session(
+        &self,
+        me: usize,
+        now: u64,
+        holders: &[usize],
+        server: ServerId,
+    ) -> Result<(), String> {
         if !holders.contains(&me) {
-            return Err(format!("served by the holder: node-{me} forwards and does not answer for the address"));
+            return Err(format!(
+                "served by the holder: node-{me} forwards and does not answer for the address"
+            ));
         }
-        if self.maintenance.get(&(me, server)).is_some_and(|since| now > since + FOLLOWS) {
-            return Err(format!("maintenance: node-{me} knows that server {} is in maintenance and sends it a session", server.0));
+        if self
+            .maintenance
+            .get(&(me, server))
+            .is_some_and(|since| now > since + FOLLOWS)
+        {
+            return Err(format!(
+                "maintenance: node-{me} knows that server {} is in maintenance and sends it a session",
+                server.0
+            ));
         }
         Ok(())
     }
