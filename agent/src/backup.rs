@@ -1,8 +1,8 @@
 //! What a backup of a cluster holds: what is agreed, and what opens the authority's key. Nothing of any one node.
 
-use crate::consensus::codec::{decode, encode};
 use ha_core::state::Facts;
 use ha_core::time::Timestamp;
+use ha_node::consensus::codec::{decode, encode};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Who this node is, for ever: written once by `init` or `join`, read at every start.
 
+use crate::sys::platform;
 use ha_core::id::NodeId;
 use ha_core::model::Timing;
 use ha_trust::keyring::write_private;
@@ -128,13 +129,7 @@ impl Identity {
             error,
         };
         fs::create_dir_all(data_dir).map_err(io_error)?;
-        // Nobody else lists it, but the group that may use the socket in it comes through.
-        #[cfg(unix)]
-        fs::set_permissions(
-            data_dir,
-            std::os::unix::fs::PermissionsExt::from_mode(0o711),
-        )
-        .map_err(io_error)?;
+        platform::process::let_through(data_dir).map_err(io_error)?;
         Ok(())
     }
 

@@ -1,28 +1,27 @@
-//! The shell of `ha-agent`: everything that acts. What is decided stands in `ha-core`.
+//! `ha-agent`, put together: what runs on a machine around one node of the cluster.
 //!
 //! ```text
-//!   main > agent > driver > { consensus  proxy  vip  prober  api } > { ha-core  ha-trust }
-//!      \       \------ world
-//!       \> preflight > { vip  world }
+//!   run > { grpc > operate > permissions   wire   entrance   store   outside   hands   preflight } > { config  sys }
+//!            and each of them on its crates: ha-node, ha-proxy, ha-address, ha-check, ha-trust, ha-core
 //! ```
+//!
+//! Decisions stand in `ha-core`, what is simulated in `ha-node`; here they meet sockets, disk and kernel.
 
-pub mod addresses;
-pub mod agent;
-pub mod api;
 pub mod backup;
-pub mod binder;
 pub mod config;
-pub mod consensus;
-pub mod driver;
-pub mod guard;
+pub mod entrance;
+pub mod found;
+pub mod grpc;
+pub mod hands;
 pub mod identity;
-#[cfg(unix)]
 pub mod install;
-pub mod peers;
+pub mod operate;
+pub mod outside;
+pub mod permissions;
 pub mod preflight;
-pub mod proxy;
 pub mod readers;
-#[cfg(target_os = "linux")]
-pub mod vip;
-pub mod world;
+pub mod run;
+pub mod store;
+pub mod sys;
+pub mod wire;
 pub mod written;

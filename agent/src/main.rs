@@ -1,11 +1,13 @@
 //! `ha-agent`: found a cluster, join one, run.
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use ha_agent::agent::{self, Failure};
+use ha_address::VipSettings;
 use ha_agent::backup::Backup;
 use ha_agent::config::{self, AgentConfig, parse_cluster};
+use ha_agent::found;
 use ha_agent::preflight::{self, Finding, Moment, Subject, Verdict};
-use ha_agent::world::real::wall_now;
+use ha_agent::run::{self, Failure};
+use ha_agent::sys::{platform, wall_now};
 use ha_core::id::NodeId;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
@@ -167,7 +169,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false);
-    if log_is_the_journal() {
+    if platform::process::stderr_is_the_journal() {
         log.event_format(ForJournal).init();
     } else {
         log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
@@ -199,26 +201,18 @@ fn main() -> ExitCode {
                     serde_json::json!({ "error": e.to_string(), "findings": findings })
                 );
             } else {
-                eprintln!("{}{e}", if log_is_the_journal() { "<3>" } else { "" });
+                eprintln!(
+                    "{}{e}",
+                    if platform::process::stderr_is_the_journal() {
+                        "<3>"
+                    } else {
+                        ""
+                    }
+                );
             }
             ExitCode::from(if wrong_file { 8 } else { 1 })
         }
     }
-}
-
-/// Whether the service manager reads what is written to standard error: it says which file that is.
-fn log_is_the_journal() -> bool {
-    #[cfg(unix)]
-    if let (Some(journal), Ok(stderr)) = (
-        std::env::var_os("JOURNAL_STREAM"),
-        std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned(),
-    ) {
-        use std::os::unix::fs::MetadataExt as _;
-        return std::fs::File::from(stderr)
-            .metadata()
-            .is_ok_and(|m| journal.to_str() == Some(&format!("{}:{}", m.dev(), m.ino())));
-    }
-    false
 }
 
 /// One line per event, with its priority before it (sd-daemon(3)) and without the time, which the journal has.
@@ -252,14 +246,12 @@ where
 }
 
 async fn act(what: What, output: Output) -> Result<(), Failure> {
-    #[cfg(unix)]
     if matches!(
         what,
         What::Init { .. } | What::Join { .. } | What::Restore { .. } | What::Run { .. }
     ) {
         // Whatever they make is nobody else's: log and snapshot hold the authority's key, sealed.
-        // SAFETY: it takes a number and cannot fail.
-        unsafe { libc::umask(0o077) };
+        platform::process::keep_files_private();
     }
     match what {
         What::Init {
@@ -285,7 +277,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 moment: Moment::Founding,
             };
             look_first(&subject, skip_preflight).await?;
-            let identity = agent::found(&agent, parsed, text, id).await?;
+            let identity = found::found(&agent, parsed, text, id).await?;
             let say = format!(
                 "cluster {} is founded, this node is {} ({})\nnext: ha-agent run --config {}",
                 identity.cluster_id,
@@ -321,7 +313,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 skip_preflight,
             )
             .await?;
-            let (identity, cluster) = agent::join(&agent, &address, &token, id).await?;
+            let (identity, cluster) = found::join(&agent, &address, &token, id).await?;
             let say = format!(
                 "{} ({}) is let into cluster {cluster}\nnext: ha-agent run --config {}",
                 agent.name,
@@ -369,7 +361,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let cluster = backup.facts.config.name.clone();
             let operators: Vec<String> = backup.facts.trust.users.keys().cloned().collect();
             let hours = wall_now().saturating_since(backup.made).as_secs() / 3600;
-            let identity = agent::restore(&agent, backup, id).await?;
+            let identity = found::restore(&agent, backup, id).await?;
             let say = format!(
                 "cluster {cluster} ({}) is restored, this node is {} ({})\n\
                  the backup is {hours} h old, and who was removed since may enter again: operators are {}. If anybody was: `ha-cli user remove`, `ha-cli ca rotate`, `ha-cli ca retire`\n\
@@ -433,8 +425,8 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
         What::Run { config } => {
             let agent = read_agent(&config)?;
             let stop = CancellationToken::new();
-            stop_on_signal(&stop)?;
-            agent::run(agent, stop).await?;
+            platform::process::stop_on_signal(&stop)?;
+            run::run(agent, stop).await?;
         }
         What::Check { config, cluster } => {
             let mut problems = Vec::new();
@@ -485,7 +477,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 &directory,
             )?;
         }
-        What::Warden { mark } => warden(mark)?,
+        What::Warden { mark } => ha_address::platform::warden::run(mark, std::io::stdin())?,
         What::Cleanup { config } => cleanup(&read_agent(&config)?, output)?,
     }
     Ok(())
@@ -521,19 +513,8 @@ struct NotReady {
     findings: Vec<Finding>,
 }
 
-#[cfg(target_os = "linux")]
-fn warden(mark: u8) -> Result<(), Failure> {
-    Ok(ha_agent::vip::warden::run(mark, std::io::stdin())?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn warden(_: u8) -> Result<(), Failure> {
-    Err("there is none on this system".into())
-}
-
-#[cfg(target_os = "linux")]
 fn cleanup(agent: &AgentConfig, output: Output) -> Result<(), Failure> {
-    let removed = ha_agent::vip::cleanup(&ha_agent::vip::VipSettings::new(agent.address), &[])?;
+    let removed = ha_address::platform::cleanup(&VipSettings::new(agent.address), &[])?;
     let names: Vec<String> = removed.iter().map(ToString::to_string).collect();
     tell(
         output,
@@ -550,16 +531,6 @@ fn cleanup(agent: &AgentConfig, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-#[cfg(not(target_os = "linux"))]
-fn cleanup(_: &AgentConfig, output: Output) -> Result<(), Failure> {
-    tell(
-        output,
-        "nothing is left behind on this system",
-        &serde_json::json!({ "removed": [] }),
-    );
-    Ok(())
-}
-
 fn read_agent(path: &Path) -> Result<AgentConfig, config::Problems> {
     AgentConfig::parse(&path.display().to_string(), &config::read(path)?)
 }
@@ -569,48 +540,5 @@ fn tell(output: Output, text: &str, json: &serde_json::Value) {
         println!("{json}")
     } else {
         println!("{text}")
-    }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the one task that is not the agent's: it waits for a signal"
-)]
-fn stop_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    // Its terminal is gone: it hands over first. Who was started by nohup stays.
-    let mut hangup = if hangup_is_ignored() {
-        None
-    } else {
-        Some(signal(SignalKind::hangup())?)
-    };
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        let hung_up = async {
-            match &mut hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-            _ = hung_up => {}
-        }
-        stop.cancel();
-    });
-    Ok(())
-}
-
-fn hangup_is_ignored() -> bool {
-    // SAFETY: all zeroes is a value of this struct, which is only written to; without a new action nothing changes.
-    unsafe {
-        let mut now: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0
-            && now.sa_sigaction == libc::SIG_IGN
     }
 }

@@ -9,7 +9,6 @@
 
 mod machine;
 mod member;
-#[cfg(target_os = "linux")]
 mod network;
 
 use crate::config::AgentConfig;
@@ -94,7 +93,6 @@ impl Said {
 }
 
 /// Why what concerns the virtual IP is skipped on some nodes.
-#[cfg(target_os = "linux")]
 const NOT_HERE: &str = "this node holds no address in the kernel";
 
 /// Why it is asked.
@@ -126,7 +124,6 @@ pub struct Subject<'a> {
     pub moment: Moment,
 }
 
-#[cfg(target_os = "linux")]
 impl Subject<'_> {
     /// How bad it is that the one who asks may not do something: who asks by hand need not be who runs the agent.
     fn denied(&self) -> Verdict {
@@ -141,7 +138,6 @@ impl Subject<'_> {
 type Check = (&'static str, fn(&Subject) -> Said);
 
 /// What is looked at on this machine, in the order in which it is told. What needs others is in [`member`].
-#[cfg(target_os = "linux")]
 const CHECKS: [Check; 10] = [
     ("kernel", machine::kernel),
     ("privileges", machine::privileges),
@@ -154,8 +150,6 @@ const CHECKS: [Check; 10] = [
     ("nftables", network::rules),
     ("addresses", network::addresses),
 ];
-#[cfg(not(target_os = "linux"))]
-const CHECKS: [Check; 2] = [("disk", machine::disk), ("listen", machine::listen)];
 
 /// Looks at everything. Takes about a second on this machine, a slow disk's flushes more; a member that does not
 /// answer is waited for, 3 s by hand and as long as `join` waits before that.

@@ -3,13 +3,13 @@
 
 use crate::backup::Backup;
 use crate::config::{AgentConfig, parse_cluster};
-use crate::consensus::LeaseReply;
-use crate::consensus::codec::{decode, encode};
-use crate::consensus::types::{SnapshotMeta, Types, Vote};
 use ha_core::command::{Answer, Command, Stamped};
 use ha_core::lease::Lease;
 use ha_core::state::ClusterState;
 use ha_core::time::Timestamp;
+use ha_node::consensus::LeaseReply;
+use ha_node::consensus::codec::{decode, encode};
+use ha_node::consensus::types::{SnapshotMeta, Types, Vote};
 use ha_trust::identity::{Identity, key_id};
 use ha_trust::passphrase;
 use ha_trust::token::Token;
@@ -138,7 +138,7 @@ fn backup_file(bytes: &[u8]) {
 ///
 /// # Errors
 /// What could not be made.
-pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::agent::Failure> {
+pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
     use ha_core::id::NodeId;
     use ha_core::model::{CERTIFICATE_LIFETIME, Member, Role, Timing};
     use ha_core::trust::{Access, Digest, Ticket, TrustOrder};

@@ -1,6 +1,6 @@
 //! Which version wrote a data directory last: one that cannot read it says which can.
 
-use crate::consensus::codec::FORMAT;
+use ha_node::consensus::codec::FORMAT;
 use ha_trust::keyring::write_private;
 use serde::{Deserialize, Serialize};
 use std::fs;

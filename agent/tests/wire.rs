@@ -11,15 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ha_agent::addresses::BoundAddresses;
-use ha_agent::consensus::sled_store::SledStore;
-use ha_agent::proxy::Gate;
-use ha_agent::world::entrance::{Entrance, Shows};
-use ha_agent::world::real::{RealWorld, wall_now};
-use ha_agent::world::wire::{MESSAGE_MAX, PeerChannels, server};
-use ha_agent::world::{Addressee, Call, CallError};
+use ha_agent::entrance::{Entrance, Shows};
+use ha_agent::outside;
+use ha_agent::store::SledStore;
+use ha_agent::sys::wall_now;
+use ha_agent::wire::channels::{PeerChannels, server};
 use ha_core::id::NodeId;
-use ha_core::model::CERTIFICATE_LIFETIME;
+use ha_core::model::{CERTIFICATE_LIFETIME, VirtualIp};
+use ha_node::outside::{Addressee, Addresses, Call, CallError, Intercepted, MESSAGE_MAX, Release};
 use ha_proto::consensus::consensus_server::{Consensus, ConsensusServer};
 use ha_proto::consensus::{Envelope, SnapshotPiece};
 use ha_trust::authority::{Authority, Seal, request};
@@ -88,6 +87,21 @@ impl Consensus for Echo {
             from: Vec::new(),
             body,
         }))
+    }
+}
+
+/// Nobody holds anything here.
+struct NoAddresses;
+
+impl Addresses for NoAddresses {
+    fn configure(&self, _: &[VirtualIp], _: &[Intercepted]) {}
+    fn hold(&self, _: ha_core::time::Instant, _: bool) {}
+    fn release(&self, _: Release, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
+    fn announce(&self) {}
+    fn fence(&self) -> String {
+        String::new()
     }
 }
 
@@ -167,12 +181,7 @@ impl Cluster {
             .path()
             .join(format!("store-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let store = Arc::new(SledStore::open(&store).expect("a disk"));
-        let world = Arc::new(RealWorld::new(
-            id(SERVER),
-            trust.clone(),
-            store,
-            Arc::new(BoundAddresses::new(Gate::new())),
-        ));
+        let outside = outside::of(id(SERVER), trust.clone(), store, Arc::new(NoAddresses));
         let incoming = Entrance {
             listener,
             local: None,
@@ -180,7 +189,7 @@ impl Cluster {
             familiar: Arc::new(|_| true),
             known: Arc::new(|shows| matches!(shows, Shows::Certificate(_))),
         }
-        .open(&world);
+        .open(&outside);
         tokio::spawn(async move {
             let service = ConsensusServer::new(Echo).max_decoding_message_size(MESSAGE_MAX);
             server()

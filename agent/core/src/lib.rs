@@ -15,7 +15,9 @@
 pub mod balance;
 pub mod command;
 pub mod controller;
+pub mod dispatch;
 pub mod events;
+pub mod gate;
 pub mod health;
 pub mod id;
 pub mod lease;

@@ -2,6 +2,7 @@
 
 use super::raw::RawAgent;
 use super::{Checker, Problems};
+use ha_address::FenceMode;
 use ha_core::model::Role;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -13,17 +14,6 @@ pub enum VipMode {
     Kernel,
     /// It binds listeners on an address that is there already, such as one of loopback. Needs no privilege.
     Bind,
-}
-
-/// What enforces the lease beside the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FenceMode {
-    /// nftables where it works, and the address's lifetime.
-    Auto,
-    /// nftables only.
-    Nftables,
-    /// The address's lifetime only.
-    Lifetime,
 }
 
 /// A valid `agent.toml`.
@@ -41,7 +31,7 @@ pub struct AgentConfig {
     pub interface: Option<String>,
     /// See [`VipMode`].
     pub vip: VipMode,
-    /// See [`FenceMode`].
+    /// What enforces the lease beside the agent.
     pub fence: FenceMode,
     /// What this node is for.
     pub role: Role,

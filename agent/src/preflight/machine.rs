@@ -1,9 +1,9 @@
 //! The machine itself: kernel, privileges, file descriptors, clock, disk, port.
 
-#[cfg(target_os = "linux")]
 use super::NOT_HERE;
 use super::{Moment, Said, Subject};
-use crate::world::real::boot_now;
+use crate::sys::boot_now;
+use crate::sys::platform::machine as facts;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -11,10 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What the rules need: sets of ranges over two fields.
-#[cfg(target_os = "linux")]
 const KERNEL_MIN: (u32, u32) = (5, 6);
 /// A session has two descriptors, and two more while `splice` carries it.
-#[cfg(target_os = "linux")]
 const FILES_WANTED: u64 = 65_536;
 /// Flushes that are measured, and the size of each.
 const FLUSHES: usize = 20;
@@ -24,48 +22,29 @@ const FLUSHED: [u8; 4096] = [0x5a; 4096];
 /// A commit waits for two flushes; above this clients feel it.
 const FLUSH_WANTED: Duration = Duration::from_millis(50);
 
-#[cfg(target_os = "linux")]
 pub(super) fn kernel(s: &Subject) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped(NOT_HERE);
     }
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map_while(|n| n.parse::<u32>().ok());
-    let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
-        return Said::warning(
+    let (release, version) = facts::kernel_release();
+    match version {
+        None => Said::warning(
             format!("release {release:?}"),
             "Linux 5.6 or later is needed",
-        );
-    };
-    if (major, minor) >= KERNEL_MIN {
-        Said::ok(format!("Linux {release}"))
-    } else {
-        Said::warning(
+        ),
+        Some(version) if version >= KERNEL_MIN => Said::ok(format!("Linux {release}")),
+        Some(_) => Said::warning(
             format!("Linux {release}"),
             "use Linux 5.6 or later, unless the check of nftables below finds all that is needed",
-        )
+        ),
     }
 }
 
-#[cfg(target_os = "linux")]
 pub(super) fn privileges(s: &Subject) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped("this node needs none");
     }
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let has = status
-        .lines()
-        .find_map(|l| l.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    let missing: Vec<&str> = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")]
-        .into_iter()
-        .filter(|(bit, _)| has >> bit & 1 == 0)
-        .map(|(_, name)| name)
-        .collect();
+    let missing = facts::missing_privileges();
     if missing.is_empty() {
         return Said::ok("CAP_NET_ADMIN and CAP_NET_RAW");
     }
@@ -73,22 +52,16 @@ pub(super) fn privileges(s: &Subject) -> Said {
     Said(s.denied(), found, "run as root or with these capabilities (the systemd unit gives them), or set vip = \"bind\"".to_owned())
 }
 
-#[cfg(target_os = "linux")]
 pub(super) fn files(_: &Subject) -> Said {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
+    let max = match facts::open_files_max() {
+        Ok(max) => max,
+        Err(error) => return Said::warning(error.to_string(), ""),
     };
-    // SAFETY: the pointer is to a structure of this frame.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
-        return Said::warning(io::Error::last_os_error().to_string(), "");
-    }
     let found = format!(
-        "{} file descriptors, enough for about {} sessions",
-        limit.rlim_max,
-        limit.rlim_max / 4
+        "{max} file descriptors, enough for about {} sessions",
+        max / 4
     );
-    if limit.rlim_max >= FILES_WANTED {
+    if max >= FILES_WANTED {
         Said::ok(found)
     } else {
         Said::warning(
@@ -98,21 +71,15 @@ pub(super) fn files(_: &Subject) -> Said {
     }
 }
 
-#[cfg(target_os = "linux")]
 pub(super) fn clock(_: &Subject) -> Said {
-    // SAFETY: with `modes` 0 it only reads, into a structure of this frame that zeroes are valid for.
-    let state = unsafe {
-        let mut timex: libc::timex = std::mem::zeroed();
-        libc::adjtimex(&raw mut timex)
-    };
-    match state {
-        libc::TIME_ERROR => Said::warning(
+    match facts::clock_is_synchronised() {
+        Ok(true) => Said::ok("the wall clock is synchronised"),
+        Ok(false) => Said::warning(
             "the wall clock is not synchronised",
             "run chrony or systemd-timesyncd: event times and drain deadlines are wrong otherwise (the lease does not use that clock)",
         ),
         // The systemd unit does not let the agent near the clock.
-        state if state < 0 => Said::skipped(&io::Error::last_os_error().to_string()),
-        _ => Said::ok("the wall clock is synchronised"),
+        Err(error) => Said::skipped(&error.to_string()),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a member of the cluster says: whether it is reached, reaches back, and has the same time and version.
 
 use super::{Moment, Said, Subject};
-use crate::agent::found::JOIN_WITHIN;
-use crate::world::real::{boot_now, wall_now};
-use crate::world::wire;
+use crate::found::JOIN_WITHIN;
+use crate::sys::{boot_now, wall_now};
+use crate::wire::channels;
 use ha_core::trust::Digest;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
@@ -107,9 +107,9 @@ pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
 }
 
 /// Who joins knows which authority the member must show; who only looks believes whoever answers, and tells it nothing.
-fn channel(address: &str, authority: Option<Digest>) -> Result<Channel, crate::agent::Failure> {
+fn channel(address: &str, authority: Option<Digest>) -> Result<Channel, crate::run::Failure> {
     let config = Arc::new(tls::client_by_fingerprint(authority)?);
-    Ok(wire::channel(
+    Ok(channels::channel(
         address,
         None,
         Arc::new(move || config.clone()),

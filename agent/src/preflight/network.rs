@@ -1,9 +1,9 @@
 //! What the virtual IP needs of the network: interface, rules, an address that nobody has.
 
 use super::{Moment, NOT_HERE, Said, Subject, Verdict, machine};
-use crate::agent::LIFETIME_PROMISE_MIN;
-use crate::config::agent_file::FenceMode;
-use crate::vip::{Vip, VipSettings, examine};
+use crate::hands::LIFETIME_PROMISE_MIN;
+use ha_address::platform::examine;
+use ha_address::{FenceMode, Vip, VipSettings};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

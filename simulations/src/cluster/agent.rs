@@ -1,26 +1,26 @@
 //! The process of one node, put together as `ha-agent run` does it, from the product's parts.
 
+use super::configuration;
 use super::invariants::ideal::{Subject, Value};
 use super::operator::within_patience;
 use super::planted::Planted;
+use super::runtime::NodeRuntime;
 use super::scheduler::{self, WORLD, world_now};
 use super::segment::Hands;
 use super::sessions::Open;
 use super::story;
 use super::tamper;
-use super::universe::{Running, Service, Universe, VIP};
+use super::universe::{Running, Service, Universe};
 use super::world::{NodeWorld, node_now};
-use ha_agent::agent::found::write_first;
-use ha_agent::binder::LogBinder;
-use ha_agent::config::parse_cluster;
-use ha_agent::consensus::{Consensus, Settings};
-use ha_agent::driver::{Driver, DriverHandle};
-use ha_agent::world::{Addresses as _, World as _};
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Event, NodeReport, Settings as ControllerSettings};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
-use std::fmt::Write as _;
+use ha_node::binder::LogBinder;
+use ha_node::consensus::{Consensus, Settings};
+use ha_node::driver::{Driver, DriverHandle};
+use ha_node::founding::write_first;
+use ha_node::outside::{Addresses as _, Clock as _};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
         founding,
         snapshot_every: SNAPSHOT_EVERY,
     };
-    let started: Arc<OnceLock<Consensus<NodeWorld>>> = Arc::default();
+    let started: Arc<OnceLock<Consensus<NodeRuntime>>> = Arc::default();
     let (teller, watched, known) = (driver.clone(), universe.clone(), started.clone());
     let applied = move || {
         teller.applied();
@@ -93,7 +93,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
             watched.on_applied(me, consensus);
         }
     };
-    let consensus = Consensus::start(world.clone(), settings, Arc::new(applied)).await?;
+    let consensus = Consensus::start(world.outside(), settings, Arc::new(applied)).await?;
     started.set(consensus.clone()).ok();
     let mut controller = ControllerSettings {
         voters_max: universe.voters_max(),
@@ -103,20 +103,20 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
         controller.lease = Duration::from_millis(450);
     }
     let (driver_loop, view) = Driver::new(
-        world.clone(),
+        world.outside(),
         consensus.clone(),
         controller,
         driver.clone(),
         inbox,
     );
     let (binder, open) = (Arc::new(LogBinder::new(node_now)), Arc::<Open>::default());
-    world.spawn(
+    world.outside().tasks.spawn(
         "driver",
         Box::pin(driver_loop.run(Box::pin(std::future::pending()))),
     );
-    world.spawn(
+    world.outside().tasks.spawn(
         "binder",
-        Box::pin(binder.clone().run(consensus.clone(), world.clone())),
+        Box::pin(binder.clone().run(consensus.clone(), world.outside().clock)),
     );
     universe.with(|s| {
         s.nodes[me].running = Some(Running {
@@ -136,7 +136,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
 async fn report(
     universe: &Universe,
     role: Role,
-    consensus: &Consensus<NodeWorld>,
+    consensus: &Consensus<NodeRuntime>,
     driver: &DriverHandle,
     world: &NodeWorld,
     open: &Open,
@@ -174,27 +174,6 @@ async fn report(
     }
 }
 
-/// The configuration of every run. `weight`: of the first server.
-pub fn cluster_file(universe: &Universe, weight: u64) -> String {
-    let mut text = format!(
-        "[cluster]\nname = \"simulated\"\n[[virtual_ip]]\nname = \"print\"\naddress = \"{VIP}/24\"\n\
-         [[frontend]]\nname = \"paragon\"\nvirtual_ip = \"print\"\nlisteners = [5012, \"5014-5019\", 5022]\nbackend = \"ts\"\n\
-         [[backend]]\nname = \"ts\"\nbalance = \"roundrobin\"\npersistence = {{ by = \"client-ip\", expire = \"30m\", group = \"mfp\" }}\n\
-         check = {{ tcp = 5022, inter = \"1s\", fall = 3, rise = 2 }}\n"
-    );
-    for node in 1..=universe.size() {
-        if universe.with(|s| s.nodes[node].role == Role::Server) {
-            let weight = if node == 1 { weight } else { 1 };
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                text,
-                "[[backend.server]]\nname = \"server-{node}\"\nnode = \"node-{node}\"\nweight = {weight}"
-            );
-        }
-    }
-    text
-}
-
 /// What a node is to the others, under an id of its own or that of its successor.
 pub fn member_as(universe: &Universe, node: usize, id: NodeId) -> Member {
     let address = Universe::address_of(node);
@@ -222,10 +201,7 @@ pub fn stamped(running: &Running, command: Command) -> Stamped {
 pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
     start(universe, 1, true);
     let first = until_running(universe, 1).await;
-    let file = cluster_file(universe, 1);
-    let config = parse_cluster("cluster.toml", &file)
-        .map_err(|e| format!("{e:?}"))?
-        .config;
+    let (config, file) = configuration::of(universe, 1);
     let as_written = file.clone();
     let commands = vec![
         Command::Found {

@@ -4,7 +4,7 @@
 //!   seed --> plan of faults --+                    +--> invariants (one file each)
 //!                             v                    |
 //!   clients, operators --> Universe: network, disks, clocks, segment, servers
-//!                             ^ World
+//!                             ^ Clock, Tasks, Peers, ...
 //!              Driver + Controller + consensus + binder of each node (the product's own)
 //! ```
 //!
@@ -14,6 +14,7 @@
 
 pub mod agent;
 pub mod bounds;
+mod configuration;
 pub mod disk;
 pub mod invariants;
 pub mod membership;

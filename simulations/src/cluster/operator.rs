@@ -1,6 +1,7 @@
 //! An operator who drains, maintains and configures while all that goes on.
 
-use super::agent::{cluster_file, stamped};
+use super::agent::stamped;
+use super::configuration;
 use super::invariants::ideal::{Subject, Value};
 use super::plan::Theme;
 use super::planted::Planted;
@@ -8,7 +9,6 @@ use super::scheduler::{self, WORLD, world_now};
 use super::story;
 use super::universe::{Running, Universe};
 use super::world::wall_of;
-use ha_agent::config::parse_cluster;
 use ha_core::command::{AdminOrder, AdminTarget, Answer, Command, Outcome};
 use ha_core::model::{AdminState, Sticky};
 use ha_core::time::Timestamp;
@@ -61,12 +61,9 @@ async fn give_order(universe: &Arc<Universe>) {
         1 => set_admin(universe, node, AdminState::Maintenance),
         2..=5 => set_admin(universe, node, AdminState::Ready),
         _ => {
-            let text = cluster_file(universe, 1 + scheduler::below(20));
-            let Ok(file) = parse_cluster("cluster.toml", &text) else {
-                return;
-            };
+            let (config, text) = configuration::of(universe, 1 + scheduler::below(20));
             Command::Configure {
-                config: file.config,
+                config,
                 text,
                 expect: None,
             }

@@ -7,10 +7,10 @@ use super::planted::Planted;
 use super::scheduler::{self, world_now};
 use super::story;
 use super::universe::Universe;
-use ha_agent::proxy::Gate;
-use ha_agent::world::{Addresses, Intercepted, Release};
+use ha_core::gate::Gate;
 use ha_core::model::VirtualIp;
 use ha_core::time::Instant;
+use ha_node::outside::{Addresses, Intercepted, Release};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -53,7 +53,7 @@ impl Hands {
         Arc::new(Hands {
             me,
             universe: Arc::downgrade(universe),
-            gate: Gate::new(),
+            gate: Arc::new(Gate::new()),
             turn: Arc::default(),
             planted,
         })

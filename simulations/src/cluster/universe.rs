@@ -7,19 +7,19 @@ use super::invariants::{Invariants, one_holder, same_state, unique};
 use super::network::{LOSS, Network};
 use super::plan::Theme;
 use super::planted::Planted;
+use super::runtime::NodeRuntime;
 use super::scheduler::{self, WORLD, world_now};
 use super::segment::{Hands, Segment};
 use super::sessions::Open;
 use super::story;
-use super::world::NodeWorld;
-use ha_agent::binder::LogBinder;
-use ha_agent::consensus::Consensus;
-use ha_agent::driver::DriverHandle;
-use ha_agent::world::Call;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
 use ha_core::view::View;
+use ha_node::binder::LogBinder;
+use ha_node::consensus::Consensus;
+use ha_node::driver::DriverHandle;
+use ha_node::outside::Call;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ pub enum Service {
 #[derive(Clone)]
 pub struct Running {
     /// Its part in the agreement.
-    pub consensus: Consensus<NodeWorld>,
+    pub consensus: Consensus<NodeRuntime>,
     /// Its loop.
     pub driver: DriverHandle,
     /// What its proxy would decide from.
@@ -396,7 +396,7 @@ impl Universe {
     }
 
     /// A node has applied an entry.
-    pub fn on_applied(&self, me: usize, consensus: &Consensus<NodeWorld>) {
+    pub fn on_applied(&self, me: usize, consensus: &Consensus<NodeRuntime>) {
         let snap = consensus.read();
         let placed = snap.facts.placed().filter_map(|(backend, s, node)| {
             Some((snap.facts.server_id(backend, &s.name)?, node?))

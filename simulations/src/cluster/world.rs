@@ -1,18 +1,16 @@
-//! The door of one simulated node: the product's `World` over the universe.
+//! The door of one simulated node: what the product's node needs from the outside, over the universe.
 
 use super::disk::Disk;
 use super::network::{self, Sender};
 use super::planted::Planted;
-use super::runtime::NodeRuntime;
 use super::scheduler;
 use super::segment::Hands;
 use super::universe::{EPOCH_MS, Service, Universe};
-use ha_agent::consensus::log_store::LogStore;
-use ha_agent::world::{Addressee, Addresses, Boxed, Call, CallError, World};
 use ha_core::health::CheckResult;
 use ha_core::id::NodeId;
 use ha_core::model::CheckClose;
 use ha_core::time::{Instant, Timestamp};
+use ha_node::outside::{Addressee, Boxed, Call, CallError, Clock, Outside, Peers, Prober, Tasks};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +39,21 @@ pub fn wall_of(node: usize) -> Timestamp {
     Timestamp(EPOCH_MS + scheduler::world_now() / 1_000_000 + 7 * node as u64)
 }
 
-impl World for NodeWorld {
-    type Runtime = NodeRuntime;
+impl NodeWorld {
+    /// As the product takes it.
+    pub fn outside(self: &Arc<Self>) -> Outside {
+        Outside {
+            clock: self.clone(),
+            tasks: self.clone(),
+            peers: self.clone(),
+            prober: self.clone(),
+            store: Arc::new(self.disk.clone()),
+            addresses: self.hands.clone(),
+        }
+    }
+}
 
+impl Clock for NodeWorld {
     fn now(&self) -> Instant {
         Instant(scheduler::clock_of(self.me))
     }
@@ -57,18 +67,18 @@ impl World for NodeWorld {
         Timestamp(wall_of(self.me).0 + wrong)
     }
 
-    fn random(&self) -> u64 {
-        scheduler::draw()
-    }
-
-    fn spawn(&self, _name: &'static str, task: Boxed<()>) {
-        scheduler::spawn_on(self.me, task);
-    }
-
     fn sleep(&self, duration: Duration) -> Boxed<()> {
         Box::pin(scheduler::sleep(duration))
     }
+}
 
+impl Tasks for NodeWorld {
+    fn spawn(&self, _name: &'static str, task: Boxed<()>) {
+        scheduler::spawn_on(self.me, task);
+    }
+}
+
+impl Peers for NodeWorld {
     fn call(
         &self,
         to: Addressee,
@@ -88,7 +98,9 @@ impl World for NodeWorld {
             within,
         ))
     }
+}
 
+impl Prober for NodeWorld {
     fn probe(&self, to: SocketAddr, within: Duration, _: CheckClose) -> Boxed<CheckResult> {
         let (universe, me, within) = (self.universe.clone(), self.me, scheduler::in_world(within));
         Box::pin(async move {
@@ -118,13 +130,5 @@ impl World for NodeWorld {
                 }
             }
         })
-    }
-
-    fn store(&self) -> Arc<dyn LogStore> {
-        Arc::new(self.disk.clone())
-    }
-
-    fn addresses(&self) -> Arc<dyn Addresses> {
-        self.hands.clone()
     }
 }

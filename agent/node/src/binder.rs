@@ -1,0 +1,282 @@
+//! Bindings on their way into the log: decided once, batched, answered when a majority has them.
+//!
+//! ```text
+//!   workers --bind--> pending (by key) --batch--> one log entry --> committed to all that wait
+//!                        ^ a second session of the same client finds the first one's decision
+//! ```
+
+use crate::consensus::Consensus;
+use crate::consensus::types::Runtime;
+use crate::outside::Clock;
+use ha_core::command::{Command, Stamped};
+use ha_core::stick::{StickEntry, StickKey};
+use ha_core::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// Bindings in one log entry; an entry stays well below the log store's record bound.
+const BATCH_MAX: usize = 1000;
+/// Bindings that may be on their way. Above it sessions are forwarded without waiting and counted.
+const PENDING_MAX: usize = 65_536;
+/// How long a committed binding is remembered here: until every worker's view shows it.
+const REMEMBERED: Duration = Duration::from_millis(250);
+/// Before a batch that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// See the module.
+pub struct LogBinder {
+    pending: Mutex<Pending>,
+    wake: Notify,
+    now: fn() -> Instant,
+}
+
+#[derive(Default)]
+struct Pending {
+    by_key: BTreeMap<StickKey, Waiting>,
+    queue: VecDeque<StickKey>,
+    /// Committed ones in the order in which they are forgotten.
+    recent: VecDeque<(Instant, StickKey)>,
+}
+
+struct Waiting {
+    entry: StickEntry,
+    waiters: Vec<oneshot::Sender<()>>,
+    committed: bool,
+}
+
+impl Pending {
+    fn forget_old(&mut self, now: Instant) {
+        while let Some((at, _)) = self.recent.front()
+            && now.saturating_since(*at) > REMEMBERED
+        {
+            if let Some((_, key)) = self.recent.pop_front()
+                && self.by_key.get(&key).is_some_and(|w| w.committed)
+            {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+
+    /// Queues an entry; `false` at the bound.
+    fn queue(
+        &mut self,
+        key: StickKey,
+        entry: StickEntry,
+        waiters: Vec<oneshot::Sender<()>>,
+    ) -> bool {
+        if self.by_key.len() >= PENDING_MAX {
+            return false;
+        }
+        self.by_key.insert(
+            key.clone(),
+            Waiting {
+                entry,
+                waiters,
+                committed: false,
+            },
+        );
+        self.queue.push_back(key);
+        true
+    }
+}
+
+impl LogBinder {
+    /// Nothing pending. `now`: the boot-time clock.
+    pub fn new(now: fn() -> Instant) -> Self {
+        LogBinder {
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            now,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts what is pending into the log, one entry at a time, for as long as the process lives.
+    ///
+    /// A batch that cannot be committed because this node no longer leads is forgotten: those
+    /// sessions have been cut with the lease.
+    pub async fn run<R: Runtime>(self: Arc<Self>, consensus: Consensus<R>, clock: Arc<dyn Clock>) {
+        loop {
+            self.wake.notified().await;
+            loop {
+                let batch = self.next_batch();
+                if batch.is_empty() {
+                    break;
+                }
+                let stamped = Stamped {
+                    at: clock.wall(),
+                    by: String::new(),
+                    command: Command::Bind(batch.clone()),
+                };
+                let committed = matches!(consensus.propose(stamped).await, Ok(Ok(_)));
+                self.answer(&batch, committed);
+                if !committed {
+                    clock.sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn next_batch(&self) -> Vec<(StickKey, StickEntry)> {
+        let mut pending = self.lock();
+        let n = pending.queue.len().min(BATCH_MAX);
+        let keys: Vec<StickKey> = pending.queue.drain(..n).collect();
+        keys.into_iter()
+            .filter_map(|k| pending.by_key.get(&k).map(|w| (k.clone(), w.entry)))
+            .collect()
+    }
+
+    fn answer(&self, batch: &[(StickKey, StickEntry)], committed: bool) {
+        let mut pending = self.lock();
+        let now = (self.now)();
+        for (key, _) in batch {
+            if !committed {
+                pending.by_key.remove(key);
+                continue;
+            }
+            let Some(waiting) = pending.by_key.get_mut(key) else {
+                continue;
+            };
+            waiting.committed = true;
+            for waiter in waiting.waiters.drain(..) {
+                waiter.send(()).ok();
+            }
+            pending.recent.push_back((now, key.clone()));
+        }
+    }
+}
+
+/// A binding that is decided, and word of when it is safe.
+#[derive(Debug)]
+pub struct Binding {
+    /// The server that the client gets.
+    pub entry: StickEntry,
+    /// Fires when the binding is committed. Dropped without firing: it never will be.
+    pub committed: oneshot::Receiver<()>,
+}
+
+impl LogBinder {
+    /// Decides the binding of a client that has none, or whose server cannot be used any more: `proposal`, unless
+    /// another session of the same key is being bound just now (or was, and the published view does not show it
+    /// yet), then that one's. Never waits.
+    pub fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding {
+        let (tell, committed) = oneshot::channel();
+        let mut pending = self.lock();
+        pending.forget_old((self.now)());
+        if let Some(waiting) = pending.by_key.get_mut(&key) {
+            if waiting.committed {
+                tell.send(()).ok();
+            } else {
+                waiting.waiters.push(tell);
+            }
+            return Binding {
+                entry: waiting.entry,
+                committed,
+            };
+        }
+        if pending.queue(key, proposal, vec![tell]) {
+            drop(pending);
+            self.wake.notify_one();
+        }
+        Binding {
+            entry: proposal,
+            committed,
+        }
+    }
+
+    /// Prolongs a binding of which a good part has passed. Several calls for one key may come in a row.
+    pub fn refresh(&self, key: StickKey, entry: StickEntry) {
+        let mut pending = self.lock();
+        pending.forget_old((self.now)());
+        if !pending.by_key.contains_key(&key) && pending.queue(key, entry, Vec::new()) {
+            drop(pending);
+            self.wake.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_core::id::ServerId;
+    use ha_core::time::Timestamp;
+    use std::net::IpAddr;
+
+    fn key(n: u8) -> StickKey {
+        StickKey {
+            group: "g".into(),
+            client: IpAddr::from([10, 0, 0, n]),
+        }
+    }
+    fn entry(server: u32) -> StickEntry {
+        StickEntry {
+            server: ServerId(server),
+            host: IpAddr::from([10, 0, 1, 1]),
+            bound_at: Timestamp(0),
+            used_at: Timestamp(0),
+            expire: Duration::from_secs(9),
+        }
+    }
+
+    #[test]
+    fn the_first_session_of_a_client_decides_for_those_that_come_meanwhile() {
+        let binder = LogBinder::new(|| Instant(0));
+        let mut first = binder.bind(key(1), entry(1));
+        let mut second = binder.bind(key(1), entry(2));
+        assert_eq!(second.entry.server, ServerId(1));
+        let batch = binder.next_batch();
+        assert_eq!(batch.len(), 1);
+        let mut while_under_way = binder.bind(key(1), entry(3));
+        assert_eq!(while_under_way.entry.server, ServerId(1));
+        assert!(first.committed.try_recv().is_err());
+        binder.answer(&batch, true);
+        for binding in [&mut first, &mut second, &mut while_under_way] {
+            assert_eq!(binding.committed.try_recv(), Ok(()));
+        }
+        let mut right_after = binder.bind(key(1), entry(4));
+        assert_eq!(
+            right_after.entry.server,
+            ServerId(1),
+            "the views may not show it yet"
+        );
+        assert_eq!(right_after.committed.try_recv(), Ok(()));
+        binder.lock().forget_old(Instant(10_000_000_000));
+        assert_eq!(
+            binder.bind(key(1), entry(4)).entry.server,
+            ServerId(4),
+            "the views know it now"
+        );
+    }
+
+    #[test]
+    fn what_is_not_committed_is_not_acknowledged() {
+        let binder = LogBinder::new(|| Instant(0));
+        let mut binding = binder.bind(key(1), entry(1));
+        binder.answer(&binder.next_batch(), false);
+        assert_eq!(
+            binding.committed.try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        );
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let binder = LogBinder::new(|| Instant(0));
+        for n in 0..5000u32 {
+            let client = IpAddr::V4((0x0a00_0000 + n).into());
+            binder.refresh(
+                StickKey {
+                    group: "g".into(),
+                    client,
+                },
+                entry(1),
+            );
+        }
+        assert_eq!(binder.next_batch().len(), BATCH_MAX);
+    }
+}

@@ -1,0 +1,518 @@
+//! The agreement of the cluster, and the lease protocol beside it. All that knows the consensus library.
+//!
+//! ```text
+//!   propose --> Consensus --network.rs (guard out)--> peers
+//!   peers ----> handle (guard in) --> library --> log.rs --> LogStore (sled)
+//!                                        |------> machine.rs --> ClusterState --> listener
+//! ```
+//!
+//! Owns the [`Promise`] of this node: guard and lease handler take the same lock. Leaves to the
+//! controller what leadership means for the address.
+
+pub mod codec;
+pub mod log;
+pub mod log_store;
+pub mod machine;
+pub mod network;
+pub mod types;
+
+use crate::outside::{Call, Outside};
+use codec::{decode, encode, encoded_len};
+use ha_core::command::{Answer, Stamped};
+use ha_core::controller::{NodeReport, RaftNews, RaftRole};
+use ha_core::id::NodeId;
+use ha_core::lease::{Ballot, Gate, Lease, Promise, Refusal};
+use ha_core::model::{Role, Timing};
+use ha_core::time::Instant;
+use log::Log;
+use machine::{Listener, Machine, Snap};
+use network::Network;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{
+    BasicNode, ChangeMembers, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy,
+    StepDownPolicy,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use thiserror::Error;
+use types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
+
+/// One promise per node, one lock.
+pub type SharedPromise = Arc<Mutex<Promise>>;
+
+/// The agreement as one node takes part in it.
+pub struct Consensus<R: Runtime> {
+    raft: Raft<Types<R>, Machine<R>>,
+    machine: Machine<R>,
+    promise: SharedPromise,
+    outside: Outside,
+    me: NodeId,
+    report: Arc<RwLock<NodeReport>>,
+    promise_length: Duration,
+}
+
+impl<R: Runtime> Clone for Consensus<R> {
+    fn clone(&self) -> Self {
+        Consensus {
+            raft: self.raft.clone(),
+            machine: self.machine.clone(),
+            promise: self.promise.clone(),
+            outside: self.outside.clone(),
+            me: self.me,
+            report: self.report.clone(),
+            promise_length: self.promise_length,
+        }
+    }
+}
+
+/// Who takes part, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// This node.
+    pub me: NodeId,
+    /// What it is for: a witness campaigns later than the others.
+    pub role: Role,
+    /// The cluster's timers.
+    pub timing: Timing,
+    /// How long a voter stays promised; the same on all nodes.
+    pub promise: Duration,
+    /// Whether this node cannot have promised anything before: it makes the cluster.
+    pub founding: bool,
+    /// Entries between two snapshots; a fifth of them stays in the log for who is a little behind.
+    pub snapshot_every: u64,
+}
+
+/// [`Settings::snapshot_every`] of the product.
+pub const SNAPSHOT_EVERY: u64 = 5000;
+
+/// The largest command, in bytes: what the log adds to it in an entry is less than 1 KiB.
+pub const PROPOSAL_MAX: usize = codec::ENTRY_MAX - (1 << 10);
+
+/// Why a proposal did not come to an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProposeError {
+    /// Another node leads.
+    #[error("this node does not lead")]
+    NotLeader(Option<NodeId>),
+    /// Nobody leads, or a majority does not answer. It may still be committed later.
+    #[error("no majority has answered in time: {0}")]
+    NoMajority(String),
+    /// Consensus has ended on this node.
+    #[error("consensus has ended on this node: {0}")]
+    Ended(String),
+    /// No log entry is as large. Nothing was proposed.
+    #[error("it is too large for the log: found {0} bytes; use at most {PROPOSAL_MAX}")]
+    TooLarge(usize),
+}
+
+/// What a voter answers to a `Lease`, with what the leader should know about it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LeaseReply {
+    /// Whether it is promised.
+    pub result: Result<(), Refusal>,
+    /// How it is.
+    pub report: NodeReport,
+}
+
+/// Takes the lock even after a panic elsewhere: a promise is always consistent between two calls.
+pub(crate) fn lock(promise: &SharedPromise) -> MutexGuard<'_, Promise> {
+    promise.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<R: Runtime> Consensus<R> {
+    /// Starts from what is on disk.
+    ///
+    /// # Errors
+    /// A log or snapshot that cannot be read, or settings the library refuses.
+    pub async fn start(
+        outside: Outside,
+        settings: Settings,
+        listener: Listener,
+    ) -> io::Result<Self> {
+        let log = Log::<R>::new(outside.store.clone());
+        let machine = Machine::open(outside.store.clone(), listener)?;
+        let promise = if settings.founding {
+            Promise::fresh(settings.promise)
+        } else {
+            Promise::starting(outside.clock.now(), settings.promise, log.durable_term()?)
+        };
+        let promise = Arc::new(Mutex::new(promise));
+        let peers = Network {
+            outside: outside.clone(),
+            runtime: PhantomData,
+            me: settings.me,
+            promise: promise.clone(),
+        };
+        let config = config(settings).map_err(io::Error::other)?;
+        let raft = Raft::new(settings.me, Arc::new(config), peers, log, machine.clone())
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Consensus {
+            raft,
+            machine,
+            promise,
+            outside,
+            me: settings.me,
+            report: Arc::default(),
+            promise_length: settings.promise,
+        })
+    }
+
+    /// Makes a new cluster of this node alone.
+    pub async fn found(&self, listen: String) -> io::Result<()> {
+        self.raft
+            .initialize(BTreeMap::from([(self.me, BasicNode::new(listen))]))
+            .await
+            .map_err(io::Error::other)
+    }
+
+    /// Puts a command into the log and waits for its answer.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]. What is too large is refused here: the log could only end this node over it.
+    pub async fn propose(&self, stamped: Stamped) -> Result<Answer, ProposeError> {
+        let size = encoded_len(&stamped).map_err(|e| ProposeError::Ended(e.to_string()))?;
+        if size > PROPOSAL_MAX {
+            return Err(ProposeError::TooLarge(size));
+        }
+        match self.raft.client_write(stamped).await {
+            Ok(response) => Ok(response.data.0),
+            Err(e) => Err(propose_error(e)),
+        }
+    }
+
+    /// This node.
+    pub const fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// How long a voter stays promised.
+    pub const fn promise_length(&self) -> Duration {
+        self.promise_length
+    }
+
+    /// The replicated state at this moment.
+    pub fn read(&self) -> Snap {
+        self.machine.read()
+    }
+
+    /// What the controller should know about consensus at this moment.
+    pub fn news(&self) -> RaftNews {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        news_of::<R>(&metrics)
+    }
+
+    /// Calls `tell` at each change of [`Consensus::news`], until consensus ends.
+    pub fn watch(
+        &self,
+        tell: impl Fn(RaftNews) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let mut receiver = self.raft.metrics();
+        async move {
+            let mut last = None;
+            loop {
+                let news = news_of::<R>(&receiver.borrow_watched());
+                if last.as_ref() != Some(&news) {
+                    tell(news.clone());
+                    last = Some(news);
+                }
+                if receiver.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether consensus has failed on this node, and why. Such a node must stop.
+    pub fn failure(&self) -> Option<String> {
+        self.raft
+            .metrics()
+            .borrow_watched()
+            .running_state
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+    }
+
+    /// Asks for votes, a pre-vote first: never without one, which would depose a leader that is well.
+    pub async fn campaign(&self) {
+        if let Err(e) = self.raft.trigger().elect(true).await {
+            tracing::warn!(error = %e, "no election could be begun");
+        }
+    }
+
+    /// Hands leadership to `to`. The address must have been released before.
+    pub async fn transfer(&self, to: NodeId) {
+        if let Err(e) = self.raft.trigger().transfer_leader(to).await {
+            tracing::warn!(error = %e, "leadership could not be handed over");
+        }
+    }
+
+    /// Makes a node a learner. Does not wait until it has caught up.
+    pub async fn add_learner(&self, id: NodeId, listen: String) -> Result<(), ProposeError> {
+        self.may_change()?;
+        self.raft
+            .add_learner(id, BasicNode::new(listen), false)
+            .await
+            .map(drop)
+            .map_err(propose_error)
+    }
+
+    /// Makes a learner a voter.
+    pub async fn promote(&self, id: NodeId) -> Result<(), ProposeError> {
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
+            .await
+    }
+
+    /// Ends a joint membership: as was intended, or as it was before; a uniform one stays as it is.
+    pub async fn settle_membership(&self, forward: bool) -> Result<(), ProposeError> {
+        match self.news().voters.as_slice() {
+            // No further voters: the library itself finds out where that leads from what is in force then.
+            [_, _, ..] if forward => {
+                self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false)
+                    .await
+            }
+            [before, _, ..] => self.change_voters(before.clone()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes these nodes, which are voters or learners now, the only voters, in one change; the other voters are out.
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ProposeError> {
+        self.change(ChangeMembers::ReplaceAllVoters(voters), false)
+            .await
+    }
+
+    /// Takes a node out of the membership altogether.
+    pub async fn remove(&self, id: NodeId) -> Result<(), ProposeError> {
+        if self.news().votes(id)
+            && let Err(e) = self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await
+            // The same change may have been brought to its end beside this one.
+            && self.news().votes(id)
+        {
+            return Err(e);
+        }
+        if self.news().learners.contains(&id) {
+            self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// A leader that is out of the membership leads until another does, and changes the membership no more.
+    fn may_change(&self) -> Result<(), ProposeError> {
+        if self.news().addresses.contains_key(&self.me) {
+            Ok(())
+        } else {
+            Err(ProposeError::NotLeader(None))
+        }
+    }
+
+    async fn change(
+        &self,
+        members: ChangeMembers<NodeId, BasicNode>,
+        retain: bool,
+    ) -> Result<(), ProposeError> {
+        self.may_change()?;
+        self.raft
+            .change_membership(members, retain)
+            .await
+            .map(drop)
+            .map_err(propose_error)
+    }
+
+    /// What this node tells the leader of itself with each lease answer.
+    pub fn set_report(&self, report: NodeReport) {
+        *self.report.write().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    /// Takes a `Lease` of `from` through this node's promise, which knows the term that the library is in.
+    fn promise_to(&self, now: Instant, from: NodeId, lease: Lease) -> Result<(), Refusal> {
+        let term = self.raft.metrics().borrow_watched().current_term;
+        let mut promise = lock(&self.promise);
+        promise.note_term(term);
+        promise.on_lease(now, from, lease)
+    }
+
+    /// Takes this node's own `Lease` through its own promise.
+    pub fn promise_to_self(&self, now: Instant, lease: Lease) -> Result<(), Refusal> {
+        self.promise_to(now, self.me, lease)
+    }
+
+    /// Ends this node's own promise to itself.
+    pub fn release_self(&self, release: Lease) {
+        lock(&self.promise).on_release(self.me, release);
+    }
+
+    /// To whom this node is promised.
+    pub fn promised_to(&self) -> Option<NodeId> {
+        lock(&self.promise).promised_to(self.outside.clock.now())
+    }
+
+    /// Answers what peer `from` asks. `Err` closes that call and nothing else.
+    pub async fn handle(&self, from: NodeId, call: Call, body: &[u8]) -> io::Result<Vec<u8>> {
+        match call {
+            Call::AppendEntries => encode(
+                &self
+                    .raft
+                    .append_entries(decode(body)?)
+                    .await
+                    .map_err(io::Error::other)?,
+            ),
+            Call::TransferLeader => encode(
+                &self
+                    .raft
+                    .handle_transfer_leader(decode(body)?)
+                    .await
+                    .map_err(io::Error::other)?,
+            ),
+            Call::PreVote => self.handle_vote(from, Ballot::PreVote, body).await,
+            Call::Vote => self.handle_vote(from, Ballot::Vote, body).await,
+            Call::InstallSnapshot => {
+                let (vote, meta, data): (Vote<R>, SnapshotMeta<R>, Vec<u8>) = decode(body)?;
+                let snapshot = Snapshot::<R> {
+                    meta,
+                    snapshot: data,
+                };
+                encode(
+                    &self
+                        .raft
+                        .install_full_snapshot(vote, snapshot)
+                        .await
+                        .map_err(io::Error::other)?,
+                )
+            }
+            Call::Lease => {
+                let lease: Lease = decode(body)?;
+                let result = self.promise_to(self.outside.clock.now(), from, lease);
+                encode(&LeaseReply {
+                    result,
+                    report: self
+                        .report
+                        .read()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clone(),
+                })
+            }
+            Call::Release => {
+                lock(&self.promise).on_release(from, decode(body)?);
+                encode(&())
+            }
+        }
+    }
+
+    async fn handle_vote(&self, from: NodeId, ballot: Ballot, body: &[u8]) -> io::Result<Vec<u8>> {
+        let request: openraft::raft::VoteRequest<Types<R>> = decode(body)?;
+        let term = request.vote.leader_id.term;
+        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot) == Gate::Refuse
+        {
+            tracing::trace!(%from, term, ?ballot, "vote refused: this node is promised to another");
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "promised to another leader",
+            ));
+        }
+        if ballot == Ballot::PreVote {
+            return encode(
+                &self
+                    .raft
+                    .pre_vote(request)
+                    .await
+                    .map_err(io::Error::other)?,
+            );
+        }
+        // Whatever happens inside, the note in the promise must be taken back: also when this future is dropped.
+        let mut note = VoteNote {
+            promise: self.promise.clone(),
+            answered: 0,
+        };
+        let response = self.raft.vote(request).await.map_err(io::Error::other)?;
+        note.answered = response.vote.leader_id.term;
+        drop(note);
+        encode(&response)
+    }
+
+    /// Ends this node's part.
+    pub async fn shutdown(&self) {
+        self.raft.shutdown().await.ok();
+    }
+}
+
+struct VoteNote {
+    promise: SharedPromise,
+    answered: u64,
+}
+impl Drop for VoteNote {
+    fn drop(&mut self) {
+        lock(&self.promise).vote_answered(self.answered);
+    }
+}
+
+fn config(settings: Settings) -> Result<Config, String> {
+    let ms = |d: Duration| d.as_millis() as u64;
+    let (min, max) = settings.timing.election();
+    // A witness leaves the others the first try: it may lead only to hand over.
+    let min = if settings.role == Role::Witness {
+        max - (max - min) / 5
+    } else {
+        min
+    };
+    Config {
+        heartbeat_interval: ms(settings.timing.heartbeat()),
+        election_timeout_min: ms(min),
+        election_timeout_max: ms(max),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        removed_leader_step_down: StepDownPolicy::Never,
+        quorum_loss_probe_interval: Some(2 * ms(max)),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_every),
+        max_in_snapshot_log_to_keep: settings.snapshot_every / 5,
+        backoff: "20ms 40ms ...200ms".into(),
+        ..Config::default()
+    }
+    .validate()
+    .map_err(|e| e.to_string())
+}
+
+fn propose_error<R: Runtime>(e: RaftError<Types<R>, ClientWriteError<Types<R>>>) -> ProposeError {
+    match e {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => {
+            ProposeError::NotLeader(f.leader_id)
+        }
+        RaftError::APIError(other) => ProposeError::NoMajority(other.to_string()),
+        RaftError::Fatal(e) => ProposeError::Ended(e.to_string()),
+    }
+}
+
+fn news_of<R: Runtime>(m: &RaftMetrics<Types<R>>) -> RaftNews {
+    let membership = m.membership_config.membership();
+    RaftNews {
+        role: match m.state {
+            ServerState::Leader => RaftRole::Leader,
+            ServerState::Candidate => RaftRole::Candidate,
+            ServerState::Learner => RaftRole::Learner,
+            _ => RaftRole::Follower,
+        },
+        term: m.current_term,
+        leader: m.current_leader,
+        voters: membership.get_joint_config().clone(),
+        learners: membership.learner_ids().collect(),
+        addresses: membership
+            .nodes()
+            .map(|(id, n)| (*id, n.addr.clone()))
+            .collect(),
+        applied_term: m.last_applied.map_or(0, |l| l.leader_id.term),
+        last_log: m.last_log_index.unwrap_or(0),
+        matched: m
+            .replication
+            .iter()
+            .flatten()
+            .filter_map(|(id, log)| log.as_ref().map(|l| (*id, l.index)))
+            .collect(),
+        committed: m.cluster_committed.map_or(0, |l| l.index),
+    }
+}

@@ -1,0 +1,192 @@
+//! Gives the consensus library its log: entries to records, callbacks to futures.
+
+use super::codec::{decode, encode};
+use super::log_store::{Batch, LogStore, Meta};
+use super::types::{Entry, LogId, Runtime, Types, Vote};
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+/// The log of one node.
+pub struct Log<R> {
+    store: Arc<dyn LogStore>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R> Clone for Log<R> {
+    fn clone(&self) -> Self {
+        Log {
+            store: self.store.clone(),
+            runtime: PhantomData,
+        }
+    }
+}
+
+impl<R: Runtime> Log<R> {
+    /// Over a store.
+    pub fn new(store: Arc<dyn LogStore>) -> Self {
+        Log {
+            store,
+            runtime: PhantomData,
+        }
+    }
+
+    /// The term of the vote on disk; 0 when there is none.
+    pub fn durable_term(&self) -> io::Result<u64> {
+        Ok(self
+            .get::<Vote<R>>(Meta::Vote)?
+            .map_or(0, |v| v.leader_id.term))
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: Meta) -> io::Result<Option<T>> {
+        self.store
+            .meta(key)?
+            .map(|bytes| decode(&bytes))
+            .transpose()
+    }
+
+    async fn write_durably(&self, batch: Batch) -> io::Result<()> {
+        let (done, waiting) = tokio::sync::oneshot::channel();
+        self.store
+            .write(batch, Some(Box::new(move |r| drop(done.send(r)))))?;
+        waiting
+            .await
+            .map_err(|_| io::Error::other("the log store has been closed"))?
+    }
+}
+
+/// Bytes of entries that are sent in one message: half of what a peer takes.
+const BATCH_MAX: usize = crate::outside::MESSAGE_MAX / 2;
+
+impl<R: Runtime> RaftLogReader<Types<R>> for Log<R> {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry<R>>, io::Error> {
+        let start = match range.start_bound() {
+            Bound::Included(i) => *i,
+            Bound::Excluded(i) => i + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(i) => i + 1,
+            Bound::Excluded(i) => *i,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.store
+            .read(start..end)?
+            .iter()
+            .map(|bytes| decode(bytes))
+            .collect()
+    }
+
+    /// As many as fit well into one message of a peer, at least one: a few large entries must not make a message
+    /// that is never taken.
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry<R>>, io::Error> {
+        let mut size = 0;
+        let mut fits = |bytes: &Vec<u8>| {
+            let first = size == 0;
+            size += bytes.len();
+            first || size <= BATCH_MAX
+        };
+        let read = self.store.read(start..end)?;
+        read.iter()
+            .take_while(|bytes| fits(bytes))
+            .map(|bytes| decode(bytes))
+            .collect()
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote<R>>, io::Error> {
+        self.get(Meta::Vote)
+    }
+}
+
+impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types<R>>, io::Error> {
+        let purged: Option<LogId<R>> = self.get(Meta::Purged)?;
+        let last: Option<Entry<R>> = self.store.last()?.map(|bytes| decode(&bytes)).transpose()?;
+        Ok(LogState {
+            last_purged_log_id: purged,
+            last_log_id: last.map(|e| e.log_id).or(purged),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote<R>) -> Result<(), io::Error> {
+        self.write_durably(Batch {
+            meta: vec![(Meta::Vote, encode(vote)?)],
+            ..Batch::default()
+        })
+        .await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId<R>>) -> Result<(), io::Error> {
+        // May lag behind: it only spares work at start.
+        self.store.write(
+            Batch {
+                meta: vec![(Meta::Committed, encode(&committed)?)],
+                ..Batch::default()
+            },
+            None,
+        )
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId<R>>, io::Error> {
+        Ok(self.get::<Option<LogId<R>>>(Meta::Committed)?.flatten())
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<Types<R>>,
+    ) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry<R>> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let put = entries
+            .into_iter()
+            .map(|e| Ok((e.log_id.index, encode(&e)?)))
+            .collect::<io::Result<Vec<_>>>()?;
+        self.store.write(
+            Batch {
+                put,
+                ..Batch::default()
+            },
+            Some(Box::new(move |r| callback.io_completed(r))),
+        )
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId<R>>) -> Result<(), io::Error> {
+        let from = last.map_or(0, |l| l.index + 1);
+        self.write_durably(Batch {
+            remove: Some(from..u64::MAX),
+            ..Batch::default()
+        })
+        .await
+    }
+
+    async fn purge(&mut self, upto: LogId<R>) -> Result<(), io::Error> {
+        // One batch: the mark and the removal are atomic.
+        let batch = Batch {
+            remove: Some(0..upto.index + 1),
+            meta: vec![(Meta::Purged, encode(&upto)?)],
+            ..Batch::default()
+        };
+        self.write_durably(batch).await
+    }
+}

@@ -1,0 +1,161 @@
+//! Outbound: what the consensus library sends, with the guard on votes before it leaves.
+
+use super::codec::{decode, encode};
+use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
+use super::{SharedPromise, lock};
+use crate::outside::{Addressee, Call, CallError, Outside};
+use ha_core::id::NodeId;
+use ha_core::lease::{Ballot, Gate};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// A snapshot of tens of megabytes over a slow link; progress is not seen inside one call.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Makes a client for each peer.
+pub struct Network<R> {
+    pub(super) outside: Outside,
+    pub(super) runtime: PhantomData<fn() -> R>,
+    pub(super) me: NodeId,
+    pub(super) promise: SharedPromise,
+}
+
+/// The way to one peer.
+pub struct Peer<R> {
+    outside: Outside,
+    runtime: PhantomData<fn() -> R>,
+    me: NodeId,
+    promise: SharedPromise,
+    to: Addressee,
+}
+
+impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
+    type Network = Peer<R>;
+
+    async fn new_client(&mut self, id: NodeId, node: &BasicNode) -> Peer<R> {
+        Peer {
+            outside: self.outside.clone(),
+            runtime: PhantomData,
+            me: self.me,
+            promise: self.promise.clone(),
+            to: Addressee {
+                node: id,
+                at: node.addr.clone(),
+            },
+        }
+    }
+}
+
+impl<R: Runtime> Peer<R> {
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        call: Call,
+        question: &Q,
+        within: Duration,
+    ) -> Result<A, RPCError<Types<R>>> {
+        let body = encode(question).map_err(|e| RPCError::Network(NetworkError::new(&e)))?;
+        let answer = self
+            .outside
+            .peers
+            .call(self.to.clone(), call, body, within)
+            .await
+            .map_err(|e| match e {
+                CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&e)),
+                CallError::NoAnswer(_) => RPCError::Network(NetworkError::new(&e)),
+            })?;
+        decode(&answer).map_err(|e| RPCError::Network(NetworkError::new(&e)))
+    }
+
+    /// While this node is promised to another, its own votes stay here.
+    async fn ask_for_vote(
+        &self,
+        ballot: Ballot,
+        rpc: VoteRequest<Types<R>>,
+        within: Duration,
+    ) -> Result<VoteResponse<Types<R>>, RPCError<Types<R>>> {
+        let gate = lock(&self.promise).vote_out(
+            self.outside.clock.now(),
+            self.me,
+            rpc.vote.leader_id.term,
+            ballot,
+        );
+        if gate == Gate::Refuse {
+            tracing::trace!(to = %self.to.at, ?ballot, "vote held back: this node is promised to another");
+            return Err(RPCError::Network(NetworkError::from_string(
+                "held back: this node is promised to another leader",
+            )));
+        }
+        let call = if ballot == Ballot::Vote {
+            Call::Vote
+        } else {
+            Call::PreVote
+        };
+        self.ask(call, &rpc, within).await
+    }
+}
+
+impl<R: Runtime> RaftNetworkV2<Types<R>> for Peer<R> {
+    type SnapshotData = Vec<u8>;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types<R>>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types<R>>, RPCError<Types<R>>> {
+        self.ask(Call::AppendEntries, &rpc, option.soft_ttl()).await
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types<R>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types<R>>, RPCError<Types<R>>> {
+        self.ask_for_vote(Ballot::Vote, rpc, option.soft_ttl())
+            .await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types<R>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types<R>>, RPCError<Types<R>>> {
+        self.ask_for_vote(Ballot::PreVote, rpc, option.soft_ttl())
+            .await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote<R>,
+        snapshot: Snapshot<R>,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types<R>>, StreamingError<Types<R>>> {
+        let question: (Vote<R>, SnapshotMeta<R>, Vec<u8>) =
+            (vote, snapshot.meta, snapshot.snapshot);
+        self.ask(Call::InstallSnapshot, &question, SNAPSHOT_WITHIN)
+            .await
+            .map_err(|e| match e {
+                RPCError::Unreachable(e) => StreamingError::Unreachable(e),
+                other => StreamingError::Network(NetworkError::new(&other)),
+            })
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<Types<R>>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types<R>>, RPCError<Types<R>>> {
+        self.ask(Call::TransferLeader, &rpc, option.soft_ttl())
+            .await
+    }
+}

@@ -1,0 +1,17 @@
+//! One node, exactly as it runs and as it is simulated: consensus, lease, driver, bindings.
+//!
+//! ```text
+//!   peers --incoming--> consensus ---applied---> driver --Event--> Controller (ha-core)
+//!                        ^    ^                    |  <--Action--
+//!                 binder-+    +----propose---------+--> View (published)
+//! ```
+//!
+//! Everything that touches the outside comes through the small traits of [`outside`]; the simulation replaces those
+//! and nothing else. There is no socket, no disk and no clock in here.
+
+pub mod binder;
+pub mod consensus;
+pub mod driver;
+pub mod founding;
+pub mod incoming;
+pub mod outside;

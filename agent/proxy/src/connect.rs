@@ -1,0 +1,44 @@
+//! One connect to a server, bounded in time and given up when the client is gone. Owns no policy.
+
+use super::session::gone;
+use crate::platform::sockets as sys;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::sleep;
+
+/// Why a connect failed, by whose fault it is.
+pub(super) enum ConnectError {
+    /// The server refused, was not reachable or took too long.
+    Server(io::Error),
+    /// This machine has no descriptor, port or memory left.
+    Resources(io::Error),
+    /// The client broke off meanwhile.
+    ClientGone,
+}
+
+/// Connects to `address` within `bound`. The stream has Nagle's algorithm switched off.
+pub(super) async fn connect(
+    address: SocketAddr,
+    bound: Duration,
+    client: &TcpStream,
+) -> Result<TcpStream, ConnectError> {
+    let socket = new_socket(address).map_err(ConnectError::Resources)?;
+    tokio::select! {
+        biased;
+        connected = socket.connect(address) => connected.map_err(|e| if sys::is_out_of_resources(&e) { ConnectError::Resources(e) } else { ConnectError::Server(e) }),
+        () = gone(client) => Err(ConnectError::ClientGone),
+        () = sleep(bound) => Err(ConnectError::Server(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}

@@ -1,0 +1,198 @@
+//! The few system calls that tokio has no words for. Owns the `unsafe` of the proxy, but for that of `splice` and one registration in `accept`.
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::time::Duration;
+
+/// Connections that the kernel keeps for a listener (it takes less where `somaxconn` is less).
+const BACKLOG: i32 = 4096;
+
+/// A listener on a frontend's own address. Only one socket of the machine can have it.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = stream_socket(address)?;
+    // On Linux this passes over connections in TIME_WAIT, but never lets two sockets listen.
+    socket.set_reuse_address(true)?;
+    finish_listener(socket, address)
+}
+
+/// A listener that takes connections to any address, of which each worker has one.
+pub(crate) fn listen_transparent(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = stream_socket(address)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    match address {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        SocketAddr::V6(_) => set_ip_transparent_v6(&socket)?,
+    }
+    finish_listener(socket, address)
+}
+
+fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn finish_listener(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
+    // Accepted connections inherit it, which saves a call for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn set_ip_transparent_v6(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int, whose address and size are given; the socket is open.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_TRANSPARENT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// The next connection of a listener, non-blocking, in one system call.
+pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let accept = |storage: *mut libc::sockaddr_storage, len: *mut libc::socklen_t| {
+        // SAFETY: `storage` and `len` are valid for writing for the length of the call, as `try_init` promises.
+        let fd = unsafe {
+            libc::accept4(
+                listener.as_raw_fd(),
+                storage.cast(),
+                len,
+                libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+            )
+        };
+        // SAFETY: a descriptor that is not negative is a new socket that nobody else owns.
+        if fd < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(unsafe { TcpStream::from_raw_fd(fd) })
+        }
+    };
+    // SAFETY: accept4 fills in the address that `try_init` gives it and its length.
+    let (stream, peer) = unsafe { SockAddr::try_init(|storage, len| accept(storage.cast(), len)) }?;
+    let peer = peer
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+    Ok((stream, peer))
+}
+
+/// Makes the coming close of that socket a reset.
+pub(crate) fn reset_on_close(socket: &impl AsFd) {
+    // It fails only for a socket that is no socket; then nothing is left to reset.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// Makes closing the socket say nothing at all, where the kernel lets us (`TCP_REPAIR`, with `CAP_NET_ADMIN`).
+///
+/// For a lease that ran out unnoticed, as in a process that was stopped: another node may answer for
+/// the address by now, and even a reset from here would be a second answer.
+pub(crate) fn vanish_on_close(socket: &impl AsFd) {
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is a c_int that lives for the length of the call.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_REPAIR,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done != 0 {
+        // Without the privilege there is no virtual IP of the kernel's either: the address is bound by one process at a time.
+        reset_on_close(socket);
+    }
+}
+
+/// Raises the limit on open files to its hard limit and says what it is.
+pub(crate) fn raise_open_files() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid rlimit for both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let wanted = libc::rlimit {
+            rlim_cur: limit.rlim_max,
+            rlim_max: limit.rlim_max,
+        };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) == 0 {
+            limit = wanted;
+        }
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Whether an error says that this machine, not the other side, has run out of something.
+pub(crate) fn is_out_of_resources(e: &io::Error) -> bool {
+    matches!(
+        e.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+    )
+}
+
+/// What came of accepting on the reserve.
+pub(crate) enum Spent {
+    /// A connection was accepted and reset.
+    Reset,
+    /// No connection was waiting: without a descriptor, the kernel says "none left" before it looks.
+    NobodyThere,
+    /// The reserve itself could not be had.
+    NoReserve,
+}
+
+/// A file descriptor kept back, so that one more connection can be accepted and reset when there is none left.
+#[derive(Debug, Default)]
+pub(crate) struct Reserve(Option<File>);
+
+impl Reserve {
+    /// Takes one descriptor, if there is one.
+    pub(crate) fn refill(&mut self) {
+        if self.0.is_none() {
+            self.0 = File::open("/dev/null").ok();
+        }
+    }
+
+    /// Accepts one connection on the descriptor that was kept back, and resets it.
+    pub(crate) fn spend(&mut self, listener: &TcpListener) -> Spent {
+        if self.0.take().is_none() {
+            self.refill();
+            return Spent::NoReserve;
+        }
+        let accepted = accept(listener);
+        if let Ok((stream, _)) = &accepted {
+            reset_on_close(stream);
+        }
+        let spent = match &accepted {
+            Ok(_) => Spent::Reset,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Spent::NobodyThere,
+            Err(_) => Spent::NoReserve,
+        };
+        drop(accepted);
+        self.refill();
+        spent
+    }
+}

@@ -1,0 +1,174 @@
+//! One client's session, from accept to close.
+//!
+//! ```text
+//!   accepted --> wait for a place in the frontend --> get a server (route) --> wait for the commit --> carry --> closed
+//!                        (transparent mode)                                     (at most 200 ms)
+//! ```
+//!
+//! Whoever ends a session from outside drops its task; [`Session`]'s drop does all that is to be done at
+//! the end, so no way out can forget a counter, a slot or the reset.
+
+use super::carry::{Ending, carry};
+use super::close::CloseReason;
+use super::pool::{Acquired, Slot};
+use super::route::{self, Reached};
+use super::stats::FrontendStats;
+use super::table::{Entry, Side};
+use super::worker::Worker;
+use crate::platform::sockets as sys;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+/// Sessions that wait inside for a place in a frontend at its `maxconn` (transparent mode); more are reset.
+const FRONTEND_QUEUE: u32 = 1024;
+
+/// A session and all that it holds.
+pub(super) struct Session {
+    pub(super) worker: Rc<Worker>,
+    pub(super) entry: Arc<Entry>,
+    pub(super) client: TcpStream,
+    server: Option<TcpStream>,
+    slot: Option<Slot>,
+    place: Option<Slot>,
+    number: usize,
+    outcome: (CloseReason, Ending),
+}
+
+/// Starts a session, or closes the connection when that is not possible. Whether it was.
+pub(super) fn start(
+    worker: &Rc<Worker>,
+    stream: std::net::TcpStream,
+    client: SocketAddr,
+    local: SocketAddr,
+    frontend: Arc<FrontendStats>,
+    place: Option<Slot>,
+) -> bool {
+    // A socket that the runtime refuses (no memory to watch it) is closed by it.
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return false;
+    };
+    let shared = &worker.shared;
+    if worker.table.len() == 0 {
+        worker.update_coarse();
+        worker.first_session.notify_one();
+    }
+    shared.stats.total.fetch_add(1, Relaxed);
+    frontend.total.fetch_add(1, Relaxed);
+    let entry = Arc::new(Entry::new(client, local, frontend, (shared.clock.wall)()));
+    worker.table.insert(entry.clone(), |number| {
+        let outcome = (CloseReason::Shutdown, Ending::Reset);
+        let session = Session {
+            worker: worker.clone(),
+            entry,
+            client: stream,
+            server: None,
+            slot: None,
+            place,
+            number,
+            outcome,
+        };
+        spawn_local(session.run()).abort_handle()
+    });
+    true
+}
+
+impl Session {
+    async fn run(mut self) {
+        self.outcome = match self.serve().await {
+            Ok(outcome) => outcome,
+            Err(reason) => (reason, Ending::Reset),
+        };
+    }
+
+    async fn serve(&mut self) -> Result<(CloseReason, Ending), CloseReason> {
+        self.take_place().await?;
+        let Reached {
+            server,
+            slot,
+            stats,
+            client_timeout,
+            server_timeout,
+            binding,
+        } = route::reach(self).await?;
+        self.slot = Some(slot);
+        let server = self.server.insert(server);
+        if let Some(binding) = binding
+            && !binding.committed().await
+        {
+            self.worker
+                .shared
+                .stats
+                .bindings_uncommitted
+                .fetch_add(1, Relaxed);
+        }
+        self.entry
+            .start_carrying(stats, client_timeout, server_timeout, self.worker.coarse());
+        Ok(carry(&self.worker, &self.entry, &mut self.client, server).await)
+    }
+
+    /// A place in the frontend, when the listener could not wait for it.
+    async fn take_place(&mut self) -> Result<(), CloseReason> {
+        if self.place.is_some() {
+            return Ok(());
+        }
+        self.place = Some(match self.entry.frontend.pool.acquire(FRONTEND_QUEUE) {
+            Acquired::Now(place) => place,
+            Acquired::Full => return Err(CloseReason::QueueFull),
+            Acquired::Later(turn) => {
+                let bound = route::queue_timeout(&self.worker, &self.entry)
+                    .ok_or(CloseReason::NoFrontend)?;
+                tokio::select! {
+                    biased;
+                    place = timeout(bound, turn) => place.map_err(|_| CloseReason::QueueTimeout)?,
+                    () = gone(&self.client) => return Err(CloseReason::ClientGone),
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Ready when the client has broken off. A client that only has no more to say has not.
+pub(super) async fn gone(client: &TcpStream) {
+    // An error would say that the runtime is going down, which ends the session as well.
+    let _ = client.ready(Interest::ERROR).await;
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (reason, ending) = self
+            .entry
+            .cut()
+            .map_or(self.outcome, |reason| (reason, Ending::Reset));
+        if ending == Ending::Reset {
+            self.worker.turn_away(&self.client);
+            if let Some(server) = &self.server {
+                sys::reset_on_close(server);
+            }
+        }
+        self.worker.table.remove(self.number);
+        self.entry.settle_bytes();
+        // The server's socket before its slot, or a newcomer might be one too many for the server.
+        drop(self.server.take());
+        drop((self.slot.take(), self.place.take()));
+        let shared = &self.worker.shared;
+        shared.stats.sessions.fetch_sub(1, Relaxed);
+        tracing::debug!(
+            client = %self.entry.client,
+            local = %self.entry.local,
+            frontend = %self.entry.frontend.name,
+            server = self.entry.server().map(|s| s.0),
+            reason = ?reason,
+            code = reason.code(),
+            bytes_in = self.entry.bytes(Side::Client),
+            bytes_out = self.entry.bytes(Side::Server),
+            "session ended"
+        );
+    }
+}

@@ -1,0 +1,464 @@
+//! A proxy on loopback with small servers behind it, for the tests of the data plane.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails; its tasks belong to its runtime"
+)]
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use ha_core::balance::Ring;
+use ha_core::id::ServerId;
+use ha_core::model::{
+    AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
+};
+use ha_core::stick::{StickEntry, StickIndex, StickKey, StickTable};
+use ha_core::time::{Instant, Timestamp};
+use ha_core::view::{BackendView, FrontendView, Routes, ServerView, View};
+use ha_proxy::{Binder, Binding, Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+/// Long enough for anything that should happen at all.
+pub const BOUND: Duration = Duration::from_secs(10);
+
+fn read_clock(which: libc::clockid_t) -> Duration {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `t` is a valid timespec.
+    unsafe { libc::clock_gettime(which, &raw mut t) };
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
+pub fn boot() -> Instant {
+    Instant::from(read_clock(libc::CLOCK_BOOTTIME))
+}
+
+pub fn wall() -> Timestamp {
+    Timestamp(read_clock(libc::CLOCK_REALTIME).as_millis() as u64)
+}
+
+/// An address of this test's own in 127/8, so that tests do not meet.
+pub fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let pid = std::process::id();
+    IpAddr::from([
+        127,
+        1 + (pid >> 8) as u8 % 200,
+        pid as u8,
+        NEXT.fetch_add(1, Ordering::Relaxed),
+    ])
+}
+
+/// Ports that were free a moment ago on that address.
+pub async fn free_ports<const N: usize>(address: IpAddr) -> [u16; N] {
+    let mut held = Vec::new();
+    for _ in 0..N {
+        held.push(TcpListener::bind((address, 0)).await.unwrap());
+    }
+    std::array::from_fn(|i| held[i].local_addr().unwrap().port())
+}
+
+pub fn server(id: u32, at: SocketAddr) -> ServerView {
+    ServerView {
+        id: ServerId(id),
+        name: format!("s{id}"),
+        address: Some(at.ip()),
+        port: Some(at.port()),
+        weight: 1,
+        backup: false,
+        maxconn: 0,
+        admin: AdminState::Ready,
+        sticky: Sticky::Honour,
+        up: true,
+        suspect: false,
+        cut: None,
+    }
+}
+
+pub fn backend(name: &str, servers: Vec<ServerView>) -> BackendView {
+    BackendView {
+        name: name.into(),
+        balance: Balance::RoundRobin,
+        persistence: None,
+        group: name.into(),
+        on_down: OnDown::Purge,
+        connect_timeout: Duration::from_secs(2),
+        server_timeout: Duration::ZERO,
+        queue_timeout: Duration::from_secs(5),
+        maxqueue: 0,
+        retries: 3,
+        redispatch: true,
+        ring: Ring::of(&servers),
+        servers,
+    }
+}
+
+pub fn sticky(mode: BindingMode) -> Option<Persistence> {
+    Some(Persistence {
+        expire: Duration::from_secs(1800),
+        group: "g".into(),
+        mask_v4: 32,
+        mask_v6: 128,
+        mode,
+    })
+}
+
+pub fn frontend(address: IpAddr, ports: &[u16]) -> FrontendView {
+    let listeners = ports
+        .iter()
+        .map(|p| PortRange {
+            first: *p,
+            last: *p,
+        })
+        .collect();
+    let spec = Frontend {
+        name: "f".into(),
+        virtual_ip: "v".into(),
+        listeners,
+        backend: "b".into(),
+        maxconn: 0,
+        client_timeout: Duration::ZERO,
+    };
+    FrontendView {
+        spec,
+        address,
+        backend: 0,
+    }
+}
+
+pub fn routes(frontend: FrontendView, backend: BackendView) -> Arc<Routes> {
+    Arc::new(Routes {
+        frontends: vec![frontend],
+        backends: vec![Arc::new(backend)],
+    })
+}
+
+/// A binder that keeps bindings like the driver would, and commits when it is told to.
+pub struct TestBinder {
+    pub commits: bool,
+    under_way: Mutex<BTreeMap<StickKey, StickEntry>>,
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    pub binds: Mutex<Vec<StickEntry>>,
+    pub refreshes: Mutex<Vec<StickEntry>>,
+}
+
+impl TestBinder {
+    pub fn new(commits: bool) -> Arc<TestBinder> {
+        Arc::new(TestBinder {
+            commits,
+            under_way: Mutex::default(),
+            waiting: Mutex::default(),
+            binds: Mutex::default(),
+            refreshes: Mutex::default(),
+        })
+    }
+
+    pub fn commit_all(&self) {
+        for committed in self.waiting.lock().unwrap().drain(..) {
+            let _ = committed.send(());
+        }
+    }
+}
+
+impl Binder for TestBinder {
+    fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding {
+        let (sender, committed) = oneshot::channel();
+        let entry = *self
+            .under_way
+            .lock()
+            .unwrap()
+            .entry(key.clone())
+            .or_insert(proposal);
+        self.binds.lock().unwrap().push(entry);
+        if self.commits {
+            // Decided and done: the next one of this key is asked anew.
+            if entry == proposal {
+                self.under_way.lock().unwrap().remove(&key);
+            }
+            let _ = sender.send(());
+        } else {
+            self.waiting.lock().unwrap().push(sender);
+        }
+        Binding { entry, committed }
+    }
+
+    fn refresh(&self, _: StickKey, entry: StickEntry) {
+        self.refreshes.lock().unwrap().push(entry);
+    }
+}
+
+/// A running proxy.
+pub struct Lab {
+    pub proxy: Proxy,
+    pub gate: Arc<Gate>,
+    pub view: watch::Sender<Arc<View>>,
+    pub events: mpsc::Receiver<ProxyEvent>,
+    pub binder: Arc<TestBinder>,
+}
+
+impl Lab {
+    /// With an open gate, listening on all ports of the routes.
+    pub async fn start(workers: usize, routes: Arc<Routes>) -> Lab {
+        Lab::with(
+            ProxySettings {
+                workers,
+                reach: Reach::Bind,
+                sessions_max: 0,
+            },
+            routes,
+            TestBinder::new(true),
+        )
+        .await
+    }
+
+    pub async fn with(
+        settings: ProxySettings,
+        routes: Arc<Routes>,
+        binder: Arc<TestBinder>,
+    ) -> Lab {
+        let lab = Lab::closed(settings, routes.clone(), binder);
+        lab.gate.open(boot() + Duration::from_secs(3600));
+        for f in &routes.frontends {
+            for port in f.spec.listeners.iter().flat_map(|l| l.first..=l.last) {
+                until("the listener is open", || {
+                    is_listening(SocketAddr::new(f.address, port))
+                })
+                .await;
+            }
+        }
+        lab
+    }
+
+    pub fn closed(settings: ProxySettings, routes: Arc<Routes>, binder: Arc<TestBinder>) -> Lab {
+        let (view, seen) = watch::channel(Arc::new(View {
+            routes,
+            stick: StickTable::default(),
+        }));
+        let (events_in, events) = mpsc::channel(1024);
+        let gate = Gate::new();
+        let proxy = Proxy::start(
+            settings,
+            seen,
+            gate.clone(),
+            binder.clone(),
+            Clock { now: boot, wall },
+            events_in,
+        )
+        .unwrap();
+        Lab {
+            proxy,
+            gate,
+            view,
+            events,
+            binder,
+        }
+    }
+
+    pub fn publish(&self, routes: Arc<Routes>) {
+        self.view.send_modify(|v| {
+            *v = Arc::new(View {
+                routes,
+                stick: v.stick.clone(),
+            })
+        });
+    }
+
+    /// Publishes changed routes.
+    pub fn change(&self, f: impl FnOnce(&mut FrontendView, &mut BackendView)) {
+        let mut routes = (*self.view.borrow().routes).clone();
+        let mut b = (*routes.backends[0]).clone();
+        f(&mut routes.frontends[0], &mut b);
+        routes.backends[0] = Arc::new(b);
+        self.publish(Arc::new(routes));
+    }
+
+    /// Publishes bindings.
+    pub fn bind(&self, key: StickKey, entry: StickEntry) {
+        let mut index = StickIndex::default();
+        index.put(key, entry, 100);
+        self.view.send_modify(|v| {
+            *v = Arc::new(View {
+                routes: v.routes.clone(),
+                stick: index.table().clone(),
+            })
+        });
+    }
+
+    pub async fn event(&mut self, what: &str, wanted: impl Fn(&ProxyEvent) -> bool) -> ProxyEvent {
+        let find = async {
+            loop {
+                let event = self.events.recv().await.expect("the proxy runs");
+                if wanted(&event) {
+                    return event;
+                }
+            }
+        };
+        timeout(BOUND, find)
+            .await
+            .unwrap_or_else(|_| panic!("no event: {what}"))
+    }
+}
+
+/// Whether somebody listens there, without connecting.
+pub fn is_listening(at: SocketAddr) -> bool {
+    let IpAddr::V4(ip) = at.ip() else {
+        return false;
+    };
+    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table
+        .lines()
+        .filter_map(|l| l.split_whitespace().nth(1).zip(l.split_whitespace().nth(3)))
+        .any(|(local, state)| local == wanted && state == "0A")
+}
+
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(BOUND, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never happened: {what}"));
+}
+
+/// A server that says its name and then echoes, until the client has no more to say.
+pub async fn echo_server(name: &'static str) -> SocketAddr {
+    serve(own_address(), move |mut s| async move {
+        s.write_all(name.as_bytes()).await?;
+        let (mut r, mut w) = s.split();
+        tokio::io::copy(&mut r, &mut w).await?;
+        w.shutdown().await
+    })
+    .await
+}
+
+/// A server that does `handle` with each connection.
+pub async fn serve<F>(
+    address: IpAddr,
+    handle: impl Fn(TcpStream) -> F + Send + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let listener = TcpListener::bind((address, 0)).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(handle(stream));
+        }
+    });
+    at
+}
+
+/// A port that refuses: it was just closed on an address of this test's own.
+pub async fn refusing() -> SocketAddr {
+    let address = own_address();
+    let [port] = free_ports(address).await;
+    SocketAddr::new(address, port)
+}
+
+/// A listener whose backlog is full: further connects hang. Keep what it returns.
+pub async fn hanging() -> (SocketAddr, socket2::Socket, Vec<socket2::Socket>) {
+    let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let listener = new();
+    listener
+        .bind(&SocketAddr::new(own_address(), 0).into())
+        .unwrap();
+    listener.listen(0).unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut fillers = Vec::new();
+    for _ in 0..4 {
+        let s = new();
+        s.set_nonblocking(true).unwrap();
+        let _ = s.connect(&at);
+        fillers.push(s);
+    }
+    (at.as_socket().unwrap(), listener, fillers)
+}
+
+pub async fn connect(at: SocketAddr) -> TcpStream {
+    timeout(BOUND, TcpStream::connect(at))
+        .await
+        .expect("connects in time")
+        .expect("connects")
+}
+
+/// A client that comes from that address.
+pub async fn connect_from(from: IpAddr, at: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    timeout(BOUND, socket.connect(at))
+        .await
+        .expect("connects in time")
+        .expect("connects")
+}
+
+/// The one letter that an [`echo_server`] says first.
+pub async fn name_of(client: &mut TcpStream) -> char {
+    let mut name = [0];
+    timeout(BOUND, client.read_exact(&mut name))
+        .await
+        .expect("a name in time")
+        .expect("a name");
+    char::from(name[0])
+}
+
+/// The same from a new connection, or `None` when that is reset or refused.
+pub async fn try_name(at: SocketAddr) -> Option<char> {
+    let name = async { TcpStream::connect(at).await.ok()?.read_u8().await.ok() };
+    timeout(BOUND, name)
+        .await
+        .expect("an answer in time")
+        .map(char::from)
+}
+
+/// Sends a byte and gets it back.
+pub async fn echoes(client: &mut TcpStream) {
+    client.write_all(b"x").await.unwrap();
+    assert_eq!(name_of(client).await, 'x');
+}
+
+/// Reads until the connection ends, which must be by a reset.
+pub async fn expect_reset(client: &mut TcpStream) {
+    let mut buffer = [0; 4096];
+    let end = async {
+        loop {
+            match client.read(&mut buffer).await {
+                Ok(0) => panic!("closed cleanly instead of reset"),
+                Ok(_) => {}
+                Err(e) => return e,
+            }
+        }
+    };
+    let error = timeout(BOUND, end).await.expect("a reset in time");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+/// Connects and expects to be reset, or not to be let in at all.
+pub async fn expect_refused(at: SocketAddr) {
+    match timeout(BOUND, TcpStream::connect(at))
+        .await
+        .expect("an answer in time")
+    {
+        Ok(mut client) => expect_reset(&mut client).await,
+        Err(e) => assert!(
+            matches!(
+                e.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+            ),
+            "{e}"
+        ),
+    }
+}

@@ -1,0 +1,424 @@
+//! `init` and `join`: how a node comes to its identity.
+
+use crate::backup::Backup;
+use crate::config::{AgentConfig, ClusterFile};
+use crate::identity::Identity;
+use crate::outside::{self, Consensus};
+use crate::run::Failure;
+use crate::store::SledStore;
+use crate::sys::{boot_now, wall_now};
+use crate::wire::channels;
+use crate::written;
+use ha_core::command::Command;
+use ha_core::id::NodeId;
+use ha_core::model::{Member, Role, Timing, VirtualIp};
+use ha_core::state::Facts;
+use ha_core::time::Instant;
+use ha_core::trust::TrustOrder;
+use ha_node::consensus::codec::encoded_len;
+use ha_node::consensus::{PROPOSAL_MAX, SNAPSHOT_EVERY, Settings};
+use ha_node::founding::write_first;
+use ha_node::outside::{Addresses, Intercepted, Release};
+use ha_proto::control as pb;
+use ha_proto::control::control_client::ControlClient;
+use ha_trust::authority::{Authority, Seal, request, requested_key};
+use ha_trust::identity::{Identity as CertificateIdentity, Subject};
+use ha_trust::keyring::Keyring;
+use ha_trust::store::TrustStore;
+use ha_trust::tls::{self, cause};
+use ha_trust::token::Token;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::Code;
+
+/// How long one node alone may take to found its cluster; disks included.
+const FOUND_WITHIN: Duration = Duration::from_secs(30);
+/// How long a member may take to answer a join.
+pub(crate) const JOIN_WITHIN: Duration = Duration::from_secs(15);
+/// Between two tries to join.
+const JOIN_AGAIN: Duration = Duration::from_millis(250);
+
+/// Founds a cluster of this node alone.
+///
+/// # Errors
+/// A data directory in use, a disk that refuses, or a witness: it cannot be alone.
+pub async fn found(
+    config: &AgentConfig,
+    cluster: ClusterFile,
+    text: String,
+    id: Option<NodeId>,
+) -> Result<Identity, Failure> {
+    if config.role == Role::Witness {
+        return Err(
+            "the first node cannot be a witness: it holds no address. Start with a server".into(),
+        );
+    }
+    Identity::claim(&config.data_dir)?;
+    let me = id.unwrap_or_else(new_id);
+    let timing = cluster.timing.unwrap_or_default();
+    let identity = Identity::new(
+        me,
+        new_id(),
+        timing,
+        cluster.promise.unwrap_or_else(|| timing.promise()),
+    );
+    let first_authority = first_authority(config, &identity, cluster.config.certificate_lifetime)?;
+    let commands = [
+        Command::Found {
+            cluster_id: identity.cluster_id,
+            timing,
+        },
+        Command::Trust(first_authority),
+        Command::AddMember(member(config, me)),
+        Command::Configure {
+            config: cluster.config,
+            text,
+            expect: None,
+        },
+    ];
+    found_with(config, identity, commands, "init").await
+}
+
+/// Founds a cluster of this node alone that takes the place of the one of which `backup` was taken: the same
+/// identity, configuration, authority and operators. Its other nodes join anew.
+///
+/// # Errors
+/// A data directory in use, a disk that refuses, a witness, a backup that does not go together.
+pub async fn restore(
+    config: &AgentConfig,
+    backup: Backup,
+    id: Option<NodeId>,
+) -> Result<Identity, Failure> {
+    if config.role == Role::Witness {
+        return Err(
+            "the first node cannot be a witness: it holds no address. Restore on a server".into(),
+        );
+    }
+    Identity::claim(&config.data_dir)?;
+    let me = id.unwrap_or_else(new_id);
+    let trust = &backup.facts.trust;
+    if backup.facts.members.contains_key(&me) || trust.removed.contains_key(&me) {
+        return Err(format!("node {me} was one of the cluster's before, and is not heard any more: choose another --id").into());
+    }
+    let identity = Identity::new(
+        me,
+        backup.facts.cluster_id,
+        backup.facts.timing,
+        backup.promise(),
+    );
+    let seal = Seal(backup.seal);
+    let signing = trust.signing().ok_or("the backup holds no authority")?;
+    let authority = Authority::open(&signing.certificate, &signing.sealed_key, &seal)?;
+    // The rest follows from the log when the agent runs.
+    first_keyring(
+        config,
+        &identity,
+        &authority,
+        seal,
+        0,
+        backup.facts.config.certificate_lifetime,
+    )?;
+    let commands = [
+        Command::Restore(Box::new(one_entry(backup.facts)?)),
+        Command::AddMember(member(config, me)),
+    ];
+    found_with(config, identity, commands, "restore").await
+}
+
+/// What fits into one log entry: of a cluster that has lived long, the oldest events and configurations are left out.
+fn one_entry(mut facts: Facts) -> std::io::Result<Facts> {
+    // Beside it there is no more than the command's name, a stamp and who proposes it.
+    while encoded_len(&facts)? > PROPOSAL_MAX - (1 << 10) {
+        if !Arc::make_mut(&mut facts.events).forget_half() {
+            let history = Arc::make_mut(&mut facts.history);
+            // The newest is the one in force. What is left is refused by name if it is still too large.
+            if history.len() <= 1 {
+                break;
+            }
+            history.pop_front();
+        }
+    }
+    Ok(facts)
+}
+
+/// Writes the log of a new cluster, and its identity when that is done.
+async fn found_with(
+    config: &AgentConfig,
+    identity: Identity,
+    commands: impl IntoIterator<Item = Command>,
+    by: &str,
+) -> Result<Identity, Failure> {
+    let me = identity.node_id;
+    let store = Arc::new(SledStore::open(&config.data_dir)?);
+    let trust = Arc::new(TrustStore::open(&config.data_dir)?);
+    let outside = outside::of(me, trust, store, Arc::new(NoAddresses));
+    let settings = Settings {
+        me,
+        role: config.role,
+        timing: identity.timing(),
+        promise: identity.promise(),
+        founding: true,
+        snapshot_every: SNAPSHOT_EVERY,
+    };
+    let consensus = Consensus::start(outside.clone(), settings, Arc::new(|| {})).await?;
+    tokio::time::timeout(
+        FOUND_WITHIN,
+        write_first(
+            &*outside.clock,
+            &consensus,
+            config.listen.to_string(),
+            by,
+            commands,
+        ),
+    )
+    .await
+    .map_err(|_| {
+        format!(
+            "the log could not be written within {FOUND_WITHIN:?}: look at the disk of {}",
+            config.data_dir.display()
+        )
+    })??;
+    consensus.shutdown().await;
+    written::note(&config.data_dir)?;
+    identity.save(&config.data_dir)?;
+    Ok(identity)
+}
+
+/// Makes the cluster's authority, and of this node its first member.
+fn first_authority(
+    config: &AgentConfig,
+    identity: &Identity,
+    lifetime: Duration,
+) -> Result<TrustOrder, Failure> {
+    let (authority, seal) = (
+        Authority::generate(identity.cluster_id, wall_now())?,
+        Seal::generate()?,
+    );
+    let order = TrustOrder::Introduce {
+        fingerprint: authority.fingerprint(),
+        certificate: authority.certificate().to_vec(),
+        cross: Vec::new(),
+        sealed_key: authority.sealed_key(&seal)?,
+    };
+    first_keyring(config, identity, &authority, seal, 1, lifetime)?;
+    Ok(order)
+}
+
+/// What the first node of a cluster believes, shows and opens the authority's key with.
+fn first_keyring(
+    config: &AgentConfig,
+    identity: &Identity,
+    authority: &Authority,
+    seal: Seal,
+    generation: u64,
+    lifetime: Duration,
+) -> Result<(), Failure> {
+    let (key, request) = request()?;
+    let certificate = authority.sign(
+        &request,
+        &Subject::Node(identity.node_id),
+        identity.cluster_id,
+        wall_now(),
+        lifetime,
+    )?;
+    let authorities = vec![authority.certificate().to_vec()];
+    Ok(Keyring {
+        generation,
+        authorities,
+        crosses: Vec::new(),
+        certificate,
+        key: key.serialize_der(),
+        seal,
+    }
+    .save(&config.data_dir)?)
+}
+
+/// Asks any member to be let in. Nothing is sent before it has shown the authority that the token names.
+///
+/// # Errors
+/// What the member said, or that nobody answered.
+pub async fn join(
+    config: &AgentConfig,
+    address: &str,
+    token: &Token,
+    id: Option<NodeId>,
+) -> Result<(Identity, String), Failure> {
+    Identity::claim(&config.data_dir)?;
+    let (key, asked) = request()?;
+    let me = id.unwrap_or_else(new_id);
+    let member = member(config, me);
+    let request = pb::JoinRequest {
+        id: me.to_string(),
+        name: member.name,
+        listen: member.listen.to_string(),
+        address: member.address.to_string(),
+        role: member.role.word().to_owned(),
+        version: member.version,
+        token: token.to_string(),
+        request: asked.clone(),
+    };
+    let deadline = boot_now() + JOIN_WITHIN;
+    let reply = loop {
+        match ask_to_join(address, token, &request).await {
+            Ok(reply) => break reply,
+            Err(Refusal::Final(why)) => return Err(why.into()),
+            Err(Refusal::NotYet(why)) if boot_now() >= deadline => return Err(why.into()),
+            Err(Refusal::NotYet(why)) => {
+                eprintln!("waiting: {why}");
+                tokio::time::sleep(JOIN_AGAIN).await;
+            }
+        }
+    };
+    let timing = Timing::from_word(&reply.timing).ok_or_else(|| {
+        format!(
+            "{address} names timing {:?}, which this version does not know",
+            reply.timing
+        )
+    })?;
+    let cluster_id = reply.cluster_id.parse::<NodeId>()?;
+    let identity = Identity::new(
+        me,
+        cluster_id,
+        timing,
+        Duration::from_millis(reply.promise_ms),
+    );
+    let given = |what: &str| {
+        format!(
+            "{address} let this node in and gave it {what}: remove it there (`ha-cli member remove {}`), and join again",
+            config.name
+        )
+    };
+    let said = CertificateIdentity::of(&reply.certificate)?;
+    if said.subject != Subject::Node(me)
+        || said.cluster != cluster_id
+        || said.key != requested_key(&asked)?
+    {
+        return Err(given("the certificate of another").into());
+    }
+    let seal = Seal(reply.seal.try_into().map_err(|_| given("no seal"))?);
+    Keyring {
+        generation: reply.generation,
+        authorities: reply.authorities,
+        crosses: Vec::new(),
+        certificate: reply.certificate,
+        key: key.serialize_der(),
+        seal,
+    }
+    .save(&config.data_dir)?;
+    TrustStore::open(&config.data_dir)?;
+    identity.save(&config.data_dir)?;
+    Ok((identity, reply.cluster))
+}
+
+enum Refusal {
+    /// It may be otherwise in a moment.
+    NotYet(String),
+    /// It will not.
+    Final(String),
+}
+
+async fn ask_to_join(
+    address: &str,
+    token: &Token,
+    request: &pb::JoinRequest,
+) -> Result<pb::JoinReply, Refusal> {
+    let config = Arc::new(
+        tls::client_by_fingerprint(Some(token.authority))
+            .map_err(|e| Refusal::Final(e.to_string()))?,
+    );
+    let channel = channels::channel(address, None, Arc::new(move || config.clone()))
+        .map_err(|e| Refusal::Final(format!("{address} is no HOST:PORT: {}", cause(&e))))?;
+    let reply = tokio::time::timeout(
+        JOIN_WITHIN,
+        ControlClient::new(channel).join(request.clone()),
+    )
+    .await;
+    let reply = reply
+        .map_err(|_| Refusal::NotYet(format!("{address} did not answer within {JOIN_WITHIN:?}")))?;
+    reply.map(tonic::Response::into_inner).map_err(|s| match s.code() {
+        // It was not asked anything: what it showed was not what the token names.
+        _ if cause(&s).contains(tls::OTHER_CLUSTER) => Refusal::Final(format!("{address} is not the cluster of this token: {}", tls::OTHER_CLUSTER)),
+        _ if std::error::Error::source(&s).is_some() => {
+            Refusal::NotYet(format!("no agent answers at {address}: {}. Name the `listen` address of any member that is running", cause(&s)))
+        }
+        // No leader at the moment, or another node is just being let in.
+        Code::Unavailable | Code::FailedPrecondition | Code::DeadlineExceeded => Refusal::NotYet(format!("{address} says: {}", s.message())),
+        _ => Refusal::Final(format!("{address} refused: {}", s.message())),
+    })
+}
+
+fn new_id() -> NodeId {
+    NodeId::from_random(rand::random())
+}
+
+fn member(config: &AgentConfig, id: NodeId) -> Member {
+    Member {
+        id,
+        name: config.name.clone(),
+        listen: config.listen,
+        address: config.address,
+        role: config.role,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// While a cluster is founded nobody holds anything.
+struct NoAddresses;
+impl Addresses for NoAddresses {
+    fn configure(&self, _: &[VirtualIp], _: &[Intercepted]) {}
+    fn hold(&self, _: Instant, _: bool) {}
+    fn release(&self, _: Release, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
+    fn announce(&self) {}
+    fn fence(&self) -> String {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_core::command::Stamped;
+    use ha_core::model::ClusterConfig;
+    use ha_core::state::ConfigVersion;
+    use ha_core::time::Timestamp;
+    use ha_node::consensus::codec::encode;
+
+    /// A cluster that has lived long is restored too: what is left out is old.
+    #[test]
+    fn a_long_life_fits_into_one_entry() {
+        let mut facts = Facts::default();
+        for n in 0..3000 {
+            Arc::make_mut(&mut facts.events).add(
+                Timestamp(n),
+                "config",
+                "x".repeat(1800),
+                "an operator",
+            );
+        }
+        for version in 1..=11 {
+            let (text, config) = ("y".repeat(600 << 10), Arc::new(ClusterConfig::default()));
+            let kept = ConfigVersion {
+                version,
+                at: Timestamp(1),
+                by: "an operator".to_owned(),
+                changes: Vec::new(),
+                text,
+                config,
+            };
+            Arc::make_mut(&mut facts.history).push_back(kept);
+        }
+        assert!(encoded_len(&facts).unwrap() > 2 * PROPOSAL_MAX);
+        let facts = one_entry(facts).unwrap();
+        let restore = Stamped {
+            at: Timestamp(u64::MAX),
+            by: "restore".to_owned(),
+            command: Command::Restore(Box::new(facts.clone())),
+        };
+        let size = encode(&restore).unwrap().len();
+        assert_eq!(size, encoded_len(&restore).unwrap());
+        assert!((PROPOSAL_MAX / 2..=PROPOSAL_MAX).contains(&size), "{size}");
+        assert_eq!(facts.history.back().map(|v| v.version), Some(11));
+    }
+}

@@ -1,0 +1,386 @@
+//! The `Control` service: who asks is written into the request, and a follower passes it on to the leader.
+//!
+//! ```text
+//!   request --> here, if this node leads --> operate --> reply
+//!          \--> leader's Control, once (header `ha-forwarded`) --> its reply
+//! ```
+
+use super::guard::{FORWARDED, NAMED, ON_BEHALF, asker};
+use super::why_of;
+use crate::operate::{Operations, Removal, events};
+use crate::permissions::{Asker, Caller};
+use crate::wire::channels::{belief, channel};
+use ha_proto::control as pb;
+use ha_proto::control::control_client::ControlClient;
+use ha_proto::control::control_server::{Control, ControlServer};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+/// Largest request, in bytes: a configuration file.
+const REQUEST_MAX: usize = 4 << 20;
+
+/// Events, oldest first.
+type EventStream = Pin<Box<dyn Stream<Item = Result<pb::EventRecord, Status>> + Send>>;
+
+/// See the module.
+pub struct Api {
+    node: Arc<Operations>,
+}
+
+impl Api {
+    /// The service, ready to be added to a server.
+    pub fn server(node: Arc<Operations>) -> ControlServer<Self> {
+        ControlServer::new(Api { node }).max_decoding_message_size(REQUEST_MAX)
+    }
+
+    /// The leader's service, when it is another node. `None`: answer here.
+    async fn leader<T>(
+        &self,
+        request: &Request<T>,
+    ) -> Result<Option<ControlClient<Channel>>, Status> {
+        let news = self.node.consensus.news();
+        if news.leader == Some(self.node.member.id) {
+            return Ok(None);
+        }
+        let Some(leader) = news.leader else {
+            let voters: usize = news
+                .voters
+                .first()
+                .map_or(0, std::collections::BTreeSet::len);
+            return Err(Status::unavailable(format!(
+                "there is no leader at the moment: a majority of the {voters} voters must be running and reach each other; try again"
+            )));
+        };
+        if request.metadata().contains_key(FORWARDED) {
+            return Err(Status::unavailable("leadership is moving: try again"));
+        }
+        let address = news.addresses.get(&leader).ok_or_else(|| {
+            Status::unavailable("the leader's address is not known yet: try again")
+        })?;
+        let channel = channel(address, Some(leader), belief(&self.node.trust))
+            .map_err(|e| Status::internal(e.to_string()))?;
+        Ok(Some(
+            ControlClient::new(channel).max_decoding_message_size(64 << 20),
+        ))
+    }
+}
+
+/// What is passed on, with the access of who asks.
+fn forwarded<T>(asker: &Asker, request: T) -> Request<T> {
+    let mut next = Request::new(request);
+    let headers = next.metadata_mut();
+    headers.insert(FORWARDED, MetadataValue::from_static("1"));
+    if let Some(access) = asker.caller.access() {
+        headers.insert(ON_BEHALF, MetadataValue::from_static(access.word()));
+    }
+    // Names and digits in hexadecimal: both can stand in a header.
+    if let Some(named) = asker
+        .named
+        .as_ref()
+        .and_then(|(name, key)| format!("{name} {key}").parse().ok())
+    {
+        headers.insert(NAMED, named);
+    }
+    next.set_timeout(Duration::from_secs(60));
+    next
+}
+
+/// A request that says who asks for it; the guard knows better.
+trait SaysWho {
+    fn by(&mut self) -> &mut String;
+}
+
+macro_rules! says_who {
+    ($($request:ident),*) => { $(impl SaysWho for pb::$request {
+        fn by(&mut self) -> &mut String {
+            &mut self.by
+        }
+    })* };
+}
+says_who!(
+    SetStateRequest,
+    ApplyRequest,
+    RollbackRequest,
+    RemoveMemberRequest,
+    PromoteMemberRequest,
+    MoveLeaderRequest,
+    CreateTokenRequest,
+    RevokeTokenRequest,
+    AddUserRequest,
+    RemoveUserRequest,
+    RotateAuthorityRequest,
+    RetireAuthorityRequest,
+    LockRequest,
+    BackupRequest
+);
+
+/// Passes on to the leader, or answers here.
+macro_rules! on_leader {
+    ($self:ident, $request:ident, $method:ident) => {{
+        let who = asker(&$request)?;
+        match $self.leader(&$request).await? {
+            Some(mut leader) => leader.$method(forwarded(&who, $request.into_inner())).await,
+            None => Ok(Response::new(
+                $self.node.$method($request.into_inner()).await?,
+            )),
+        }
+    }};
+}
+
+/// The same for a change, which is done by somebody.
+macro_rules! change_on_leader {
+    ($self:ident, $request:ident, $method:ident) => {{
+        let mut request = $request;
+        $self.signed(&mut request)?;
+        on_leader!($self, request, $method)
+    }};
+}
+
+impl Api {
+    /// Writes into a request who asks for it.
+    fn signed<T: SaysWho>(&self, request: &mut Request<T>) -> Result<(), Status> {
+        let who = asker(request)?;
+        let by = request.get_mut().by();
+        *by = who.by(by, &self.node.member.name);
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Control for Api {
+    async fn status(
+        &self,
+        r: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusReply>, Status> {
+        let who = asker(&r)?;
+        match self.leader(&r).await {
+            // Without a leader, or while it does not answer, this node still says what it knows.
+            Ok(Some(mut leader)) => match tokio::time::timeout(
+                Duration::from_secs(1),
+                leader.status(forwarded(&who, r.into_inner())),
+            )
+            .await
+            {
+                Ok(Ok(reply)) => Ok(reply),
+                // It is out: what it knows is not what is.
+                Ok(Err(refused))
+                    if matches!(
+                        refused.code(),
+                        Code::PermissionDenied | Code::Unauthenticated
+                    ) =>
+                {
+                    Err(refused)
+                }
+                _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
+            },
+            _ => Ok(Response::new(self.node.status(pb::StatusRequest {}).await?)),
+        }
+    }
+    async fn set_state(
+        &self,
+        r: Request<pb::SetStateRequest>,
+    ) -> Result<Response<pb::SetStateReply>, Status> {
+        change_on_leader!(self, r, set_state)
+    }
+    async fn lock(&self, r: Request<pb::LockRequest>) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, lock)
+    }
+    async fn apply(
+        &self,
+        r: Request<pb::ApplyRequest>,
+    ) -> Result<Response<pb::ApplyReply>, Status> {
+        change_on_leader!(self, r, apply)
+    }
+    async fn rollback(
+        &self,
+        r: Request<pb::RollbackRequest>,
+    ) -> Result<Response<pb::ApplyReply>, Status> {
+        change_on_leader!(self, r, rollback)
+    }
+    async fn config_history(
+        &self,
+        r: Request<pb::ConfigHistoryRequest>,
+    ) -> Result<Response<pb::ConfigHistoryReply>, Status> {
+        on_leader!(self, r, config_history)
+    }
+    async fn join(&self, r: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
+        // What a member passes on was counted there.
+        let who = asker(&r)?;
+        let from = who
+            .from
+            .filter(|_| !matches!(who.caller, Caller::Member(_)));
+        self.node.show_a_token(from)?;
+        // A block of its own: whatever ends it, the try is counted or not.
+        let answer = async { on_leader!(self, r, join) }.await;
+        let refused = answer.as_ref().err();
+        let refused = refused.and_then(|s| Some((why_of(s)?, s.message())));
+        self.node.shown_a_token(from, refused);
+        answer
+    }
+    async fn diff(
+        &self,
+        mut r: Request<pb::ApplyRequest>,
+    ) -> Result<Response<pb::ApplyReply>, Status> {
+        r.get_mut().dry_run = true;
+        let who = asker(&r)?;
+        match self.leader(&r).await? {
+            Some(mut leader) => leader.diff(forwarded(&who, r.into_inner())).await,
+            None => Ok(Response::new(self.node.apply(r.into_inner()).await?)),
+        }
+    }
+    async fn renew(
+        &self,
+        mut r: Request<pb::RenewRequest>,
+    ) -> Result<Response<pb::RenewReply>, Status> {
+        match asker(&r)?.caller {
+            Caller::User(name, _) => r.get_mut().name = name,
+            Caller::Behind(..) => {}
+            _ => {
+                return Err(Status::failed_precondition(
+                    "only an operator's own certificate is renewed by this",
+                ));
+            }
+        }
+        on_leader!(self, r, renew)
+    }
+    async fn backup(
+        &self,
+        r: Request<pb::BackupRequest>,
+    ) -> Result<Response<pb::BackupReply>, Status> {
+        change_on_leader!(self, r, backup)
+    }
+    async fn create_token(
+        &self,
+        r: Request<pb::CreateTokenRequest>,
+    ) -> Result<Response<pb::CreateTokenReply>, Status> {
+        change_on_leader!(self, r, create_token)
+    }
+    async fn tokens(
+        &self,
+        r: Request<pb::TokensRequest>,
+    ) -> Result<Response<pb::TokensReply>, Status> {
+        on_leader!(self, r, tokens)
+    }
+    async fn revoke_token(
+        &self,
+        r: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, revoke_token)
+    }
+    async fn add_user(
+        &self,
+        r: Request<pb::AddUserRequest>,
+    ) -> Result<Response<pb::RenewReply>, Status> {
+        change_on_leader!(self, r, add_user)
+    }
+    async fn users(
+        &self,
+        r: Request<pb::UsersRequest>,
+    ) -> Result<Response<pb::UsersReply>, Status> {
+        on_leader!(self, r, users)
+    }
+    async fn remove_user(
+        &self,
+        r: Request<pb::RemoveUserRequest>,
+    ) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, remove_user)
+    }
+    async fn authorities(
+        &self,
+        r: Request<pb::AuthoritiesRequest>,
+    ) -> Result<Response<pb::AuthoritiesReply>, Status> {
+        on_leader!(self, r, authorities)
+    }
+    async fn rotate_authority(
+        &self,
+        r: Request<pb::RotateAuthorityRequest>,
+    ) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, rotate_authority)
+    }
+    async fn retire_authority(
+        &self,
+        r: Request<pb::RetireAuthorityRequest>,
+    ) -> Result<Response<pb::TrustReply>, Status> {
+        change_on_leader!(self, r, retire_authority)
+    }
+    async fn remove_member(
+        &self,
+        r: Request<pb::RemoveMemberRequest>,
+    ) -> Result<Response<pb::MemberReply>, Status> {
+        let mut r = r;
+        self.signed(&mut r)?;
+        let (who, again) = (asker(&r)?, r.get_ref().clone());
+        match self.leader(&r).await? {
+            Some(mut leader) => leader.remove_member(forwarded(&who, r.into_inner())).await,
+            None => match self.node.remove_member(r.into_inner()).await? {
+                Removal::Done(reply) => Ok(Response::new(reply)),
+                // This node leads and is the one to go: it has handed over, and the next leader does it.
+                Removal::HandedOver => match self.leader(&Request::new(())).await? {
+                    Some(mut leader) => leader.remove_member(forwarded(&who, again)).await,
+                    None => Err(Status::unavailable(
+                        "leadership could not be handed over: try again",
+                    )),
+                },
+            },
+        }
+    }
+    async fn promote_member(
+        &self,
+        r: Request<pb::PromoteMemberRequest>,
+    ) -> Result<Response<pb::MemberReply>, Status> {
+        change_on_leader!(self, r, promote_member)
+    }
+    async fn move_leader(
+        &self,
+        r: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderReply>, Status> {
+        change_on_leader!(self, r, move_leader)
+    }
+    async fn sessions(
+        &self,
+        r: Request<pb::SessionsRequest>,
+    ) -> Result<Response<pb::SessionsReply>, Status> {
+        on_leader!(self, r, sessions)
+    }
+    async fn whereis(
+        &self,
+        r: Request<pb::WhereisRequest>,
+    ) -> Result<Response<pb::WhereisReply>, Status> {
+        on_leader!(self, r, whereis)
+    }
+    async fn explain_vip(
+        &self,
+        r: Request<pb::ExplainVipRequest>,
+    ) -> Result<Response<pb::ExplainVipReply>, Status> {
+        on_leader!(self, r, explain_vip)
+    }
+
+    /// Answered by the node that is asked, for itself.
+    async fn reach(
+        &self,
+        r: Request<pb::ReachRequest>,
+    ) -> Result<Response<pb::ReachReply>, Status> {
+        let caller = asker(&r)?.from;
+        Ok(Response::new(
+            self.node.reach(caller, &r.into_inner().listen).await?,
+        ))
+    }
+
+    type EventsStream = EventStream;
+
+    /// Answered by the node that is asked: the event log is everywhere.
+    async fn events(
+        &self,
+        r: Request<pb::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let shows = asker(&r)?.shows;
+        let events = events(self.node.clone(), shows, r.into_inner());
+        let events = events.map(|event| event.map_err(Status::from));
+        Ok(Response::new(Box::pin(events)))
+    }
+}

@@ -1,0 +1,140 @@
+//! Stands before every service: finds out who asks, and whether it may.
+
+use crate::entrance::{Shows, Visitor};
+use crate::operate::RequestError;
+use crate::permissions::{self, Asker, Caller, Knows, Takes, may, takes, who};
+use futures_util::future::{Either, Ready, ready};
+use ha_core::id::NodeId;
+use ha_core::trust::Trust;
+use http_body_util::Limited;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tonic::Status;
+use tonic::body::Body;
+
+/// Marks a question that a follower passes on, so that it is not passed on again.
+pub const FORWARDED: &str = "ha-forwarded";
+/// The access of whoever asked the follower.
+pub const ON_BEHALF: &str = "ha-access";
+/// Name and key of the operator who asked the follower; nothing for who sits at its machine.
+pub const NAMED: &str = "ha-user";
+
+/// Largest question of somebody who has shown no certificate, in bytes.
+const STRANGERS_BODY_MAX: usize = 16 << 10;
+
+/// Puts a guard before services.
+#[derive(Clone)]
+pub struct Guard(pub Arc<dyn Knows>);
+
+/// Who asks, as the guard found out.
+///
+/// # Errors
+/// A service that was put before its guard.
+pub fn asker<T>(request: &tonic::Request<T>) -> Result<Asker, Status> {
+    request
+        .extensions()
+        .get::<Asker>()
+        .cloned()
+        .ok_or_else(|| Status::internal("this question came past the guard"))
+}
+
+impl<S> tower::Layer<S> for Guard {
+    type Service = Guarded<S>;
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            guard: self.clone(),
+            inner,
+        }
+    }
+}
+
+impl Guard {
+    fn admit(&self, request: &http::Request<Body>) -> Result<Asker, RequestError> {
+        let takes = takes(request.uri().path())
+            .ok_or_else(|| RequestError::unimplemented("this agent does not know that question"))?;
+        let visitor = request
+            .extensions()
+            .get::<Visitor>()
+            .ok_or_else(|| RequestError::internal("nobody knows where this question comes from"))?;
+        let (live, snap) = (self.0.live(), self.0.snap());
+        let mut caller = who(&visitor.shows, &live, &snap, self.0.wall()).or_else(|refused| {
+            // Who joins shows no certificate, or the one of an earlier life: neither matters.
+            if takes == Takes::Nothing {
+                Ok(Caller::Stranger)
+            } else {
+                Err(refused)
+            }
+        })?;
+        if let Caller::Member(id) = caller
+            && let Some(somebody) = behind(id, request.headers(), &snap.facts.trust)?
+        {
+            caller = somebody;
+        }
+        may(&caller, takes)?;
+        let named = match (&caller, &visitor.shows) {
+            (Caller::User(name, _), Shows::Certificate(identity)) => {
+                Some((name.clone(), identity.key))
+            }
+            _ => None,
+        };
+        Ok(Asker {
+            caller,
+            from: visitor.from,
+            shows: visitor.shows.clone(),
+            named,
+        })
+    }
+}
+
+/// A service behind the guard.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    guard: Guard,
+    inner: S,
+}
+
+impl<S> tower::Service<http::Request<Body>> for Guarded<S>
+where
+    S: tower::Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<http::Response<Body>, Infallible>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        match self.guard.admit(&request) {
+            Ok(asker) => {
+                let stranger = asker.caller == Caller::Stranger;
+                request.extensions_mut().insert(asker);
+                // Who has shown nothing has little to say.
+                let request = if stranger {
+                    request.map(|body| Body::new(Limited::new(body, STRANGERS_BODY_MAX)))
+                } else {
+                    request
+                };
+                Either::Right(self.inner.call(request))
+            }
+            Err(refused) => Either::Left(ready(Ok(Status::from(refused).into_http()))),
+        }
+    }
+}
+
+/// Whoever is behind a member, as its headers say.
+fn behind(
+    member: NodeId,
+    headers: &http::HeaderMap,
+    trust: &Trust,
+) -> Result<Option<Caller>, RequestError> {
+    let text = |name: &str| {
+        let value = headers.get(name).map(http::HeaderValue::to_str);
+        value.transpose().map_err(|_| {
+            RequestError::invalid_argument(format!("{name}: not made of visible letters"))
+        })
+    };
+    permissions::behind(member, text(ON_BEHALF)?, text(NAMED)?, trust)
+}

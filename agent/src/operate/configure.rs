@@ -1,0 +1,163 @@
+//! `apply`, `diff`, `rollback`, `config history`.
+
+use super::{Operations, RequestError, wire_problem};
+use crate::backup::Backup;
+use crate::config::{Problem, parse_cluster};
+use ha_core::command::{Command, Outcome};
+use ha_core::state::configure::changes;
+use ha_core::state::{ConfigVersion, Facts};
+use ha_proto::control as pb;
+
+impl Operations {
+    pub(crate) async fn apply(&self, r: pb::ApplyRequest) -> Result<pb::ApplyReply, RequestError> {
+        let file = if r.file.is_empty() {
+            "cluster.toml"
+        } else {
+            &r.file
+        };
+        let facts = self.consensus.read().facts;
+        let parsed = match parse_cluster(file, &r.text) {
+            Ok(parsed) => parsed,
+            Err(problems) => return Ok(refused(&facts, problems.0)),
+        };
+        let mut problems = Vec::new();
+        if let Some(timing) = parsed.timing.filter(|t| *t != facts.timing) {
+            problems.push(Problem {
+                file: file.to_owned(),
+                line: line_of(&r.text, "timing"),
+                key: "cluster.timing".to_owned(),
+                found: format!(
+                    "{:?}, but this cluster was founded with {:?}",
+                    timing.word(),
+                    facts.timing.word()
+                ),
+                remedy: "keep it: all nodes must have the same timers, for ever".to_owned(),
+            });
+        }
+        let known_nodes: Vec<&str> = facts.members.values().map(|m| m.name.as_str()).collect();
+        for (b, s) in parsed
+            .config
+            .backends
+            .iter()
+            .flat_map(|b| b.servers.iter().map(move |s| (b, s)))
+        {
+            if let Some(node) = s.node.as_deref().filter(|n| !known_nodes.contains(n)) {
+                tracing::info!(backend = %b.name, server = %s.name, node, "server of a node that has not joined yet");
+            }
+        }
+        if !problems.is_empty() {
+            return Ok(refused(&facts, problems));
+        }
+        if r.dry_run {
+            return Ok(pb::ApplyReply {
+                version: facts.config_version,
+                changes: changes(&facts.config, &parsed.config),
+                problems: Vec::new(),
+            });
+        }
+        let expect = (r.expect_version > 0).then_some(r.expect_version);
+        let outcome = self
+            .propose(
+                &r.by,
+                Command::Configure {
+                    config: parsed.config,
+                    text: r.text,
+                    expect,
+                },
+            )
+            .await?;
+        Ok(configured(outcome))
+    }
+
+    pub(crate) async fn rollback(
+        &self,
+        r: pb::RollbackRequest,
+    ) -> Result<pb::ApplyReply, RequestError> {
+        let version = (r.version > 0).then_some(r.version);
+        Ok(configured(
+            self.propose(&r.by, Command::Rollback(version)).await?,
+        ))
+    }
+
+    pub(crate) async fn backup(
+        &self,
+        r: pb::BackupRequest,
+    ) -> Result<pb::BackupReply, RequestError> {
+        // Told first: who takes one can sign for anybody.
+        self.propose(
+            &r.by,
+            Command::Note {
+                kind: "trust".to_owned(),
+                text: "a backup was taken: it holds what opens the authority's key".to_owned(),
+            },
+        )
+        .await?;
+        let backup = Backup {
+            made: self.outside.clock.wall(),
+            version: self.member.version.clone(),
+            promise_ms: u64::try_from(self.consensus.promise_length().as_millis())
+                .unwrap_or(u64::MAX),
+            seal: self.trust.live().keyring.seal.0,
+            facts: Facts::clone(&self.consensus.read().facts),
+        };
+        let content = backup
+            .to_bytes()
+            .map_err(|e| RequestError::internal(e.to_string()))?;
+        Ok(pb::BackupReply {
+            content,
+            cluster: backup.facts.config.name.clone(),
+        })
+    }
+
+    pub(crate) async fn config_history(
+        &self,
+        r: pb::ConfigHistoryRequest,
+    ) -> Result<pb::ConfigHistoryReply, RequestError> {
+        let facts = self.consensus.read().facts;
+        let one = |h: &ConfigVersion, with_text: bool| pb::ConfigVersion {
+            version: h.version,
+            at_ms: h.at.0,
+            by: h.by.clone(),
+            summary: h.changes.join("; "),
+            text: if with_text {
+                h.text.clone()
+            } else {
+                String::new()
+            },
+        };
+        if r.version > 0 {
+            let found = facts.history.iter().find(|h| h.version == r.version);
+            let found = found.ok_or_else(|| RequestError::not_found(format!("version {} of the configuration is not kept: `ha-cli config history` shows those that are", r.version)))?;
+            return Ok(pb::ConfigHistoryReply {
+                versions: vec![one(found, true)],
+            });
+        }
+        Ok(pb::ConfigHistoryReply {
+            versions: facts.history.iter().rev().map(|h| one(h, false)).collect(),
+        })
+    }
+}
+
+fn refused(facts: &Facts, problems: Vec<Problem>) -> pb::ApplyReply {
+    pb::ApplyReply {
+        version: facts.config_version,
+        changes: Vec::new(),
+        problems: problems.into_iter().map(wire_problem).collect(),
+    }
+}
+
+fn configured(outcome: Outcome) -> pb::ApplyReply {
+    match outcome {
+        Outcome::Configured(version, changes) => pb::ApplyReply {
+            version,
+            changes,
+            problems: Vec::new(),
+        },
+        _ => pb::ApplyReply::default(),
+    }
+}
+
+fn line_of(text: &str, key: &str) -> u32 {
+    let found = text.lines().position(|l| l.trim_start().starts_with(key));
+    found.map_or(0, |n| u32::try_from(n + 1).unwrap_or(u32::MAX))
+}

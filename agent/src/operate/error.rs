@@ -1,0 +1,67 @@
+//! Why a request is not done, in words for who asked. What carries the request gives it a code of its own.
+
+/// Why a request is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct RequestError {
+    /// What kind of refusal it is.
+    pub why: Why,
+    /// What was found, and what would help.
+    pub text: String,
+}
+
+/// Kinds of refusal: what a caller does about them differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The request itself is wrong.
+    InvalidArgument,
+    /// What it names is not there.
+    NotFound,
+    /// What it would make is there already.
+    AlreadyExists,
+    /// It is right, but not as things are.
+    FailedPrecondition,
+    /// The caller may not.
+    PermissionDenied,
+    /// Nobody knows who the caller is.
+    Unauthenticated,
+    /// Too often, or too much.
+    ResourceExhausted,
+    /// Nobody can answer at the moment: trying again helps.
+    Unavailable,
+    /// It was begun and ended otherwise than asked for.
+    Aborted,
+    /// It may still be done, but not in time.
+    DeadlineExceeded,
+    /// There is no such question.
+    Unimplemented,
+    /// A defect here.
+    Internal,
+}
+
+macro_rules! constructors {
+    ($($name:ident $why:ident),* $(,)?) => {
+        impl RequestError {
+            $(
+                #[doc = concat!("With [`Why::", stringify!($why), "`].")]
+                pub fn $name(text: impl Into<String>) -> RequestError {
+                    RequestError { why: Why::$why, text: text.into() }
+                }
+            )*
+        }
+    };
+}
+constructors! {
+    invalid_argument InvalidArgument,
+    not_found NotFound,
+    already_exists AlreadyExists,
+    failed_precondition FailedPrecondition,
+    permission_denied PermissionDenied,
+    unauthenticated Unauthenticated,
+    resource_exhausted ResourceExhausted,
+    unavailable Unavailable,
+    aborted Aborted,
+    deadline_exceeded DeadlineExceeded,
+    unimplemented Unimplemented,
+    internal Internal,
+}

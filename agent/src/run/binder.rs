@@ -1,0 +1,23 @@
+//! The bindings of the log, as the data plane asks for them.
+
+use ha_core::stick::{StickEntry, StickKey};
+use ha_node::binder::LogBinder;
+use ha_proxy::{Binder, Binding};
+use std::sync::Arc;
+
+/// See the module.
+pub struct ProxyBinder(pub Arc<LogBinder>);
+
+impl Binder for ProxyBinder {
+    fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding {
+        let binding = self.0.bind(key, proposal);
+        Binding {
+            entry: binding.entry,
+            committed: binding.committed,
+        }
+    }
+
+    fn refresh(&self, key: StickKey, entry: StickEntry) {
+        self.0.refresh(key, entry);
+    }
+}

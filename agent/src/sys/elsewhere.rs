@@ -1,0 +1,92 @@
+//! Systems on which the agent only forwards with `vip = "bind"` so far: there is nothing to ask beyond the standard library.
+
+use ha_core::time::Instant;
+
+/// Time since the agent started: there is no clock here yet that counts suspended time.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the clock that everybody else is told to ask"
+)]
+pub fn boot_now() -> Instant {
+    use std::sync::OnceLock;
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    Instant::from(START.get_or_init(std::time::Instant::now).elapsed())
+}
+
+/// What the machine is and allows.
+pub mod machine {
+    use std::io;
+
+    /// Not known here.
+    pub fn kernel_release() -> (String, Option<(u32, u32)>) {
+        (String::new(), None)
+    }
+
+    /// None is needed.
+    pub fn missing_privileges() -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// # Errors
+    /// Always.
+    pub fn open_files_max() -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// # Errors
+    /// Always.
+    pub fn clock_is_synchronised() -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// There is no service manager that is told anything.
+pub mod manager {
+    use ha_node::driver::DriverHandle;
+    use ha_node::outside::Clock;
+
+    /// Nobody listens.
+    pub fn ready() {}
+
+    /// Nobody listens.
+    pub fn stopping() {}
+
+    /// Returns at once.
+    pub async fn keep_telling(_: &dyn Clock, _: DriverHandle) {}
+}
+
+/// This process.
+pub mod process {
+    use std::io;
+    use std::path::Path;
+    use tokio_util::sync::CancellationToken;
+
+    /// The directory's own rights do that here.
+    pub fn keep_files_private() {}
+
+    /// # Errors
+    /// None.
+    pub fn let_through(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// There is none.
+    pub fn stderr_is_the_journal() -> bool {
+        false
+    }
+
+    /// # Errors
+    /// None.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one task that is not the agent's: it waits for a signal"
+    )]
+    pub fn stop_on_signal(stop: &CancellationToken) -> io::Result<()> {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            tokio::signal::ctrl_c().await.ok();
+            stop.cancel();
+        });
+        Ok(())
+    }
+}

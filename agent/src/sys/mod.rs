@@ -1,0 +1,26 @@
+//! What this program asks of the operating system, beside the virtual IP and the data plane.
+
+#[cfg(not(target_os = "linux"))]
+pub mod elsewhere;
+#[cfg(target_os = "linux")]
+pub mod linux;
+
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere as platform;
+#[cfg(target_os = "linux")]
+pub use linux as platform;
+pub use platform::boot_now;
+
+use ha_core::time::Timestamp;
+
+/// Unix time.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the clock that everybody else is told to ask"
+)]
+pub fn wall_now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,3 @@
+//! The peer protocol over TLS: where channels and servers are made.
+
+pub mod channels;

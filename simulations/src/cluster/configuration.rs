@@ -1,0 +1,109 @@
+//! What every simulated cluster is configured with.
+
+use super::universe::{Universe, VIP};
+use ha_core::model::{
+    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, CheckClose,
+    ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Role, Server, VirtualIp,
+};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The configuration, and the file it could have been written in. `weight`: of the first server.
+pub fn of(universe: &Universe, weight: u64) -> (ClusterConfig, String) {
+    let config = ClusterConfig {
+        name: "simulated".to_owned(),
+        virtual_ips: vec![VirtualIp {
+            name: "print".to_owned(),
+            address: VIP,
+            prefix: 24,
+        }],
+        frontends: vec![frontend()],
+        backends: vec![backend(universe, weight)],
+        failback: Failback::Never,
+        bindings_max: BINDINGS_MAX,
+        certificate_lifetime: CERTIFICATE_LIFETIME,
+    };
+    (config, file(universe, weight))
+}
+
+fn file(universe: &Universe, weight: u64) -> String {
+    let mut text = format!(
+        "[cluster]\nname = \"simulated\"\n[[virtual_ip]]\nname = \"print\"\naddress = \"{VIP}/24\"\n\
+         [[frontend]]\nname = \"paragon\"\nvirtual_ip = \"print\"\nlisteners = [5012, \"5014-5019\", 5022]\nbackend = \"ts\"\n\
+         [[backend]]\nname = \"ts\"\nbalance = \"roundrobin\"\npersistence = {{ by = \"client-ip\", expire = \"30m\", group = \"mfp\" }}\n\
+         check = {{ tcp = 5022, inter = \"1s\", fall = 3, rise = 2 }}\n"
+    );
+    for node in servers(universe) {
+        let weight = if node == 1 { weight } else { 1 };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "[[backend.server]]\nname = \"server-{node}\"\nnode = \"node-{node}\"\nweight = {weight}"
+        );
+    }
+    text
+}
+
+/// The nodes with a server on them.
+fn servers(universe: &Universe) -> Vec<usize> {
+    (1..=universe.size())
+        .filter(|node| universe.with(|s| s.nodes[*node].role == Role::Server))
+        .collect()
+}
+
+fn frontend() -> Frontend {
+    let ports = [(5012, 5012), (5014, 5019), (5022, 5022)];
+    Frontend {
+        name: "paragon".to_owned(),
+        virtual_ip: "print".to_owned(),
+        listeners: ports
+            .map(|(first, last)| PortRange { first, last })
+            .to_vec(),
+        backend: "ts".to_owned(),
+        maxconn: 0,
+        client_timeout: Duration::ZERO,
+    }
+}
+
+fn backend(universe: &Universe, weight: u64) -> Backend {
+    let second = Duration::from_secs(1);
+    let server = |node| Server {
+        name: format!("server-{node}"),
+        node: Some(format!("node-{node}")),
+        address: None,
+        port: None,
+        weight: if node == 1 { weight as u16 } else { 1 },
+        backup: false,
+        maxconn: 0,
+    };
+    Backend {
+        name: "ts".to_owned(),
+        balance: Balance::RoundRobin,
+        persistence: Some(Persistence {
+            expire: 1800 * second,
+            group: "mfp".to_owned(),
+            mask_v4: 32,
+            mask_v6: 128,
+            mode: BindingMode::Commit,
+        }),
+        check: Some(Check {
+            port: Some(5022),
+            inter: second,
+            fastinter: second,
+            downinter: second,
+            timeout: second,
+            rise: 2,
+            fall: 3,
+            close: CheckClose::Rst,
+        }),
+        on_down: OnDown::Purge,
+        connect_timeout: 5 * second,
+        server_timeout: Duration::ZERO,
+        queue_timeout: 5 * second,
+        maxqueue: 0,
+        retries: 3,
+        redispatch: true,
+        observe: None,
+        servers: servers(universe).into_iter().map(server).collect(),
+    }
+}
