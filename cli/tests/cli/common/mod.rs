@@ -2,9 +2,6 @@
 //!
 //! The mock answers from one [`Scene`] that the test sets up and may change while a command waits.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
-
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
