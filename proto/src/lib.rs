@@ -24,3 +24,30 @@ pub mod control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::control::*;
+
+    #[test]
+    fn what_opens_a_cluster_has_no_json_form() {
+        let form = serde_json::to_string(&(
+            JoinRequest::default(),
+            JoinReply::default(),
+            RenewReply::default(),
+            BackupReply::default(),
+        ))
+        .expect("plain fields");
+        assert!(form.contains("cluster_id"), "{form}");
+        for key in [
+            "token",
+            "request",
+            "certificate",
+            "authorities",
+            "seal",
+            "content",
+        ] {
+            assert!(!form.contains(key), "{key}: {form}");
+        }
+    }
+}
