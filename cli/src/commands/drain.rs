@@ -7,7 +7,7 @@
 //!                                     long after the deadline        -> Overdue
 //! ```
 
-use crate::report::{Server, Status};
+use ha_proto::control::{ServerStatus, StatusReply};
 
 /// A server is not called "taken back" before this long after the request: the state that an agent
 /// shows may lag behind what it acknowledged.
@@ -73,8 +73,8 @@ impl Drain {
     }
 
     /// Takes a look.
-    pub fn see(&mut self, status: &Status, now_ms: u64) -> Seen {
-        let servers: Vec<&Server> = status
+    pub fn see(&mut self, status: &StatusReply, now_ms: u64) -> Seen {
+        let servers: Vec<&ServerStatus> = status
             .servers
             .iter()
             .filter(|s| self.servers.contains(&s.path()))
@@ -110,7 +110,7 @@ impl Drain {
         self.waiting(&servers)
     }
 
-    fn waiting(&mut self, servers: &[&Server]) -> Seen {
+    fn waiting(&mut self, servers: &[&ServerStatus]) -> Seen {
         self.left = servers.iter().map(|s| s.sessions).sum();
         let busy = servers
             .iter()
@@ -135,7 +135,7 @@ impl Drain {
 }
 
 /// Whether a server takes new clients as far as operators are concerned; its node counts too.
-fn is_ready(server: &Server, status: &Status) -> bool {
+fn is_ready(server: &ServerStatus, status: &StatusReply) -> bool {
     let held = ["DRAIN", "MAINT", "NOLB"]
         .iter()
         .any(|word| server.status.starts_with(word));
@@ -149,8 +149,9 @@ fn is_ready(server: &Server, status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ha_proto::control::NodeStatus;
+
     use super::*;
-    use crate::report::Node;
 
     #[test]
     fn a_drain_that_empties_before_its_deadline_is_done() {
@@ -199,7 +200,7 @@ mod tests {
             Seen::Ended(End::TakenBack("app/a".into()))
         );
         assert_eq!(
-            drain.see(&Status::default(), 400),
+            drain.see(&StatusReply::default(), 400),
             Seen::Ended(End::TakenBack("app/a".into())),
             "removed"
         );
@@ -221,26 +222,26 @@ mod tests {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 0, false);
         let mut status = with("ready", 0);
         status.servers[0].node = "node-1".into();
-        status.nodes = vec![Node {
+        status.nodes = vec![NodeStatus {
             name: "node-1".into(),
             admin: "drain".into(),
-            ..Node::default()
+            ..NodeStatus::default()
         }];
         assert_eq!(drain.see(&status, 100), Seen::Ended(End::Drained));
     }
 
-    fn with(admin: &str, sessions: u64) -> Status {
-        let server = Server {
+    fn with(admin: &str, sessions: u64) -> StatusReply {
+        let server = ServerStatus {
             backend: "app".into(),
             server: "a".into(),
             admin: admin.into(),
             status: "UP".into(),
             sessions,
-            ..Server::default()
+            ..ServerStatus::default()
         };
-        Status {
+        StatusReply {
             servers: vec![server],
-            ..Status::default()
+            ..StatusReply::default()
         }
     }
 }

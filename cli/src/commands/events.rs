@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ha_proto::control::EventRecord;
 use tokio_stream::StreamExt;
 
 use super::Context;
@@ -10,7 +11,6 @@ use crate::exit::{Exit, Failure};
 use crate::human::{millis, utc};
 use crate::output::{Output, note};
 use crate::paint::Tint;
-use crate::report::Event;
 use crate::signal::Stop;
 
 /// Which events.
@@ -108,7 +108,7 @@ impl Reader {
 }
 
 /// One event, on one line.
-fn show(out: &Output, event: &Event) -> Result<(), Failure> {
+fn show(out: &Output, event: &EventRecord) -> Result<(), Failure> {
     if out.is_json() {
         return out.json_line(event);
     }

@@ -20,6 +20,7 @@ mod events;
 mod leader;
 mod member;
 mod page;
+mod problem;
 mod rolling;
 mod sessions;
 mod state;

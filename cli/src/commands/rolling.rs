@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ha_core::controller::VOTERS_MAX;
+use ha_proto::control::{NodeStatus, ServerStatus, SetStateRequest, StatusReply};
 use serde::Serialize;
 use serde_json::json;
 
@@ -24,7 +25,6 @@ use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::{millis, span};
 use crate::output::{Progress, note};
-use crate::report::{Node, Server, StateChange, Status};
 use crate::signal::Stop;
 
 /// A drain is over a little after its deadline at the latest.
@@ -110,7 +110,7 @@ pub(super) async fn run(ctx: &mut Context, args: RollingArgs) -> Result<Exit, Fa
 }
 
 /// What the leader sees, as soon as there is one.
-async fn seen(ctx: &mut Context) -> Result<Status, Failure> {
+async fn seen(ctx: &mut Context) -> Result<StatusReply, Failure> {
     answered(&ctx.out, PATIENCE, async || {
         leaders_status(&mut ctx.cluster).await
     })
@@ -118,7 +118,7 @@ async fn seen(ctx: &mut Context) -> Result<Status, Failure> {
 }
 
 /// The nodes to do, by name.
-fn nodes(status: &Status, named: &[String]) -> Result<Vec<String>, Failure> {
+fn nodes(status: &StatusReply, named: &[String]) -> Result<Vec<String>, Failure> {
     let known: Vec<&str> = status.nodes.iter().map(|n| n.name.as_str()).collect();
     if let Some(stranger) = named.iter().find(|n| !known.contains(&n.as_str())) {
         return Err(Failure::new(
@@ -147,7 +147,7 @@ fn nodes(status: &Status, named: &[String]) -> Result<Vec<String>, Failure> {
 }
 
 /// Takes the next node out of the list: the one that leads waits for its turn.
-fn next(status: &Status, left: &mut Vec<String>, leader_last: bool) -> String {
+fn next(status: &StatusReply, left: &mut Vec<String>, leader_last: bool) -> String {
     let at = left
         .iter()
         .position(|n| !leader_last || *n != status.leader)
@@ -205,7 +205,7 @@ async fn one(
         .servers
         .iter()
         .filter(|s| s.node == node && serves(s))
-        .map(Server::path)
+        .map(ServerStatus::path)
         .collect();
     let address = before
         .nodes
@@ -247,14 +247,14 @@ async fn one(
     })
 }
 
-fn order(node: &str, state: &str, deadline_ms: u64, owner: &str) -> StateChange {
-    StateChange {
+fn order(node: &str, state: &str, deadline_ms: u64, owner: &str) -> SetStateRequest {
+    SetStateRequest {
         target: node.to_owned(),
         state: state.to_owned(),
         deadline_ms,
         reason: "rolling restart".to_owned(),
         lock: owner.to_owned(),
-        ..StateChange::default()
+        ..SetStateRequest::default()
     }
 }
 
@@ -266,7 +266,7 @@ async fn drain(
     node: &str,
 ) -> Result<(), Failure> {
     let started_ms = clock::unix_ms();
-    let drain = StateChange {
+    let drain = SetStateRequest {
         force: args.force,
         ..order(node, "drain", millis(args.deadline), owner)
     };
@@ -304,8 +304,9 @@ async fn drain(
             }
         }
     }
-    let gone =
-        |status: &Status, _: u64| (status.leader != node && status.holder != node).then_some(());
+    let gone = |status: &StatusReply, _: u64| {
+        (status.leader != node && status.holder != node).then_some(())
+    };
     let end = wait(ctx, stop, MOVED_WITHIN, gone).await;
     end.map_err(|why| {
         why.failure(
@@ -381,7 +382,7 @@ async fn back(
 ) -> Result<(), Failure> {
     let mut progress = Progress::new(&ctx.out);
     let mut well_since = None;
-    let look = |status: &Status, now_ms: u64| {
+    let look = |status: &StatusReply, now_ms: u64| {
         let well = status
             .nodes
             .iter()
@@ -417,7 +418,7 @@ async fn ready(
     node: &str,
     up: &[String],
 ) -> Result<(), Failure> {
-    let look = |status: &Status, _: u64| {
+    let look = |status: &StatusReply, _: u64| {
         status
             .servers
             .iter()
@@ -434,13 +435,13 @@ async fn ready(
     })
 }
 
-fn serves(server: &Server) -> bool {
+fn serves(server: &ServerStatus) -> bool {
     server.status.starts_with("UP") || server.status == "no check"
 }
 
 /// It votes, or it is one of those that need not: beyond seven voters nodes stay learners.
-fn is_well(status: &Status, node: &Node) -> bool {
-    let votes = |n: &Node| ["leader", "follower"].contains(&n.state.as_str());
+fn is_well(status: &StatusReply, node: &NodeStatus) -> bool {
+    let votes = |n: &NodeStatus| ["leader", "follower"].contains(&n.state.as_str());
     votes(node)
         || (node.state == "learner"
             && status.nodes.iter().filter(|n| votes(n)).count() + 1 >= VOTERS_MAX)
@@ -450,18 +451,18 @@ fn is_well(status: &Status, node: &Node) -> bool {
 mod tests {
     use super::*;
 
-    fn status(states: &[(&str, &str)]) -> Status {
+    fn status(states: &[(&str, &str)]) -> StatusReply {
         let nodes = states
             .iter()
-            .map(|(name, state)| Node {
+            .map(|(name, state)| NodeStatus {
                 name: (*name).into(),
                 state: (*state).into(),
-                ..Node::default()
+                ..NodeStatus::default()
             })
             .collect();
-        Status {
+        StatusReply {
             nodes,
-            ..Status::default()
+            ..StatusReply::default()
         }
     }
 
@@ -504,9 +505,9 @@ mod tests {
         );
         assert_eq!(
             next(
-                &Status {
+                &StatusReply {
                     leader: "a".into(),
-                    ..Status::default()
+                    ..StatusReply::default()
                 },
                 &mut vec!["a".into(), "b".into()],
                 true
@@ -515,9 +516,9 @@ mod tests {
         );
         assert_eq!(
             next(
-                &Status {
+                &StatusReply {
                     leader: "a".into(),
-                    ..Status::default()
+                    ..StatusReply::default()
                 },
                 &mut vec!["a".into(), "b".into()],
                 false

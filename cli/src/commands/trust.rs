@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ha_proto::control::{AuthoritiesReply, RenewReply};
 use ha_trust::authority::{request, request_for};
 use ha_trust::keyring::write_private;
 use ha_trust::passphrase;
@@ -17,7 +18,6 @@ use crate::exit::{Exit, Failure};
 use crate::human::{ago, span};
 use crate::output::Progress;
 use crate::paint::Tint;
-use crate::report::{Authorities, Papers};
 use crate::signal::Stop;
 use crate::table::{Cell, Table};
 
@@ -51,14 +51,14 @@ pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Ex
             }
         }
         TokenCommand::List => {
-            let tokens = ctx.cluster.tokens().await?;
+            let known = ctx.cluster.tokens().await?;
             if ctx.out.is_json() {
-                ctx.out.json(&json!({ "tokens": tokens }))?;
+                ctx.out.json(&known)?;
                 return Ok(Exit::Done);
             }
             let now = clock::unix_ms();
             let mut table = Table::new(&["ID", "ROLE", "STATE", "MADE", "LEFT", "BY", "USED BY"]);
-            for t in tokens {
+            for t in known.tokens {
                 let open = t.state == "open";
                 let left = if open {
                     span(t.expires_ms.saturating_sub(now))
@@ -83,8 +83,8 @@ pub(super) async fn token(ctx: &mut Context, command: TokenCommand) -> Result<Ex
                 .cluster
                 .revoke_token(id)
                 .await
-                .map_err(|f| names(f, "`ha-cli token list` shows the ids"))?;
-            say(ctx, message)?;
+                .map_err(|f| with_hint(f, "`ha-cli token list` shows the ids"))?;
+            print_message(ctx, message)?;
         }
     }
     Ok(Exit::Done)
@@ -99,11 +99,11 @@ pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit
             let place = Place::take(&path)?;
             let (key, asked) =
                 request().map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
-            let papers = ctx
+            let issued = ctx
                 .cluster
                 .add_user(name.clone(), role.clone(), asked)
                 .await?;
-            file_of(papers, key.serialize_der()).save(&path)?;
+            context_file(issued, key.serialize_der()).save(&path)?;
             place.used();
             if ctx.out.is_json() {
                 ctx.out
@@ -113,14 +113,14 @@ pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit
             }
         }
         UserCommand::List => {
-            let users = ctx.cluster.users().await?;
+            let known = ctx.cluster.users().await?;
             if ctx.out.is_json() {
-                ctx.out.json(&json!({ "users": users }))?;
+                ctx.out.json(&known)?;
                 return Ok(Exit::Done);
             }
             let now = clock::unix_ms();
             let mut table = Table::new(&["NAME", "ROLE", "CERTIFICATE", "BY"]);
-            for u in users {
+            for u in known.users {
                 table.row([
                     u.name.into(),
                     u.role.into(),
@@ -138,8 +138,8 @@ pub(super) async fn user(ctx: &mut Context, command: UserCommand) -> Result<Exit
                 .cluster
                 .remove_user(name)
                 .await
-                .map_err(|f| names(f, "`ha-cli user list` shows the names"))?;
-            say(ctx, message)?;
+                .map_err(|f| with_hint(f, "`ha-cli user list` shows the names"))?;
+            print_message(ctx, message)?;
         }
     }
     Ok(Exit::Done)
@@ -190,8 +190,9 @@ pub(super) async fn backup(
     let place = Place::take(file)?;
     let wrong = |e: String| Failure::new(Exit::Usage, e);
     let passphrase = passphrase::ask(passphrase_file, true).map_err(wrong)?;
-    let (content, cluster) = ctx.cluster.backup().await?;
-    let locked = passphrase::lock(&passphrase, &content).map_err(wrong)?;
+    let taken = ctx.cluster.backup().await?;
+    let cluster = taken.cluster;
+    let locked = passphrase::lock(&passphrase, &taken.content).map_err(wrong)?;
     write_private(file, &locked)
         .map_err(|e| Failure::new(Exit::Unexpected, format!("{}: {e}", file.display())))?;
     place.used();
@@ -221,19 +222,19 @@ pub(super) async fn ca(ctx: &mut Context, command: CaCommand) -> Result<Exit, Fa
         }
         CaCommand::Retire { force } => {
             let message = ctx.cluster.retire_authority(force).await?;
-            say(ctx, message)?;
+            print_message(ctx, message)?;
         }
     }
     Ok(Exit::Done)
 }
 
 /// Waits until every node shows a certificate of the newest authority.
-async fn followed(ctx: &mut Context) -> Result<Authorities, Failure> {
+async fn followed(ctx: &mut Context) -> Result<AuthoritiesReply, Failure> {
     let mut stop = Stop::listen()?;
     let mut progress = Progress::new(&ctx.out);
     let goes_on =
         "the change goes on by itself, as soon as they do: `ha-cli ca show` says how far it is";
-    let mut last = Authorities::default();
+    let mut last = AuthoritiesReply::default();
     let looking = async {
         loop {
             // A leader may just be changing.
@@ -281,7 +282,7 @@ async fn followed(ctx: &mut Context) -> Result<Authorities, Failure> {
     }
 }
 
-fn show(ctx: &Context, known: &Authorities) -> Result<(), Failure> {
+fn show(ctx: &Context, known: &AuthoritiesReply) -> Result<(), Failure> {
     if ctx.out.is_json() {
         return ctx.out.json(known);
     }
@@ -315,21 +316,21 @@ pub(super) async fn renew(
 ) -> Result<(), Failure> {
     let asked =
         request_for(&file.key).map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
-    let papers = ctx.cluster.renew(asked).await?;
-    file_of(papers, file.key).save(path)
+    let issued = ctx.cluster.renew(asked).await?;
+    context_file(issued, file.key).save(path)
 }
 
-fn file_of(papers: Papers, key: Vec<u8>) -> ContextFile {
+fn context_file(issued: RenewReply, key: Vec<u8>) -> ContextFile {
     ContextFile {
-        cluster: papers.cluster,
-        endpoints: papers.endpoints,
-        authorities: papers.authorities,
-        certificate: papers.certificate,
+        cluster: issued.cluster,
+        endpoints: issued.endpoints,
+        authorities: issued.authorities,
+        certificate: issued.certificate,
         key,
     }
 }
 
-fn names(failure: Failure, remedy: &str) -> Failure {
+fn with_hint(failure: Failure, remedy: &str) -> Failure {
     if failure.exit == Exit::NotFound {
         failure.remedy(remedy)
     } else {
@@ -337,7 +338,7 @@ fn names(failure: Failure, remedy: &str) -> Failure {
     }
 }
 
-fn say(ctx: &Context, message: String) -> Result<(), Failure> {
+fn print_message(ctx: &Context, message: String) -> Result<(), Failure> {
     if ctx.out.is_json() {
         ctx.out.json(&json!({ "message": message }))
     } else {

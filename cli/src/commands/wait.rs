@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use ha_proto::control::StatusReply;
+
 use super::Context;
 use crate::client::Cluster;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::span;
 use crate::output::{Output, Progress};
-use crate::report::Status;
 use crate::signal::Stop;
 
 /// How often the cluster is looked at.
@@ -71,8 +72,8 @@ pub(super) async fn answered<T>(
 /// sessions and nobody as unreachable, and is not enough to go on by.
 ///
 /// # Errors
-/// [`Exit::Unreachable`] when it is not the leader's, and what [`crate::client::Cluster::ask`] says.
-pub(super) async fn leaders_status(cluster: &mut Cluster) -> Result<Status, Failure> {
+/// [`Exit::Unreachable`] when it is not the leader's, and what the call fails with.
+pub(super) async fn leaders_status(cluster: &mut Cluster) -> Result<StatusReply, Failure> {
     let status = cluster.status().await?;
     if status.leader.is_empty() || status.answered_by != status.leader {
         return Err(Failure::new(
@@ -89,7 +90,7 @@ pub(super) async fn wait<T>(
     ctx: &mut Context,
     stop: &mut Stop,
     limit: Duration,
-    mut look: impl FnMut(&Status, u64) -> Option<T>,
+    mut look: impl FnMut(&StatusReply, u64) -> Option<T>,
 ) -> Result<T, Why> {
     let start = clock::now();
     let mut answered = start;

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use ha_proto::control::StatusReply;
 use serde_json::{Value, json};
 
 use super::traffic::Seen;
@@ -10,7 +11,6 @@ use crate::clock;
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::paint::Tint;
-use crate::report::Status;
 
 /// How often the block is drawn.
 const FRAME: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ pub(super) struct Live<'a> {
     /// The line below the rest: what happens next.
     pub now: &'a str,
     /// What the agents said last.
-    pub status: Option<&'a Status>,
+    pub status: Option<&'a StatusReply>,
     /// What the client saw.
     pub seen: &'a Seen,
     /// Who asks whom.
@@ -157,7 +157,7 @@ impl Screen {
 }
 
 /// The state of a node, and whether it holds the address.
-fn node<'a>(status: Option<&'a Status>, name: &str) -> (&'a str, bool) {
+fn node<'a>(status: Option<&'a StatusReply>, name: &str) -> (&'a str, bool) {
     let Some(status) = status else {
         return ("starting", false);
     };
