@@ -58,7 +58,7 @@ pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
         && file.is_due(clock::unix_ms(), ctx.cluster.shown_authority().as_deref())
     {
         // What was asked for is done; this can be done another time.
-        if let Err(failure) = trust::renew(&mut ctx, &path, file).await {
+        if let Err(failure) = trust::user::renew(&mut ctx, &path, file).await {
             note(&format!(
                 "the certificate of {} could not be renewed: {failure}",
                 path.display()
@@ -159,10 +159,10 @@ async fn act(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
         Command::Backup {
             file,
             passphrase_file,
-        } => trust::backup(ctx, &file, passphrase_file.as_deref()).await,
-        Command::Token(command) => trust::token(ctx, command).await,
-        Command::User(command) => trust::user(ctx, command).await,
-        Command::Ca(command) => trust::ca(ctx, command).await,
+        } => trust::backup::run(ctx, &file, passphrase_file.as_deref()).await,
+        Command::Token(command) => trust::token::run(ctx, command).await,
+        Command::User(command) => trust::user::run(ctx, command).await,
+        Command::Ca(command) => trust::authority::run(ctx, command).await,
         Command::MoveLeader { node, wait } => leader::hand_over(ctx, node, wait).await,
         Command::Sessions {
             client,
