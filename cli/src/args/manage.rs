@@ -7,7 +7,6 @@ use clap::Subcommand;
 
 use crate::human::parse_duration;
 
-/// `ha-cli config ...`
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Lists the versions that are kept
@@ -19,7 +18,6 @@ pub enum ConfigCommand {
     },
 }
 
-/// `ha-cli member ...`
 #[derive(Debug, Subcommand)]
 pub enum MemberCommand {
     /// Lists the nodes
@@ -55,7 +53,6 @@ pub enum MemberCommand {
     },
 }
 
-/// `ha-cli token ...`
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Makes a token and prints it, this once
@@ -76,7 +73,6 @@ pub enum TokenCommand {
     },
 }
 
-/// `ha-cli user ...`
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
     /// Lets an operator in and writes the context file that it needs; an earlier one of that name is shut out
@@ -99,7 +95,6 @@ pub enum UserCommand {
     },
 }
 
-/// `ha-cli ca ...`
 #[derive(Debug, Subcommand)]
 pub enum CaCommand {
     /// Shows the authorities, and who shows certificates of which
@@ -114,7 +109,6 @@ pub enum CaCommand {
     },
 }
 
-/// `ha-cli explain ...`
 #[derive(Debug, Subcommand)]
 pub enum ExplainCommand {
     /// Why a virtual IP is where it is

@@ -45,7 +45,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Shows nodes, holder, servers, frontends and sessions
@@ -175,7 +174,6 @@ pub enum Command {
     },
 }
 
-/// What `demo` takes.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// End after the first failover

@@ -28,7 +28,6 @@ pub struct StateArgs {
     pub wait: Option<Duration>,
 }
 
-/// What `drain` takes.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
     /// NODE, BACKEND/SERVER or NODE/BACKEND
@@ -59,7 +58,6 @@ pub struct DrainArgs {
     pub reason: String,
 }
 
-/// What `rolling-restart` takes.
 #[derive(Debug, Args)]
 pub struct RollingArgs {
     /// Run here by `sh -c` for each node, which is drained then; HA_NODE is its name, HA_NODE_ADDRESS its address
@@ -91,7 +89,6 @@ pub enum Sticky {
     Move,
 }
 
-/// What follows a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Then {
     /// No traffic, no checks.

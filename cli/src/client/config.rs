@@ -19,7 +19,6 @@ pub struct Applied {
 }
 
 /// Each fails with what the cluster said, or that nobody answered.
-#[allow(clippy::missing_errors_doc, reason = "said above, once")]
 impl Cluster {
     /// Applies a configuration, if `expect_version` is in force (0 = whatever is).
     pub async fn apply(

@@ -13,9 +13,8 @@ use crate::exit::Failure;
 /// Largest backup that is taken, in bytes.
 const BACKUP_MAX: usize = 64 << 20;
 
-/// Each fails with what the cluster said, or that nobody answered. Texts are the cluster's sentence about what
-/// was done.
-#[allow(clippy::missing_errors_doc, reason = "said above, once")]
+/// Each fails with what the cluster said, or that nobody answered. A text that comes back is a sentence
+/// of the cluster about what was done.
 impl Cluster {
     /// Takes a node out of the cluster for good.
     pub async fn remove_member(&mut self, node: String, force: bool) -> Result<String, Failure> {
@@ -28,7 +27,6 @@ impl Cluster {
         Ok(self.ask(Retry::No, question, call).await?.message)
     }
 
-    /// Makes a learner a voter.
     pub async fn promote_member(&mut self, node: String) -> Result<String, Failure> {
         let by = asked_by();
         let question = PromoteMemberRequest { node, by };
@@ -65,7 +63,6 @@ impl Cluster {
         self.ask(Retry::Yes, TokensRequest {}, call).await
     }
 
-    /// Takes a join token back.
     pub async fn revoke_token(&mut self, id: String) -> Result<String, Failure> {
         let question = RevokeTokenRequest { id, by: asked_by() };
         let call = async |mut c: Client, q| c.revoke_token(q).await;
@@ -99,7 +96,6 @@ impl Cluster {
         self.ask(Retry::Yes, question, call).await
     }
 
-    /// The operators that may enter.
     pub async fn users(&mut self) -> Result<UsersReply, Failure> {
         let call = async |mut c: Client, q| c.users(q).await;
         self.ask(Retry::Yes, UsersRequest {}, call).await

@@ -77,11 +77,6 @@ impl Cluster {
             .clone()
     }
 
-    /// How long an agent may take to answer.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Gives slow calls more time than asked for on the command line.
     pub fn at_least(&mut self, timeout: Duration) {
         self.timeout = self.timeout.max(timeout);

@@ -12,7 +12,6 @@ use super::{Client, Cluster, Retry, asked_by, refusal};
 use crate::exit::Failure;
 
 /// Each fails with what the cluster said, or that nobody answered.
-#[allow(clippy::missing_errors_doc, reason = "said above, once")]
 impl Cluster {
     /// The whole cluster, as the agent that answers sees it.
     pub async fn status(&mut self) -> Result<StatusReply, Failure> {

@@ -55,14 +55,12 @@ pub(super) async fn apply(
     Ok(Exit::Done)
 }
 
-/// `ha-cli diff`.
 pub(super) async fn diff(ctx: &mut Context, file: &Path) -> Result<Exit, Failure> {
     let (text, name) = read(file)?;
     let planned = ctx.cluster.diff(text, name, 0).await?;
     report(ctx, &planned)
 }
 
-/// `ha-cli rollback`.
 pub(super) async fn rollback(ctx: &mut Context, version: Option<u64>) -> Result<Exit, Failure> {
     let applied =
         ctx.cluster
@@ -77,7 +75,7 @@ pub(super) async fn rollback(ctx: &mut Context, version: Option<u64>) -> Result<
     report(ctx, &applied)
 }
 
-/// `ha-cli config history`.
+/// `ha-cli config history`, the newest first.
 pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
     let mut history = ctx.cluster.config_history(0).await?;
     history

@@ -13,12 +13,11 @@ use crate::output::{Output, note};
 use crate::paint::Tint;
 use crate::signal::Stop;
 
-/// Which events.
 #[derive(Debug)]
 pub(super) struct Filter {
-    /// Only younger ones.
+    /// Only those that are younger than this.
     pub since: Option<Duration>,
-    /// Only with this text.
+    /// Only those whose text contains this; empty = all.
     pub grep: String,
     /// At most so many of the past; 0 = all.
     pub limit: u32,
@@ -107,7 +106,6 @@ impl Reader {
     }
 }
 
-/// One event, on one line.
 fn show(out: &Output, event: &EventRecord) -> Result<(), Failure> {
     if out.is_json() {
         return out.json_line(event);

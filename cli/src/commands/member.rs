@@ -8,7 +8,6 @@ use super::page::nodes;
 use crate::args::MemberCommand;
 use crate::exit::{Exit, Failure};
 
-/// `ha-cli member ...`
 pub(super) async fn run(ctx: &mut Context, command: MemberCommand) -> Result<Exit, Failure> {
     match command {
         MemberCommand::List => list(ctx).await,

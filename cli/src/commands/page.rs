@@ -6,7 +6,7 @@ use crate::human::{ago, bytes, count, span};
 use crate::paint::{Painter, Tint, server_tint};
 use crate::table::{Cell, Table};
 
-/// The whole page.
+/// The page for people; ages are counted up to `now_ms`, milliseconds since 1970.
 pub(super) fn page(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
     let mut text = heading(status, now_ms, painter);
     for table in [nodes(status), servers(status, now_ms), frontends(status)] {
@@ -160,7 +160,6 @@ fn note_of(server: &ServerStatus, now_ms: u64) -> String {
     notes.join(", ")
 }
 
-/// The frontends.
 fn frontends(status: &StatusReply) -> Table {
     let mut table = Table::new(&[
         "FRONTEND",

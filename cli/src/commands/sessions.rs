@@ -7,7 +7,6 @@ use crate::human::{ago, bytes, span};
 use crate::paint::Tint;
 use crate::table::{Cell, Table};
 
-/// `ha-cli sessions`.
 pub(super) async fn list(
     ctx: &mut Context,
     client: String,
@@ -46,7 +45,6 @@ pub(super) async fn list(
     Ok(Exit::Done)
 }
 
-/// `ha-cli whereis`.
 pub(super) async fn whereis(ctx: &mut Context, client: String) -> Result<Exit, Failure> {
     let found = ctx.cluster.whereis(client.clone()).await?;
     if found.bindings.is_empty() {

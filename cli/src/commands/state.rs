@@ -6,7 +6,7 @@ use ha_proto::control::{ServerStatus, SetStateRequest, StatusReply};
 use serde_json::json;
 
 use super::Context;
-use super::drain::{Drain, End, Seen};
+use super::drain::{Drain, End, Observation};
 use super::wait::wait;
 use crate::args::{DrainArgs, StateArgs, Sticky, Then};
 use crate::clock;
@@ -15,7 +15,6 @@ use crate::human::{count, millis, span};
 use crate::output::Progress;
 use crate::signal::Stop;
 
-/// `ha-cli drain`.
 pub(super) async fn drain(ctx: &mut Context, args: DrainArgs) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
     let started_ms = clock::unix_ms();
@@ -79,9 +78,9 @@ pub(super) async fn follow(
     deadline_ms: u64,
 ) -> Result<End, Failure> {
     let mut progress = Progress::new(&ctx.out);
-    let look = |status: &_, now_ms: u64| match drain.see(status, now_ms) {
-        Seen::Ended(end) => Some(end),
-        Seen::Waiting { left, servers } => {
+    let look = |status: &_, now_ms: u64| match drain.observe(status, now_ms) {
+        Observation::Ended(end) => Some(end),
+        Observation::Waiting { left, servers } => {
             let on = if servers.is_empty() {
                 String::new()
             } else {
@@ -106,7 +105,6 @@ pub(super) async fn follow(
     })
 }
 
-/// Says how a drain ended.
 fn conclude(ctx: &Context, target: &str, end: End, took_ms: u64) -> Result<Exit, Failure> {
     match end {
         End::Drained if ctx.out.is_json() => Ok(Exit::Done),
@@ -141,13 +139,11 @@ fn conclude(ctx: &Context, target: &str, end: End, took_ms: u64) -> Result<Exit,
     }
 }
 
-/// `ha-cli ready`.
 pub(super) async fn ready(ctx: &mut Context, args: StateArgs) -> Result<Exit, Failure> {
     let serves = |server: &ServerStatus| server.status == "UP" || server.status == "no check";
     set_and_wait(ctx, args, "ready", "is not UP yet", serves).await
 }
 
-/// `ha-cli maintenance`.
 pub(super) async fn maintenance(ctx: &mut Context, args: StateArgs) -> Result<Exit, Failure> {
     let out = |server: &ServerStatus| server.status.starts_with("MAINT") && server.sessions == 0;
     set_and_wait(ctx, args, "maint", "still has sessions", out).await

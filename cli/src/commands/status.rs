@@ -13,7 +13,6 @@ use crate::output::{Output, note};
 use crate::paint::Tint;
 use crate::signal::Stop;
 
-/// Shows the cluster once.
 pub(super) async fn once(ctx: &mut Context) -> Result<Exit, Failure> {
     let status = ctx.cluster.status().await?;
     if ctx.out.is_json() {

@@ -22,7 +22,6 @@ const TOKEN_MS: u64 = 60_000;
 /// How long an agent may take to say how it is.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
-/// One agent.
 #[derive(Debug)]
 struct Agent {
     name: &'static str,

@@ -15,7 +15,6 @@ use crate::paint::Tint;
 /// How often the block is drawn.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// The screen of a demo.
 #[derive(Debug)]
 pub(super) struct Screen {
     out: Output,
@@ -25,20 +24,18 @@ pub(super) struct Screen {
     state: String,
 }
 
-/// What the block shows.
+/// What the block that rewrites itself shows.
 pub(super) struct Live<'a> {
     /// The line below the rest: what happens next.
     pub now: &'a str,
-    /// What the agents said last.
+    /// None when no agent answered the last question.
     pub status: Option<&'a StatusReply>,
-    /// What the client saw.
     pub seen: &'a Seen,
-    /// Who asks whom.
+    /// From which address the client asks which.
     pub route: &'a str,
 }
 
 impl Screen {
-    /// A screen on standard output.
     pub(super) fn new(out: Output) -> Self {
         let live = std::io::stdout().is_terminal() && !out.is_json();
         Screen {

@@ -34,7 +34,6 @@ const LOCKED_FOR: Duration = Duration::from_secs(60);
 /// The lock is renewed so often: three times may fail before it ends.
 const RENEWED_EVERY: Duration = Duration::from_secs(15);
 
-/// `ha-cli rolling-restart`.
 pub(super) async fn run(ctx: &mut Context, args: RollingArgs) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
     let owner = format!("{} {} {}", asked_by(), std::process::id(), clock::unix_ms());

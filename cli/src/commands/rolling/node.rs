@@ -39,7 +39,7 @@ pub(super) struct Turn<'a> {
     pub(super) ctx: &'a mut Context,
     pub(super) stop: &'a mut Stop,
     pub(super) args: &'a RollingArgs,
-    /// Of the maintenance lock.
+    /// Tells this run from every other that asks for the maintenance lock.
     pub(super) owner: &'a str,
     pub(super) node: &'a str,
 }

@@ -5,7 +5,10 @@ use ha_proto::control::{NodeStatus, ServerStatus, StatusReply};
 
 use crate::exit::{Exit, Failure};
 
-/// The nodes to do, by name.
+/// The nodes to do: those that were named, in that order, else all.
+///
+/// # Errors
+/// A name that no node has, or a node that does not take part now.
 pub(super) fn nodes(status: &StatusReply, named: &[String]) -> Result<Vec<String>, Failure> {
     let known: Vec<&str> = status.nodes.iter().map(|n| n.name.as_str()).collect();
     if let Some(stranger) = named.iter().find(|n| !known.contains(&n.as_str())) {
@@ -43,11 +46,12 @@ pub(super) fn next(status: &StatusReply, left: &mut Vec<String>, leader_last: bo
     left.remove(at)
 }
 
+/// Whether it gets clients. `ready --wait` is stricter: there `UP 2/3` is not enough.
 pub(super) fn serves(server: &ServerStatus) -> bool {
     server.status.starts_with("UP") || server.status == "no check"
 }
 
-/// It votes, or it is one of those that need not: beyond seven voters nodes stay learners.
+/// Whether it takes part as it should: it votes, or it is one of those that need not: beyond seven voters nodes stay learners.
 pub(super) fn is_well(status: &StatusReply, node: &NodeStatus) -> bool {
     let votes = |n: &NodeStatus| ["leader", "follower"].contains(&n.state.as_str());
     votes(node)

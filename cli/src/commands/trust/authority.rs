@@ -19,7 +19,6 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long nodes that run need at most to follow a change of authority.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
 
-/// `ha-cli ca ...`
 pub(in crate::commands) async fn run(
     ctx: &mut Context,
     command: CaCommand,

@@ -16,7 +16,6 @@ use crate::table::{Cell, Table};
 /// How long a leader may take to be found.
 const LEADER_WITHIN: Duration = Duration::from_secs(10);
 
-/// `ha-cli token ...`
 pub(in crate::commands) async fn run(
     ctx: &mut Context,
     command: TokenCommand,

@@ -16,7 +16,6 @@ use crate::exit::{Exit, Failure};
 use crate::human::ago;
 use crate::table::Table;
 
-/// `ha-cli user ...`
 pub(in crate::commands) async fn run(
     ctx: &mut Context,
     command: UserCommand,
