@@ -100,23 +100,14 @@ impl Cluster {
                     continue;
                 }
             };
-            let mut request = Request::new(question.clone());
             // A change is given time to reach the disks of a majority, and to be told about those.
             let limit = self.timeout * if retry == Retry::No { CHANGE_TIMES } else { 1 };
+            let mut request = Request::new(question.clone());
             request.set_timeout(limit);
-            let answer = tokio::time::timeout(
-                limit,
-                note_when_slow(
-                    NOTED_AFTER,
-                    &self.addresses[0],
-                    call(Client::new(channel), request),
-                ),
-            )
-            .await;
-            let status = match answer {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {limit:?}")),
+            let answer = call(Client::new(channel), request);
+            let status = match answered_within(limit, &self.addresses[0], answer).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) => status,
             };
             // tonic turns our own limit into `Cancelled`.
             let lost = matches!(
@@ -156,15 +147,27 @@ impl Cluster {
     }
 }
 
-/// Says on standard error who is waited for when that takes longer than `after`.
-async fn note_when_slow<T>(after: Duration, address: &str, answer: impl Future<Output = T>) -> T {
-    let mut answer = std::pin::pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => return answer,
-        () = tokio::time::sleep(after) => note(&format!("waiting for {address} to answer")),
+/// The answer, bounded in time. Says on standard error who is waited for when that takes longer than a moment.
+async fn answered_within<A>(
+    limit: Duration,
+    address: &str,
+    answer: impl Future<Output = Result<Response<A>, Status>>,
+) -> Result<A, Status> {
+    let noted = async {
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(NOTED_AFTER) => note(&format!("waiting for {address} to answer")),
+        }
+        answer.await
+    };
+    match tokio::time::timeout(limit, noted).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!(
+            "no answer within {limit:?}"
+        ))),
     }
-    answer.await
 }
 
 /// What a status of the cluster means for the operator.
