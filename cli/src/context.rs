@@ -18,15 +18,14 @@ const DEFAULT: &str = "default";
 /// What a context file holds. Certificates and keys are DER.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
-    /// The cluster's name, for people.
     pub cluster: String,
     /// `host:port` of every member.
     pub endpoints: Vec<String>,
-    /// Whose signatures are believed.
+    /// Certificates of the authorities that members must show to be believed.
     pub authorities: Vec<Vec<u8>>,
-    /// As whom to come.
+    /// What the operator shows to members.
     pub certificate: Vec<u8>,
-    /// Its private key, PKCS #8.
+    /// The private key of `certificate`, PKCS #8.
     pub key: Vec<u8>,
 }
 
@@ -88,7 +87,7 @@ impl Context {
     /// Writes it so that only its owner can read it.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), Failure> {
         let disk = OnDisk {
             format: FORMAT,
@@ -125,7 +124,7 @@ impl Context {
         Ok(Arc::new(config))
     }
 
-    /// Who it is.
+    /// The operator that the certificate names.
     ///
     /// # Errors
     /// A certificate that names no operator.

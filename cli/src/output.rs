@@ -9,7 +9,7 @@ use crate::exit::Failure;
 use crate::paint::Painter;
 use crate::table::Table;
 
-/// What `--output` says.
+/// The value of `--output`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people.
@@ -21,9 +21,7 @@ pub enum Format {
 /// Writes results in the chosen format.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
-    /// The chosen format.
     pub format: Format,
-    /// Colours, or none.
     pub painter: Painter,
 }
 
@@ -59,7 +57,7 @@ impl Output {
         self.text(&format!("{text}\n"))
     }
 
-    /// Text as it is.
+    /// Text as it is, flushed, so that a reader of a stream sees it at once.
     ///
     /// # Errors
     /// When standard output cannot be written.
@@ -70,7 +68,7 @@ impl Output {
         Ok(())
     }
 
-    /// One line.
+    /// The text and the end of its line.
     ///
     /// # Errors
     /// When standard output cannot be written.

@@ -5,24 +5,22 @@ use std::io::IsTerminal;
 /// What a piece of text says, from which its colour follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tint {
-    /// As it comes.
     #[default]
     Plain,
-    /// All is well.
     Good,
-    /// On its way up or down.
+    /// On its way up or down, or something to look at.
     Warn,
-    /// Broken.
+    /// Not working, or about to go.
     Bad,
     /// Taken out by an operator.
     Held,
-    /// Of little interest.
+    /// Of little interest, such as ids.
     Quiet,
-    /// Look here.
+    /// What a reader looks for first.
     Strong,
 }
 
-/// Paints, or leaves alone.
+/// Adds colours, or leaves text as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Painter {
     on: bool,
@@ -38,7 +36,7 @@ impl Painter {
         }
     }
 
-    /// Never paints.
+    #[cfg(test)]
     pub fn plain() -> Self {
         Painter { on: false }
     }

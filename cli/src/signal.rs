@@ -56,15 +56,13 @@ mod elsewhere {
     pub struct Stop;
 
     impl Stop {
-        /// Ready to listen.
-        ///
         /// # Errors
-        /// Never here; the handler is installed by the first wait.
+        /// Never here: the handler is installed by the first wait.
         pub fn listen() -> io::Result<Self> {
             Ok(Stop)
         }
 
-        /// Waits for Ctrl-C.
+        /// Waits for Ctrl-C; for ever where no handler can be installed.
         pub async fn asked(&mut self) {
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending::<()>().await;

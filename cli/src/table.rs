@@ -2,16 +2,13 @@
 
 use crate::paint::{Painter, Tint};
 
-/// On which side the blanks go.
+/// Words go to the left, numbers to the right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
-    /// Words.
     Left,
-    /// Numbers.
     Right,
 }
 
-/// One field of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     text: String,

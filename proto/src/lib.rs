@@ -1,5 +1,9 @@
 //! Generated messages and services. `consensus` is spoken between nodes, `control` by operators.
-#![allow(missing_docs, clippy::all)]
+#![allow(
+    missing_docs,
+    clippy::all,
+    reason = "generated: the .proto files explain the names"
+)]
 
 /// Node to node: opaque bodies, so that only `ha-agent` knows how they are encoded.
 pub mod consensus {
@@ -7,6 +11,43 @@ pub mod consensus {
 }
 
 /// Operator to node: typed, stable, what `ha-cli` speaks.
+///
+/// Each message has a JSON form whose keys are its field names. `*_ms` are milliseconds, instants count from
+/// 1970, and 0 or an empty text means never or none. What opens a cluster has no JSON form.
 pub mod control {
     tonic::include_proto!("ha.control.v1");
+
+    impl ServerStatus {
+        /// `BACKEND/SERVER`, as targets name it.
+        pub fn path(&self) -> String {
+            format!("{}/{}", self.backend, self.server)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::control::*;
+
+    #[test]
+    fn what_opens_a_cluster_has_no_json_form() {
+        let form = serde_json::to_string(&(
+            JoinRequest::default(),
+            JoinReply::default(),
+            RenewReply::default(),
+            BackupReply::default(),
+        ))
+        .expect("plain fields");
+        assert!(form.contains("cluster_id"), "{form}");
+        for key in [
+            "token",
+            "request",
+            "certificate",
+            "authorities",
+            "seal",
+            "content",
+        ] {
+            assert!(!form.contains(key), "{key}: {form}");
+        }
+    }
 }

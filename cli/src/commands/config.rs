@@ -3,12 +3,14 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
-use super::Context;
+use ha_proto::control::ConfigVersion;
+
+use super::{Context, problem};
+use crate::client::Applied;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::{ago, count, utc};
 use crate::paint::Tint;
-use crate::report::{Applied, ConfigVersion};
 use crate::signal::Stop;
 use crate::table::Table;
 
@@ -21,7 +23,7 @@ pub(super) async fn apply(
 ) -> Result<Exit, Failure> {
     let (text, name) = read(file)?;
     if yes {
-        let applied = ctx.cluster.apply(text, name, false, expect).await?;
+        let applied = ctx.cluster.apply(text, name, expect).await?;
         return report(ctx, &applied);
     }
     if !io::stdin().is_terminal() || ctx.out.is_json() {
@@ -36,34 +38,29 @@ pub(super) async fn apply(
     } else {
         expect
     };
-    let planned = ctx
-        .cluster
-        .apply(text.clone(), name.clone(), true, expect)
-        .await?;
-    if !planned.problems.is_empty() || planned.changes.is_empty() {
+    let planned = ctx.cluster.diff(text.clone(), name.clone(), expect).await?;
+    if !planned.reply.problems.is_empty() || planned.reply.changes.is_empty() {
         return report(ctx, &planned);
     }
     print_changes(ctx, &planned)?;
     if !agreed().await? {
         return Err(Failure::new(Exit::Cancelled, "nothing was changed"));
     }
-    let applied = ctx.cluster.apply(text, name, false, expect).await?;
-    if !applied.problems.is_empty() {
+    let applied = ctx.cluster.apply(text, name, expect).await?;
+    if !applied.reply.problems.is_empty() {
         return report(ctx, &applied);
     }
     ctx.out
-        .line(&format!("version {} is in force", applied.version))?;
+        .line(&format!("version {} is in force", applied.reply.version))?;
     Ok(Exit::Done)
 }
 
-/// `ha-cli diff`.
 pub(super) async fn diff(ctx: &mut Context, file: &Path) -> Result<Exit, Failure> {
     let (text, name) = read(file)?;
-    let planned = ctx.cluster.apply(text, name, true, 0).await?;
+    let planned = ctx.cluster.diff(text, name, 0).await?;
     report(ctx, &planned)
 }
 
-/// `ha-cli rollback`.
 pub(super) async fn rollback(ctx: &mut Context, version: Option<u64>) -> Result<Exit, Failure> {
     let applied =
         ctx.cluster
@@ -78,17 +75,19 @@ pub(super) async fn rollback(ctx: &mut Context, version: Option<u64>) -> Result<
     report(ctx, &applied)
 }
 
-/// `ha-cli config history`.
+/// `ha-cli config history`, the newest first.
 pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
-    let mut versions = ctx.cluster.config_history(0).await?;
-    versions.sort_by_key(|version| std::cmp::Reverse(version.version));
+    let mut history = ctx.cluster.config_history(0).await?;
+    history
+        .versions
+        .sort_by_key(|v| std::cmp::Reverse(v.version));
     if ctx.out.is_json() {
-        ctx.out.json(&serde_json::json!({ "versions": versions }))?;
+        ctx.out.json(&history)?;
         return Ok(Exit::Done);
     }
     let now_ms = clock::unix_ms();
     let mut table = Table::new(&[">VERSION", "WHEN", "AGE", "BY", "SUMMARY"]);
-    for v in versions {
+    for v in history.versions {
         table.row([
             v.version.into(),
             utc(v.at_ms).into(),
@@ -116,6 +115,7 @@ pub(super) async fn show(ctx: &mut Context, version: Option<u64>) -> Result<Exit
             .cluster
             .config_history(0)
             .await?
+            .versions
             .iter()
             .map(|v| v.version)
             .max()
@@ -128,6 +128,7 @@ pub(super) async fn show(ctx: &mut Context, version: Option<u64>) -> Result<Exit
         .cluster
         .config_history(wanted)
         .await?
+        .versions
         .into_iter()
         .find(|v| v.version == wanted && !v.text.is_empty());
     let found = found.ok_or_else(|| missing(wanted))?;
@@ -163,24 +164,26 @@ fn unreadable(name: &str, why: &io::Error) -> Failure {
 fn report(ctx: &Context, applied: &Applied) -> Result<Exit, Failure> {
     if ctx.out.is_json() {
         ctx.out.json(applied)?;
-    } else if !applied.problems.is_empty() {
-        for problem in &applied.problems {
-            ctx.out.line(&problem.to_string())?;
+    } else if !applied.reply.problems.is_empty() {
+        for problem in &applied.reply.problems {
+            ctx.out.line(&problem::line(problem))?;
         }
-    } else if applied.changes.is_empty() {
-        ctx.out
-            .line(&format!("no difference to version {}", applied.version))?;
+    } else if applied.reply.changes.is_empty() {
+        ctx.out.line(&format!(
+            "no difference to version {}",
+            applied.reply.version
+        ))?;
     } else {
         print_changes(ctx, applied)?;
         if applied.applied {
             ctx.out
-                .line(&format!("version {} is in force", applied.version))?;
+                .line(&format!("version {} is in force", applied.reply.version))?;
         }
     }
-    if applied.problems.is_empty() {
+    if applied.reply.problems.is_empty() {
         return Ok(Exit::Done);
     }
-    let problems = count(applied.problems.len() as u64, "problem");
+    let problems = count(applied.reply.problems.len() as u64, "problem");
     Err(Failure::new(
         Exit::Invalid,
         format!("{problems} in the configuration; nothing was changed"),
@@ -189,7 +192,7 @@ fn report(ctx: &Context, applied: &Applied) -> Result<Exit, Failure> {
 
 /// One change a line: what comes in green, what goes in red.
 fn print_changes(ctx: &Context, applied: &Applied) -> Result<(), Failure> {
-    for change in &applied.changes {
+    for change in &applied.reply.changes {
         let tint = match change.chars().next() {
             Some('+') => Tint::Good,
             Some('-') => Tint::Bad,

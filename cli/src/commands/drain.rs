@@ -7,7 +7,7 @@
 //!                                     long after the deadline        -> Overdue
 //! ```
 
-use crate::report::{Server, Status};
+use ha_proto::control::{ServerStatus, StatusReply};
 
 /// A server is not called "taken back" before this long after the request: the state that an agent
 /// shows may lag behind what it acknowledged.
@@ -29,19 +29,16 @@ pub struct Drain {
 
 /// What a look at the cluster says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// So many sessions are left, on these servers.
+pub enum Observation {
     Waiting {
-        /// On all of them.
+        /// Sessions on all of its servers together.
         left: u64,
         /// The servers that still have some.
         servers: Vec<String>,
     },
-    /// Nothing more to wait for.
     Ended(End),
 }
 
-/// How a drain ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// Empty, nobody was cut off.
@@ -72,9 +69,9 @@ impl Drain {
         }
     }
 
-    /// Takes a look.
-    pub fn see(&mut self, status: &Status, now_ms: u64) -> Seen {
-        let servers: Vec<&Server> = status
+    /// What the status says about it; `now_ms` counts from 1970.
+    pub fn observe(&mut self, status: &StatusReply, now_ms: u64) -> Observation {
+        let servers: Vec<&ServerStatus> = status
             .servers
             .iter()
             .filter(|s| self.servers.contains(&s.path()))
@@ -84,7 +81,7 @@ impl Drain {
             .iter()
             .find(|path| !servers.iter().any(|s| s.path() == **path))
         {
-            return Seen::Ended(End::TakenBack(gone.clone()));
+            return Observation::Ended(End::TakenBack(gone.clone()));
         }
         let settled = now_ms >= self.started_ms + SETTLE_MS;
         let ready = servers.iter().find(|server| is_ready(server, status));
@@ -92,7 +89,7 @@ impl Drain {
         if let Some(server) = ready {
             return match (self.ready_follows, self.seen_draining || settled) {
                 (true, true) => self.end(now_ms),
-                (false, true) => Seen::Ended(End::TakenBack(server.path())),
+                (false, true) => Observation::Ended(End::TakenBack(server.path())),
                 (_, false) => self.waiting(&servers),
             };
         }
@@ -105,28 +102,28 @@ impl Drain {
             };
         }
         if self.deadline_ms != 0 && now_ms > self.deadline_ms + GRACE_MS {
-            return Seen::Ended(End::Overdue(left));
+            return Observation::Ended(End::Overdue(left));
         }
         self.waiting(&servers)
     }
 
-    fn waiting(&mut self, servers: &[&Server]) -> Seen {
+    fn waiting(&mut self, servers: &[&ServerStatus]) -> Observation {
         self.left = servers.iter().map(|s| s.sessions).sum();
         let busy = servers
             .iter()
             .filter(|s| s.sessions != 0)
             .map(|s| s.path())
             .collect();
-        Seen::Waiting {
+        Observation::Waiting {
             left: self.left,
             servers: busy,
         }
     }
 
     /// It ended: sessions that were there at the last look before the deadline were cut by it.
-    fn end(&self, now_ms: u64) -> Seen {
+    fn end(&self, now_ms: u64) -> Observation {
         let expired = self.deadline_ms != 0 && now_ms >= self.deadline_ms;
-        Seen::Ended(if expired && self.left != 0 {
+        Observation::Ended(if expired && self.left != 0 {
             End::Cut(self.left)
         } else {
             End::Drained
@@ -135,7 +132,7 @@ impl Drain {
 }
 
 /// Whether a server takes new clients as far as operators are concerned; its node counts too.
-fn is_ready(server: &Server, status: &Status) -> bool {
+fn is_ready(server: &ServerStatus, status: &StatusReply) -> bool {
     let held = ["DRAIN", "MAINT", "NOLB"]
         .iter()
         .any(|word| server.status.starts_with(word));
@@ -149,27 +146,31 @@ fn is_ready(server: &Server, status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ha_proto::control::NodeStatus;
+
     use super::*;
-    use crate::report::Node;
 
     #[test]
     fn a_drain_that_empties_before_its_deadline_is_done() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 60_000, false);
-        let busy = Seen::Waiting {
+        let busy = Observation::Waiting {
             left: 2,
             servers: vec!["app/a".into()],
         };
-        assert_eq!(drain.see(&with("drain", 2), 100), busy);
-        assert_eq!(drain.see(&with("drain", 0), 200), Seen::Ended(End::Drained));
+        assert_eq!(drain.observe(&with("drain", 2), 100), busy);
+        assert_eq!(
+            drain.observe(&with("drain", 0), 200),
+            Observation::Ended(End::Drained)
+        );
     }
 
     #[test]
     fn sessions_that_are_there_until_the_deadline_were_cut() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 1_000, false);
-        drain.see(&with("drain", 3), 900);
+        drain.observe(&with("drain", 3), 900);
         assert_eq!(
-            drain.see(&with("maint", 0), 1_100),
-            Seen::Ended(End::Cut(3))
+            drain.observe(&with("maint", 0), 1_100),
+            Observation::Ended(End::Cut(3))
         );
     }
 
@@ -177,12 +178,12 @@ mod tests {
     fn sessions_that_outlive_the_deadline_are_reported() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 1_000, false);
         assert!(matches!(
-            drain.see(&with("drain", 3), 5_900),
-            Seen::Waiting { left: 3, .. }
+            drain.observe(&with("drain", 3), 5_900),
+            Observation::Waiting { left: 3, .. }
         ));
         assert_eq!(
-            drain.see(&with("drain", 3), 6_100),
-            Seen::Ended(End::Overdue(3))
+            drain.observe(&with("drain", 3), 6_100),
+            Observation::Ended(End::Overdue(3))
         );
     }
 
@@ -190,17 +191,20 @@ mod tests {
     fn ready_again_means_taken_back_but_only_after_it_was_seen_draining() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 0, false);
         assert!(
-            matches!(drain.see(&with("ready", 3), 100), Seen::Waiting { .. }),
+            matches!(
+                drain.observe(&with("ready", 3), 100),
+                Observation::Waiting { .. }
+            ),
             "the view may lag"
         );
-        drain.see(&with("drain", 3), 200);
+        drain.observe(&with("drain", 3), 200);
         assert_eq!(
-            drain.see(&with("ready", 3), 300),
-            Seen::Ended(End::TakenBack("app/a".into()))
+            drain.observe(&with("ready", 3), 300),
+            Observation::Ended(End::TakenBack("app/a".into()))
         );
         assert_eq!(
-            drain.see(&Status::default(), 400),
-            Seen::Ended(End::TakenBack("app/a".into())),
+            drain.observe(&StatusReply::default(), 400),
+            Observation::Ended(End::TakenBack("app/a".into())),
             "removed"
         );
     }
@@ -208,12 +212,15 @@ mod tests {
     #[test]
     fn ready_is_the_end_when_it_was_to_follow() {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 0, true);
-        drain.see(&with("drain", 1), 100);
+        drain.observe(&with("drain", 1), 100);
         assert!(matches!(
-            drain.see(&with("drain", 0), 200),
-            Seen::Waiting { left: 0, .. }
+            drain.observe(&with("drain", 0), 200),
+            Observation::Waiting { left: 0, .. }
         ));
-        assert_eq!(drain.see(&with("ready", 5), 300), Seen::Ended(End::Drained));
+        assert_eq!(
+            drain.observe(&with("ready", 5), 300),
+            Observation::Ended(End::Drained)
+        );
     }
 
     #[test]
@@ -221,26 +228,29 @@ mod tests {
         let mut drain = Drain::new(vec!["app/a".into()], 0, 0, false);
         let mut status = with("ready", 0);
         status.servers[0].node = "node-1".into();
-        status.nodes = vec![Node {
+        status.nodes = vec![NodeStatus {
             name: "node-1".into(),
             admin: "drain".into(),
-            ..Node::default()
+            ..NodeStatus::default()
         }];
-        assert_eq!(drain.see(&status, 100), Seen::Ended(End::Drained));
+        assert_eq!(
+            drain.observe(&status, 100),
+            Observation::Ended(End::Drained)
+        );
     }
 
-    fn with(admin: &str, sessions: u64) -> Status {
-        let server = Server {
+    fn with(admin: &str, sessions: u64) -> StatusReply {
+        let server = ServerStatus {
             backend: "app".into(),
             server: "a".into(),
             admin: admin.into(),
             status: "UP".into(),
             sessions,
-            ..Server::default()
+            ..ServerStatus::default()
         };
-        Status {
+        StatusReply {
             servers: vec![server],
-            ..Status::default()
+            ..StatusReply::default()
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ha_proto::control::EventRecord;
 use tokio_stream::StreamExt;
 
 use super::Context;
@@ -10,15 +11,13 @@ use crate::exit::{Exit, Failure};
 use crate::human::{millis, utc};
 use crate::output::{Output, note};
 use crate::paint::Tint;
-use crate::report::Event;
 use crate::signal::Stop;
 
-/// Which events.
 #[derive(Debug)]
 pub(super) struct Filter {
-    /// Only younger ones.
+    /// Only those that are younger than this.
     pub since: Option<Duration>,
-    /// Only with this text.
+    /// Only those whose text contains this; empty = all.
     pub grep: String,
     /// At most so many of the past; 0 = all.
     pub limit: u32,
@@ -107,8 +106,7 @@ impl Reader {
     }
 }
 
-/// One event, on one line.
-fn show(out: &Output, event: &Event) -> Result<(), Failure> {
+fn show(out: &Output, event: &EventRecord) -> Result<(), Failure> {
     if out.is_json() {
         return out.json_line(event);
     }

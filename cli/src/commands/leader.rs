@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ha_proto::control::StatusReply;
+
 use super::Context;
 use super::wait::wait;
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
-use crate::report::Status;
 use crate::signal::Stop;
 
 /// Hands leadership over; with a limit, waits until the new leader holds the virtual IPs.
@@ -20,7 +21,7 @@ pub(super) async fn hand_over(
     let moved = ctx.cluster.move_leader(node.unwrap_or_default()).await?;
     if let Some(limit) = limit {
         let mut progress = Progress::new(&ctx.out);
-        let look = |status: &Status, _: u64| {
+        let look = |status: &StatusReply, _: u64| {
             let held = status.virtual_ips.is_empty() || status.holder == moved.to;
             if status.leader == moved.to && held {
                 return Some(());

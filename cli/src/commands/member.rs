@@ -1,14 +1,13 @@
 //! `member list | add | remove | promote`.
 
+use ha_proto::control::StatusReply;
 use serde_json::json;
 
 use super::Context;
 use super::page::nodes;
 use crate::args::MemberCommand;
 use crate::exit::{Exit, Failure};
-use crate::report::Status;
 
-/// `ha-cli member ...`
 pub(super) async fn run(ctx: &mut Context, command: MemberCommand) -> Result<Exit, Failure> {
     match command {
         MemberCommand::List => list(ctx).await,
@@ -100,7 +99,7 @@ It learns until it has caught up, then it votes: `ha-cli member list` shows it.
 }
 
 /// A member that can be joined by: the leader when there is one.
-fn somebody(status: &Status) -> Option<String> {
+fn somebody(status: &StatusReply) -> Option<String> {
     let reachable = |state: &str| {
         status
             .nodes
@@ -113,7 +112,7 @@ fn somebody(status: &Status) -> Option<String> {
         .map(|node| node.address.clone())
 }
 
-fn addresses(status: &Status) -> Vec<&str> {
+fn addresses(status: &StatusReply) -> Vec<&str> {
     status
         .nodes
         .iter()

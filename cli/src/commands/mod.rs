@@ -20,6 +20,7 @@ mod events;
 mod leader;
 mod member;
 mod page;
+mod problem;
 mod rolling;
 mod sessions;
 mod state;
@@ -30,9 +31,7 @@ mod wait;
 /// What every command works with.
 #[derive(Debug)]
 pub struct Context {
-    /// Whom to ask.
     pub cluster: Cluster,
-    /// Where results go.
     pub out: Output,
 }
 
@@ -48,16 +47,16 @@ pub async fn run(cli: Cli, out: Output) -> Result<Exit, Failure> {
     let (cluster, used) = if needs_nobody {
         (Cluster::new(Vec::new(), None, cli.timeout), None)
     } else {
-        whom(cli.address, cli.context, cli.timeout)?
+        choose_cluster(cli.address, cli.context, cli.timeout)?
     };
     let mut ctx = Context { cluster, out };
-    let done = act(cli.command, &mut ctx).await;
+    let done = dispatch(cli.command, &mut ctx).await;
     if let Some((path, file)) = used
         && done.is_ok()
         && file.is_due(clock::unix_ms(), ctx.cluster.shown_authority().as_deref())
     {
         // What was asked for is done; this can be done another time.
-        if let Err(failure) = trust::renew(&mut ctx, &path, file).await {
+        if let Err(failure) = trust::user::renew(&mut ctx, &path, file).await {
             note(&format!(
                 "the certificate of {} could not be renewed: {failure}",
                 path.display()
@@ -73,7 +72,7 @@ const SOCKETS: [&str; 2] = [
     "/var/lib/ha-agent/control.sock",
 ];
 
-/// Those that this user may open, and one that is there for others.
+/// The sockets that this user may open, and one that is there but not open to this user.
 fn sockets_here() -> (Vec<&'static str>, Option<&'static str>) {
     #[cfg(unix)]
     {
@@ -89,8 +88,8 @@ fn sockets_here() -> (Vec<&'static str>, Option<&'static str>) {
     (Vec::new(), None)
 }
 
-/// Whom to ask, and as whom.
-fn whom(
+/// The agents to ask and the context to come with, from the command line or from what is on this machine.
+fn choose_cluster(
     mut addresses: Vec<String>,
     named: Option<String>,
     timeout: Duration,
@@ -136,7 +135,7 @@ fn whom(
     ))
 }
 
-async fn act(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
+async fn dispatch(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
     let out = ctx.out;
     match command {
         Command::Status { watch: false } => status::once(ctx).await,
@@ -158,10 +157,10 @@ async fn act(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
         Command::Backup {
             file,
             passphrase_file,
-        } => trust::backup(ctx, &file, passphrase_file.as_deref()).await,
-        Command::Token(command) => trust::token(ctx, command).await,
-        Command::User(command) => trust::user(ctx, command).await,
-        Command::Ca(command) => trust::ca(ctx, command).await,
+        } => trust::backup::run(ctx, &file, passphrase_file.as_deref()).await,
+        Command::Token(command) => trust::token::run(ctx, command).await,
+        Command::User(command) => trust::user::run(ctx, command).await,
+        Command::Ca(command) => trust::authority::run(ctx, command).await,
         Command::MoveLeader { node, wait } => leader::hand_over(ctx, node, wait).await,
         Command::Sessions {
             client,

@@ -1,12 +1,13 @@
 //! The page of `status`: a heading, then nodes, servers and frontends, then warnings. Pure.
 
+use ha_proto::control::{ServerStatus, StatusReply};
+
 use crate::human::{ago, bytes, count, span};
 use crate::paint::{Painter, Tint, server_tint};
-use crate::report::{Server, Status};
 use crate::table::{Cell, Table};
 
-/// The whole page.
-pub(super) fn page(status: &Status, now_ms: u64, painter: Painter) -> String {
+/// The page for people; ages are counted up to `now_ms`, milliseconds since 1970.
+pub(super) fn page(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
     let mut text = heading(status, now_ms, painter);
     for table in [nodes(status), servers(status, now_ms), frontends(status)] {
         if !table.is_empty() {
@@ -24,7 +25,7 @@ pub(super) fn page(status: &Status, now_ms: u64, painter: Painter) -> String {
 }
 
 /// Who leads, who holds and since when, and how much there is to do.
-fn heading(status: &Status, now_ms: u64, painter: Painter) -> String {
+fn heading(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
     let somebody = |name: &str, nobody: &str| match name {
         "" => painter.paint(nobody, Tint::Bad),
         name => painter.paint(name, Tint::Strong),
@@ -83,7 +84,7 @@ fn heading(status: &Status, now_ms: u64, painter: Painter) -> String {
 }
 
 /// The nodes; `*` marks who holds the virtual IPs.
-pub(super) fn nodes(status: &Status) -> Table {
+pub(super) fn nodes(status: &StatusReply) -> Table {
     let mut table = Table::new(&[
         "NODE", "", "STATE", "ADMIN", "ROLE", "ADDRESS", "VERSION", "FENCE", "ID",
     ]);
@@ -110,7 +111,7 @@ pub(super) fn nodes(status: &Status) -> Table {
 }
 
 /// The servers, in the words of HAProxy's stats page.
-fn servers(status: &Status, now_ms: u64) -> Table {
+fn servers(status: &StatusReply, now_ms: u64) -> Table {
     let mut table = Table::new(&[
         "SERVER", "STATUS", "ADMIN", ">CUR", ">TOTAL", ">QUEUE", ">WGHT", ">IN", ">OUT", ">ERR",
         "LASTCHG", "CHECK", "ADDRESS", "NODE", "NOTE",
@@ -145,7 +146,7 @@ fn servers(status: &Status, now_ms: u64) -> Table {
 }
 
 /// What an operator should know besides the numbers.
-fn note_of(server: &Server, now_ms: u64) -> String {
+fn note_of(server: &ServerStatus, now_ms: u64) -> String {
     let mut notes = Vec::new();
     if server.backup {
         notes.push("backup".to_string());
@@ -159,8 +160,7 @@ fn note_of(server: &Server, now_ms: u64) -> String {
     notes.join(", ")
 }
 
-/// The frontends.
-fn frontends(status: &Status) -> Table {
+fn frontends(status: &StatusReply) -> Table {
     let mut table = Table::new(&[
         "FRONTEND",
         "STATUS",

@@ -7,7 +7,6 @@ use crate::human::{ago, bytes, span};
 use crate::paint::Tint;
 use crate::table::{Cell, Table};
 
-/// `ha-cli sessions`.
 pub(super) async fn list(
     ctx: &mut Context,
     client: String,
@@ -46,17 +45,16 @@ pub(super) async fn list(
     Ok(Exit::Done)
 }
 
-/// `ha-cli whereis`.
 pub(super) async fn whereis(ctx: &mut Context, client: String) -> Result<Exit, Failure> {
-    let bindings = ctx.cluster.whereis(client.clone()).await?;
-    if bindings.is_empty() {
+    let found = ctx.cluster.whereis(client.clone()).await?;
+    if found.bindings.is_empty() {
         return Err(
             Failure::new(Exit::NotFound, format!("{client} is not bound to a server"))
                 .remedy("it never came, its binding expired, or its backend has no persistence"),
         );
     }
     if ctx.out.is_json() {
-        ctx.out.json(&serde_json::json!({ "bindings": bindings }))?;
+        ctx.out.json(&found)?;
         return Ok(Exit::Done);
     }
     let now_ms = clock::unix_ms();
@@ -69,7 +67,7 @@ pub(super) async fn whereis(ctx: &mut Context, client: String) -> Result<Exit, F
         "EXPIRES IN",
         "NOW",
     ]);
-    for b in bindings {
+    for b in found.bindings {
         let now = if b.usable {
             Cell::tinted("usable", Tint::Good)
         } else {

@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
+use ha_proto::control::{ServerStatus, SetStateRequest, StatusReply};
 use serde_json::json;
 
 use super::Context;
-use super::drain::{Drain, End, Seen};
+use super::drain::{Drain, End, Observation};
 use super::wait::wait;
 use crate::args::{DrainArgs, StateArgs, Sticky, Then};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::{count, millis, span};
 use crate::output::Progress;
-use crate::report::{Server, StateChange};
 use crate::signal::Stop;
 
-/// `ha-cli drain`.
 pub(super) async fn drain(ctx: &mut Context, args: DrainArgs) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
     let started_ms = clock::unix_ms();
@@ -47,7 +46,7 @@ pub(super) async fn drain(ctx: &mut Context, args: DrainArgs) -> Result<Exit, Fa
 }
 
 /// The request that the arguments ask for.
-fn change(args: &DrainArgs) -> StateChange {
+fn change(args: &DrainArgs) -> SetStateRequest {
     let sticky = match args.sticky {
         Sticky::Honour => "honour",
         Sticky::Move => "move",
@@ -57,7 +56,7 @@ fn change(args: &DrainArgs) -> StateChange {
         Some(Then::Maintenance) => "maintenance",
         Some(Then::Ready) => "ready",
     };
-    StateChange {
+    SetStateRequest {
         target: args.target.clone(),
         state: "drain".into(),
         deadline_ms: args.deadline.map_or(0, millis),
@@ -65,7 +64,7 @@ fn change(args: &DrainArgs) -> StateChange {
         then: then.into(),
         reason: args.reason.clone(),
         force: args.force,
-        lock: String::new(),
+        ..SetStateRequest::default()
     }
 }
 
@@ -79,9 +78,9 @@ pub(super) async fn follow(
     deadline_ms: u64,
 ) -> Result<End, Failure> {
     let mut progress = Progress::new(&ctx.out);
-    let look = |status: &_, now_ms: u64| match drain.see(status, now_ms) {
-        Seen::Ended(end) => Some(end),
-        Seen::Waiting { left, servers } => {
+    let look = |status: &_, now_ms: u64| match drain.observe(status, now_ms) {
+        Observation::Ended(end) => Some(end),
+        Observation::Waiting { left, servers } => {
             let on = if servers.is_empty() {
                 String::new()
             } else {
@@ -106,7 +105,6 @@ pub(super) async fn follow(
     })
 }
 
-/// Says how a drain ended.
 fn conclude(ctx: &Context, target: &str, end: End, took_ms: u64) -> Result<Exit, Failure> {
     match end {
         End::Drained if ctx.out.is_json() => Ok(Exit::Done),
@@ -141,15 +139,13 @@ fn conclude(ctx: &Context, target: &str, end: End, took_ms: u64) -> Result<Exit,
     }
 }
 
-/// `ha-cli ready`.
 pub(super) async fn ready(ctx: &mut Context, args: StateArgs) -> Result<Exit, Failure> {
-    let serves = |server: &Server| server.status == "UP" || server.status == "no check";
+    let serves = |server: &ServerStatus| server.status == "UP" || server.status == "no check";
     set_and_wait(ctx, args, "ready", "is not UP yet", serves).await
 }
 
-/// `ha-cli maintenance`.
 pub(super) async fn maintenance(ctx: &mut Context, args: StateArgs) -> Result<Exit, Failure> {
-    let out = |server: &Server| server.status.starts_with("MAINT") && server.sessions == 0;
+    let out = |server: &ServerStatus| server.status.starts_with("MAINT") && server.sessions == 0;
     set_and_wait(ctx, args, "maint", "still has sessions", out).await
 }
 
@@ -159,7 +155,7 @@ async fn set_and_wait(
     args: StateArgs,
     state: &str,
     not_yet: &str,
-    holds: impl Fn(&Server) -> bool,
+    holds: impl Fn(&ServerStatus) -> bool,
 ) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
     let StateArgs {
@@ -168,22 +164,25 @@ async fn set_and_wait(
         force,
         wait: limit,
     } = args;
-    let change = StateChange {
+    let change = SetStateRequest {
         target: target.clone(),
         state: state.into(),
         reason,
         force,
-        ..StateChange::default()
+        ..SetStateRequest::default()
     };
     let servers = ctx.cluster.set_state(change).await?;
     if let Some(limit) = limit {
         let mut progress = Progress::new(&ctx.out);
-        let look = |status: &crate::report::Status, _: u64| {
+        let look = |status: &StatusReply, _: u64| {
             let concerned = status
                 .servers
                 .iter()
                 .filter(|server| servers.contains(&server.path()));
-            let missing: Vec<String> = concerned.filter(|s| !holds(s)).map(Server::path).collect();
+            let missing: Vec<String> = concerned
+                .filter(|s| !holds(s))
+                .map(ServerStatus::path)
+                .collect();
             if missing.is_empty() {
                 return Some(());
             }

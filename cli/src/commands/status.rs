@@ -3,16 +3,16 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use ha_proto::control::StatusReply;
+
 use super::Context;
 use super::page::page;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
 use crate::paint::Tint;
-use crate::report::Status;
 use crate::signal::Stop;
 
-/// Shows the cluster once.
 pub(super) async fn once(ctx: &mut Context) -> Result<Exit, Failure> {
     let status = ctx.cluster.status().await?;
     if ctx.out.is_json() {
@@ -44,7 +44,7 @@ pub(super) async fn watch(ctx: &mut Context) -> Result<Exit, Failure> {
 }
 
 /// One round of `--watch`: in place on a terminal, one below the other elsewhere.
-fn show_again(out: &Output, status: Result<Status, Failure>) -> Result<(), Failure> {
+fn show_again(out: &Output, status: Result<StatusReply, Failure>) -> Result<(), Failure> {
     match status {
         Ok(status) if out.is_json() => out.json_line(&status),
         Ok(status) => {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use ha_proto::control::StatusReply;
+
 use super::Context;
 use crate::client::Cluster;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::span;
 use crate::output::{Output, Progress};
-use crate::report::Status;
 use crate::signal::Stop;
 
 /// How often the cluster is looked at.
@@ -19,31 +20,30 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why waiting ended without what was waited for.
 #[derive(Debug)]
-pub(super) enum Why {
-    /// Ctrl-C.
+pub(super) enum WaitError {
     Interrupted,
-    /// The limit of `--wait`.
+    /// The limit of `--wait`, or of a step that waits by itself.
     RanOut(Duration),
     /// The cluster could not be asked any more.
     Lost(Failure),
 }
 
-impl Why {
+impl WaitError {
     /// The failure that this is, given what goes on all the same and what to do then.
     pub(super) fn failure(self, goes_on: &str, remedy: &str) -> Failure {
         match self {
-            Why::Interrupted => Failure::new(
+            WaitError::Interrupted => Failure::new(
                 Exit::Cancelled,
                 format!("not waiting any longer; {goes_on}"),
             ),
-            Why::RanOut(limit) => {
+            WaitError::RanOut(limit) => {
                 let ms = crate::human::millis(limit);
                 Failure::new(
                     Exit::Deadline,
                     format!("not there after {}; {goes_on}", span(ms)),
                 )
             }
-            Why::Lost(failure) => return failure,
+            WaitError::Lost(failure) => return failure,
         }
         .remedy(remedy)
     }
@@ -71,8 +71,8 @@ pub(super) async fn answered<T>(
 /// sessions and nobody as unreachable, and is not enough to go on by.
 ///
 /// # Errors
-/// [`Exit::Unreachable`] when it is not the leader's, and what [`crate::client::Cluster::ask`] says.
-pub(super) async fn leaders_status(cluster: &mut Cluster) -> Result<Status, Failure> {
+/// [`Exit::Unreachable`] when it is not the leader's, and what the call fails with.
+pub(super) async fn leaders_status(cluster: &mut Cluster) -> Result<StatusReply, Failure> {
     let status = cluster.status().await?;
     if status.leader.is_empty() || status.answered_by != status.leader {
         return Err(Failure::new(
@@ -89,8 +89,8 @@ pub(super) async fn wait<T>(
     ctx: &mut Context,
     stop: &mut Stop,
     limit: Duration,
-    mut look: impl FnMut(&Status, u64) -> Option<T>,
-) -> Result<T, Why> {
+    mut look: impl FnMut(&StatusReply, u64) -> Option<T>,
+) -> Result<T, WaitError> {
     let start = clock::now();
     let mut answered = start;
     let looking = async {
@@ -102,7 +102,9 @@ pub(super) async fn wait<T>(
                         return Ok(found);
                     }
                 }
-                Err(failure) if answered.elapsed() > PATIENCE => return Err(Why::Lost(failure)),
+                Err(failure) if answered.elapsed() > PATIENCE => {
+                    return Err(WaitError::Lost(failure));
+                }
                 Err(_) => {}
             }
             tokio::time::sleep(LOOK).await;
@@ -110,8 +112,8 @@ pub(super) async fn wait<T>(
     };
     tokio::select! {
         biased;
-        () = stop.asked() => Err(Why::Interrupted),
+        () = stop.asked() => Err(WaitError::Interrupted),
         found = looking => found,
-        () = tokio::time::sleep(limit) => Err(Why::RanOut(limit)),
+        () = tokio::time::sleep(limit) => Err(WaitError::RanOut(limit)),
     }
 }

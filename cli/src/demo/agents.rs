@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ha_proto::control::StatusReply;
+
 use super::places::NODES;
 use super::process::Process;
 use crate::client::{Cluster, LOCAL};
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::report::Status;
 
 /// How long `ha-agent init` and `join` may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
@@ -21,7 +22,6 @@ const TOKEN_MS: u64 = 60_000;
 /// How long an agent may take to say how it is.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
-/// One agent.
 #[derive(Debug)]
 struct Agent {
     name: &'static str,
@@ -128,7 +128,7 @@ impl Agents {
     }
 
     /// What the agents say of themselves, when one answers: this one, or any.
-    pub(super) async fn status(&mut self, whom: Option<usize>) -> Option<Status> {
+    pub(super) async fn status(&mut self, whom: Option<usize>) -> Option<StatusReply> {
         match whom {
             Some(index) => {
                 Cluster::new(vec![self.agents[index].socket.clone()], None, ANSWER_LIMIT)

@@ -33,7 +33,7 @@ struct Tally {
     gaps_ms: Vec<u64>,
 }
 
-/// Runs the demo.
+/// `ha-cli demo`: until Ctrl-C, or with `--once` until the first failover is over.
 ///
 /// # Errors
 /// When something could not be started, or when what it shows is not so.

@@ -5,19 +5,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-/// The names of the agents.
 pub const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
-/// The names of the sample servers.
 pub const SERVERS: [&str; 3] = ["alpha", "beta", "gamma"];
 
-/// The addresses of one demo.
 #[derive(Debug)]
 pub struct Places {
-    /// What the client asks.
+    /// The client asks this one, through whoever holds it.
     pub virtual_address: SocketAddr,
     /// Where the client comes from, always the same.
     pub client: IpAddr,
-    /// Where the agents listen.
     pub agents: Vec<SocketAddr>,
     /// The sample servers' sockets, already listening.
     pub servers: Vec<TcpListener>,

@@ -39,7 +39,6 @@ impl Process {
         })
     }
 
-    /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use ha_proto::control::StatusReply;
 use serde_json::{Value, json};
 
 use super::traffic::Seen;
@@ -10,12 +11,10 @@ use crate::clock;
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::paint::Tint;
-use crate::report::Status;
 
 /// How often the block is drawn.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// The screen of a demo.
 #[derive(Debug)]
 pub(super) struct Screen {
     out: Output,
@@ -25,20 +24,18 @@ pub(super) struct Screen {
     state: String,
 }
 
-/// What the block shows.
+/// What the block that rewrites itself shows.
 pub(super) struct Live<'a> {
     /// The line below the rest: what happens next.
     pub now: &'a str,
-    /// What the agents said last.
-    pub status: Option<&'a Status>,
-    /// What the client saw.
+    /// None when no agent answered the last question.
+    pub status: Option<&'a StatusReply>,
     pub seen: &'a Seen,
-    /// Who asks whom.
+    /// From which address the client asks which.
     pub route: &'a str,
 }
 
 impl Screen {
-    /// A screen on standard output.
     pub(super) fn new(out: Output) -> Self {
         let live = std::io::stdout().is_terminal() && !out.is_json();
         Screen {
@@ -157,7 +154,7 @@ impl Screen {
 }
 
 /// The state of a node, and whether it holds the address.
-fn node<'a>(status: Option<&'a Status>, name: &str) -> (&'a str, bool) {
+fn node<'a>(status: Option<&'a StatusReply>, name: &str) -> (&'a str, bool) {
     let Some(status) = status else {
         return ("starting", false);
     };

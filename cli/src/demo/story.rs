@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ha_proto::control::StatusReply;
 use serde_json::json;
 
 use super::Tally;
@@ -14,7 +15,6 @@ use super::traffic::{Seen, Traffic};
 use crate::args::DemoArgs;
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::report::Status;
 
 /// For everything that is not a takeover.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -186,7 +186,8 @@ impl Stage<'_> {
         let start = clock::now();
         // Asked itself: the others may not have noticed yet that it was away.
         let what = format!("{name} to come back");
-        let back = |status: &Status, _: &Seen| votes(status, name) && !status.leader.is_empty();
+        let back =
+            |status: &StatusReply, _: &Seen| votes(status, name) && !status.leader.is_empty();
         let status = self
             .until_seen_by(Some(index), PATIENCE, &what, back)
             .await?;
@@ -207,8 +208,8 @@ impl Stage<'_> {
         &mut self,
         limit: Duration,
         what: &str,
-        done: impl Fn(&Status, &Seen) -> bool,
-    ) -> Result<Status, Failure> {
+        done: impl Fn(&StatusReply, &Seen) -> bool,
+    ) -> Result<StatusReply, Failure> {
         self.until_seen_by(None, limit, what, done).await
     }
 
@@ -218,8 +219,8 @@ impl Stage<'_> {
         whom: Option<usize>,
         limit: Duration,
         what: &str,
-        done: impl Fn(&Status, &Seen) -> bool,
-    ) -> Result<Status, Failure> {
+        done: impl Fn(&StatusReply, &Seen) -> bool,
+    ) -> Result<StatusReply, Failure> {
         let start = clock::now();
         let now = format!("waiting for {what}");
         loop {
@@ -260,7 +261,7 @@ impl Stage<'_> {
 }
 
 /// Whether a node is a voter that the others reach.
-fn votes(status: &Status, name: &str) -> bool {
+fn votes(status: &StatusReply, name: &str) -> bool {
     status
         .nodes
         .iter()

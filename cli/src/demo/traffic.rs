@@ -13,7 +13,7 @@ use tokio::net::TcpSocket;
 
 use crate::clock;
 
-/// Between two questions.
+/// The client asks again so long after an answer.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long a question may take, connecting included.
 const TIMEOUT: Duration = Duration::from_millis(250);
@@ -21,11 +21,10 @@ const TIMEOUT: Duration = Duration::from_millis(250);
 /// What the client saw. Pure: it is told the time.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Answers so far.
     pub answers: u64,
-    /// Questions without an answer so far.
+    /// Questions without an answer.
     pub failures: u64,
-    /// Who answered last.
+    /// The one that answered last; empty before the first answer.
     pub server: String,
     /// Each time that another server answered than before: from, to.
     pub moves: Vec<(String, String)>,
@@ -36,7 +35,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// A server answered.
     pub fn answered(&mut self, now: Instant, server: &str) {
         self.longest_gap = self.gap(now);
         self.last_answer = Some(now);
@@ -50,7 +48,6 @@ impl Seen {
         }
     }
 
-    /// Nobody answered.
     pub fn failed(&mut self) {
         self.failures += 1;
     }
@@ -82,7 +79,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Starts asking `to` from `from`.
+    /// Starts asking; an answer counts when it is one of `names`.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -117,12 +114,11 @@ impl Traffic {
         })
     }
 
-    /// What it saw until now.
     pub fn seen(&self) -> Seen {
         self.lock().clone()
     }
 
-    /// Starts measuring anew.
+    /// Counts answers and gaps anew, see [`Seen::mark`].
     pub fn mark(&self) {
         self.lock().mark();
     }

@@ -1,19 +1,14 @@
 //! The demo with a stand-in for `ha-agent`: what it shows, how it ends, and that nothing is left.
 
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
-
-mod common;
-#[path = "common/fake_agent.rs"]
-mod fake_agent;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Ran, command, read};
 use serde_json::Value;
+
+use crate::common::{Ran, command, read};
+use crate::fake_agent;
 
 /// Not a test: what the stand-in runs. The script of [`Stand::new`] starts this test binary again.
 #[test]
@@ -211,7 +206,7 @@ impl Stand {
     fn new(fault: &str) -> Stand {
         let bin = tempfile::tempdir().unwrap();
         let path = bin.path().join("ha-agent");
-        let script = "#!/bin/sh\nHA_FAKE_ARGS=$(printf '%s\\n' \"$@\")\nexport HA_FAKE_ARGS\nexec \"$HA_FAKE_BINARY\" --exact acts_as_an_agent_when_asked --nocapture\n";
+        let script = "#!/bin/sh\nHA_FAKE_ARGS=$(printf '%s\\n' \"$@\")\nexport HA_FAKE_ARGS\nexec \"$HA_FAKE_BINARY\" --exact demo::acts_as_an_agent_when_asked --nocapture\n";
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         Stand {

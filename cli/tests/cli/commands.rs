@@ -1,12 +1,9 @@
 //! What every command shares, and those that only ask, against the mock.
 
-#![cfg(unix)]
-
-mod common;
-
-use common::{Mock, Scene, a_status, command, interrupt, read, run};
 use ha_proto::control::*;
 use tonic::Status;
+
+use crate::common::{Mock, Scene, a_status, command, interrupt, read, run};
 
 #[test]
 fn status_shows_the_cluster_in_haproxys_words() {

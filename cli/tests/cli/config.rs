@@ -1,11 +1,8 @@
 //! Configurations against the mock: applied, refused with their problems, listed, shown.
 
-#![allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
-
-mod common;
-
-use common::{Mock, Scene};
 use ha_proto::control::*;
+
+use crate::common::{Mock, Scene};
 
 #[test]
 fn problems_of_a_configuration_are_8_and_name_file_line_key_and_remedy() {

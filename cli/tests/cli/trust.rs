@@ -1,10 +1,6 @@
 //! `token`, `user`, `ca`: the real binary against a mock.
 
-#![allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
-
-mod common;
-
-use common::{Mock, Scene};
+use crate::common::{Mock, Scene};
 
 #[test]
 fn a_token_is_printed_alone_so_that_it_can_be_piped() {

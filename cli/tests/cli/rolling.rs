@@ -1,14 +1,11 @@
 //! `rolling-restart` against the mock: how each step may fail, and what stays behind then.
 
-#![cfg(unix)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{Mock, Scene, a_status};
 use ha_proto::control::*;
 use tonic::Status;
+
+use crate::common::{Mock, Scene, a_status};
 
 /// Three nodes that vote; of node-2's servers one is out on purpose.
 fn well() -> StatusReply {

@@ -1,11 +1,6 @@
 //! A stand-in for `ha-agent`, good enough for the demo: whoever locks a file leads, binds the
 //! virtual address and passes every connection to one server. The lock goes with the process.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a panic ends the stand-in, which fails the test"
-)]
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +10,7 @@ use std::time::Duration;
 
 use ha_proto::control::{NodeStatus, StatusReply};
 
-use super::common::{Mock, Scene};
+use crate::common::{Mock, Scene};
 
 /// What the stand-in does wrong, by the name in `HA_FAKE_FAULT`.
 pub const FAULTS: [&str; 3] = ["init fails", "run ends", "changes server"];

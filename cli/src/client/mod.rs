@@ -1,24 +1,33 @@
 //! Reaching an agent: the addresses in turn, a bound on every call, and what gRPC's codes mean here.
 //!
 //! Any agent will do, a follower forwards. The one that answered last is asked first, so that a
-//! loop (`--wait`, `--watch`) stays with it until it is gone. This is the one place where channels
-//! are made: by TLS to an address, or to the socket of an agent on this machine.
+//! loop (`--wait`, `--watch`) stays with it until it is gone. `channel` makes the connections; the
+//! calls are methods of [`Cluster`], by topic: `operate`, `config`, `members`.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ha_trust::tls::{self, ClientConfig};
-use hyper_util::rt::TokioIo;
-use tonic::transport::{Channel, Endpoint};
+use ha_proto::control::control_client::ControlClient;
+use ha_trust::tls::ClientConfig;
+use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::exit::{Exit, Failure};
 use crate::output::note;
 
+mod channel;
+mod config;
+mod members;
+mod operate;
+
+pub use config::Applied;
+
+/// The generated client, over the channels that are made here.
+type Client = ControlClient<Channel>;
+
 /// Whether a call may be made again at the next address when its outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+enum Retry {
     /// It only asks, or doing it twice is the same as once.
     Yes,
     /// Doing it twice would do more than once.
@@ -38,8 +47,6 @@ pub struct Cluster {
 
 /// A change may take so many times as long as a question.
 const CHANGE_TIMES: u32 = 3;
-/// A machine that is off does not refuse: the next address is tried after this at the latest.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 /// Whoever waits longer is told for whom.
 const NOTED_AFTER: Duration = Duration::from_secs(1);
 
@@ -70,28 +77,20 @@ impl Cluster {
             .clone()
     }
 
-    /// How long an agent may take to answer.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Gives slow calls more time than asked for on the command line.
     pub fn at_least(&mut self, timeout: Duration) {
         self.timeout = self.timeout.max(timeout);
     }
 
     /// Makes one call at the first address that answers.
-    ///
-    /// # Errors
-    /// What the cluster said, or that nobody is there.
-    pub async fn ask<Q: Clone, A>(
+    async fn ask<Q: Clone, A>(
         &mut self,
-        again: Again,
+        retry: Retry,
         question: Q,
-        call: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>,
+        call: impl AsyncFn(Client, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, Failure> {
         let mut tried = Vec::new();
-        let mut stranger = None;
+        let mut refused = None;
         for _ in 0..self.addresses.len() {
             let channel = match self.channel().await {
                 Ok(channel) => channel,
@@ -101,19 +100,14 @@ impl Cluster {
                     continue;
                 }
             };
-            let mut request = Request::new(question.clone());
             // A change is given time to reach the disks of a majority, and to be told about those.
-            let limit = self.timeout * if again == Again::No { CHANGE_TIMES } else { 1 };
+            let limit = self.timeout * if retry == Retry::No { CHANGE_TIMES } else { 1 };
+            let mut request = Request::new(question.clone());
             request.set_timeout(limit);
-            let answer = tokio::time::timeout(
-                limit,
-                said_after(NOTED_AFTER, &self.addresses[0], call(channel, request)),
-            )
-            .await;
-            let status = match answer {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {limit:?}")),
+            let answer = call(Client::new(channel), request);
+            let status = match answered_within(limit, &self.addresses[0], answer).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) => status,
             };
             // tonic turns our own limit into `Cancelled`.
             let lost = matches!(
@@ -122,21 +116,21 @@ impl Cluster {
             );
             if status.code() == Code::Unauthenticated {
                 // It was not asked anything. Who was let in a moment ago is known to the leader, and soon to the others.
-                stranger = Some(refusal(&status));
+                refused = Some(refusal(&status));
                 self.next();
                 continue;
             }
             if !lost {
                 return Err(refusal(&status));
             }
-            if again == Again::No {
+            if retry == Retry::No {
                 return Err(Failure::new(Exit::Unreachable, format!("{} did not finish: {}", self.addresses[0], status.message()))
                     .remedy("it may have been done all the same: look with `ha-cli status` before you repeat it"));
             }
             tried.push(format!("{}: {}", self.addresses[0], status.message()));
             self.next();
         }
-        if let Some(refused) = stranger {
+        if let Some(refused) = refused {
             return Err(refused);
         }
         Err(Failure::new(
@@ -146,40 +140,6 @@ impl Cluster {
         .remedy("is ha-agent running there? Name others with --address or HA_ADDRESS"))
     }
 
-    /// The connection to the first address, made when it is not there yet.
-    async fn channel(&mut self) -> Result<Channel, String> {
-        if let Some(channel) = &self.connected {
-            return Ok(channel.clone());
-        }
-        // The connector makes what protects the connection; the address here only names it.
-        let endpoint = Endpoint::from_static("http://ha-agent")
-            .connect_timeout(self.timeout.min(CONNECTED_WITHIN))
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(self.timeout);
-        let address = self.addresses[0].clone();
-        let channel = if let Some(path) = address.strip_prefix(LOCAL) {
-            let path = path.to_owned();
-            endpoint
-                .connect_with_connector(tower::service_fn(move |_| local(path.clone())))
-                .await
-        } else if let Some(credentials) = self.credentials.clone() {
-            let shown = self.shown.clone();
-            endpoint
-                .connect_with_connector(tower::service_fn(move |_| {
-                    secured(address.clone(), credentials.clone(), shown.clone())
-                }))
-                .await
-        } else {
-            return Err(
-                "an address over the network needs --context FILE: who comes shows a certificate"
-                    .into(),
-            );
-        };
-        let channel = channel.map_err(|error| tls::cause(&error))?;
-        self.connected = Some(channel.clone());
-        Ok(channel)
-    }
-
     /// Turns to the next address.
     fn next(&mut self) {
         self.connected = None;
@@ -187,48 +147,27 @@ impl Cluster {
     }
 }
 
-/// Tells who is waited for when that takes longer than `after`.
-async fn said_after<T>(after: Duration, address: &str, answer: impl Future<Output = T>) -> T {
-    let mut answer = std::pin::pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => return answer,
-        () = tokio::time::sleep(after) => note(&format!("waiting for {address} to answer")),
+/// The answer, bounded in time. Says on standard error who is waited for when that takes longer than a moment.
+async fn answered_within<A>(
+    limit: Duration,
+    address: &str,
+    answer: impl Future<Output = Result<Response<A>, Status>>,
+) -> Result<A, Status> {
+    let noted = async {
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(NOTED_AFTER) => note(&format!("waiting for {address} to answer")),
+        }
+        answer.await
+    };
+    match tokio::time::timeout(limit, noted).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!(
+            "no answer within {limit:?}"
+        ))),
     }
-    answer.await
-}
-
-#[cfg(unix)]
-async fn local(path: String) -> io::Result<TokioIo<tokio::net::UnixStream>> {
-    tokio::net::UnixStream::connect(path)
-        .await
-        .map(TokioIo::new)
-}
-
-#[cfg(not(unix))]
-async fn local(_: String) -> io::Result<TokioIo<tokio::net::TcpStream>> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "there are no such sockets on this system: use --context FILE",
-    ))
-}
-
-async fn secured(
-    address: String,
-    credentials: Arc<ClientConfig>,
-    shown: Arc<Mutex<Option<Vec<u8>>>>,
-) -> io::Result<TokioIo<tls::ClientStream>> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    let stream = tls::connect(stream, None, credentials).await?;
-    // Beside its own certificate a member shows that of the authority which signed it.
-    let authority = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.get(1))
-        .map(|c| c.to_vec());
-    *shown.lock().unwrap_or_else(PoisonError::into_inner) = authority;
-    Ok(TokioIo::new(stream))
 }
 
 /// What a status of the cluster means for the operator.

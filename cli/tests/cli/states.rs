@@ -1,11 +1,8 @@
 //! Changing states and leadership against the mock, and waiting for the effect.
 
-#![cfg(unix)]
-
-mod common;
-
-use common::{Mock, Scene, a_status, command, interrupt, read, with_alpha};
 use ha_proto::control::*;
+
+use crate::common::{Mock, Scene, a_status, command, interrupt, read, with_alpha};
 
 #[test]
 fn states_are_asked_for_with_all_their_options() {
