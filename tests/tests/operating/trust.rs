@@ -13,7 +13,7 @@ use ha_tests::servers::PRINT_PORTS;
 use ha_tests::system::System;
 use ha_tests::wait;
 
-const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../../README.md");
 
 fn one_of(nodes: u8) -> Plan {
     Plan {
