@@ -1,7 +1,12 @@
 //! The agent on its machine: before it starts, as a service, from a package, and when the machine lets it down.
 
-mod disk;
+mod booted;
+mod broken_disk;
+mod files;
+mod limits;
+mod log;
+mod mishaps;
 mod package;
 mod preflight;
 mod service;
-mod unlucky;
+mod slow_disk;
