@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::AGENT_PORT;
 use crate::netns::{Machine, VIP4};
 use crate::servers::PRINT_PORTS;
+use crate::turn::Turn;
 
 /// How fast leadership is lost and found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Timing {
 /// A cluster to be.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Alone unless it says otherwise: who measures must not forget it.
+    pub turn: Turn,
     /// Machines.
     pub nodes: u8,
     /// How many of them form the cluster at first; the rest can join later.
@@ -45,6 +48,7 @@ impl Default for Plan {
     /// Three nodes, one client, the print ports, servers beside the agents.
     fn default() -> Plan {
         Plan {
+            turn: Turn::Alone,
             nodes: 3,
             first_members: 3,
             clients: 1,
@@ -59,6 +63,14 @@ impl Default for Plan {
 }
 
 impl Plan {
+    /// The default for tests that wait and measure no time.
+    pub fn beside_others() -> Plan {
+        Plan {
+            turn: Turn::BesideOthers,
+            ..Plan::default()
+        }
+    }
+
     /// The default with another timing.
     pub fn timed(timing: Timing) -> Plan {
         Plan {

@@ -17,7 +17,7 @@ fn a_holder_whose_disk_is_full_says_so_gives_way_and_comes_back() {
     require_root!("mount", "umount");
     let mut run = Watched::start(Plan {
         config: Config::print(&[1, 2, 3]),
-        ..Plan::default()
+        ..Plan::beside_others()
     });
     let holder = run.holder();
     run.cluster.stop_agent(holder);
@@ -63,7 +63,7 @@ fn flushes_fail(errno: i32, said: &str) {
     let run = Watched::start(Plan {
         agent_env: disk::environment(&library),
         config: Config::print(&[1, 2, 3]),
-        ..Plan::default()
+        ..Plan::beside_others()
     });
     let holder = run.holder();
     disk::break_down(run.cluster.machine(holder), errno);

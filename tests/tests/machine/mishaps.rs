@@ -14,7 +14,7 @@ const BOUND: Duration = Duration::from_secs(20);
 #[test]
 fn a_second_agent_takes_nothing_from_the_first() {
     require_root!();
-    let run = Watched::start(Plan::default());
+    let run = Watched::start(Plan::beside_others());
     let holder = run.holder();
     let machine = run.cluster.machine(holder);
     let (own, other) = (
@@ -68,7 +68,7 @@ fn wall_clocks_that_jump_by_hours_disturb_nobody() {
     let library = clock::library(directory.path()).expect("the guard looked for cc");
     let run = Watched::start(Plan {
         agent_env: clock::environment(&library),
-        ..Plan::default()
+        ..Plan::beside_others()
     });
     let holder = run.holder();
     let other = run.cluster.other_than(holder);

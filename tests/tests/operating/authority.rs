@@ -14,7 +14,7 @@ use crate::operator::{by, context};
 #[test]
 fn authority_and_certificates_change_under_load_and_no_request_fails() {
     require_root!();
-    let run = Watched::start(Plan::default());
+    let run = Watched::start(Plan::beside_others());
     let holder = run.holder();
     let context = context(&run.cluster, "alice", "viewer");
     let client = run.cluster.topology().client(1);

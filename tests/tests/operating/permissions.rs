@@ -14,7 +14,7 @@ use crate::operator::{by, context};
 #[test]
 fn operators_may_do_what_their_role_says_and_the_log_says_who_did_it() {
     require_root!();
-    let cluster = Cluster::start(Plan::default());
+    let cluster = Cluster::start(Plan::beside_others());
     let client = cluster.topology().client(1);
     let [viewer, operator, admin] =
         ["viewer", "operator", "admin"].map(|role| context(&cluster, &format!("the-{role}"), role));
@@ -90,7 +90,7 @@ fn operators_may_do_what_their_role_says_and_the_log_says_who_did_it() {
 #[test]
 fn a_removed_member_is_not_heard_from_the_moment_of_its_removal() {
     require_root!();
-    let mut cluster = Cluster::start(Plan::default());
+    let mut cluster = Cluster::start(Plan::beside_others());
     let holder = cluster.wait_for_agreed_holder(SOON);
     let gone = cluster.other_than(holder);
     cluster

@@ -79,7 +79,7 @@ fn one_of(nodes: u8) -> Plan {
         first_members: 1,
         config: Config::print(&[1]),
         sample_servers: false,
-        ..Plan::default()
+        ..Plan::beside_others()
     }
 }
 

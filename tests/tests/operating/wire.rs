@@ -13,7 +13,7 @@ use crate::operator::{by, context};
 #[test]
 fn nothing_but_tls_leaves_a_node() {
     require_root!();
-    let mut cluster = Cluster::machines_only(Plan::default());
+    let mut cluster = Cluster::machines_only(Plan::beside_others());
     let captures: Vec<Capture> = (1..=3)
         .map(|n| Capture::start(cluster.machine(n)))
         .collect();
