@@ -20,9 +20,7 @@ fn free(ip: [u8; 4]) -> SocketAddr {
         .expect("a free port")
 }
 
-/// See the module.
 pub struct Site {
-    /// The agent.
     pub agent: Process,
     /// Where operators reach it.
     pub listen: SocketAddr,

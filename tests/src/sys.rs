@@ -55,7 +55,6 @@ pub fn signal(pid: u32, signal: i32) -> io::Result<()> {
 /// How a file is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
-    /// By one.
     Exclusive,
     /// By as many as like, while nobody has it exclusively.
     Shared,

@@ -24,7 +24,6 @@ pub enum Timing {
 pub struct Plan {
     /// Alone unless it says otherwise: who measures must not forget it.
     pub turn: Turn,
-    /// Machines.
     pub nodes: u8,
     /// How many of them form the cluster at first; the rest can join later.
     pub first_members: u8,
@@ -118,7 +117,6 @@ impl Plan {
 /// `agent.toml`.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    /// The node's name.
     pub name: String,
     /// Where it keeps its log.
     pub data_dir: PathBuf,
@@ -151,7 +149,6 @@ impl Agent {
         }
     }
 
-    /// The file's text.
     pub fn to_toml(&self) -> String {
         let Agent {
             name,
@@ -265,7 +262,6 @@ impl Config {
         }
     }
 
-    /// The file's text.
     pub fn to_toml(&self) -> String {
         let timing = if self.timing == Timing::Fast {
             "fast"

@@ -95,12 +95,10 @@ impl Topology {
         &self.nodes[usize::from(number) - 1]
     }
 
-    /// All nodes.
     pub fn nodes(&self) -> &[Machine] {
         &self.nodes
     }
 
-    /// All client machines.
     pub fn clients(&self) -> &[Machine] {
         &self.clients
     }
