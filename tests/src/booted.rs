@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::process::{Finished, Process, run};
+use crate::turn::{Taken, Turn};
 use crate::wait;
 
 /// Boots within a second or two.
@@ -43,12 +44,16 @@ pub struct Booted {
     /// Where cgroups are, mounted here if nobody else had.
     mounted: Option<PathBuf>,
     outer: Process,
+    _turn: Taken,
 }
 
 impl Booted {
+    /// Beside others.
+    ///
     /// # Errors
     /// This kernel lets nobody mount what a machine needs (an overlay, a cgroup2 hierarchy).
     pub fn boot(dir: &Path) -> Result<Booted, String> {
+        let turn = Turn::BesideOthers.take();
         let (root, mounted) = cgroups(dir)?;
         let cgroup = root.join(format!("ha-tests-{}", std::process::id()));
         fs::create_dir(&cgroup).map_err(|e| format!("{}: {e}", cgroup.display()))?;
@@ -82,6 +87,7 @@ impl Booted {
             cgroup,
             mounted,
             outer,
+            _turn: turn,
         };
         booted.init = wait::try_until(BOUND, || {
             if booted.outer.ended().is_some() {

@@ -9,7 +9,6 @@ use crate::netns::Machine;
 use crate::process::Process;
 use crate::wait;
 
-/// A running capture.
 pub struct Capture {
     tcpdump: Process,
     file: PathBuf,
@@ -18,10 +17,8 @@ pub struct Capture {
 /// The bytes that went one way on one connection.
 pub type Flow = (SocketAddr, SocketAddr);
 
-/// What was captured.
 #[derive(Debug, Default)]
 pub struct Captured {
-    /// Frames in all.
     pub frames: usize,
     /// Payload of each TCP flow, in order and without repetitions.
     pub tcp: BTreeMap<Flow, Vec<u8>>,

@@ -14,15 +14,17 @@
 //! * [`client`] measures what a client notices; [`servers`] are what it talks to.
 //! * [`cluster`] is the product, [`peer`] is keepalived + HAProxy; both are a [`system::System`].
 //! * [`site`] is one agent on loopback, for what needs no root; [`booted`] is a machine with systemd.
+//! * [`turn`] says who may run beside whom.
 //! * [`scenario`] puts them together for tests, [`mod@bench`] for benchmarks.
 //!
 //! `cargo test -p ha-tests` (as root, or everything says that it was skipped; one theme
-//! with `--test failover`; `HA_FULL=1` for the long counts; `CI=true` forbids skipping).
+//! with `--test failover`, one file of it with `--test failover moving::`; `HA_FULL=1` for the long counts; `CI=true` forbids skipping).
 //! `cargo run --release -p ha-tests --bin bench-failover` and `bench-proxy` (`-- --help`).
 //! The product is taken from `HA_BIN_DIR`, or built.
 //!
-//! Only one topology exists on a machine at a time (a file lock), so tests need
-//! no `--test-threads 1` and timings are not disturbed by another test.
+//! Tests that measure have the machine for themselves, tests that wait share it
+//! ([`turn`]): no `--test-threads 1` is needed, and more threads than processors
+//! (`-- --test-threads 6`) let more tests wait at a time.
 
 pub mod bench;
 pub mod booted;
@@ -43,4 +45,5 @@ pub mod servers;
 pub mod site;
 pub mod sys;
 pub mod system;
+pub mod turn;
 pub mod wait;

@@ -51,7 +51,6 @@ impl Process {
         self.child.try_wait().expect("own child can be waited for")
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         sys::signal(self.pid(), signal)
             .unwrap_or_else(|e| panic!("signal {signal} to {}: {e}", self.name));
@@ -99,9 +98,7 @@ pub fn tail(file: &Path, lines: usize) -> String {
 pub struct Finished {
     /// Exit code; `None` when a signal or the time limit ended it.
     pub code: Option<i32>,
-    /// Standard output.
     pub stdout: Vec<u8>,
-    /// Standard error, as text.
     pub stderr: String,
     /// How long it ran.
     pub took: Duration,

@@ -15,7 +15,6 @@ const STEADY: usize = 50;
 
 /// A running cluster with its witnesses.
 pub struct Watched {
-    /// The product.
     pub cluster: Cluster,
     /// On the switch.
     pub observer: Observer,
@@ -26,11 +25,8 @@ pub struct Watched {
 
 /// What was seen, when it is over.
 pub struct Seen {
-    /// By the client.
     pub history: History,
-    /// By the observer.
     pub report: Report,
-    /// The watched address.
     pub vip: IpAddr,
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::cluster::{agent_program, cli_program};
 use crate::process::{Finished, Process, run};
+use crate::turn::{Taken, Turn};
 use crate::wait;
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -19,20 +20,20 @@ fn free(ip: [u8; 4]) -> SocketAddr {
         .expect("a free port")
 }
 
-/// See the module.
 pub struct Site {
-    /// The agent.
     pub agent: Process,
     /// Where operators reach it.
     pub listen: SocketAddr,
     /// Where clients reach it.
     pub front: SocketAddr,
     dir: tempfile::TempDir,
+    _turn: Taken,
 }
 
 impl Site {
-    /// Founds a cluster of this one node, starts it and waits until a client is served.
+    /// Founds a cluster of this one node beside others, starts it and waits until a client is served.
     pub fn start() -> Site {
+        let turn = Turn::BesideOthers.take();
         let dir = tempfile::tempdir().expect("a directory");
         let (listen, front) = (free([127, 0, 0, 1]), free([127, 0, 0, 99]));
         let server = TcpListener::bind("127.0.0.1:0").expect("a server");
@@ -70,6 +71,7 @@ impl Site {
             listen,
             front,
             dir,
+            _turn: turn,
         };
         site.serves();
         site

@@ -52,10 +52,22 @@ pub fn signal(pid: u32, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(i32::try_from(pid).expect("a pid fits i32"), signal) })
 }
 
-/// Takes an exclusive file lock if nobody has it.
-pub fn try_lock(file: &File) -> io::Result<()> {
+/// How a file is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    Exclusive,
+    /// By as many as like, while nobody has it exclusively.
+    Shared,
+}
+
+/// Takes a file lock if that is possible at once. Each opening of the file counts as another owner, also in one process.
+pub fn try_lock(file: &File, lock: Lock) -> io::Result<()> {
+    let how = match lock {
+        Lock::Exclusive => libc::LOCK_EX,
+        Lock::Shared => libc::LOCK_SH,
+    };
     // SAFETY: the descriptor is open.
-    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })
+    check(unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) })
 }
 
 /// Ties the calling thread, and what it spawns, to these processors.

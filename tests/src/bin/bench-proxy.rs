@@ -9,6 +9,7 @@ use ha_tests::bench::load::{self, Work};
 use ha_tests::bench::proxies::{Proxy, SERVER_PORT};
 use ha_tests::bench::{echo, median, option, refuse_unknown};
 use ha_tests::netns::Topology;
+use ha_tests::turn::Turn;
 use ha_tests::{guard, sys};
 use serde::Serialize;
 
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
         option("--seconds").map_or(2.0, |text| text.parse().expect("--seconds takes a number"));
     let time = Duration::from_secs_f64(seconds);
     let wanted = option("--workers");
-    let topology = Topology::new(1, 0);
+    let topology = Topology::new(1, 0, Turn::Alone);
     // Connections that are closed but kept in mind would otherwise fill memory, not the measure.
     topology
         .node(1)

@@ -16,9 +16,7 @@ const HELLO: &[u8] = b"hello\n";
 pub enum Outcome {
     /// This server gave its banner and echoed the line.
     Answered(String),
-    /// Refused at connect.
     Refused,
-    /// Reset after connect.
     Reset,
     /// Closed before the answer was complete.
     Closed,
@@ -40,14 +38,12 @@ impl Outcome {
     }
 }
 
-/// One finished attempt.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// When the connection was asked for.
     pub started: Instant,
     /// When it ended, well or not.
     pub ended: Instant,
-    /// How it ended.
     pub outcome: Outcome,
 }
 

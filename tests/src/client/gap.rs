@@ -50,7 +50,6 @@ pub struct Gap {
     pub gap: Duration,
     /// Longest time between the ends of two consecutive successes.
     pub stall: Duration,
-    /// Attempts that failed.
     pub failed: usize,
     /// Attempts that got their answer.
     pub answered: usize,
@@ -90,7 +89,6 @@ impl GapClient {
         }
     }
 
-    /// Everything until now.
     pub fn history(&self) -> History {
         self.history.lock().expect("client does not panic").clone()
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::AGENT_PORT;
 use crate::netns::{Machine, VIP4};
 use crate::servers::PRINT_PORTS;
+use crate::turn::Turn;
 
 /// How fast leadership is lost and found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,8 @@ pub enum Timing {
 /// A cluster to be.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Machines.
+    /// Alone unless it says otherwise: who measures must not forget it.
+    pub turn: Turn,
     pub nodes: u8,
     /// How many of them form the cluster at first; the rest can join later.
     pub first_members: u8,
@@ -45,6 +47,7 @@ impl Default for Plan {
     /// Three nodes, one client, the print ports, servers beside the agents.
     fn default() -> Plan {
         Plan {
+            turn: Turn::Alone,
             nodes: 3,
             first_members: 3,
             clients: 1,
@@ -59,6 +62,14 @@ impl Default for Plan {
 }
 
 impl Plan {
+    /// The default for tests that wait and measure no time.
+    pub fn beside_others() -> Plan {
+        Plan {
+            turn: Turn::BesideOthers,
+            ..Plan::default()
+        }
+    }
+
     /// The default with another timing.
     pub fn timed(timing: Timing) -> Plan {
         Plan {
@@ -106,7 +117,6 @@ impl Plan {
 /// `agent.toml`.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    /// The node's name.
     pub name: String,
     /// Where it keeps its log.
     pub data_dir: PathBuf,
@@ -139,7 +149,6 @@ impl Agent {
         }
     }
 
-    /// The file's text.
     pub fn to_toml(&self) -> String {
         let Agent {
             name,
@@ -253,7 +262,6 @@ impl Config {
         }
     }
 
-    /// The file's text.
     pub fn to_toml(&self) -> String {
         let timing = if self.timing == Timing::Fast {
             "fast"

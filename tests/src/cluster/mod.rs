@@ -48,18 +48,18 @@ impl Cluster {
         cluster
     }
 
-    /// The same without sample servers: the test starts real programs, then waits by [`Cluster::wait_for_all_serving`].
+    /// The same without sample servers, beside others: the test starts real programs, then waits by [`Cluster::wait_for_all_serving`].
     pub fn start_without_servers(config: Config) -> Cluster {
         Cluster::form(Plan {
             sample_servers: false,
             config,
-            ..Plan::default()
+            ..Plan::beside_others()
         })
     }
 
     /// Machines without any agent: the test founds the cluster.
     pub fn machines_only(plan: Plan) -> Cluster {
-        let topology = Topology::new(plan.nodes, plan.clients);
+        let topology = Topology::new(plan.nodes, plan.clients, plan.turn);
         Cluster {
             plan,
             agents: BTreeMap::new(),

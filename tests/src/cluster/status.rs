@@ -21,7 +21,6 @@ pub struct Status {
     pub servers: Vec<Server>,
 }
 
-/// One member.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Node {
     /// A UUID.
@@ -39,7 +38,6 @@ pub struct Node {
 pub struct Server {
     /// Of which backend.
     pub backend: String,
-    /// Its name there.
     pub server: String,
     /// HAProxy's state words: `UP`, `DOWN 1/2`, `DRAIN`, `MAINT`, ...
     pub status: String,
@@ -67,7 +65,6 @@ impl Status {
             .map_or("unknown", |server| &server.status)
     }
 
-    /// How many voters and learners there are.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.nodes.iter().map(|node| node.name.as_str()).collect();
         names.sort_unstable();

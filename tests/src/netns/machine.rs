@@ -17,7 +17,6 @@ use crate::sys;
 pub enum Role {
     /// Runs the system under test and its servers.
     Node,
-    /// Runs clients.
     Client,
 }
 
@@ -52,17 +51,14 @@ impl Machine {
         }
     }
 
-    /// Its IPv4 address.
     pub fn ip4(&self) -> IpAddr {
         IpAddr::from([10, 77, 0, self.host_byte()])
     }
 
-    /// Its IPv6 address.
     pub fn ip6(&self) -> IpAddr {
         IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 0, u16::from(self.host_byte())])
     }
 
-    /// Its hardware address.
     pub fn mac(&self) -> [u8; 6] {
         [
             0x02,

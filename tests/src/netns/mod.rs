@@ -8,21 +8,20 @@
 mod cuts;
 mod machine;
 
-use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 pub use machine::{Machine, Role};
 
 use crate::process::must;
+use crate::turn::{Taken, Turn};
 use crate::{sys, wait};
 
 const PREFIX: &str = "hat-";
-const LOCK: &str = "/tmp/ha-tests.lock";
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// The IPv4 virtual IP that tests use.
@@ -39,15 +38,15 @@ pub struct Topology {
     clients: Vec<Machine>,
     switch: String,
     dir: Option<TempDir>,
-    // Last: released when everything else is gone.
-    _lock: File,
+    // Last: it ends when everything else is gone.
+    _turn: Taken,
 }
 
 impl Topology {
-    /// Builds a switch with so many nodes and clients. Waits for other runs on this machine.
-    pub fn new(nodes: u8, clients: u8) -> Topology {
-        let lock = only_one();
-        remove_leftovers();
+    /// Builds a switch with so many nodes and clients, when it is its turn.
+    pub fn new(nodes: u8, clients: u8, turn: Turn) -> Topology {
+        let taken = turn.take();
+        remove_leftovers(turn);
         let prefix = format!(
             "{PREFIX}{}-{}-",
             std::process::id(),
@@ -63,7 +62,7 @@ impl Topology {
             clients: vec![],
             switch,
             dir: Some(dir),
-            _lock: lock,
+            _turn: taken,
         };
         topology.build_switch();
         for number in 1..=nodes {
@@ -96,12 +95,10 @@ impl Topology {
         &self.nodes[usize::from(number) - 1]
     }
 
-    /// All nodes.
     pub fn nodes(&self) -> &[Machine] {
         &self.nodes
     }
 
-    /// All client machines.
     pub fn clients(&self) -> &[Machine] {
         &self.clients
     }
@@ -208,42 +205,21 @@ fn pids_in(namespace: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Removes namespaces of runs that crashed. The lock is held, so every one found is such.
-fn remove_leftovers() {
+/// Removes namespaces of runs that crashed. Who is alone knows that every one found is such; beside others it is
+/// one whose process is gone.
+fn remove_leftovers(turn: Turn) {
     let Ok(entries) = std::fs::read_dir("/run/netns") else {
         return;
     };
+    let left = |name: &str| {
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        owner.is_some_and(|pid| turn == Turn::Alone || !Path::new("/proc").join(pid).exists())
+    };
     for entry in entries.flatten() {
-        if let Some(name) = entry
-            .file_name()
-            .to_str()
-            .filter(|name| name.starts_with(PREFIX))
-        {
+        if let Some(name) = entry.file_name().to_str().filter(|name| left(name)) {
             remove_namespace(name);
         }
     }
-}
-
-/// Waits until no other topology exists on this machine.
-fn only_one() -> File {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(LOCK)
-        .expect("lock file opens");
-    let began = Instant::now();
-    let mut said = false;
-    while sys::try_lock(&file).is_err() {
-        assert!(
-            began.elapsed() < Duration::from_secs(1800),
-            "waited 30 minutes for {LOCK}: another run holds it"
-        );
-        if !said && began.elapsed() > Duration::from_secs(1) {
-            said = true;
-            eprintln!("waiting for another end-to-end test on this machine ({LOCK})");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    file
 }

@@ -13,7 +13,6 @@ use super::Log;
 pub struct Reign {
     /// The virtual IP.
     pub address: IpAddr,
-    /// Who answered.
     pub mac: [u8; 6],
     /// In which phase of the test.
     pub phase: usize,
@@ -21,7 +20,6 @@ pub struct Reign {
     pub first: Duration,
     /// Wall-clock time of the last sign.
     pub last: Duration,
-    /// How many signs.
     pub signs: u64,
     /// How many of them were ARP or neighbour advertisements.
     pub claims: u64,

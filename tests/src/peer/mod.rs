@@ -15,6 +15,7 @@ use crate::netns::{Topology, VIP4};
 use crate::process::Process;
 use crate::servers;
 use crate::system::System;
+use crate::turn::Turn;
 use crate::wait;
 pub use config::Adverts;
 
@@ -50,7 +51,7 @@ impl Peer {
     pub fn start(nodes: u8, adverts: Adverts) -> Peer {
         let name = format!("keepalived ({adverts}) + HAProxy");
         let (keepalived, haproxy, servers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let topology = Topology::new(nodes, 1);
+        let topology = Topology::new(nodes, 1, Turn::Alone);
         let mut peer = Peer {
             topology,
             adverts,

@@ -11,7 +11,6 @@ use crate::netns::Machine;
 use crate::process::{self, Finished, Process, must};
 use crate::wait;
 
-/// A running nginx.
 pub struct Nginx {
     /// The process (master; its workers are its children).
     pub process: Process,

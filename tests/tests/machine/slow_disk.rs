@@ -4,8 +4,10 @@
 use std::time::{Duration, Instant};
 
 use ha_tests::cluster::Plan;
+use ha_tests::netns::Topology;
 use ha_tests::scenario::{SOON, Watched, assert_gap};
 use ha_tests::system::System;
+use ha_tests::turn::Turn;
 use ha_tests::{disk, require_root, wait};
 
 const DELAY: Duration = Duration::from_secs(3);
@@ -13,7 +15,7 @@ const DELAY: Duration = Duration::from_secs(3);
 #[test]
 fn a_program_with_the_library_is_slow_exactly_while_it_should_be() {
     require_root!("cc", "python3");
-    let topology = ha_tests::netns::Topology::new(1, 0);
+    let topology = Topology::new(1, 0, Turn::Alone);
     let machine = topology.node(1);
     let library = disk::library(topology.dir()).expect("the guard looked for cc");
     let flush = || {
@@ -42,9 +44,14 @@ fn a_program_with_the_library_is_slow_exactly_while_it_should_be() {
 }
 
 #[test]
-fn a_slow_disk_on_one_node_moves_nothing() {
+fn a_slow_disk_on_the_holder_moves_nothing() {
     require_root!("cc");
     slow(|run| vec![run.holder()]);
+}
+
+#[test]
+fn a_slow_disk_on_a_follower_moves_nothing() {
+    require_root!("cc");
     slow(|run| vec![run.cluster.other_than(run.holder())]);
 }
 
@@ -66,7 +73,7 @@ fn slow(which: impl Fn(&Watched) -> Vec<u8>) {
         .expect("the guard looked for cc");
     let run = Watched::start(Plan {
         agent_env: disk::environment(&library.1),
-        ..Plan::default()
+        ..Plan::beside_others()
     });
     let (holder, nodes) = (run.holder(), which(&run));
     for &node in &nodes {

@@ -10,6 +10,7 @@ use ha_tests::client::{GapClient, Outcome, Session, many};
 use ha_tests::netns::{Machine, Topology, VIP4, VIP6};
 use ha_tests::observer::Observer;
 use ha_tests::servers::{self, PRINT_PORTS, cups, nginx};
+use ha_tests::turn::Turn;
 use ha_tests::{require_root, sys, wait};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -17,7 +18,7 @@ const SOON: Duration = Duration::from_secs(5);
 #[test]
 fn a_cut_drops_frames_in_exactly_the_directions_asked_for() {
     require_root!();
-    let topology = Topology::new(3, 1);
+    let topology = Topology::new(3, 1, Turn::Alone);
     let (one, two, three) = (topology.node(1), topology.node(2), topology.node(3));
     assert!(
         hears(one, two) && hears(two, one) && hears(one, three),
@@ -46,7 +47,7 @@ fn a_cut_drops_frames_in_exactly_the_directions_asked_for() {
 #[test]
 fn power_off_ends_every_process_without_a_closing_packet_and_power_on_brings_the_machine_back() {
     require_root!();
-    let topology = Topology::new(2, 1);
+    let topology = Topology::new(2, 1, Turn::Alone);
     let (node, client) = (topology.node(1), topology.client(1));
     let mut server = servers::sample(node, "a", "0.0.0.0", &[5022]);
     let to = SocketAddr::new(node.ip4(), 5022);
@@ -75,7 +76,7 @@ fn power_off_ends_every_process_without_a_closing_packet_and_power_on_brings_the
 #[test]
 fn a_pulled_cable_takes_the_carrier_and_keeps_processes() {
     require_root!();
-    let topology = Topology::new(2, 1);
+    let topology = Topology::new(2, 1, Turn::Alone);
     let node = topology.node(1);
     let mut server = servers::sample(node, "a", "0.0.0.0", &[5022]);
     node.unplug();
@@ -98,7 +99,7 @@ fn a_pulled_cable_takes_the_carrier_and_keeps_processes() {
 #[test]
 fn the_observer_sees_one_change_of_hand() {
     require_root!();
-    let topology = Topology::new(2, 1);
+    let topology = Topology::new(2, 1, Turn::Alone);
     let vip: IpAddr = VIP4.parse().unwrap();
     let observer = Observer::start(&topology, &[vip]);
     give(topology.node(1), VIP4);
@@ -119,7 +120,7 @@ fn the_observer_sees_one_change_of_hand() {
 fn the_observer_catches_two_machines_that_both_answer() {
     require_root!();
     for vip in [VIP4, VIP6] {
-        let topology = Topology::new(2, 2);
+        let topology = Topology::new(2, 2, Turn::Alone);
         let observer = Observer::start(&topology, &[vip.parse().unwrap()]);
         for node in topology.nodes() {
             give(node, vip);
@@ -148,7 +149,7 @@ fn the_observer_catches_two_machines_that_both_answer() {
 #[test]
 fn the_gap_client_measures_an_outage_as_long_as_it_was() {
     require_root!();
-    let topology = Topology::new(1, 1);
+    let topology = Topology::new(1, 1, Turn::Alone);
     let node = topology.node(1);
     let _server = servers::sample(node, "a", "0.0.0.0", &[5022]);
     let client = GapClient::start(topology.client(1), SocketAddr::new(node.ip4(), 5022));
@@ -179,7 +180,7 @@ fn the_gap_client_measures_an_outage_as_long_as_it_was() {
 #[test]
 fn ten_thousand_clients_have_an_address_each() {
     require_root!();
-    let topology = Topology::new(1, 1);
+    let topology = Topology::new(1, 1, Turn::Alone);
     let node = topology.node(1);
     let _server = servers::sample(node, "a", "0.0.0.0", &PRINT_PORTS);
     let began = Instant::now();
@@ -197,7 +198,7 @@ fn ten_thousand_clients_have_an_address_each() {
 #[test]
 fn real_programs_serve_before_anything_is_between() {
     require_root!("nginx", "openssl", "curl", "cupsd");
-    let topology = Topology::new(1, 1);
+    let topology = Topology::new(1, 1, Turn::Alone);
     let (node, client) = (topology.node(1), topology.client(1));
     let nginx = nginx::start(node, 8443, 1 << 20);
     let to = SocketAddr::new(node.ip4(), 8443);
@@ -225,7 +226,7 @@ fn a_topology_leaves_nothing_behind_also_after_a_panic() {
     require_root!();
     let made = Mutex::new(None);
     let panicked = std::panic::catch_unwind(|| {
-        let topology = Topology::new(1, 0);
+        let topology = Topology::new(1, 0, Turn::Alone);
         let server = servers::sample(topology.node(1), "a", "0.0.0.0", &[5022]);
         let namespaces = [topology.switch(), topology.node(1).namespace()].map(str::to_owned);
         *made.lock().unwrap() = Some((namespaces, server.pid(), topology.dir().to_owned()));

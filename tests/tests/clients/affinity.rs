@@ -14,7 +14,7 @@ use ha_tests::system::System;
 #[test]
 fn every_port_of_the_print_system_leads_one_client_to_one_server() {
     require_root!();
-    let cluster = Cluster::start(Plan::default());
+    let cluster = Cluster::start(Plan::beside_others());
     let maps: Vec<_> = PRINT_PORTS
         .iter()
         .map(|&port| {
@@ -45,7 +45,7 @@ fn every_port_of_the_print_system_leads_one_client_to_one_server() {
 fn the_application_on_the_same_port_of_the_holder_does_not_answer_for_the_virtual_ip() {
     require_root!();
     // The sample servers listen on 0.0.0.0 with the very ports of the frontends, on the holder too.
-    let cluster = Cluster::start(Plan::default());
+    let cluster = Cluster::start(Plan::beside_others());
     let holder = cluster.wait_for_agreed_holder(SOON);
     let client = cluster.topology().client(1);
     let map = many::ask(client, 90, cluster.address(), SOON);
@@ -102,7 +102,7 @@ fn bindings_survive_kills_of_the_leader() {
 #[test]
 fn everything_is_still_there_after_all_three_were_switched_off() {
     require_root!();
-    let mut cluster = Cluster::start(Plan::default());
+    let mut cluster = Cluster::start(Plan::beside_others());
     cluster
         .cli(&["maintenance", "terminal-servers/server-2"])
         .expect("maintenance");

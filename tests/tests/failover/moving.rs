@@ -67,7 +67,7 @@ fn stopping_the_agent_of_the_holder_hands_the_address_over_first() {
 #[test]
 fn moving_to_a_node_that_is_not_there_is_refused_and_moves_nothing() {
     require_root!();
-    let run = Watched::start(Plan::default());
+    let run = Watched::start(Plan::beside_others());
     let holder = run.holder();
     let refused = run
         .cluster
@@ -105,7 +105,7 @@ fn an_address_removed_by_hand_is_back_within_a_second() {
 #[test]
 fn an_open_session_of_the_old_holder_is_ended_and_not_left_hanging() {
     require_root!();
-    let cluster = Cluster::start(Plan::default());
+    let cluster = Cluster::start(Plan::beside_others());
     let run = Watched::over(cluster);
     let client = ha_tests::system::System::topology(&run.cluster).client(1);
     let mut session = Session::open(client, run.on(5014), SOON).expect("a session");

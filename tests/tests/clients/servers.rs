@@ -15,7 +15,7 @@ const PORT: u16 = 5022;
 #[test]
 fn drain_with_honour_keeps_sessions_and_bound_clients_and_takes_nobody_new() {
     require_root!();
-    let run = Watched::start(Plan::default());
+    let run = Watched::start(Plan::beside_others());
     let server = the_server(&run.client);
     let mut session =
         Session::open(run.cluster.topology().client(1), run.on(5014), SOON).expect("a session");
@@ -57,7 +57,7 @@ fn drain_with_honour_keeps_sessions_and_bound_clients_and_takes_nobody_new() {
 #[test]
 fn drain_with_move_takes_a_returning_client_elsewhere_without_a_failure() {
     require_root!();
-    let run = Watched::start(Plan::default());
+    let run = Watched::start(Plan::beside_others());
     let server = the_server(&run.client);
     run.cluster
         .cli(&["drain", &target(&server), "--sticky", "move"])
@@ -79,7 +79,7 @@ fn drain_with_move_takes_a_returning_client_elsewhere_without_a_failure() {
 #[test]
 fn drain_with_wait_ends_when_the_last_session_has_ended() {
     require_root!();
-    let cluster = Cluster::start(Plan::default());
+    let cluster = Cluster::start(Plan::beside_others());
     let client = cluster.topology().client(1);
     let session = Session::open(client, cluster.address_on(PORT), SOON).expect("a session");
     let server = session.server.clone();
@@ -114,7 +114,7 @@ fn drain_with_wait_ends_when_the_last_session_has_ended() {
 #[test]
 fn the_last_usable_server_is_not_drained_without_force() {
     require_root!();
-    let run = Watched::start(Plan::default());
+    let run = Watched::start(Plan::beside_others());
     for server in ["server-1", "server-2"] {
         run.cluster
             .cli(&["drain", &target(server), "--sticky", "move"])
@@ -144,7 +144,7 @@ fn the_last_usable_server_is_not_drained_without_force() {
 #[test]
 fn a_server_in_maintenance_gets_no_session_and_no_check() {
     require_root!();
-    let run = Watched::start(Plan::default());
+    let run = Watched::start(Plan::beside_others());
     let server = the_server(&run.client);
     run.cluster
         .cli(&["maintenance", &target(&server)])

@@ -34,7 +34,7 @@ fn a_cluster_that_is_gone_comes_back_from_its_backup_with_the_same_identity() {
     require_root!();
     let mut cluster = Cluster::start(Plan {
         nodes: 4,
-        ..Plan::default()
+        ..Plan::beside_others()
     });
     let path = |name: &str| {
         cluster

@@ -126,7 +126,7 @@ fn from_three_to_one_and_back_while_traffic_flows() {
 #[test]
 fn a_node_whose_name_is_taken_is_refused() {
     require_root!();
-    let mut cluster = Cluster::start(Plan::default());
+    let mut cluster = Cluster::start(Plan::beside_others());
     let holder = cluster.wait_for_agreed_holder(SOON);
     let other = cluster.other_than(holder);
     // The same name again, with an empty disk: as when somebody reinstalls a machine without removing it first.

@@ -8,6 +8,7 @@ use ha_tests::cluster::{Backend, Config, Frontend, Plan};
 use ha_tests::require_root;
 use ha_tests::scenario::{SOON, Watched, assert_gap};
 use ha_tests::system::System;
+use ha_tests::turn::Turn;
 use ha_tests::wait;
 
 const EXTRA_PORT: u16 = 9100;
@@ -54,7 +55,10 @@ fn again_and_again_reconfigured_under_load_without_a_reset() {
     } else {
         50
     };
-    let run = Watched::start(plan());
+    let run = Watched::start(Plan {
+        turn: Turn::Alone,
+        ..plan()
+    });
     let holder = run.holder();
     let client = run.cluster.topology().client(1);
     let mut sessions: Vec<_> = (0..20)
@@ -126,7 +130,7 @@ fn a_configuration_applied_on_one_leader_is_there_on_the_next() {
 
 /// The sample servers listen on one port more than the cluster forwards.
 fn plan() -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan::beside_others();
     plan.ports.push(EXTRA_PORT);
     plan
 }

@@ -11,6 +11,7 @@ use ha_tests::netns::Topology;
 use ha_tests::process::Process;
 use ha_tests::require_root;
 use ha_tests::site::Site;
+use ha_tests::turn::Turn;
 use ha_tests::wait;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -67,7 +68,7 @@ fn the_service_manager_hears_that_it_is_ready_lives_and_stops() {
         first_members: 1,
         config: Config::print(&[1]),
         agent_env: environment,
-        ..Plan::default()
+        ..Plan::beside_others()
     });
     ears.until("READY=1");
     let alive = ears.until("STATUS=holds the virtual IP in epoch");
@@ -92,9 +93,9 @@ fn a_user_of_its_own_with_three_capabilities_is_enough() {
     let (plan, topology) = (
         Plan {
             config: Config::print(&[1]),
-            ..Plan::default()
+            ..Plan::beside_others()
         },
-        Topology::new(1, 1),
+        Topology::new(1, 1, Turn::BesideOthers),
     );
     let node = topology.node(1);
     let (agent, cluster) = (

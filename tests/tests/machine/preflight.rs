@@ -7,6 +7,7 @@ use std::time::Duration;
 use ha_tests::cluster::{AGENT_PORT, Agent, Cluster, Config, Plan, agent_program};
 use ha_tests::netns::{Machine, Topology};
 use ha_tests::process::Finished;
+use ha_tests::turn::Turn;
 use ha_tests::{require_root, wait};
 use serde_json::Value;
 
@@ -25,9 +26,9 @@ impl Bare {
         let (plan, topology) = (
             Plan {
                 config: Config::print(&[1]),
-                ..Plan::default()
+                ..Plan::beside_others()
             },
-            Topology::new(1, 1),
+            Topology::new(1, 1, Turn::BesideOthers),
         );
         let (agent, cluster) = (
             topology.node(1).dir().join("agent.toml"),
@@ -222,7 +223,7 @@ fn a_member_that_cannot_reach_back_stops_join_before_anything_is_made() {
         nodes: 2,
         first_members: 1,
         config: Config::print(&[1]),
-        ..Plan::default()
+        ..Plan::beside_others()
     });
     block(cluster.machine(2));
     let refused = cluster.try_join(2, 1).expect_err("nobody reaches node-2");

@@ -140,7 +140,7 @@ fn a_follower_cut_off_and_healed_disturbs_nobody() {
 #[test]
 fn without_a_majority_nobody_answers_and_with_one_somebody_does() {
     require_root!();
-    let run = Watched::start(Plan::default());
+    let run = Watched::start(Plan::beside_others());
     let topology = run.cluster.topology();
     for number in 1..=3 {
         topology.cut_from_peers(number);

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ha_tests::booted::Booted;
 use ha_tests::cluster::{agent_program, cli_program};
 use ha_tests::process::{self, Finished};
-use ha_tests::{require_root, wait};
+use ha_tests::require_root;
+use ha_tests::turn::Turn;
 
 const BOUND: Duration = Duration::from_secs(120);
 
@@ -81,7 +81,8 @@ fn packaging(file: &str) -> PathBuf {
         .join(file)
 }
 
-fn build(version: &str, into: &Path) -> String {
+/// Builds a package of this version into a directory and gives its path.
+pub fn build(version: &str, into: &Path) -> String {
     let binaries = Path::new(&agent_program())
         .parent()
         .expect("a directory")
@@ -107,6 +108,8 @@ fn a_package_installs_is_upgraded_and_removed_and_leaves_the_data() {
         "systemd-sysusers",
         "strip"
     );
+    // Compressing is work: not beside a test that measures.
+    let _turn = Turn::BesideOthers.take();
     let packages = tempfile::tempdir().expect("a directory");
     let root = Root(tempfile::tempdir().expect("a root"));
     std::fs::create_dir_all(root.path("var/lib/dpkg/updates")).expect("an empty database");
@@ -175,203 +178,6 @@ fn a_package_installs_is_upgraded_and_removed_and_leaves_the_data() {
         .ok()
         .unwrap_or_else(|why| panic!("purge: {why}"));
     assert_eq!(root.files(), ["var/lib/ha-agent/identity.json"]);
-}
-
-/// The same as a service, on a machine that systemd has booted.
-#[test]
-fn the_service_starts_is_killed_is_upgraded_and_goes_with_its_package() {
-    require_root!(
-        "dpkg",
-        "dpkg-deb",
-        "dpkg-shlibdeps",
-        "strip",
-        "unshare",
-        "nsenter",
-        "pivot_root",
-        "systemctl",
-        "setpriv"
-    );
-    let dir = tempfile::tempdir().expect("a directory");
-    let machine = match Booted::boot(dir.path()) {
-        Ok(machine) => machine,
-        Err(why) => {
-            return eprintln!("SKIPPED: this kernel boots no machine in a namespace: {why}");
-        }
-    };
-    let install = |version: &str| {
-        std::fs::copy(
-            build(version, dir.path()),
-            machine.path("/opt/ha-agent.deb"),
-        )
-        .expect("a copy");
-        machine.must(&["dpkg", "--force-depends", "--install", "/opt/ha-agent.deb"])
-    };
-    let service = |property: &str| {
-        machine
-            .must(&[
-                "systemctl",
-                "show",
-                "--property",
-                property,
-                "--value",
-                "ha-agent",
-            ])
-            .trim()
-            .to_owned()
-    };
-    let holds = || {
-        wait::until("the service to hold the address", BOUND, || {
-            let (status, addresses) = (
-                service("StatusText"),
-                machine.must(&["ip", "-4", "address", "show", "dev", "eth0"]),
-            );
-            if status.starts_with("holds the virtual IP") && addresses.contains("10.79.0.100/") {
-                Ok(())
-            } else {
-                Err(format!("{status}\n{addresses}"))
-            }
-        });
-    };
-    install("1.0.0");
-    let write = |file: &str, text: &str| std::fs::write(machine.path(file), text).expect("a file");
-    let agent = "name = \"node-1\"\ndata_dir = \"/var/lib/ha-agent\"\nlisten = \"10.79.0.1:7400\"\ninterface = \"eth0\"\n";
-    write("/etc/ha-agent/agent.toml", agent);
-    write(
-        "/etc/ha-agent/cluster.toml",
-        "[[virtual_ip]]\nname = \"v\"\naddress = \"10.79.0.100/24\"\n[[frontend]]\nname = \"f\"\nvirtual_ip = \"v\"\nlisteners = [5022]\nbackend = \"b\"\n\
-         [[backend]]\nname = \"b\"\n[[backend.server]]\nname = \"s\"\naddress = \"10.79.0.1\"\nport = 9\n",
-    );
-    machine.must(&[
-        "ha-agent",
-        "init",
-        "--config",
-        "/etc/ha-agent/agent.toml",
-        "--cluster",
-        "/etc/ha-agent/cluster.toml",
-    ]);
-    machine.must(&["systemctl", "enable", "--now", "ha-agent"]);
-    holds();
-    let first = service("MainPID");
-    // As a user of its own, with what the unit gives it and no more; its data is nobody else's.
-    assert_eq!(
-        machine.must(&["ps", "-o", "user=", "-p", &first]).trim(),
-        "ha-agent"
-    );
-    let capabilities = machine.must(&["grep", "CapEff", &format!("/proc/{first}/status")]);
-    assert!(
-        capabilities.trim().ends_with("0000000000003400"),
-        "{capabilities}"
-    );
-    let open = machine.must(&[
-        "find",
-        "/var/lib/ha-agent",
-        "-mindepth",
-        "1",
-        "-perm",
-        "/077",
-    ]);
-    assert!(open.is_empty(), "others may read {open}");
-
-    // root finds the socket by itself, and so does who is in the group; others are told what they lack.
-    machine.must(&["ha-cli", "status"]);
-    let group = machine
-        .must(&["getent", "group", "ha-admin"])
-        .split(':')
-        .nth(2)
-        .map(str::to_owned)
-        .expect("a number");
-    let as_nobody = |groups: &str| {
-        machine.run(&[
-            "setpriv", "--reuid", "65534", "--regid", "65534", groups, "ha-cli", "status",
-        ])
-    };
-    let inside = as_nobody(&format!("--groups={group}"));
-    assert_eq!(inside.code, Some(0), "{inside:?}");
-    let outside = as_nobody("--clear-groups");
-    assert!(
-        outside.code == Some(2) && outside.stderr.contains("group ha-admin"),
-        "{outside:?}"
-    );
-    // Beside it nobody takes anything from it.
-    let refused = machine.run(&[
-        "ha-agent",
-        "cleanup",
-        "--config",
-        "/etc/ha-agent/agent.toml",
-    ]);
-    assert!(
-        refused.stderr.contains(&format!("process {first} manages")),
-        "{refused:?}"
-    );
-    holds();
-
-    // Killed, it is started again.
-    machine.must(&["kill", "-9", &first]);
-    wait::until("another process", BOUND, || {
-        if ["0", &first].contains(&&*service("MainPID")) {
-            Err(first.clone())
-        } else {
-            Ok(())
-        }
-    });
-    holds();
-    // Upgraded, the new one runs, with what the old one knew.
-    let second = service("MainPID");
-    machine.must(&[
-        "ha-cli",
-        "drain",
-        "b/s",
-        "--force",
-        "--reason",
-        "told before the upgrade",
-    ]);
-    install("1.0.1");
-    holds();
-    assert_ne!(service("MainPID"), second);
-    assert!(
-        machine
-            .must(&["ha-cli", "events"])
-            .contains("told before the upgrade")
-    );
-
-    // A file that is wrong is not tried again and again.
-    write("/etc/ha-agent/agent.toml", "name = 7\n");
-    assert_ne!(
-        machine.run(&["systemctl", "restart", "ha-agent"]).code,
-        Some(0)
-    );
-    wait::until("the service to have failed", BOUND, || {
-        if service("ActiveState") == "failed" {
-            Ok(())
-        } else {
-            Err(service("ActiveState"))
-        }
-    });
-    assert_eq!(service("ExecMainStatus"), "8");
-    write("/etc/ha-agent/agent.toml", agent);
-    machine.must(&["systemctl", "reset-failed", "ha-agent"]);
-    machine.must(&["systemctl", "start", "ha-agent"]);
-    holds();
-
-    machine.must(&["dpkg", "--remove", "ha-agent"]);
-    assert_eq!(
-        machine
-            .run(&["systemctl", "is-active", "ha-agent"])
-            .text()
-            .trim(),
-        "inactive"
-    );
-    assert!(
-        !machine
-            .must(&["ip", "address", "show", "dev", "eth0"])
-            .contains("10.79.0.100")
-    );
-    assert_eq!(machine.must(&["nft", "list", "tables"]), "");
-    machine.must(&["dpkg", "--purge", "ha-agent"]);
-    assert!(
-        machine.path("/var/lib/ha-agent/identity.json").exists()
-            && !machine.path("/etc/ha-agent").exists()
-    );
 }
 
 #[test]

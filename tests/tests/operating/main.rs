@@ -1,0 +1,12 @@
+//! What operators do to a cluster: the first steps, members, configuration, restarts, backups, and who may do it.
+
+mod authority;
+mod backup;
+mod configuration;
+mod first_steps;
+mod membership;
+mod operator;
+mod permissions;
+mod rolling;
+mod tokens;
+mod wire;
