@@ -13,7 +13,7 @@ pub mod wire;
 
 use crate::consensus::log_store::LogStore;
 use crate::consensus::types::Runtime;
-use ha_core::health::CheckResult;
+use ha_core::check::CheckResult;
 use ha_core::id::NodeId;
 use ha_core::model::{CheckClose, VirtualIp};
 use ha_core::time::{Instant, Timestamp};

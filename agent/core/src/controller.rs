@@ -21,8 +21,8 @@ mod tests;
 
 pub use handover::HandoverReason;
 
+use crate::check::CheckResult;
 use crate::command::Command;
-use crate::health::CheckResult;
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::lease::{Hold, Lease, Refusal, VoterSets};
 use crate::model::{CheckClose, Role};

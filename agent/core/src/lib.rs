@@ -4,7 +4,7 @@
 //!   model ----> state (what all nodes agree on, changed by commands only)
 //!                 |
 //!                 v
-//!   lease, health, balance, stick --> controller: step(now, event) -> actions
+//!   lease, check, balance, stick --> controller: step(now, event) -> actions
 //!                                         |
 //!                                         v
 //!                                       view (the one snapshot that proxy and API read)
@@ -13,10 +13,10 @@
 //! There is no clock, socket, lock or random source here: `now` is an argument.
 
 pub mod balance;
+pub mod check;
 pub mod command;
 pub mod controller;
 pub mod events;
-pub mod health;
 pub mod id;
 pub mod lease;
 pub mod model;

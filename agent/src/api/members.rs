@@ -2,9 +2,9 @@
 
 use super::{Node, propose_status, role};
 use crate::world::World;
+use ha_core::check::CheckResult;
 use ha_core::command::Command;
 use ha_core::controller::{Event, HandoverReason};
-use ha_core::health::CheckResult;
 use ha_core::id::NodeId;
 use ha_core::model::{CheckClose, Member};
 use ha_proto::control as pb;

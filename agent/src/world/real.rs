@@ -3,7 +3,7 @@
 use super::wire::PeerChannels;
 use super::{Addressee, Addresses, Boxed, Call, CallError, World};
 use crate::consensus::log_store::LogStore;
-use ha_core::health::CheckResult;
+use ha_core::check::CheckResult;
 use ha_core::id::NodeId;
 use ha_core::model::CheckClose;
 use ha_core::time::{Instant, Timestamp};

@@ -9,7 +9,7 @@ use super::segment::Hands;
 use super::universe::{EPOCH_MS, Service, Universe};
 use ha_agent::consensus::log_store::LogStore;
 use ha_agent::world::{Addressee, Addresses, Boxed, Call, CallError, World};
-use ha_core::health::CheckResult;
+use ha_core::check::CheckResult;
 use ha_core::id::NodeId;
 use ha_core::model::CheckClose;
 use ha_core::time::{Instant, Timestamp};

@@ -1,8 +1,8 @@
 //! The schedule of health checks: who is due, what came of it. Only the holder checks.
 
 use super::{Action, Purpose};
+use crate::check::{CheckResult, ServerHealth, Transition};
 use crate::command::HealthChange;
-use crate::health::{CheckResult, ServerHealth, Transition};
 use crate::id::ServerId;
 use crate::model::{AdminState, Backend, Check, CheckClose, Server};
 use crate::state::Facts;

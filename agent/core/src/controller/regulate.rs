@@ -1,8 +1,8 @@
 //! What is looked at after every event: the lease, the hold, eligibility, failback, learners.
 
 use super::{Action, Checks, Controller, DropReason, Handover, HandoverReason, Holding, RaftNews};
+use crate::check::CheckResult;
 use crate::command::Command;
-use crate::health::CheckResult;
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::lease::{Hold, Lease};
 use crate::model::{AdminState, Failback, Role};

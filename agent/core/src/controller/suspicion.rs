@@ -5,7 +5,7 @@
 
 use super::checks::suspicion_probe;
 use super::{Action, Purpose, Settings};
-use crate::health::CheckResult;
+use crate::check::CheckResult;
 use crate::id::{NodeId, ServerId};
 use crate::state::Facts;
 use crate::time::Instant;
