@@ -29,6 +29,7 @@ use crate::world::entrance::{self, Entrance, Shows};
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Release, World, wire};
 use crate::written;
+use ha_core::check::Kind;
 use ha_core::controller::{
     Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings,
 };
@@ -134,6 +135,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         address: config.address,
         role: config.role,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        checks: Kind::known_set(),
     };
     let reporter = Reporter {
         config: config.clone(),

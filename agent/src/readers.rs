@@ -139,6 +139,7 @@ fn backup_file(bytes: &[u8]) {
 /// # Errors
 /// What could not be made.
 pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::agent::Failure> {
+    use ha_core::check::Kind;
     use ha_core::id::NodeId;
     use ha_core::model::{CERTIFICATE_LIFETIME, Member, Role, Timing};
     use ha_core::trust::{Access, Digest, Ticket, TrustOrder};
@@ -161,6 +162,7 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::agent::Failure> 
         address: [10, 0, 0, 1].into(),
         role: Role::Server,
         version: "1".into(),
+        checks: Kind::known_set(),
     };
     let introduce = TrustOrder::Introduce {
         fingerprint: authority.fingerprint(),

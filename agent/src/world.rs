@@ -13,12 +13,12 @@ pub mod wire;
 
 use crate::consensus::log_store::LogStore;
 use crate::consensus::types::Runtime;
-use ha_core::check::CheckResult;
+use ha_core::check::{CheckResult, Probe};
 use ha_core::id::NodeId;
-use ha_core::model::{CheckClose, VirtualIp};
+use ha_core::model::VirtualIp;
 use ha_core::time::{Instant, Timestamp};
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,8 +89,8 @@ pub trait World: Send + Sync + 'static {
         body: Vec<u8>,
         within: Duration,
     ) -> Boxed<Result<Vec<u8>, CallError>>;
-    /// Checks a server by connecting to it.
-    fn probe(&self, to: SocketAddr, within: Duration, close: CheckClose) -> Boxed<CheckResult>;
+    /// Looks at a server.
+    fn probe(&self, probe: Probe) -> Boxed<CheckResult>;
     /// This node's disk.
     fn store(&self) -> Arc<dyn LogStore>;
     /// This node's hands on the virtual IPs.

@@ -286,6 +286,16 @@ pub enum Rejection {
         /// Until it ends by itself.
         seconds: u64,
     },
+    /// A member could not carry out a check.
+    #[error(
+        "node {node} does not know checks of kind {kind}: upgrade ha-agent there first, or leave such checks out of the configuration"
+    )]
+    CheckUnknown {
+        /// The kind's name.
+        kind: String,
+        /// The member's name.
+        node: String,
+    },
     /// The cluster exists already.
     #[error("this cluster was founded already")]
     AlreadyFounded,

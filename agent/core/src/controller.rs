@@ -21,11 +21,11 @@ mod tests;
 
 pub use handover::HandoverReason;
 
-use crate::check::CheckResult;
+use crate::check::{CheckResult, Probe};
 use crate::command::Command;
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::lease::{Hold, Lease, Refusal, VoterSets};
-use crate::model::{CheckClose, Role};
+use crate::model::Role;
 use crate::state::Facts;
 use crate::time::{Instant, Timestamp};
 use crate::trust::Credentials;
@@ -36,7 +36,6 @@ use drains::Drains;
 use handover::Handover;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use suspicion::Suspicion;
@@ -267,12 +266,8 @@ pub enum Action {
     Probe {
         /// Which.
         server: ServerId,
-        /// Where.
-        address: SocketAddr,
-        /// How long it may take.
-        within: Duration,
-        /// How the connection ends.
-        close: CheckClose,
+        /// How.
+        probe: Probe,
         /// Why.
         purpose: Purpose,
     },

@@ -10,6 +10,7 @@ use crate::identity::Identity;
 use crate::world::real::{RealWorld, boot_now, wall_now};
 use crate::world::{Addresses, Intercepted, Release, World, wire};
 use crate::written;
+use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing, VirtualIp};
@@ -280,6 +281,7 @@ pub async fn join(
         version: member.version,
         token: token.to_string(),
         request: asked.clone(),
+        checks: member.checks.into_iter().collect(),
     };
     let deadline = boot_now() + JOIN_WITHIN;
     let reply = loop {
@@ -383,6 +385,7 @@ fn member(config: &AgentConfig, id: NodeId) -> Member {
         address: config.address,
         role: config.role,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        checks: Kind::known_set(),
     }
 }
 

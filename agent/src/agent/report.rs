@@ -7,10 +7,10 @@ use crate::consensus::Consensus;
 use crate::driver::DriverHandle;
 use crate::proxy::Proxy;
 use crate::world::World;
-use ha_core::check::CheckResult;
+use ha_core::check::{CheckResult, Probe};
 use ha_core::controller::{Event, NodeReport};
 use ha_core::id::ServerId;
-use ha_core::model::{CheckClose, Role};
+use ha_core::model::Role;
 use ha_core::state::Facts;
 use ha_trust::store::TrustStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +102,7 @@ impl<W: World> Reporter<W> {
         for (id, at) in own_servers(&facts, &self.config) {
             if self
                 .world
-                .probe(at, OWN_SERVER_WITHIN, CheckClose::Rst)
+                .probe(Probe::connect(at, OWN_SERVER_WITHIN))
                 .await
                 != CheckResult::Passed
             {
@@ -118,13 +118,13 @@ fn own_servers(facts: &Facts, config: &AgentConfig) -> Vec<(ServerId, SocketAddr
         .config
         .backends
         .iter()
-        .filter_map(|b| Some((b, b.check?)));
+        .filter_map(|b| Some((b, b.check.as_ref()?)));
     let own = checked.flat_map(|(b, check)| {
         b.servers
             .iter()
             .filter(|s| s.node.as_deref() == Some(&config.name))
             .filter_map(move |s| {
-                let at = SocketAddr::new(config.address, check.port.or(s.port)?);
+                let at = SocketAddr::new(config.address, check.kind.port().or(s.port)?);
                 Some((facts.server_id(&b.name, &s.name)?, at))
             })
     });

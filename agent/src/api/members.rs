@@ -2,11 +2,11 @@
 
 use super::{Node, propose_status, role};
 use crate::world::World;
-use ha_core::check::CheckResult;
+use ha_core::check::{CheckResult, Probe};
 use ha_core::command::Command;
 use ha_core::controller::{Event, HandoverReason};
 use ha_core::id::NodeId;
-use ha_core::model::{CheckClose, Member};
+use ha_core::model::Member;
 use ha_proto::control as pb;
 use ha_trust::identity::Subject;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +16,8 @@ use tonic::Status;
 
 /// Letters of a version.
 const VERSION_MAX: usize = 64;
+/// Kinds of check that one agent may know.
+const CHECKS_MAX: usize = 64;
 
 /// How long a handover may take before a removal gives up.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(5);
@@ -85,7 +87,7 @@ impl<W: World> Node<W> {
                     )
                 )
             }
-            Ok(at) => match self.world.probe(at, REACHED_WITHIN, CheckClose::Rst).await {
+            Ok(at) => match self.world.probe(Probe::connect(at, REACHED_WITHIN)).await {
                 CheckResult::Passed => String::new(),
                 other => format!("connecting there: {}", other.word()),
             },
@@ -116,6 +118,7 @@ impl<W: World> Node<W> {
                 .map_err(|_| bad("address", r.address.clone()))?,
             role: role(&r.role)?,
             version: r.version,
+            checks: r.checks.into_iter().collect(),
         };
         if !crate::config::agent_file::is_name(&member.name) {
             return Err(bad(
@@ -125,6 +128,12 @@ impl<W: World> Node<W> {
         }
         if member.version.len() > VERSION_MAX {
             return Err(bad("version", format!("more than {VERSION_MAX} letters")));
+        }
+        if member.checks.len() > CHECKS_MAX || member.checks.iter().any(|c| c.len() > VERSION_MAX) {
+            return Err(bad(
+                "checks",
+                format!("more than {CHECKS_MAX} kinds, or {VERSION_MAX} letters in one"),
+            ));
         }
         let ticket = self.ticket(&member, &r.token, &r.request)?;
         let _change = self

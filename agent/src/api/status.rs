@@ -286,7 +286,7 @@ fn status_words(
     let words = seen.checks.get(&id).map(|(w, _)| w.clone());
     let health = words.unwrap_or_else(|| if up { "UP" } else { "DOWN" }.to_owned());
     let draining = admin == AdminState::Drain || s.weight == 0;
-    match (admin, b.check) {
+    match (admin, &b.check) {
         (AdminState::Maintenance, _) => "MAINT".to_owned(),
         (_, None) => if draining { "DRAIN" } else { "no check" }.to_owned(),
         _ if health.starts_with("DOWN") => health,

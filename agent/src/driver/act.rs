@@ -76,15 +76,10 @@ impl<W: World> Actor<'_, W> {
             }
             Action::Probe {
                 server,
-                address,
-                within,
-                close,
+                probe,
                 purpose,
             } => {
-                let (probe, handle) = (
-                    self.world.probe(address, within, close),
-                    self.handle.clone(),
-                );
+                let (probe, handle) = (self.world.probe(probe), self.handle.clone());
                 self.world.spawn(
                     "probe",
                     Box::pin(async move {

@@ -3,9 +3,8 @@
 use super::wire::PeerChannels;
 use super::{Addressee, Addresses, Boxed, Call, CallError, World};
 use crate::consensus::log_store::LogStore;
-use ha_core::check::CheckResult;
+use ha_core::check::{CheckClose, CheckResult, Kind, Probe};
 use ha_core::id::NodeId;
-use ha_core::model::CheckClose;
 use ha_core::time::{Instant, Timestamp};
 use ha_trust::store::TrustStore;
 use std::io;
@@ -100,14 +99,20 @@ impl World for RealWorld {
         Box::pin(async move { peers.call(to, call, body, within).await })
     }
 
-    fn probe(&self, to: SocketAddr, within: Duration, close: CheckClose) -> Boxed<CheckResult> {
+    fn probe(&self, probe: Probe) -> Boxed<CheckResult> {
         Box::pin(async move {
-            match tokio::time::timeout(within, connect(to)).await {
+            match tokio::time::timeout(probe.within, connect(probe.to())).await {
                 Err(_) => CheckResult::TimedOut,
                 Ok(Err(e)) if e.kind() == io::ErrorKind::TimedOut => CheckResult::TimedOut,
                 Ok(Err(_)) => CheckResult::Refused,
                 Ok(Ok(stream)) => {
-                    if close == CheckClose::Rst {
+                    if matches!(
+                        probe.kind,
+                        Kind::Tcp {
+                            close: CheckClose::Rst,
+                            ..
+                        }
+                    ) {
                         socket2::SockRef::from(&stream)
                             .set_linger(Some(Duration::ZERO))
                             .ok();

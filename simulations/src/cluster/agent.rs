@@ -16,6 +16,7 @@ use ha_agent::config::parse_cluster;
 use ha_agent::consensus::{Consensus, Settings};
 use ha_agent::driver::{Driver, DriverHandle};
 use ha_agent::world::{Addresses as _, World as _};
+use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Event, NodeReport, Settings as ControllerSettings};
 use ha_core::id::NodeId;
@@ -206,6 +207,7 @@ pub fn member_as(universe: &Universe, node: usize, id: NodeId) -> Member {
         address,
         role,
         version: String::new(),
+        checks: Kind::known_set(),
     }
 }
 

@@ -5,6 +5,7 @@ use super::invariant::OneHolder;
 use super::node::{Node, PROMISE};
 use super::rng::Rng;
 use ha_core::balance::mix;
+use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, Event, HandoverReason, NodeReport, RaftNews, RaftRole};
 use ha_core::id::NodeId;
@@ -131,6 +132,7 @@ impl World {
                 address: ip,
                 role: Role::Server,
                 version: String::new(),
+                checks: Kind::known_set(),
             };
             // Commands of the simulation itself are never refused: names and addresses are unique.
             let _ = state.apply(&Stamped {

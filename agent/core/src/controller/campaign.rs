@@ -137,6 +137,7 @@ fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Kind;
     use crate::command::{AdminOrder, AdminTarget, Command, Stamped};
     use crate::model::{AdminState, Member, Role};
     use crate::state::ClusterState;
@@ -164,6 +165,7 @@ mod tests {
                 address: ip,
                 role,
                 version: String::new(),
+                checks: Kind::known_set(),
             };
             state
                 .apply(&Stamped {

@@ -1,14 +1,14 @@
 //! The schedule of health checks: who is due, what came of it. Only the holder checks.
 
 use super::{Action, Purpose};
-use crate::check::{CheckResult, ServerHealth, Transition};
+use crate::check::{CheckResult, Probe, ServerHealth, Transition};
 use crate::command::HealthChange;
 use crate::id::ServerId;
-use crate::model::{AdminState, Backend, Check, CheckClose, Server};
+use crate::model::{AdminState, Backend, Check, Server};
 use crate::state::Facts;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The first checks of servers are this far apart, so that they do not all fall into one instant.
@@ -44,18 +44,18 @@ impl Checks {
         let mut wanted = BTreeSet::new();
         for (i, (id, check)) in checked(facts).enumerate() {
             wanted.insert(id);
-            let changed = self.runs.get(&id).is_none_or(|r| r.check != check);
+            let changed = self.runs.get(&id).is_none_or(|r| r.check != *check);
             if changed {
                 let health = match facts.health.get(&id) {
-                    Some(known) => ServerHealth::settled(&check, known.up),
-                    None => ServerHealth::starting(&check),
+                    Some(known) => ServerHealth::settled(check, known.up),
+                    None => ServerHealth::starting(check),
                 };
                 let due = now + SPREAD * (i % 32) as u32;
                 self.runs.insert(
                     id,
                     Run {
                         health,
-                        check,
+                        check: check.clone(),
                         due,
                         under_way: false,
                         checked_at: Instant::ZERO,
@@ -83,16 +83,14 @@ impl Checks {
                 run.due = now + run.check.inter;
                 continue;
             }
-            let Some(address) = place.check_address(&run.check) else {
+            let Some(probe) = place.probe() else {
                 run.due = now + run.check.inter;
                 continue;
             };
             run.under_way = true;
             actions.push(Action::Probe {
                 server: *id,
-                address,
-                within: run.check.timeout,
-                close: run.check.close,
+                probe,
                 purpose: Purpose::Scheduled,
             });
         }
@@ -190,12 +188,11 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Where a check connects: its own port, else the server's.
-    pub fn check_address(&self, check: &Check) -> Option<SocketAddr> {
-        Some(SocketAddr::new(
-            self.address?,
-            check.port.or(self.server.port)?,
-        ))
+    pub fn probe(&self) -> Option<Probe> {
+        let check = self.backend.check.as_ref()?;
+        check
+            .kind
+            .probe(self.address?, self.server.port, check.timeout)
     }
 }
 
@@ -213,22 +210,15 @@ pub(super) fn place(facts: &Facts, id: ServerId) -> Option<Place<'_>> {
 }
 
 /// Servers with the check of their backend.
-fn checked(facts: &Facts) -> impl Iterator<Item = (ServerId, Check)> {
+fn checked(facts: &Facts) -> impl Iterator<Item = (ServerId, &Check)> {
     let with_check = facts
         .config
         .backends
         .iter()
-        .filter_map(|b| Some((b, b.check?)));
+        .filter_map(|b| Some((b, b.check.as_ref()?)));
     with_check.flat_map(move |(b, check)| {
         b.servers
             .iter()
             .filter_map(move |s| Some((facts.server_id(&b.name, &s.name)?, check)))
     })
-}
-
-/// How a suspect server is probed: at its check's port, or its own.
-pub(super) fn suspicion_probe(facts: &Facts, id: ServerId) -> Option<(SocketAddr, CheckClose)> {
-    let place = place(facts, id)?;
-    let check = place.backend.check?;
-    Some((place.check_address(&check)?, check.close))
 }

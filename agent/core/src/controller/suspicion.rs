@@ -3,9 +3,9 @@
 //! A follower starts to probe while the leader's silence is still shorter than an election, so that
 //! whoever takes over knows already which of the old leader's servers answer.
 
-use super::checks::suspicion_probe;
+use super::checks::place;
 use super::{Action, Purpose, Settings};
-use crate::check::CheckResult;
+use crate::check::{CheckResult, Probe};
 use crate::id::{NodeId, ServerId};
 use crate::state::Facts;
 use crate::time::Instant;
@@ -83,12 +83,13 @@ impl Suspicion {
                 continue;
             }
             self.probed.insert(id, now);
-            if let Some((address, close)) = suspicion_probe(facts, id) {
+            if let Some(probe) = place(facts, id).and_then(|p| p.probe()) {
                 actions.push(Action::Probe {
                     server: id,
-                    address,
-                    within: PROBE_WITHIN,
-                    close,
+                    probe: Probe {
+                        within: PROBE_WITHIN,
+                        ..probe
+                    },
                     purpose: Purpose::Suspicion,
                 });
             }

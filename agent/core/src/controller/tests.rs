@@ -1,5 +1,6 @@
 //! When a node holds, when it gives up, and in which order it hands over.
 use super::*;
+use crate::check::Kind;
 use crate::command::{AdminOrder, AdminTarget, Stamped};
 use crate::model::{AdminState, Member, Timing};
 use crate::state::ClusterState;
@@ -40,6 +41,7 @@ impl Node {
                 address: ip,
                 role: Role::Server,
                 version: String::new(),
+                checks: Kind::known_set(),
             };
             state
                 .apply(&Stamped {

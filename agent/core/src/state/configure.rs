@@ -3,9 +3,9 @@
 use super::{ConfigVersion, Facts, HISTORY_MAX};
 use crate::command::{Answer, Outcome, Rejection};
 use crate::id::ServerId;
-use crate::model::ClusterConfig;
+use crate::model::{ClusterConfig, Member};
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ impl Facts {
         if changes.is_empty() && self.config_version > 0 {
             return Ok(Outcome::Configured(self.config_version, changes));
         }
+        check_kinds(config, self.members.values())?;
         Ok(self.take_config(Arc::new(config.clone()), text.to_owned(), changes, at, by))
     }
 
@@ -48,6 +49,7 @@ impl Facts {
                 .ok_or(Rejection::NoEarlierVersion)?,
         };
         let (config, text) = (wanted.config.clone(), wanted.text.clone());
+        check_kinds(&config, self.members.values())?;
         let changes = changes(&self.config, &config);
         Ok(self.take_config(config, text, changes, at, by))
     }
@@ -111,6 +113,28 @@ impl Facts {
         self.server_admin.retain(|id, _| kept(id));
         Arc::make_mut(&mut self.health).retain(|id, _| kept(id));
         self.server_ids = Arc::new(ids);
+    }
+}
+
+/// Whether each of `members` carries out every check of `config`. Goes by names alone, so that agents of
+/// different versions come to the same answer.
+pub(super) fn check_kinds<'a>(
+    config: &ClusterConfig,
+    mut members: impl Iterator<Item = &'a Member>,
+) -> Result<(), Rejection> {
+    let used: BTreeSet<&str> = config
+        .backends
+        .iter()
+        .filter_map(|b| b.check.as_ref())
+        .map(|check| check.kind.name())
+        .collect();
+    let lacks = |m: &Member| used.iter().copied().find(|k| !m.checks.contains(*k));
+    match members.find_map(|m| Some((m, lacks(m)?))) {
+        Some((m, kind)) => Err(Rejection::CheckUnknown {
+            kind: kind.to_owned(),
+            node: m.name.clone(),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who belongs to the cluster. Ids, names and addresses are unique.
 
 use super::Facts;
+use super::configure::check_kinds;
 use crate::command::{Answer, Outcome, Rejection};
 use crate::id::NodeId;
 use crate::model::Member;
@@ -18,6 +19,7 @@ impl Facts {
             };
         }
         self.check_unique(member)?;
+        check_kinds(&self.config, std::iter::once(member))?;
         self.event(
             at,
             "member",

@@ -1,5 +1,6 @@
 //! What commands change, and what they must not.
 use super::*;
+use crate::check::{CheckClose, Kind};
 use crate::command::{AdminOrder, AdminTarget};
 use crate::model::*;
 use crate::view::{Newcomer, Overlay, Routes};
@@ -19,6 +20,7 @@ fn member(i: u8) -> Member {
         address: ip,
         role: Role::Server,
         version: "1".into(),
+        checks: Kind::known_set(),
     }
 }
 
@@ -317,6 +319,80 @@ fn the_same_configuration_again_is_no_new_version() {
         log.ok(configure(heavier)),
         Outcome::Configured(2, vec!["~ server b/s2: weight: 1 -> 5".into()])
     );
+}
+
+mod checks {
+    use super::*;
+
+    fn with_check(kind: Kind) -> ClusterConfig {
+        let s = Duration::from_secs;
+        let mut config = config(3);
+        config.backends[0].check = Some(Check {
+            kind,
+            inter: s(5),
+            fastinter: s(5),
+            downinter: s(5),
+            timeout: s(5),
+            rise: 2,
+            fall: 3,
+        });
+        config
+    }
+    fn later() -> Kind {
+        Kind::from_record("later", "port = 80")
+    }
+    fn tcp() -> Kind {
+        Kind::Tcp {
+            port: Some(5022),
+            close: CheckClose::Rst,
+        }
+    }
+    fn knows_more(i: u8) -> Member {
+        let mut member = member(i);
+        member.checks.insert("later".into());
+        member
+    }
+    fn unknown_to(i: u8) -> Answer {
+        Err(Rejection::CheckUnknown {
+            kind: "later".into(),
+            node: format!("node-{i}"),
+        })
+    }
+
+    #[test]
+    fn apply_refuses_a_kind_that_a_member_does_not_know() {
+        let mut log = Log::new();
+        log.ok(configure(with_check(tcp())));
+        let before = log.state.facts.clone();
+        assert_eq!(log.apply(configure(with_check(later()))), unknown_to(1));
+        assert_eq!(log.state.facts, before);
+    }
+
+    #[test]
+    fn a_kind_that_every_member_knows_is_taken_by_agents_that_do_not_know_it_themselves() {
+        let mut log = Log {
+            state: ClusterState::default(),
+            at: 0,
+        };
+        log.ok(Command::AddMember(knows_more(1)));
+        log.ok(configure(with_check(later())));
+        let kept = log.state.facts.config.backends[0].check.as_ref();
+        assert_eq!(kept.map(|c| &c.kind), Some(&later()));
+    }
+
+    #[test]
+    fn a_member_that_does_not_know_a_kind_in_use_does_not_come_in_and_the_kind_does_not_return() {
+        let mut log = Log {
+            state: ClusterState::default(),
+            at: 0,
+        };
+        log.ok(Command::AddMember(knows_more(1)));
+        log.ok(configure(with_check(later())));
+        assert_eq!(log.apply(Command::AddMember(member(2))), unknown_to(2));
+        log.ok(configure(with_check(tcp())));
+        log.ok(Command::AddMember(member(2)));
+        assert_eq!(log.apply(Command::Rollback(None)), unknown_to(2));
+    }
 }
 
 #[test]
