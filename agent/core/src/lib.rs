@@ -20,8 +20,12 @@ pub mod events;
 pub mod id;
 pub mod lease;
 pub mod model;
+pub mod placement;
 pub mod state;
 pub mod stick;
 pub mod time;
 pub mod trust;
 pub mod view;
+
+#[cfg(test)]
+mod testing;

@@ -7,14 +7,13 @@ use crate::consensus::Consensus;
 use crate::driver::DriverHandle;
 use crate::proxy::Proxy;
 use crate::world::World;
-use ha_core::check::{CheckResult, Probe};
+use ha_core::check::CheckResult;
 use ha_core::controller::{Event, NodeReport};
 use ha_core::id::ServerId;
 use ha_core::model::Role;
-use ha_core::state::Facts;
+use ha_core::placement;
 use ha_trust::store::TrustStore;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_millis(250);
 /// The proxy and the own servers are looked at every so many looks.
 const SELF_CHECK_EACH: u32 = 4;
-/// How long a server on this machine may take to accept.
+/// How long a check of a server on this machine may take, if its own timeout is not shorter.
 const OWN_SERVER_WITHIN: Duration = Duration::from_millis(300);
 
 /// See the module.
@@ -99,34 +98,15 @@ impl<W: World> Reporter<W> {
     async fn own_servers_down(&self) -> BTreeSet<ServerId> {
         let facts = self.consensus.read().facts;
         let mut down = BTreeSet::new();
-        for (id, at) in own_servers(&facts, &self.config) {
-            if self
-                .world
-                .probe(Probe::connect(at, OWN_SERVER_WITHIN))
-                .await
-                != CheckResult::Passed
-            {
-                down.insert(id);
+        for place in placement::on_node(&facts, self.consensus.me()) {
+            let Some(probe) = place.probe() else {
+                continue;
+            };
+            let probe = probe.at_most(OWN_SERVER_WITHIN);
+            if self.world.probe(probe).await != CheckResult::Passed {
+                down.insert(place.id);
             }
         }
         down
     }
-}
-
-fn own_servers(facts: &Facts, config: &AgentConfig) -> Vec<(ServerId, SocketAddr)> {
-    let checked = facts
-        .config
-        .backends
-        .iter()
-        .filter_map(|b| Some((b, b.check.as_ref()?)));
-    let own = checked.flat_map(|(b, check)| {
-        b.servers
-            .iter()
-            .filter(|s| s.node.as_deref() == Some(&config.name))
-            .filter_map(move |s| {
-                let at = SocketAddr::new(config.address, check.kind.port().or(s.port)?);
-                Some((facts.server_id(&b.name, &s.name)?, at))
-            })
-    });
-    own.collect()
 }

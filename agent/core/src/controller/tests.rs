@@ -1,10 +1,9 @@
 //! When a node holds, when it gives up, and in which order it hands over.
 use super::*;
-use crate::check::Kind;
 use crate::command::{AdminOrder, AdminTarget, Stamped};
-use crate::model::{AdminState, Member, Timing};
+use crate::model::{AdminState, Timing};
 use crate::state::ClusterState;
-use std::net::IpAddr;
+use crate::testing::member;
 
 const LEASE: Duration = Duration::from_millis(240);
 const PROMISE: Duration = Duration::from_millis(300);
@@ -33,21 +32,11 @@ impl Node {
         };
         let mut state = ClusterState::default();
         for i in 1..=3 {
-            let ip = IpAddr::from([10, 0, 0, i]);
-            let member = Member {
-                id: n(i),
-                name: format!("node-{i}"),
-                listen: (ip, 7400).into(),
-                address: ip,
-                role: Role::Server,
-                version: String::new(),
-                checks: Kind::known_set(),
-            };
             state
                 .apply(&Stamped {
                     at: Timestamp(1),
                     by: String::new(),
-                    command: Command::AddMember(member),
+                    command: Command::AddMember(member(i)),
                 })
                 .unwrap();
         }

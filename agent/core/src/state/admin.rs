@@ -3,7 +3,8 @@
 use super::{AdminRecord, Facts, MaintenanceLock};
 use crate::command::{AdminOrder, AdminTarget, Answer, DrainEnd, Outcome, Rejection};
 use crate::id::{NodeId, ServerId};
-use crate::model::{AdminState, Server};
+use crate::model::AdminState;
+use crate::placement;
 use crate::time::Timestamp;
 
 impl Facts {
@@ -198,16 +199,10 @@ impl Facts {
     fn servers_of(&self, target: &AdminTarget) -> Result<Vec<String>, Rejection> {
         match target {
             AdminTarget::Node(n) => {
-                let name = &self
-                    .members
-                    .get(n)
-                    .ok_or_else(|| Rejection::NodeUnknown(n.to_string()))?
-                    .name;
-                Ok(self
-                    .placed()
-                    .filter(|(_, s, _)| s.node.as_ref() == Some(name))
-                    .map(|(b, s, _)| format!("{b}/{}", s.name))
-                    .collect())
+                if !self.members.contains_key(n) {
+                    return Err(Rejection::NodeUnknown(n.to_string()));
+                }
+                Ok(placement::on_node(self, *n).map(|p| p.name()).collect())
             }
             AdminTarget::Servers(ids) => ids
                 .iter()
@@ -222,36 +217,16 @@ impl Facts {
 
     /// Backends that have at least one server which may get new sessions.
     fn backends_served(&self) -> Vec<String> {
-        let mut served: Vec<String> = self
-            .placed()
-            .filter(|(b, s, node)| {
-                let Some(id) = self.server_id(b, &s.name) else {
-                    return false;
-                };
-                self.effective_admin(id, *node).state == AdminState::Ready
-                    && self.is_up(id)
-                    && s.weight > 0
+        let mut served: Vec<String> = placement::all(self)
+            .filter(|p| {
+                self.effective_admin(p.id, p.node_id()).state == AdminState::Ready
+                    && self.is_up(p.id)
+                    && p.server.weight > 0
             })
-            .map(|(b, _, _)| b.to_owned())
+            .map(|p| p.backend.name.clone())
             .collect();
         served.dedup();
         served
-    }
-
-    /// Every server with its backend and the id of its node.
-    pub fn placed(&self) -> impl Iterator<Item = (&str, &Server, Option<NodeId>)> {
-        self.config.backends.iter().flat_map(move |b| {
-            b.servers.iter().map(move |s| {
-                (
-                    b.name.as_str(),
-                    s,
-                    s.node
-                        .as_deref()
-                        .and_then(|n| self.member_named(n))
-                        .map(|m| m.id),
-                )
-            })
-        })
     }
 
     fn describe(&self, target: &AdminTarget) -> String {

@@ -3,58 +3,13 @@ use super::*;
 use crate::check::{CheckClose, Kind};
 use crate::command::{AdminOrder, AdminTarget};
 use crate::model::*;
+use crate::testing::{self, backend, check, member, node, server};
 use crate::view::{Newcomer, Overlay, Routes};
 use std::net::IpAddr;
 use std::time::Duration;
 
-fn node(i: u8) -> NodeId {
-    NodeId::from_random(u128::from(i))
-}
-
-fn member(i: u8) -> Member {
-    let ip = IpAddr::from([10, 0, 0, i]);
-    Member {
-        id: node(i),
-        name: format!("node-{i}"),
-        listen: (ip, 7400).into(),
-        address: ip,
-        role: Role::Server,
-        version: "1".into(),
-        checks: Kind::known_set(),
-    }
-}
-
 fn config(servers: u8) -> ClusterConfig {
-    let s = Duration::from_secs;
-    let server = |i: u8| Server {
-        name: format!("s{i}"),
-        node: Some(format!("node-{i}")),
-        address: None,
-        port: None,
-        weight: 1,
-        backup: false,
-        maxconn: 0,
-    };
-    ClusterConfig {
-        name: "test".into(),
-        bindings_max: 100,
-        backends: vec![Backend {
-            name: "b".into(),
-            balance: Balance::RoundRobin,
-            persistence: None,
-            check: None,
-            on_down: OnDown::Purge,
-            connect_timeout: s(5),
-            server_timeout: s(0),
-            queue_timeout: s(5),
-            maxqueue: 0,
-            retries: 3,
-            redispatch: true,
-            observe: None,
-            servers: (1..=servers).map(server).collect(),
-        }],
-        ..ClusterConfig::default()
-    }
+    testing::config(vec![backend("b", (1..=servers).map(server).collect())])
 }
 
 fn configure(config: ClusterConfig) -> Command {
@@ -325,17 +280,8 @@ mod checks {
     use super::*;
 
     fn with_check(kind: Kind) -> ClusterConfig {
-        let s = Duration::from_secs;
         let mut config = config(3);
-        config.backends[0].check = Some(Check {
-            kind,
-            inter: s(5),
-            fastinter: s(5),
-            downinter: s(5),
-            timeout: s(5),
-            rise: 2,
-            fall: 3,
-        });
+        config.backends[0].check = Some(check(kind));
         config
     }
     fn later() -> Kind {
