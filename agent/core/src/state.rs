@@ -15,7 +15,7 @@ mod members;
 mod trust;
 
 use crate::command::{Answer, Command, DrainEnd, HealthChange, Outcome, Rejection, Stamped};
-use crate::events::EventLog;
+use crate::events::{EventLog, What};
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Role, Sticky, Timing};
 use crate::stick::{StickEntry, StickIndex, StickKey};
@@ -207,7 +207,8 @@ impl ClusterState {
                 reason,
             } => next.note_holder(*node, *epoch, reason, at),
             Command::Note { kind, text } => {
-                next.event(at, kind, text.clone(), by);
+                let (kind, text) = (kind.clone(), text.clone());
+                next.event(at, What::Note { kind, text }, by);
                 Ok(Outcome::Done)
             }
         }?;
@@ -321,12 +322,7 @@ impl Facts {
         (self.members, self.health) = (Arc::default(), Arc::default());
         (self.node_admin, self.holder, self.maintenance) = (BTreeMap::new(), None, None);
         Arc::make_mut(&mut self.trust).tokens.clear();
-        self.event(
-            at,
-            "member",
-            "the cluster was restored from a backup: nodes join anew".to_owned(),
-            by,
-        );
+        self.event(at, What::Restored, by);
         Ok(Outcome::Done)
     }
 
@@ -336,7 +332,7 @@ impl Facts {
             let Some((backend, server)) = self.server_name(change.server) else {
                 continue;
             };
-            let name = format!("{backend}/{server}");
+            let server = format!("{backend}/{server}");
             let was_up = health.get(&change.server).is_none_or(|h| h.up);
             if was_up != change.up || !health.contains_key(&change.server) {
                 health.insert(
@@ -349,13 +345,13 @@ impl Facts {
                 );
             }
             if was_up != change.up {
-                let word = if change.up { "UP" } else { "DOWN" };
-                self.event(
-                    at,
-                    "health",
-                    format!("server {name} is {word}: {}", change.why),
-                    "",
-                );
+                let why = change.why.clone();
+                let what = if change.up {
+                    What::ServerWentUp { server, why }
+                } else {
+                    What::ServerWentDown { server, why }
+                };
+                self.event(at, what, "");
             }
         }
         self.health = Arc::new(health);
@@ -371,15 +367,12 @@ impl Facts {
         if !self.members.contains_key(&node) {
             return Err(Rejection::NodeUnknown(node.to_string()));
         }
-        self.event(
-            at,
-            "holder",
-            format!(
-                "{} holds the virtual IP, epoch {epoch}: {reason}",
-                self.node_name(node)
-            ),
-            "",
-        );
+        let what = What::HolderChanged {
+            node: self.node_name(node),
+            epoch,
+            reason: reason.to_owned(),
+        };
+        self.event(at, what, "");
         self.holder = Some(HolderRecord {
             node,
             epoch,
@@ -389,8 +382,8 @@ impl Facts {
         Ok(Outcome::Done)
     }
 
-    fn event(&mut self, at: Timestamp, kind: &str, text: String, by: &str) {
-        Arc::make_mut(&mut self.events).add(at, kind, text, by);
+    fn event(&mut self, at: Timestamp, what: What, by: &str) {
+        Arc::make_mut(&mut self.events).add(at, what, by);
     }
 }
 

@@ -407,6 +407,7 @@ impl Addresses for NoAddresses {
 mod tests {
     use super::*;
     use crate::consensus::codec::encode;
+    use ha_core::events::What;
     use ha_core::model::ClusterConfig;
     use ha_core::state::ConfigVersion;
     use ha_core::time::Timestamp;
@@ -418,8 +419,10 @@ mod tests {
         for n in 0..3000 {
             Arc::make_mut(&mut facts.events).add(
                 Timestamp(n),
-                "config",
-                "x".repeat(1800),
+                What::Note {
+                    kind: "config".to_owned(),
+                    text: "x".repeat(1800),
+                },
                 "an operator",
             );
         }

@@ -2,7 +2,8 @@
 
 use super::{AdminRecord, Facts, MaintenanceLock};
 use crate::command::{AdminOrder, AdminTarget, Answer, DrainEnd, Outcome, Rejection};
-use crate::id::{NodeId, ServerId};
+use crate::events::{Target, What};
+use crate::id::NodeId;
 use crate::model::AdminState;
 use crate::placement;
 use crate::time::Timestamp;
@@ -42,21 +43,12 @@ impl Facts {
                 return Err(Rejection::LastServer { backend });
             }
         }
-        let why = if order.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", order.reason)
+        let what = What::AdminSet {
+            target: self.describe(target),
+            state: order.state,
+            reason: order.reason.clone(),
         };
-        self.event(
-            at,
-            "admin",
-            format!(
-                "{} is set to {}{why}",
-                self.describe(target),
-                order.state.word()
-            ),
-            by,
-        );
+        self.event(at, what, by);
         Ok(Outcome::Affected(affected))
     }
 
@@ -98,12 +90,8 @@ impl Facts {
         let since = mine.map_or(at, |l| l.since);
         if mine.is_none() {
             self.all_in_but(None)?;
-            self.event(
-                at,
-                "admin",
-                format!("the maintenance lock is taken: {purpose}"),
-                by,
-            );
+            let purpose = purpose.to_owned();
+            self.event(at, What::LockTaken { purpose }, by);
         }
         self.maintenance = Some(MaintenanceLock {
             owner: owner.to_owned(),
@@ -118,12 +106,7 @@ impl Facts {
     pub(super) fn unlock(&mut self, owner: &str, at: Timestamp, by: &str) -> Outcome {
         if self.maintenance.as_ref().is_some_and(|l| l.owner == owner) {
             self.maintenance = None;
-            self.event(
-                at,
-                "admin",
-                "the maintenance lock is given back".to_owned(),
-                by,
-            );
+            self.event(at, What::LockReturned, by);
         }
         Outcome::Done
     }
@@ -136,7 +119,6 @@ impl Facts {
         at: Timestamp,
     ) -> Answer {
         self.servers_of(target)?;
-        let what = self.describe(target);
         let now = match target {
             AdminTarget::Node(n) => self.node_admin.get(n).cloned(),
             AdminTarget::Servers(ids) => ids
@@ -148,18 +130,15 @@ impl Facts {
         else {
             return Ok(Outcome::Done);
         };
-        let how = match end {
-            DrainEnd::Empty => "no session is left",
-            DrainEnd::Deadline => "its deadline passed, the sessions that were left are cut",
+        let what = What::DrainEnded {
+            target: self.describe(target),
+            began,
+            end,
+            then: record.then,
         };
+        self.event(at, what, "");
         match record.then {
             Some(then) => {
-                self.event(
-                    at,
-                    "admin",
-                    format!("{what} is drained ({how}) and set to {}", then.word()),
-                    "",
-                );
                 record = AdminRecord {
                     state: then,
                     since: at,
@@ -169,7 +148,6 @@ impl Facts {
                 };
             }
             None => {
-                self.event(at, "admin", format!("{what} is drained: {how}"), "");
                 record.ended = Some(end);
                 record.deadline = None;
             }
@@ -229,16 +207,13 @@ impl Facts {
         served
     }
 
-    fn describe(&self, target: &AdminTarget) -> String {
+    /// A target by the names of its parts.
+    fn describe(&self, target: &AdminTarget) -> Target {
         match target {
-            AdminTarget::Node(n) => format!("node {}", self.node_name(*n)),
+            AdminTarget::Node(n) => Target::Node(self.node_name(*n)),
             AdminTarget::Servers(ids) => {
-                let names: Vec<String> = ids
-                    .iter()
-                    .filter_map(|id: &ServerId| self.server_name(*id))
-                    .map(|(b, s)| format!("{b}/{s}"))
-                    .collect();
-                format!("server {}", names.join(", "))
+                let names = ids.iter().filter_map(|id| self.server_name(*id));
+                Target::Servers(names.map(|(b, s)| format!("{b}/{s}")).collect())
             }
         }
     }

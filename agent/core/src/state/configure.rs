@@ -2,6 +2,7 @@
 
 use super::{ConfigVersion, Facts, HISTORY_MAX};
 use crate::command::{Answer, Outcome, Rejection};
+use crate::events::What;
 use crate::id::ServerId;
 use crate::model::{ClusterConfig, Member};
 use crate::time::Timestamp;
@@ -78,16 +79,11 @@ impl Facts {
             history.pop_front();
         }
         self.config = config;
-        self.event(
-            at,
-            "config",
-            format!(
-                "configuration {} applied: {}",
-                self.config_version,
-                changes.join("; ")
-            ),
-            by,
-        );
+        let what = What::ConfigApplied {
+            version: self.config_version,
+            changes: changes.clone(),
+        };
+        self.event(at, what, by);
         Outcome::Configured(self.config_version, changes)
     }
 

@@ -1,0 +1,364 @@
+//! What an event tells: the data for programs, one line of it for people.
+
+use crate::command::DrainEnd;
+use crate::id::Epoch;
+use crate::model::{AdminState, Role};
+use crate::time::Timestamp;
+use crate::trust::Access;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// What happened. Nodes and servers are named as they were called then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// A new configuration, or an earlier one again.
+    ConfigApplied {
+        /// The number of the configuration.
+        version: u64,
+        /// A line for each thing that it changes.
+        changes: Vec<String>,
+    },
+    /// An operator wants servers or a node in or out.
+    AdminSet {
+        /// Of which.
+        target: Target,
+        /// What it is set to.
+        state: AdminState,
+        /// As the operator gave it; may be empty.
+        reason: String,
+    },
+    /// A drain is over.
+    DrainEnded {
+        /// Which drain: of what.
+        target: Target,
+        /// Which drain: since when.
+        began: Timestamp,
+        /// How it ended.
+        end: DrainEnd,
+        /// What the target is set to now; `None`: it stays drained.
+        then: Option<AdminState>,
+    },
+    /// Nodes will be taken out one after the other, by the owner of the lock only.
+    LockTaken {
+        /// For what.
+        purpose: String,
+    },
+    /// The owner of the maintenance lock gave it back.
+    LockReturned,
+    /// A check finds a server usable again.
+    ServerWentUp {
+        /// As `backend/server`.
+        server: String,
+        /// The check's word, e.g. `L4OK`.
+        why: String,
+    },
+    /// Checks find a server unusable.
+    ServerWentDown {
+        /// As `backend/server`.
+        server: String,
+        /// The check's word, e.g. `L4CON`.
+        why: String,
+    },
+    /// A node claims the virtual IPs.
+    HolderChanged {
+        /// The node's name.
+        node: String,
+        /// The first in which it holds.
+        epoch: Epoch,
+        /// Why they came to it.
+        reason: String,
+    },
+    /// A node became known by the word of an operator.
+    MemberAdded {
+        /// The node's name.
+        node: String,
+        /// What it is for.
+        role: Role,
+        /// Where it is reached.
+        listen: SocketAddr,
+    },
+    /// A node became known by showing a token.
+    MemberAdmitted {
+        /// The node's name.
+        node: String,
+        /// What it is for.
+        role: Role,
+        /// Where it is reached.
+        listen: SocketAddr,
+        /// The public id of the token.
+        token: String,
+    },
+    /// A node is not heard any more.
+    MemberRemoved {
+        /// The node's name.
+        node: String,
+    },
+    /// Who may speak changed.
+    Trust(TrustChange),
+    /// This cluster took the place of an earlier one.
+    Restored,
+    /// A line of another kind.
+    Note {
+        /// A word to filter by.
+        kind: String,
+        /// One line.
+        text: String,
+    },
+}
+
+/// Of what an administrative state was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// By its name.
+    Node(String),
+    /// As `backend/server`.
+    Servers(Vec<String>),
+}
+
+/// Authorities are named by the first digits of their fingerprint, tokens by their public id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TrustChange {
+    /// The first authority of the cluster.
+    AuthorityFounded(String),
+    /// A further one, which does not sign yet.
+    AuthorityIntroduced(String),
+    /// Every node knows it.
+    AuthoritySigns(String),
+    /// Its certificates count no more.
+    AuthorityRetired(String),
+    /// A token that lets one node in.
+    TokenMade {
+        /// Its public id.
+        id: String,
+        /// What may join with it.
+        role: Role,
+    },
+    /// An operator took a token back.
+    TokenRevoked(String),
+    /// An operator, new or with a new certificate.
+    UserAdded {
+        /// The operator's name.
+        name: String,
+        /// What the operator may do.
+        access: Access,
+    },
+    /// An operator's certificate counts no more.
+    UserRemoved(String),
+}
+
+impl What {
+    /// A word to filter by: `config`, `admin`, `health`, `holder`, `member`, `trust`, or that of a note.
+    pub fn kind(&self) -> &str {
+        match self {
+            What::ConfigApplied { .. } => "config",
+            What::AdminSet { .. }
+            | What::DrainEnded { .. }
+            | What::LockTaken { .. }
+            | What::LockReturned => "admin",
+            What::ServerWentUp { .. } | What::ServerWentDown { .. } => "health",
+            What::HolderChanged { .. } => "holder",
+            What::MemberAdded { .. }
+            | What::MemberAdmitted { .. }
+            | What::MemberRemoved { .. }
+            | What::Restored => "member",
+            What::Trust(_) => "trust",
+            What::Note { kind, .. } => kind,
+        }
+    }
+
+    /// The same with a line of at most `max` bytes. Its longest parts, which others wrote, are cut and marked ` ...`.
+    pub(super) fn bounded(mut self, max: usize) -> What {
+        let mut over = self.to_string().len().saturating_sub(max);
+        if over > 0 {
+            self.each_part(&mut |part| match part {
+                Part::Text(text) => cut(text, &mut over),
+                Part::List(list) => cut_list(list, &mut over),
+            });
+        }
+        self
+    }
+
+    /// What people and configurations wrote, in the order in which it may be cut.
+    fn each_part(&mut self, f: &mut dyn FnMut(Part<'_>)) {
+        match self {
+            What::ConfigApplied { changes, .. } => f(Part::List(changes)),
+            What::AdminSet { target, reason, .. } => {
+                f(Part::Text(reason));
+                f(target.part());
+            }
+            What::DrainEnded { target, .. } => f(target.part()),
+            What::LockTaken { purpose } => f(Part::Text(purpose)),
+            What::ServerWentUp { server, why } | What::ServerWentDown { server, why } => {
+                f(Part::Text(why));
+                f(Part::Text(server));
+            }
+            What::HolderChanged { node, reason, .. } => {
+                f(Part::Text(reason));
+                f(Part::Text(node));
+            }
+            What::MemberAdded { node, .. }
+            | What::MemberAdmitted { node, .. }
+            | What::MemberRemoved { node } => f(Part::Text(node)),
+            What::Trust(change) => f(Part::Text(change.name())),
+            What::Note { kind, text } => {
+                f(Part::Text(text));
+                f(Part::Text(kind));
+            }
+            What::LockReturned | What::Restored => {}
+        }
+    }
+}
+
+impl Target {
+    fn part(&mut self) -> Part<'_> {
+        match self {
+            Target::Node(name) => Part::Text(name),
+            Target::Servers(names) => Part::List(names),
+        }
+    }
+}
+
+impl TrustChange {
+    fn name(&mut self) -> &mut String {
+        match self {
+            TrustChange::AuthorityFounded(name)
+            | TrustChange::AuthorityIntroduced(name)
+            | TrustChange::AuthoritySigns(name)
+            | TrustChange::AuthorityRetired(name)
+            | TrustChange::TokenMade { id: name, .. }
+            | TrustChange::TokenRevoked(name)
+            | TrustChange::UserAdded { name, .. }
+            | TrustChange::UserRemoved(name) => name,
+        }
+    }
+}
+
+enum Part<'a> {
+    Text(&'a mut String),
+    List(&'a mut Vec<String>),
+}
+
+/// Takes up to `over` bytes off the end, and what it took off `over`.
+fn cut(text: &mut String, over: &mut usize) {
+    if *over == 0 || text.is_empty() {
+        return;
+    }
+    let end = (0..=text.len().saturating_sub(*over))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    *over = over.saturating_sub(text.len() - end);
+    text.truncate(end);
+    text.push_str(" ...");
+}
+
+/// The same from the end of a list whose items stand two bytes apart.
+fn cut_list(list: &mut Vec<String>, over: &mut usize) {
+    while list.len() > 1
+        && let Some(item) = list.pop_if(|last| last.len() + 2 <= *over)
+    {
+        *over -= item.len() + 2;
+        if *over == 0 {
+            list.push("...".to_owned());
+            return;
+        }
+    }
+    if let Some(last) = list.last_mut() {
+        cut(last, over);
+    }
+}
+
+impl fmt::Display for What {
+    /// One line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::ConfigApplied { version, changes } => {
+                let changes = changes.join("; ");
+                write!(f, "configuration {version} applied: {changes}")
+            }
+            What::AdminSet {
+                target,
+                state,
+                reason,
+            } => {
+                write!(f, "{target} is set to {}", state.word())?;
+                if reason.is_empty() {
+                    return Ok(());
+                }
+                write!(f, ": {reason}")
+            }
+            What::DrainEnded {
+                target, end, then, ..
+            } => {
+                let how = match end {
+                    DrainEnd::Empty => "no session is left",
+                    DrainEnd::Deadline => {
+                        "its deadline passed, the sessions that were left are cut"
+                    }
+                };
+                match then {
+                    Some(then) => {
+                        write!(f, "{target} is drained ({how}) and set to {}", then.word())
+                    }
+                    None => write!(f, "{target} is drained: {how}"),
+                }
+            }
+            What::LockTaken { purpose } => write!(f, "the maintenance lock is taken: {purpose}"),
+            What::LockReturned => f.write_str("the maintenance lock is given back"),
+            What::ServerWentUp { server, why } => write!(f, "server {server} is UP: {why}"),
+            What::ServerWentDown { server, why } => write!(f, "server {server} is DOWN: {why}"),
+            What::HolderChanged {
+                node,
+                epoch,
+                reason,
+            } => write!(f, "{node} holds the virtual IP, epoch {epoch}: {reason}"),
+            What::MemberAdded { node, role, listen }
+            | What::MemberAdmitted {
+                node, role, listen, ..
+            } => write!(f, "{node} ({}) joins at {listen}", role.word()),
+            What::MemberRemoved { node } => write!(f, "{node} left the cluster"),
+            What::Trust(change) => change.fmt(f),
+            What::Restored => {
+                f.write_str("the cluster was restored from a backup: nodes join anew")
+            }
+            What::Note { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Node(name) => write!(f, "node {name}"),
+            Target::Servers(names) => write!(f, "server {}", names.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for TrustChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TrustChange::AuthorityFounded(a) => write!(f, "authority {a} signs"),
+            TrustChange::AuthorityIntroduced(a) => {
+                write!(f, "authority {a} is made known to every node")
+            }
+            TrustChange::AuthoritySigns(a) => write!(
+                f,
+                "authority {a} signs from now on, the one before it is still believed"
+            ),
+            TrustChange::AuthorityRetired(a) => write!(f, "authority {a} is not believed any more"),
+            TrustChange::TokenMade { id, role } => {
+                write!(f, "token {id} for one {} was made", role.word())
+            }
+            TrustChange::TokenRevoked(id) => write!(f, "token {id} was revoked"),
+            TrustChange::UserAdded { name, access } => {
+                write!(f, "{name} may enter as {}", access.word())
+            }
+            TrustChange::UserRemoved(name) => write!(f, "{name} may not enter any more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
