@@ -10,9 +10,12 @@
 //! No clock and no randomness: two nodes that applied the same log have the same state, byte for byte.
 
 mod admin;
-pub mod configure;
+mod changes;
+mod configure;
 mod members;
 mod trust;
+
+pub use changes::changes;
 
 use crate::command::{Answer, Command, DrainEnd, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::{EventLog, What};

@@ -5,8 +5,7 @@ use crate::backup::Backup;
 use crate::config::{Problem, parse_cluster};
 use crate::world::World;
 use ha_core::command::{Command, Outcome};
-use ha_core::state::configure::changes;
-use ha_core::state::{ConfigVersion, Facts};
+use ha_core::state::{ConfigVersion, Facts, changes};
 use ha_proto::control as pb;
 use tonic::Status;
 
