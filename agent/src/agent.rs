@@ -35,6 +35,7 @@ use ha_core::controller::{
 };
 use ha_core::model::Member;
 use ha_core::trust::Credentials;
+use ha_core::version::CURRENT;
 use ha_trust::store::TrustStore;
 use report::Reporter;
 use std::sync::Arc;
@@ -135,6 +136,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         address: config.address,
         role: config.role,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        speaks: CURRENT,
         checks: Kind::known_set(),
     };
     let reporter = Reporter {

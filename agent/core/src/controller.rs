@@ -18,6 +18,7 @@ mod regulate;
 mod suspicion;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use handover::HandoverReason;
 
@@ -29,6 +30,7 @@ use crate::model::Role;
 use crate::state::Facts;
 use crate::time::{Instant, Timestamp};
 use crate::trust::Credentials;
+use crate::version::Speaks;
 use crate::view::Overlay;
 use campaign::Campaign;
 use checks::Checks;
@@ -39,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use suspicion::Suspicion;
+use upgrade::Upgrade;
 
 /// What does not change while a node runs.
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ pub struct Settings {
     pub log_stall_max: Duration,
     /// As long as there are fewer voters, learners become voters by themselves.
     pub voters_max: usize,
+    /// A newer version becomes active once all members have been heard and speak it for so long.
+    pub activate_after: Duration,
 }
 
 impl Settings {
@@ -73,6 +78,7 @@ impl Settings {
             lease_every: Duration::from_millis(lease.as_millis() as u64 / 6),
             log_stall_max: LOG_STALL_MAX,
             voters_max: VOTERS_MAX,
+            activate_after: ACTIVATE_AFTER,
         }
     }
 }
@@ -83,6 +89,9 @@ pub const LOG_STALL_MAX: Duration = Duration::from_secs(30);
 /// [`Settings::voters_max`] when nothing else is said: three of seven may fail, and every further voter makes each
 /// entry and each lease wait for more answers. An operator may promote more.
 pub const VOTERS_MAX: usize = 7;
+
+/// [`Settings::activate_after`] when nothing else is said: time to see that the new agent does not do, and to go back.
+pub const ACTIVATE_AFTER: Duration = Duration::from_secs(60);
 
 /// What this node is in Raft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,6 +157,12 @@ pub struct NodeReport {
     pub down: BTreeSet<ServerId>,
     /// Whom it believes, and what it shows.
     pub credentials: Credentials,
+    /// The version of its agent; empty: it does not say what it runs.
+    pub agent_version: String,
+    /// The versions of records that its agent reads and writes.
+    pub speaks: Speaks,
+    /// The kinds of check that its agent carries out.
+    pub checks: BTreeSet<String>,
 }
 
 /// What happened.
@@ -315,6 +330,7 @@ pub struct Controller {
     reports: BTreeMap<NodeId, NodeReport>,
     checks: Checks,
     drains: Drains,
+    upgrade: Upgrade,
     suspicion: Suspicion,
     campaign: Campaign,
     /// As the last view had them.
@@ -358,6 +374,7 @@ impl Controller {
             reports: BTreeMap::new(),
             checks: Checks::default(),
             drains: Drains::default(),
+            upgrade: Upgrade::default(),
             suspicion: Suspicion::default(),
             campaign: Campaign::default(),
             suspects: BTreeSet::new(),

@@ -25,6 +25,7 @@ pub mod state;
 pub mod stick;
 pub mod time;
 pub mod trust;
+pub mod version;
 pub mod view;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use crate::check::Kind;
 use crate::id::NodeId;
+use crate::version::Speaks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -328,6 +329,8 @@ pub struct Member {
     pub role: Role,
     /// Version of its agent.
     pub version: String,
+    /// The versions of records that its agent reads and writes.
+    pub speaks: Speaks,
     /// The kinds of check that its agent carries out, by name: see [`Kind::known`].
     pub checks: BTreeSet<String>,
 }

@@ -14,6 +14,7 @@ mod changes;
 mod configure;
 mod members;
 mod trust;
+mod versions;
 
 pub use changes::changes;
 
@@ -24,6 +25,7 @@ use crate::model::{AdminState, ClusterConfig, Member, Role, Sticky, Timing};
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::time::Timestamp;
 use crate::trust::Trust;
+use crate::version::RecordVersion;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -52,6 +54,8 @@ pub struct Facts {
     pub cluster_id: NodeId,
     /// Timers, the same on all nodes for ever.
     pub timing: Timing,
+    /// What everything is written at; every member speaks it. 0 until the cluster is founded, never lowered.
+    pub active_version: RecordVersion,
     /// The nodes that are known, learners included.
     pub members: Arc<BTreeMap<NodeId, Member>>,
     /// What the operator described.
@@ -175,7 +179,11 @@ impl ClusterState {
         let mut next = Facts::clone(&self.facts);
         let at = self.clock;
         let outcome = match command {
-            Command::Found { cluster_id, timing } => next.found(*cluster_id, *timing),
+            Command::Found {
+                cluster_id,
+                timing,
+                version,
+            } => next.found(*cluster_id, *timing, *version),
             Command::Restore(facts) => next.restore(facts, at, by),
             Command::Configure {
                 config,
@@ -203,7 +211,13 @@ impl ClusterState {
             Command::Admit { member, ticket } => next.admit(member, ticket, at),
             Command::Trust(order) => next.change_trust(order, at, by),
             Command::RemoveMember(node) => next.remove_member(*node, at, by),
-            Command::UpdateMember(member) => next.update_member(member, at),
+            Command::Describe {
+                node,
+                agent_version,
+                speaks,
+                checks,
+            } => next.describe_member(*node, agent_version, *speaks, checks, at),
+            Command::Activate(version) => next.activate(*version, at, by),
             Command::Holder {
                 node,
                 epoch,
@@ -304,11 +318,11 @@ impl Facts {
             .map_or_else(|| id.to_string(), |m| m.name.clone())
     }
 
-    fn found(&mut self, cluster_id: NodeId, timing: Timing) -> Answer {
+    fn found(&mut self, cluster_id: NodeId, timing: Timing, version: RecordVersion) -> Answer {
         if self.cluster_id != NodeId::default() {
             return Err(Rejection::AlreadyFounded);
         }
-        (self.cluster_id, self.timing) = (cluster_id, timing);
+        (self.cluster_id, self.timing, self.active_version) = (cluster_id, timing, version);
         Ok(Outcome::Done)
     }
 

@@ -3,6 +3,7 @@
 use crate::check::Kind;
 use crate::id::NodeId;
 use crate::model::{Backend, Balance, Check, ClusterConfig, Member, OnDown, Role, Server};
+use crate::version::CURRENT;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub fn member(i: u8) -> Member {
         address: ip,
         role: Role::Server,
         version: "1".into(),
+        speaks: CURRENT,
         checks: Kind::known_set(),
     }
 }

@@ -17,6 +17,7 @@ use ha_core::model::{Member, Role, Timing, VirtualIp};
 use ha_core::state::Facts;
 use ha_core::time::Instant;
 use ha_core::trust::TrustOrder;
+use ha_core::version::CURRENT;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
 use ha_trust::authority::{Authority, Seal, request, requested_key};
@@ -65,6 +66,7 @@ pub async fn found(
         Command::Found {
             cluster_id: identity.cluster_id,
             timing,
+            version: CURRENT.max,
         },
         Command::Trust(first_authority),
         Command::AddMember(member(config, me)),
@@ -282,6 +284,8 @@ pub async fn join(
         token: token.to_string(),
         request: asked.clone(),
         checks: member.checks.into_iter().collect(),
+        speaks_min: member.speaks.min.0,
+        speaks_max: member.speaks.max.0,
     };
     let deadline = boot_now() + JOIN_WITHIN;
     let reply = loop {
@@ -385,6 +389,7 @@ fn member(config: &AgentConfig, id: NodeId) -> Member {
         address: config.address,
         role: config.role,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        speaks: CURRENT,
         checks: Kind::known_set(),
     }
 }

@@ -7,11 +7,12 @@ use crate::consensus::Consensus;
 use crate::driver::DriverHandle;
 use crate::proxy::Proxy;
 use crate::world::World;
-use ha_core::check::CheckResult;
+use ha_core::check::{CheckResult, Kind};
 use ha_core::controller::{Event, NodeReport};
 use ha_core::id::ServerId;
 use ha_core::model::Role;
 use ha_core::placement;
+use ha_core::version::CURRENT;
 use ha_trust::store::TrustStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -89,6 +90,9 @@ impl<W: World> Reporter<W> {
             fence: self.hands.addresses.fence(),
             down,
             credentials: self.trust.live().credentials(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            speaks: CURRENT,
+            checks: Kind::known_set(),
         };
         self.consensus.set_report(report.clone());
         self.driver.tell(Event::Own(report));

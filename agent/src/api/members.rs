@@ -7,6 +7,7 @@ use ha_core::command::Command;
 use ha_core::controller::{Event, HandoverReason};
 use ha_core::id::NodeId;
 use ha_core::model::Member;
+use ha_core::version::{RecordVersion, Speaks};
 use ha_proto::control as pb;
 use ha_trust::identity::Subject;
 use std::net::{IpAddr, SocketAddr};
@@ -118,6 +119,10 @@ impl<W: World> Node<W> {
                 .map_err(|_| bad("address", r.address.clone()))?,
             role: role(&r.role)?,
             version: r.version,
+            speaks: Speaks {
+                min: RecordVersion(r.speaks_min),
+                max: RecordVersion(r.speaks_max),
+            },
             checks: r.checks.into_iter().collect(),
         };
         if !crate::config::agent_file::is_name(&member.name) {

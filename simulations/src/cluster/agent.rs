@@ -21,6 +21,7 @@ use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Event, NodeReport, Settings as ControllerSettings};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
+use ha_core::version::CURRENT;
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -207,6 +208,7 @@ pub fn member_as(universe: &Universe, node: usize, id: NodeId) -> Member {
         address,
         role,
         version: String::new(),
+        speaks: CURRENT,
         checks: Kind::known_set(),
     }
 }
@@ -233,6 +235,7 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
         Command::Found {
             cluster_id: NodeId::from_random(7),
             timing: Timing::Lan,
+            version: CURRENT.max,
         },
         Command::AddMember(member_as(universe, 1, universe.id_of(1))),
         Command::Configure {

@@ -13,6 +13,7 @@ use ha_core::lease::{Ballot, Gate, Lease, Refusal};
 use ha_core::model::{Member, Role};
 use ha_core::state::ClusterState;
 use ha_core::time::Timestamp;
+use ha_core::version::CURRENT;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -132,6 +133,7 @@ impl World {
                 address: ip,
                 role: Role::Server,
                 version: String::new(),
+                speaks: CURRENT,
                 checks: Kind::known_set(),
             };
             // Commands of the simulation itself are never refused: names and addresses are unique.

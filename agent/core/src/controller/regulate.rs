@@ -105,12 +105,32 @@ impl Controller {
         if self.holding.is_some() {
             self.checks.start_due(now, &self.facts, actions);
             self.drains.regulate(now, wall, &self.facts, actions);
+            self.regulate_versions(now, actions);
+        } else {
+            self.upgrade.reset();
         }
         if self.handover.is_none() {
             self.look_for_reasons_to_move(now, actions);
             self.settle_membership(now, actions);
             self.promote_learner(now, actions);
         }
+    }
+
+    fn regulate_versions(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let (me, own, hold, reports) = (self.settings.me, &self.own, &self.hold, &self.reports);
+        let promise = self.settings.promise;
+        let heard = |n: NodeId| {
+            let lately = |at| now.saturating_since(at) < promise;
+            if n == me {
+                return Some(own);
+            }
+            reports
+                .get(&n)
+                .filter(|_| hold.heard(n).is_some_and(lately))
+        };
+        let after = self.settings.activate_after;
+        let commands = self.upgrade.regulate(now, after, &self.facts, heard);
+        actions.extend(commands.into_iter().map(Action::Propose));
     }
 
     fn send_lease(&mut self, now: Instant, actions: &mut Vec<Action>) {

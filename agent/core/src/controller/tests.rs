@@ -580,3 +580,36 @@ fn it_is_not_woken_for_what_it_does_not_do() {
         "no lease is sent during a handover"
     );
 }
+
+#[test]
+fn who_holds_proposes_what_a_members_agent_says_of_itself_and_who_only_leads_does_not() {
+    let report = |version: &str| NodeReport {
+        eligible: true,
+        agent_version: version.into(),
+        speaks: crate::version::CURRENT,
+        checks: crate::check::Kind::known_set(),
+        ..NodeReport::default()
+    };
+    let answers = |node: &mut Node, lease| {
+        node.tell(Event::LeaseAnswered {
+            from: n(2),
+            lease,
+            result: Ok(()),
+            report: report("2"),
+        })
+    };
+    let described = |actions: &[Action]| {
+        actions
+            .iter()
+            .any(|a| matches!(a, Action::Propose(Command::Describe { node, .. }) if *node == n(2)))
+    };
+    let mut node = Node::holding();
+    let lease = sent(&node.wait(40)).unwrap();
+    assert!(described(&answers(&mut node, lease)));
+    assert!(!described(&answers(&mut node, lease)), "once");
+
+    let mut leader = Node::new(Role::Witness);
+    let lease = sent(&leader.lead(5)).unwrap();
+    leader.answer(1, lease);
+    assert!(!described(&answers(&mut leader, lease)));
+}

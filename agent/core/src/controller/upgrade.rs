@@ -24,8 +24,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// What was seen and proposed while this node leads.
 #[derive(Debug, Default)]
 pub struct Upgrade {
-    /// What each member was proposed to be described as.
-    described: BTreeMap<NodeId, NodeReport>,
+    /// How each member that differs from its record was last proposed to be described, and when.
+    described: BTreeMap<NodeId, (Command, Instant)>,
     /// The version that all members speak beyond the active one, and since when they have all been heard.
     ready: Option<(RecordVersion, Instant)>,
     /// The last version that was proposed, and when.
@@ -49,7 +49,7 @@ impl Upgrade {
         let mut commands = Vec::new();
         for member in facts.members.values() {
             if let Some(said) = report(member.id) {
-                commands.extend(self.describe(facts, member, said));
+                commands.extend(self.describe(now, facts, member, said));
             }
         }
         // What the members' records say decides, as it will where the entry is applied; the reports only show that
@@ -67,24 +67,33 @@ impl Upgrade {
         commands
     }
 
-    /// Proposed once for each difference.
-    fn describe(&mut self, facts: &Facts, member: &Member, said: &NodeReport) -> Option<Command> {
+    /// Proposed once for each difference, and again when nothing has come of it.
+    fn describe(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        member: &Member,
+        said: &NodeReport,
+    ) -> Option<Command> {
         let news = !said.agent_version.is_empty() && !is_as_recorded(member, said);
         if !news || !may_speak(facts.active_version, said.speaks) {
             self.described.remove(&member.id);
             return None;
         }
-        let proposed = self.described.get(&member.id);
-        if proposed.is_some_and(|p| is_same_agent(p, said)) {
-            return None;
-        }
-        self.described.insert(member.id, said.clone());
-        Some(Command::Describe {
+        let command = Command::Describe {
             node: member.id,
             agent_version: said.agent_version.clone(),
             speaks: said.speaks,
             checks: said.checks.clone(),
-        })
+        };
+        if let Some((asked, at)) = self.described.get(&member.id)
+            && *asked == command
+            && now.saturating_since(*at) < AGAIN
+        {
+            return None;
+        }
+        self.described.insert(member.id, (command.clone(), now));
+        Some(command)
     }
 
     fn activate(&mut self, now: Instant, hold_down: Duration) -> Option<Command> {
@@ -107,10 +116,6 @@ fn may_speak(active: RecordVersion, speaks: Speaks) -> bool {
 fn is_as_recorded(member: &Member, said: &NodeReport) -> bool {
     (&member.version, member.speaks, &member.checks)
         == (&said.agent_version, said.speaks, &said.checks)
-}
-
-fn is_same_agent(a: &NodeReport, b: &NodeReport) -> bool {
-    (&a.agent_version, a.speaks, &a.checks) == (&b.agent_version, b.speaks, &b.checks)
 }
 
 #[cfg(test)]
@@ -213,7 +218,7 @@ mod tests {
         assert!(
             matches!(described.as_slice(), [Command::Describe { node: n, .. }] if *n == node(2))
         );
-        assert_eq!(leader.wait(100), []);
+        assert_eq!(leader.wait(9), []);
         for command in described {
             leader.apply(command);
         }
@@ -261,8 +266,8 @@ mod tests {
         leader.reports.insert(node(3), silent);
         assert_eq!(leader.wait(0), []);
         leader.says(2, "1", speaks(1));
-        assert_eq!(leader.wait(59).len(), 1, "it is described");
-        assert_eq!(leader.wait(1000), []);
+        assert_eq!(leader.wait(59).len(), 1, "it is to be described");
+        assert_eq!(leader.wait(5), []);
         leader.says(2, "2", speaks(2));
         assert_eq!(leader.wait(0), []);
         assert!(activates(&leader.wait(60)));

@@ -5,6 +5,7 @@ use crate::id::Epoch;
 use crate::model::{AdminState, Role};
 use crate::time::Timestamp;
 use crate::trust::Access;
+use crate::version::{RecordVersion, Speaks};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -89,6 +90,24 @@ pub enum What {
         /// The public id of the token.
         token: String,
     },
+    /// The agent of a node was replaced by another version.
+    MemberDescribed {
+        /// The node's name.
+        node: String,
+        /// The version of the agent, for people.
+        agent_version: String,
+        /// That of the agent before it.
+        before: String,
+        /// What the agent reads and writes.
+        speaks: Speaks,
+    },
+    /// From here on everything is written at a newer version, and agents that do not speak it cannot come back.
+    VersionActivated {
+        /// The one in force now.
+        version: RecordVersion,
+        /// The one before it.
+        before: RecordVersion,
+    },
     /// A node is not heard any more.
     MemberRemoved {
         /// The node's name.
@@ -160,6 +179,8 @@ impl What {
             What::HolderChanged { .. } => "holder",
             What::MemberAdded { .. }
             | What::MemberAdmitted { .. }
+            | What::MemberDescribed { .. }
+            | What::VersionActivated { .. }
             | What::MemberRemoved { .. }
             | What::Restored => "member",
             What::Trust(_) => "trust",
@@ -200,12 +221,22 @@ impl What {
             What::MemberAdded { node, .. }
             | What::MemberAdmitted { node, .. }
             | What::MemberRemoved { node } => f(Part::Text(node)),
+            What::MemberDescribed {
+                node,
+                agent_version,
+                before,
+                ..
+            } => {
+                f(Part::Text(before));
+                f(Part::Text(agent_version));
+                f(Part::Text(node));
+            }
             What::Trust(change) => f(Part::Text(change.name())),
             What::Note { kind, text } => {
                 f(Part::Text(text));
                 f(Part::Text(kind));
             }
-            What::LockReturned | What::Restored => {}
+            What::LockReturned | What::Restored | What::VersionActivated { .. } => {}
         }
     }
 }
@@ -317,6 +348,19 @@ impl fmt::Display for What {
             | What::MemberAdmitted {
                 node, role, listen, ..
             } => write!(f, "{node} ({}) joins at {listen}", role.word()),
+            What::MemberDescribed {
+                node,
+                agent_version,
+                before,
+                speaks,
+            } => write!(
+                f,
+                "{node} runs ha-agent {agent_version} now ({before} before), which speaks {speaks}"
+            ),
+            What::VersionActivated { version, before } => write!(
+                f,
+                "version {version} is active from now on ({before} before): agents that do not speak it cannot come back"
+            ),
             What::MemberRemoved { node } => write!(f, "{node} left the cluster"),
             What::Trust(change) => change.fmt(f),
             What::Restored => {

@@ -36,28 +36,9 @@ impl Facts {
             };
         }
         self.check_unique(member)?;
+        self.check_speaks(member)?;
         check_kinds(&self.config, std::iter::once(member))?;
         self.event(at, what, by);
-        Arc::make_mut(&mut self.members).insert(member.id, member.clone());
-        Ok(Outcome::Done)
-    }
-
-    pub(super) fn update_member(&mut self, member: &Member, at: Timestamp) -> Answer {
-        let Some(known) = self.members.get(&member.id) else {
-            return Err(Rejection::NodeUnknown(member.id.to_string()));
-        };
-        if known == member {
-            return Ok(Outcome::Done);
-        }
-        self.check_unique(member)?;
-        let what = What::Note {
-            kind: "member".to_owned(),
-            text: format!(
-                "{} started, version {}, at {}",
-                member.name, member.version, member.listen
-            ),
-        };
-        self.event(at, what, "");
         Arc::make_mut(&mut self.members).insert(member.id, member.clone());
         Ok(Outcome::Done)
     }

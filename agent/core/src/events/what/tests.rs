@@ -96,6 +96,27 @@ fn every_event_has_its_kind_and_its_line() {
             "node-1 left the cluster",
         ),
         (
+            What::MemberDescribed {
+                node: node(),
+                agent_version: "0.3.0".into(),
+                before: "0.2.0".into(),
+                speaks: Speaks {
+                    min: RecordVersion(1),
+                    max: RecordVersion(2),
+                },
+            },
+            "member",
+            "node-1 runs ha-agent 0.3.0 now (0.2.0 before), which speaks versions 1 to 2",
+        ),
+        (
+            What::VersionActivated {
+                version: RecordVersion(2),
+                before: RecordVersion(1),
+            },
+            "member",
+            "version 2 is active from now on (1 before): agents that do not speak it cannot come back",
+        ),
+        (
             What::Restored,
             "member",
             "the cluster was restored from a backup: nodes join anew",
