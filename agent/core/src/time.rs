@@ -108,7 +108,10 @@ pub fn words(duration: Duration) -> String {
         (1_000_000, "ms"),
         (1000, "us"),
     ];
-    match units.iter().find(|(unit, _)| ns > 0 && ns.is_multiple_of(*unit)) {
+    match units
+        .iter()
+        .find(|(unit, _)| ns > 0 && ns.is_multiple_of(*unit))
+    {
         Some((unit, word)) => format!("{}{word}", ns / unit),
         None if ns == 0 => "0s".to_owned(),
         None => format!("{ns}ns"),
