@@ -1,5 +1,6 @@
 //! The event log: what happened in the cluster. Replicated, bounded, searchable.
 
+mod bound;
 mod what;
 
 pub use what::{Target, TrustChange, What};

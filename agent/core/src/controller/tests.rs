@@ -2,8 +2,9 @@
 mod handover;
 
 use super::*;
-use crate::command::{AdminOrder, AdminTarget, Stamped};
-use crate::model::{AdminState, Timing};
+use crate::command::{AdminOrder, AdminTarget, Command, Stamped};
+use crate::lease::Lease;
+use crate::model::{AdminState, Role, Timing};
 use crate::state::ClusterState;
 use crate::testing::member;
 

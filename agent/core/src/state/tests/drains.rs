@@ -1,5 +1,6 @@
 //! Servers and nodes that are wanted out, and the ends of drains.
 use super::*;
+use crate::command::DrainEnd;
 use crate::view::{Newcomer, Overlay, Routes};
 
 #[test]
