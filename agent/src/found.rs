@@ -9,12 +9,14 @@ use crate::store::SledStore;
 use crate::sys::{boot_now, wall_now};
 use crate::wire::channels;
 use crate::written;
+use ha_core::check::Kind;
 use ha_core::command::Command;
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing, VirtualIp};
 use ha_core::state::Facts;
 use ha_core::time::Instant;
 use ha_core::trust::TrustOrder;
+use ha_core::version::CURRENT;
 use ha_node::consensus::codec::encoded_len;
 use ha_node::consensus::{PROPOSAL_MAX, SNAPSHOT_EVERY, Settings};
 use ha_node::founding::write_first;
@@ -67,6 +69,7 @@ pub async fn found(
         Command::Found {
             cluster_id: identity.cluster_id,
             timing,
+            version: CURRENT.max,
         },
         Command::Trust(first_authority),
         Command::AddMember(member(config, me)),
@@ -256,6 +259,9 @@ pub async fn join(
         version: member.version,
         token: token.to_string(),
         request: asked.clone(),
+        checks: member.checks.into_iter().collect(),
+        speaks_min: member.speaks.min.0,
+        speaks_max: member.speaks.max.0,
     };
     let deadline = boot_now() + JOIN_WITHIN;
     let reply = loop {
@@ -359,6 +365,8 @@ fn member(config: &AgentConfig, id: NodeId) -> Member {
         address: config.address,
         role: config.role,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        speaks: CURRENT,
+        checks: Kind::known_set(),
     }
 }
 
@@ -380,6 +388,7 @@ impl Addresses for NoAddresses {
 mod tests {
     use super::*;
     use ha_core::command::Stamped;
+    use ha_core::events::What;
     use ha_core::model::ClusterConfig;
     use ha_core::state::ConfigVersion;
     use ha_core::time::Timestamp;
@@ -392,8 +401,10 @@ mod tests {
         for n in 0..3000 {
             Arc::make_mut(&mut facts.events).add(
                 Timestamp(n),
-                "config",
-                "x".repeat(1800),
+                What::Note {
+                    kind: "config".to_owned(),
+                    text: "x".repeat(1800),
+                },
                 "an operator",
             );
         }

@@ -2,9 +2,8 @@
 
 use crate::sys::{boot_now, wall_now};
 use crate::wire::channels::PeerChannels;
-use ha_core::health::CheckResult;
+use ha_core::check::{CheckResult, Probe};
 use ha_core::id::NodeId;
-use ha_core::model::CheckClose;
 use ha_core::time::{Instant, Timestamp};
 use ha_node::consensus::log_store::LogStore;
 use ha_node::outside::{
@@ -12,7 +11,6 @@ use ha_node::outside::{
 };
 use ha_trust::store::TrustStore;
 use openraft_rt_tokio::TokioRuntime;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument as _;
@@ -84,7 +82,7 @@ impl Peers for Network {
 struct Probes;
 
 impl Prober for Probes {
-    fn probe(&self, to: SocketAddr, within: Duration, close: CheckClose) -> Boxed<CheckResult> {
-        Box::pin(ha_check::probe(to, within, close))
+    fn probe(&self, probe: Probe) -> Boxed<CheckResult> {
+        Box::pin(ha_check::probe(probe))
     }
 }

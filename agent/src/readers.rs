@@ -139,9 +139,11 @@ fn backup_file(bytes: &[u8]) {
 /// # Errors
 /// What could not be made.
 pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
+    use ha_core::check::Kind;
     use ha_core::id::NodeId;
     use ha_core::model::{CERTIFICATE_LIFETIME, Member, Role, Timing};
     use ha_core::trust::{Access, Digest, Ticket, TrustOrder};
+    use ha_core::version::CURRENT;
     use ha_trust::authority::{Authority, Seal, request};
     use ha_trust::identity::Subject;
     let (node, now) = (NodeId::from_random(1), Timestamp(1_800_000_000_000));
@@ -161,6 +163,8 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
         address: [10, 0, 0, 1].into(),
         role: Role::Server,
         version: "1".into(),
+        speaks: CURRENT,
+        checks: Kind::known_set(),
     };
     let introduce = TrustOrder::Introduce {
         fingerprint: authority.fingerprint(),
@@ -177,6 +181,7 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
         Command::Found {
             cluster_id: node,
             timing: Timing::Lan,
+            version: CURRENT.max,
         },
         Command::Trust(introduce),
         Command::AddMember(member.clone()),

@@ -24,11 +24,13 @@ use crate::wire::channels;
 use crate::written;
 use binder::ProxyBinder;
 use ha_address::VipEvent;
+use ha_core::check::Kind;
 use ha_core::controller::{
     Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings,
 };
 use ha_core::model::Member;
 use ha_core::trust::Credentials;
+use ha_core::version::CURRENT;
 use ha_node::binder::LogBinder;
 use ha_node::consensus::log_store::LogStore;
 use ha_node::consensus::{SNAPSHOT_EVERY, Settings};
@@ -130,6 +132,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         address: config.address,
         role: config.role,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        speaks: CURRENT,
+        checks: Kind::known_set(),
     };
     let reporter = Reporter {
         config: config.clone(),

@@ -2,12 +2,13 @@
 
 mod tcp;
 
-use ha_core::health::CheckResult;
-use ha_core::model::CheckClose;
-use std::net::SocketAddr;
-use std::time::Duration;
+use ha_core::check::{CheckResult, Kind, Probe};
 
-/// Connects to a server and closes the connection as the check says.
-pub async fn probe(to: SocketAddr, within: Duration, close: CheckClose) -> CheckResult {
-    tcp::probe(to, within, close).await
+/// Asks one server once.
+pub async fn probe(probe: Probe) -> CheckResult {
+    match probe.kind {
+        Kind::Tcp { close, .. } => tcp::probe(probe.to(), probe.within, close).await,
+        // A kind that this version does not know: an agent that does not know it is refused at `apply`.
+        Kind::Other { .. } => CheckResult::Refused,
+    }
 }

@@ -1,7 +1,6 @@
 //! `tcp`: whether the server accepts a connection.
 
-use ha_core::health::CheckResult;
-use ha_core::model::CheckClose;
+use ha_core::check::{CheckClose, CheckResult};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -6,7 +6,9 @@ use crate::state::Facts;
 use crate::stick::{StickEntry, StickKey};
 use crate::time::Timestamp;
 use crate::trust::{Ticket, TrustOrder};
+use crate::version::{RecordVersion, Speaks};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use thiserror::Error;
 
@@ -36,6 +38,8 @@ pub enum Command {
         cluster_id: NodeId,
         /// Timers, the same on all nodes for ever.
         timing: Timing,
+        /// The active version: the newest that the founder speaks.
+        version: RecordVersion,
     },
     /// The first entry of a cluster that takes the place of an earlier one, with what that had agreed.
     Restore(Box<Facts>),
@@ -99,8 +103,19 @@ pub enum Command {
     RemoveMember(NodeId),
     /// Who may speak changes.
     Trust(TrustOrder),
-    /// A node tells its version and addresses at start.
-    UpdateMember(Member),
+    /// The agent of a member is another than its record says.
+    Describe {
+        /// The member.
+        node: NodeId,
+        /// The agent's own version, for people.
+        agent_version: String,
+        /// What it reads and writes.
+        speaks: Speaks,
+        /// The kinds of check that it carries out.
+        checks: BTreeSet<String>,
+    },
+    /// From here on everything is written at this version. There is no way back.
+    Activate(RecordVersion),
     /// A leader holds the addresses from now on.
     Holder {
         /// The node that holds.
@@ -285,6 +300,48 @@ pub enum Rejection {
         purpose: String,
         /// Until it ends by itself.
         seconds: u64,
+    },
+    /// A member could not carry out a check.
+    #[error(
+        "node {node} does not know checks of kind {kind}: upgrade ha-agent there first, or leave such checks out of the configuration"
+    )]
+    CheckUnknown {
+        /// The kind's name.
+        kind: String,
+        /// The member's name.
+        node: String,
+    },
+    /// A member could not read what would be written.
+    #[error(
+        "version {version} cannot become active: node {node} does not speak it. Upgrade ha-agent there, or remove that node (`ha-cli member remove {node}`)"
+    )]
+    VersionNotSpoken {
+        /// The version that was asked for.
+        version: RecordVersion,
+        /// The member's name.
+        node: String,
+    },
+    /// The active version is never lowered.
+    #[error(
+        "version {active} is active already, and there is no way back from it to version {version}: ask for a higher one"
+    )]
+    VersionNotHigher {
+        /// The version that was asked for.
+        version: RecordVersion,
+        /// The one in force.
+        active: RecordVersion,
+    },
+    /// A node could not read what this cluster writes.
+    #[error(
+        "this cluster writes version {needed}, and the agent of node {node} speaks {speaks}: install an ha-agent there that speaks version {needed}"
+    )]
+    VersionUnsuitable {
+        /// The node's name.
+        node: String,
+        /// What its agent speaks.
+        speaks: Speaks,
+        /// The active version.
+        needed: RecordVersion,
     },
     /// The cluster exists already.
     #[error("this cluster was founded already")]

@@ -10,297 +10,40 @@
 //!
 //! Being leader is never by itself a reason to act: only a lease that a quorum promised is.
 
+mod action;
 mod campaign;
 mod checks;
 mod drains;
+mod event;
 mod handover;
+mod hold;
+mod membership;
 mod regulate;
+mod settings;
 mod suspicion;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
+pub use action::{Action, DropReason};
+pub use event::{Event, NodeReport, Purpose, RaftNews, RaftRole};
 pub use handover::HandoverReason;
+pub use settings::{ACTIVATE_AFTER, LOG_STALL_MAX, Settings, VOTERS_MAX};
 
-use crate::command::Command;
-use crate::health::CheckResult;
 use crate::id::{Epoch, NodeId, ServerId};
-use crate::lease::{Hold, Lease, Refusal, VoterSets};
-use crate::model::{CheckClose, Role};
+use crate::lease::{Hold, Refusal};
 use crate::state::Facts;
 use crate::time::{Instant, Timestamp};
-use crate::trust::Credentials;
 use crate::view::Overlay;
 use campaign::Campaign;
 use checks::Checks;
 use drains::Drains;
 use handover::Handover;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use suspicion::Suspicion;
-
-/// What does not change while a node runs.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// This node.
-    pub me: NodeId,
-    /// What it is for.
-    pub role: Role,
-    /// How long a voter stays promised.
-    pub promise: Duration,
-    /// How long after sending a `Lease` this node may hold on the strength of it.
-    pub lease: Duration,
-    /// Between two `Lease` messages.
-    pub lease_every: Duration,
-    /// A leader whose log stands still for so long hands over: longer than any expected disk stall.
-    pub log_stall_max: Duration,
-    /// As long as there are fewer voters, learners become voters by themselves.
-    pub voters_max: usize,
-}
-
-impl Settings {
-    /// The product's: a lease of four fifths of the promise, sent six times in its length.
-    ///
-    /// `lease * (1 + rho) + stop <= promise * (1 - rho)`: four fifths leave 20 % for drift and for stopping.
-    pub const fn of(me: NodeId, role: Role, promise: Duration) -> Self {
-        let lease = Duration::from_millis(promise.as_millis() as u64 * 4 / 5);
-        Settings {
-            me,
-            role,
-            promise,
-            lease,
-            lease_every: Duration::from_millis(lease.as_millis() as u64 / 6),
-            log_stall_max: LOG_STALL_MAX,
-            voters_max: VOTERS_MAX,
-        }
-    }
-}
-
-/// [`Settings::log_stall_max`] when nothing else is said.
-pub const LOG_STALL_MAX: Duration = Duration::from_secs(30);
-
-/// [`Settings::voters_max`] when nothing else is said: three of seven may fail, and every further voter makes each
-/// entry and each lease wait for more answers. An operator may promote more.
-pub const VOTERS_MAX: usize = 7;
-
-/// What this node is in Raft.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RaftRole {
-    /// Does not vote yet.
-    Learner,
-    /// Follows.
-    #[default]
-    Follower,
-    /// Campaigns.
-    Candidate,
-    /// Leads.
-    Leader,
-}
-
-/// What consensus says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RaftNews {
-    /// What this node is.
-    pub role: RaftRole,
-    /// Its term.
-    pub term: u64,
-    /// Who leads, as far as it knows.
-    pub leader: Option<NodeId>,
-    /// The effective membership; two sets while it is joint.
-    pub voters: VoterSets,
-    /// Nodes that do not vote yet.
-    pub learners: BTreeSet<NodeId>,
-    /// Where every node listens.
-    pub addresses: BTreeMap<NodeId, String>,
-    /// The term of the newest applied entry.
-    pub applied_term: u64,
-    /// Index of the newest entry in this node's log.
-    pub last_log: u64,
-    /// Index up to which a quorum has the log.
-    pub committed: u64,
-    /// On the leader: up to where each node has the log.
-    pub matched: BTreeMap<NodeId, u64>,
-}
-
-impl RaftNews {
-    /// Whether `node` is a voter, in either half of a joint membership.
-    pub fn votes(&self, node: NodeId) -> bool {
-        self.voters.iter().any(|set| set.contains(&node))
-    }
-
-    /// Whether `node` is a voter now and when a change that is under way is done.
-    pub fn votes_throughout(&self, node: NodeId) -> bool {
-        self.voters.iter().all(|set| set.contains(&node))
-    }
-}
-
-/// How a node is, as it says itself with each lease answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeReport {
-    /// It may hold: its proxy accepts, its interface has carrier, it is no witness.
-    pub eligible: bool,
-    /// Why not.
-    pub why_not: String,
-    /// What enforces its lease.
-    pub fence: String,
-    /// Servers on it that its own check finds down.
-    pub down: BTreeSet<ServerId>,
-    /// Whom it believes, and what it shows.
-    pub credentials: Credentials,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Time has passed.
-    Tick,
-    /// Consensus changed.
-    Raft(RaftNews),
-    /// The replicated state changed.
-    Applied(Arc<Facts>),
-    /// A voter (this node included) answered a `Lease`.
-    LeaseAnswered {
-        /// Who.
-        from: NodeId,
-        /// What it answers to.
-        lease: Lease,
-        /// Whether it is promised.
-        result: Result<(), Refusal>,
-        /// How it is.
-        report: NodeReport,
-    },
-    /// A node acknowledged a `Release`.
-    ReleaseAnswered {
-        /// Who.
-        from: NodeId,
-        /// What it answers to.
-        release: Lease,
-    },
-    /// The address is away from this node, as that [`Action::Drop`] wanted.
-    Dropped {
-        /// The action's number.
-        number: u64,
-    },
-    /// This node acknowledged a `Lease` of another.
-    Promised {
-        /// The leader.
-        to: NodeId,
-    },
-    /// A server was checked.
-    Checked {
-        /// Which.
-        server: ServerId,
-        /// Why it was checked.
-        purpose: Purpose,
-        /// What was found.
-        result: CheckResult,
-    },
-    /// Real traffic failed to connect to a server.
-    ConnectFailed(ServerId),
-    /// Real traffic connected to a server again.
-    ConnectWorked(ServerId),
-    /// How this node is.
-    Own(NodeReport),
-    /// Sessions per server on this node.
-    Sessions(BTreeMap<ServerId, u32>),
-    /// An operator wants leadership to move.
-    MoveLeader {
-        /// Where to; `None`: to the best other node.
-        to: Option<NodeId>,
-        /// Why.
-        reason: HandoverReason,
-    },
-}
-
-/// Why a server is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Its turn in the schedule.
-    Scheduled,
-    /// Its node has gone silent.
-    Suspicion,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Take this `Lease` through the own promise, then send it; answers come as events.
-    SendLease {
-        /// What.
-        lease: Lease,
-        /// The other voters.
-        to: BTreeSet<NodeId>,
-    },
-    /// End the own promise, then tell the others; answers come as events.
-    SendRelease {
-        /// What.
-        release: Lease,
-        /// The other voters.
-        to: BTreeSet<NodeId>,
-    },
-    /// Hold the addresses until then; first or again.
-    Hold {
-        /// In which epoch.
-        epoch: Epoch,
-        /// Until when.
-        until: Instant,
-    },
-    /// Drop the addresses now; [`Event::Dropped`] follows.
-    Drop {
-        /// Why, for people.
-        why: DropReason,
-        /// Counts these actions: what is said of an earlier one says nothing of this one.
-        number: u64,
-    },
-    /// Ask for votes, a pre-vote first: the leader has fallen silent and its turn is this node's.
-    Campaign,
-    /// Hand leadership over.
-    Transfer {
-        /// To whom.
-        to: NodeId,
-    },
-    /// Tell the neighbours again.
-    Announce,
-    /// Check a server.
-    Probe {
-        /// Which.
-        server: ServerId,
-        /// Where.
-        address: SocketAddr,
-        /// How long it may take.
-        within: Duration,
-        /// How the connection ends.
-        close: CheckClose,
-        /// Why.
-        purpose: Purpose,
-    },
-    /// Put a command into the log.
-    Propose(Command),
-    /// Make a learner a voter.
-    Promote(NodeId),
-    /// End a membership that has stayed joint: whoever began to change it leads no more.
-    SettleMembership {
-        /// As was intended; else as it was.
-        forward: bool,
-    },
-    /// What is known here beyond the log has changed: make a new view.
-    Refresh,
-}
-
-/// Why the address was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DropReason {
-    /// No quorum promised in time.
-    LeaseRanOut,
-    /// Another node leads, or none.
-    NotLeader,
-    /// It is handed over.
-    Handover,
-    /// This node may not hold.
-    NotEligible,
-}
+use upgrade::Upgrade;
 
 /// The decisions of one node.
 #[derive(Debug)]
@@ -320,6 +63,7 @@ pub struct Controller {
     reports: BTreeMap<NodeId, NodeReport>,
     checks: Checks,
     drains: Drains,
+    upgrade: Upgrade,
     suspicion: Suspicion,
     campaign: Campaign,
     /// As the last view had them.
@@ -363,6 +107,7 @@ impl Controller {
             reports: BTreeMap::new(),
             checks: Checks::default(),
             drains: Drains::default(),
+            upgrade: Upgrade::default(),
             suspicion: Suspicion::default(),
             campaign: Campaign::default(),
             suspects: BTreeSet::new(),

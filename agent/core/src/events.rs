@@ -1,4 +1,9 @@
-//! The event log: what happened in the cluster, for people. Replicated, bounded, searchable.
+//! The event log: what happened in the cluster. Replicated, bounded, searchable.
+
+mod bound;
+mod what;
+
+pub use what::{Target, TrustChange, What};
 
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,7 +12,7 @@ use std::collections::VecDeque;
 /// Entries that are kept; the oldest go first.
 pub const EVENTS_MAX: usize = 2000;
 
-/// Bytes of one text; what is longer is cut.
+/// Bytes of the text of one event; what is longer is cut, and ends in ` ...`.
 pub const TEXT_MAX: usize = 2000;
 
 /// One thing that happened.
@@ -17,12 +22,10 @@ pub struct EventRecord {
     pub seq: u64,
     /// When, by the clock of whoever proposed it.
     pub at: Timestamp,
-    /// A word to filter by: `config`, `admin`, `health`, `holder`, `member`.
-    pub kind: String,
-    /// One line.
-    pub text: String,
     /// Who caused it; empty for the cluster itself.
     pub by: String,
+    /// Its kind and its line for people are made of this.
+    pub what: What,
 }
 
 /// The newest [`EVENTS_MAX`] events.
@@ -34,22 +37,13 @@ pub struct EventLog {
 
 impl EventLog {
     /// Adds one event and forgets the oldest above the bound.
-    pub fn add(&mut self, at: Timestamp, kind: &str, mut text: String, by: &str) {
-        if text.len() > TEXT_MAX {
-            let end = (0..=TEXT_MAX)
-                .rev()
-                .find(|at| text.is_char_boundary(*at))
-                .unwrap_or(0);
-            text.truncate(end);
-            text.push_str(" ...");
-        }
+    pub fn add(&mut self, at: Timestamp, what: What, by: &str) {
         self.next += 1;
         self.kept.push_back(EventRecord {
             seq: self.next,
             at,
-            kind: kind.to_owned(),
-            text,
             by: by.to_owned(),
+            what: what.bounded(TEXT_MAX),
         });
         while self.kept.len() > EVENTS_MAX {
             self.kept.pop_front();

@@ -4,7 +4,7 @@
 //!   model ----> state (what all nodes agree on, changed by commands only)
 //!                 |
 //!                 v
-//!   lease, health, balance, stick --> controller: step(now, event) -> actions
+//!   lease, check, balance, stick --> controller: step(now, event) -> actions
 //!                                         |
 //!                                         v
 //!                                       view (the one snapshot that proxy and API read)
@@ -13,17 +13,22 @@
 //! There is no clock, socket, lock or random source here: `now` is an argument.
 
 pub mod balance;
+pub mod check;
 pub mod command;
 pub mod controller;
 pub mod dispatch;
 pub mod events;
 pub mod gate;
-pub mod health;
 pub mod id;
 pub mod lease;
 pub mod model;
+pub mod placement;
 pub mod state;
 pub mod stick;
 pub mod time;
 pub mod trust;
+pub mod version;
 pub mod view;
+
+#[cfg(test)]
+mod testing;

@@ -2,8 +2,11 @@
 //!
 //! The words are HAProxy's and mean the same; defaults are named here, once.
 
+use crate::check::Kind;
 use crate::id::NodeId;
+use crate::version::Speaks;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -182,11 +185,11 @@ pub enum BindingMode {
     Async,
 }
 
-/// A TCP health check, as HAProxy's: up after `rise` passes, down after `fall` failures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A health check, as HAProxy's: up after `rise` passes, down after `fall` failures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// The port that is connected to; `None`: the server's own.
-    pub port: Option<u16>,
+    /// What is looked at.
+    pub kind: Kind,
     /// Between two checks of a server that is up.
     pub inter: Duration,
     /// Between two checks while the state is changing.
@@ -199,18 +202,6 @@ pub struct Check {
     pub rise: u16,
     /// Failures in a row that make it down. At least 1.
     pub fall: u16,
-    /// How the check's connection ends.
-    pub close: CheckClose,
-}
-
-/// How a check closes its connection (HAProxy's `linger`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CheckClose {
-    /// One RST: leaves nothing behind on the server.
-    #[default]
-    Rst,
-    /// A clean FIN.
-    Fin,
 }
 
 /// What happens to the sessions of a server that goes down.
@@ -338,6 +329,10 @@ pub struct Member {
     pub role: Role,
     /// Version of its agent.
     pub version: String,
+    /// The versions of records that its agent reads and writes.
+    pub speaks: Speaks,
+    /// The kinds of check that its agent carries out, by name: see [`Kind::known`].
+    pub checks: BTreeSet<String>,
 }
 
 /// What the operator wants of a server or node.

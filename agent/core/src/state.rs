@@ -10,17 +10,24 @@
 //! No clock and no randomness: two nodes that applied the same log have the same state, byte for byte.
 
 mod admin;
-pub mod configure;
+mod changes;
+mod configure;
 mod members;
+mod records;
 mod trust;
+mod versions;
 
-use crate::command::{Answer, Command, DrainEnd, HealthChange, Outcome, Rejection, Stamped};
-use crate::events::EventLog;
+pub use changes::changes;
+pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, MaintenanceLock};
+
+use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
+use crate::events::{EventLog, What};
 use crate::id::{Epoch, NodeId, ServerId};
-use crate::model::{AdminState, ClusterConfig, Member, Role, Sticky, Timing};
+use crate::model::{AdminState, ClusterConfig, Member, Role, Timing};
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::time::Timestamp;
 use crate::trust::Trust;
+use crate::version::RecordVersion;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -49,6 +56,8 @@ pub struct Facts {
     pub cluster_id: NodeId,
     /// Timers, the same on all nodes for ever.
     pub timing: Timing,
+    /// What everything is written at; every member speaks it. 0 until the cluster is founded, never lowered.
+    pub active_version: RecordVersion,
     /// The nodes that are known, learners included.
     pub members: Arc<BTreeMap<NodeId, Member>>,
     /// What the operator described.
@@ -77,83 +86,6 @@ pub struct Facts {
     pub events: Arc<EventLog>,
 }
 
-/// One kept configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfigVersion {
-    /// Its number.
-    pub version: u64,
-    /// When it was applied.
-    pub at: Timestamp,
-    /// By whom.
-    pub by: String,
-    /// What changed, a line each.
-    pub changes: Vec<String>,
-    /// As it was written.
-    pub text: String,
-    /// What it says.
-    pub config: Arc<ClusterConfig>,
-}
-
-/// What is wanted of a server or node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdminRecord {
-    /// The state.
-    pub state: AdminState,
-    /// What a drain does with bound clients.
-    pub sticky: Sticky,
-    /// When a drain cuts what is left.
-    pub deadline: Option<Timestamp>,
-    /// What follows a drain.
-    pub then: Option<AdminState>,
-    /// The drain is over: nobody comes any more, bound or not, and what is left is cut.
-    pub ended: Option<DrainEnd>,
-    /// Since when.
-    pub since: Timestamp,
-    /// By whom.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// Held by who takes nodes out one after the other; ends by itself when its owner is gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MaintenanceLock {
-    /// Tells this owner from every other.
-    pub owner: String,
-    /// For what.
-    pub purpose: String,
-    /// By whom.
-    pub by: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// Until when, unless its owner renews it.
-    pub expires: Timestamp,
-}
-
-/// What the checks say of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealthRecord {
-    /// Whether it is usable.
-    pub up: bool,
-    /// Since when.
-    pub since: Timestamp,
-    /// What was seen.
-    pub why: String,
-}
-
-/// Who holds the addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HolderRecord {
-    /// The node.
-    pub node: NodeId,
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// Since when.
-    pub since: Timestamp,
-    /// Why.
-    pub reason: String,
-}
-
 impl ClusterState {
     /// The one road in: applies a command, or says why it changes nothing.
     pub fn apply(&mut self, stamped: &Stamped) -> Answer {
@@ -172,7 +104,11 @@ impl ClusterState {
         let mut next = Facts::clone(&self.facts);
         let at = self.clock;
         let outcome = match command {
-            Command::Found { cluster_id, timing } => next.found(*cluster_id, *timing),
+            Command::Found {
+                cluster_id,
+                timing,
+                version,
+            } => next.found(*cluster_id, *timing, *version),
             Command::Restore(facts) => next.restore(facts, at, by),
             Command::Configure {
                 config,
@@ -200,14 +136,21 @@ impl ClusterState {
             Command::Admit { member, ticket } => next.admit(member, ticket, at),
             Command::Trust(order) => next.change_trust(order, at, by),
             Command::RemoveMember(node) => next.remove_member(*node, at, by),
-            Command::UpdateMember(member) => next.update_member(member, at),
+            Command::Describe {
+                node,
+                agent_version,
+                speaks,
+                checks,
+            } => next.describe_member(*node, agent_version, *speaks, checks, at),
+            Command::Activate(version) => next.activate(*version, at, by),
             Command::Holder {
                 node,
                 epoch,
                 reason,
             } => next.note_holder(*node, *epoch, reason, at),
             Command::Note { kind, text } => {
-                next.event(at, kind, text.clone(), by);
+                let (kind, text) = (kind.clone(), text.clone());
+                next.event(at, What::Note { kind, text }, by);
                 Ok(Outcome::Done)
             }
         }?;
@@ -300,11 +243,11 @@ impl Facts {
             .map_or_else(|| id.to_string(), |m| m.name.clone())
     }
 
-    fn found(&mut self, cluster_id: NodeId, timing: Timing) -> Answer {
+    fn found(&mut self, cluster_id: NodeId, timing: Timing, version: RecordVersion) -> Answer {
         if self.cluster_id != NodeId::default() {
             return Err(Rejection::AlreadyFounded);
         }
-        (self.cluster_id, self.timing) = (cluster_id, timing);
+        (self.cluster_id, self.timing, self.active_version) = (cluster_id, timing, version);
         Ok(Outcome::Done)
     }
 
@@ -321,12 +264,7 @@ impl Facts {
         (self.members, self.health) = (Arc::default(), Arc::default());
         (self.node_admin, self.holder, self.maintenance) = (BTreeMap::new(), None, None);
         Arc::make_mut(&mut self.trust).tokens.clear();
-        self.event(
-            at,
-            "member",
-            "the cluster was restored from a backup: nodes join anew".to_owned(),
-            by,
-        );
+        self.event(at, What::Restored, by);
         Ok(Outcome::Done)
     }
 
@@ -336,7 +274,7 @@ impl Facts {
             let Some((backend, server)) = self.server_name(change.server) else {
                 continue;
             };
-            let name = format!("{backend}/{server}");
+            let server = format!("{backend}/{server}");
             let was_up = health.get(&change.server).is_none_or(|h| h.up);
             if was_up != change.up || !health.contains_key(&change.server) {
                 health.insert(
@@ -349,13 +287,13 @@ impl Facts {
                 );
             }
             if was_up != change.up {
-                let word = if change.up { "UP" } else { "DOWN" };
-                self.event(
-                    at,
-                    "health",
-                    format!("server {name} is {word}: {}", change.why),
-                    "",
-                );
+                let why = change.why.clone();
+                let what = if change.up {
+                    What::ServerWentUp { server, why }
+                } else {
+                    What::ServerWentDown { server, why }
+                };
+                self.event(at, what, "");
             }
         }
         self.health = Arc::new(health);
@@ -371,15 +309,12 @@ impl Facts {
         if !self.members.contains_key(&node) {
             return Err(Rejection::NodeUnknown(node.to_string()));
         }
-        self.event(
-            at,
-            "holder",
-            format!(
-                "{} holds the virtual IP, epoch {epoch}: {reason}",
-                self.node_name(node)
-            ),
-            "",
-        );
+        let what = What::HolderChanged {
+            node: self.node_name(node),
+            epoch,
+            reason: reason.to_owned(),
+        };
+        self.event(at, what, "");
         self.holder = Some(HolderRecord {
             node,
             epoch,
@@ -389,8 +324,8 @@ impl Facts {
         Ok(Outcome::Done)
     }
 
-    fn event(&mut self, at: Timestamp, kind: &str, text: String, by: &str) {
-        Arc::make_mut(&mut self.events).add(at, kind, text, by);
+    fn event(&mut self, at: Timestamp, what: What, by: &str) {
+        Arc::make_mut(&mut self.events).add(at, what, by);
     }
 }
 

@@ -97,9 +97,43 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A duration as the configuration file has it, exactly: `5s`, `1500ms`, `90d`.
+pub fn words(duration: Duration) -> String {
+    let ns = duration.as_nanos();
+    let units: [(u128, &str); 6] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1000, "us"),
+    ];
+    match units
+        .iter()
+        .find(|(unit, _)| ns > 0 && ns.is_multiple_of(*unit))
+    {
+        Some((unit, word)) => format!("{}{word}", ns / unit),
+        None if ns == 0 => "0s".to_owned(),
+        None => format!("{ns}ns"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_is_said_in_the_largest_unit_that_says_it_exactly() {
+        for (ms, text) in [
+            (0, "0s"),
+            (1500, "1500ms"),
+            (90_000, "90s"),
+            (120_000, "2m"),
+            (90 * 86_400_000, "90d"),
+        ] {
+            assert_eq!(words(Duration::from_millis(ms)), text);
+        }
+    }
 
     #[test]
     fn a_timestamp_reads_as_a_date() {

@@ -3,6 +3,7 @@
 use crate::balance::Ring;
 use crate::id::ServerId;
 use crate::model::{AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, Sticky};
+use crate::placement;
 use crate::state::Facts;
 use crate::stick::{StickKey, StickTable, mask};
 use crate::time::Timestamp;
@@ -236,13 +237,10 @@ impl BackendView {
 }
 
 fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> BackendView {
-    let servers: Vec<ServerView> = b
-        .servers
-        .iter()
-        .map(|s| {
-            let id = facts.server_id(&b.name, &s.name).unwrap_or_default();
-            let node = s.node.as_deref().and_then(|name| facts.member_named(name));
-            let order = facts.effective_admin(id, node.map(|n| n.id));
+    let servers: Vec<ServerView> = placement::in_backend(facts, b)
+        .map(|place| {
+            let (id, s) = (place.id, place.server);
+            let order = facts.effective_admin(id, place.node_id());
             let up = overlay
                 .health
                 .get(&id)
@@ -257,7 +255,7 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
             ServerView {
                 id,
                 name: s.name.clone(),
-                address: s.address.or(node.map(|n| n.address)),
+                address: place.address(),
                 port: s.port,
                 weight: s.weight,
                 backup: s.backup,

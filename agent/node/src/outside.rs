@@ -6,12 +6,12 @@
 //! ```
 
 use crate::consensus::log_store::LogStore;
-use ha_core::health::CheckResult;
+use ha_core::check::{CheckResult, Probe};
 use ha_core::id::NodeId;
-use ha_core::model::{CheckClose, VirtualIp};
+use ha_core::model::VirtualIp;
 use ha_core::time::{Instant, Timestamp};
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,8 +92,8 @@ pub trait Peers: Send + Sync + 'static {
 
 /// The way to the servers.
 pub trait Prober: Send + Sync + 'static {
-    /// Checks a server by connecting to it.
-    fn probe(&self, to: SocketAddr, within: Duration, close: CheckClose) -> Boxed<CheckResult>;
+    /// Asks a server once how it is.
+    fn probe(&self, probe: Probe) -> Boxed<CheckResult>;
 }
 
 /// Everything outside of one node.

@@ -6,9 +6,10 @@ use super::raw::{
 };
 use super::units::Span;
 use super::{Checker, Problems};
+use ha_core::check::{CheckClose, Kind};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, CheckClose,
-    ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing, VirtualIp,
+    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, ClusterConfig,
+    Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing, VirtualIp,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -471,20 +472,20 @@ impl Checker<'_> {
                 "add `tcp = PORT` to the check",
             );
         }
+        let close = self.choice(
+            "backend.check.close",
+            raw.close.as_ref(),
+            &[("rst", CheckClose::Rst), ("fin", CheckClose::Fin)],
+            CheckClose::Rst,
+        );
         Check {
-            port,
+            kind: Kind::Tcp { port, close },
             inter,
             fastinter: self.positive("backend.check.fastinter", raw.fastinter.as_ref(), inter),
             downinter: self.positive("backend.check.downinter", raw.downinter.as_ref(), inter),
             timeout: self.positive("backend.check.timeout", raw.timeout.as_ref(), inter),
             rise: self.count("backend.check.rise", raw.rise.as_ref(), 2),
             fall: self.count("backend.check.fall", raw.fall.as_ref(), 3),
-            close: self.choice(
-                "backend.check.close",
-                raw.close.as_ref(),
-                &[("rst", CheckClose::Rst), ("fin", CheckClose::Fin)],
-                CheckClose::Rst,
-            ),
         }
     }
 

@@ -29,7 +29,7 @@ fn the_example_is_valid() {
     let file = parse_cluster("cluster.toml", GOOD).unwrap();
     assert_eq!(file.config.frontends[0].listeners.len(), 3);
     assert_eq!(
-        file.config.backends[0].check.unwrap().inter,
+        file.config.backends[0].check.as_ref().unwrap().inter,
         std::time::Duration::from_secs(5)
     );
 }
@@ -39,6 +39,7 @@ fn ace_words_mean_the_same_as_haproxys() {
     let ace = GOOD.replace(r#"inter = "5s", fall = 3, rise = 2"#, r#"interval = "5s", fail_detect_count = 3, pass_detect_count = 2, pass_detect_interval = "60s""#);
     let check = parse_cluster("c", &ace).unwrap().config.backends[0]
         .check
+        .clone()
         .unwrap();
     assert_eq!(
         (check.fall, check.rise, check.downinter.as_secs()),

@@ -4,8 +4,7 @@ use super::{Operations, RequestError, wire_problem};
 use crate::backup::Backup;
 use crate::config::{Problem, parse_cluster};
 use ha_core::command::{Command, Outcome};
-use ha_core::state::configure::changes;
-use ha_core::state::{ConfigVersion, Facts};
+use ha_core::state::{ConfigVersion, Facts, changes};
 use ha_proto::control as pb;
 
 impl Operations {

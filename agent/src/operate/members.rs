@@ -1,11 +1,12 @@
 //! Joining, leaving, promoting. One membership change at a time; a second is refused by name.
 
 use super::{Operations, RequestError, propose_error, role};
+use ha_core::check::{CheckResult, Probe};
 use ha_core::command::Command;
 use ha_core::controller::{Event, HandoverReason};
-use ha_core::health::CheckResult;
 use ha_core::id::NodeId;
-use ha_core::model::{CheckClose, Member};
+use ha_core::model::Member;
+use ha_core::version::{RecordVersion, Speaks};
 use ha_proto::control as pb;
 use ha_trust::identity::Subject;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// Letters of a version.
 const VERSION_MAX: usize = 64;
+/// Kinds of check that one agent may know.
+const CHECKS_MAX: usize = 64;
 
 /// How long a handover may take before a removal gives up.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(5);
@@ -86,7 +89,7 @@ impl Operations {
             Ok(at) => match self
                 .outside
                 .prober
-                .probe(at, REACHED_WITHIN, CheckClose::Rst)
+                .probe(Probe::connect(at, REACHED_WITHIN))
                 .await
             {
                 CheckResult::Passed => String::new(),
@@ -119,6 +122,11 @@ impl Operations {
                 .map_err(|_| bad("address", r.address.clone()))?,
             role: role(&r.role)?,
             version: r.version,
+            speaks: Speaks {
+                min: RecordVersion(r.speaks_min),
+                max: RecordVersion(r.speaks_max),
+            },
+            checks: r.checks.into_iter().collect(),
         };
         if !crate::config::agent_file::is_name(&member.name) {
             return Err(bad(
@@ -128,6 +136,12 @@ impl Operations {
         }
         if member.version.len() > VERSION_MAX {
             return Err(bad("version", format!("more than {VERSION_MAX} letters")));
+        }
+        if member.checks.len() > CHECKS_MAX || member.checks.iter().any(|c| c.len() > VERSION_MAX) {
+            return Err(bad(
+                "checks",
+                format!("more than {CHECKS_MAX} kinds, or {VERSION_MAX} letters in one"),
+            ));
         }
         let ticket = self.ticket(&member, &r.token, &r.request)?;
         let _change = self

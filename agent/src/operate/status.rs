@@ -4,6 +4,7 @@ use super::{Operations, RequestError};
 use ha_core::controller::{Controller, NodeReport, RaftNews, RaftRole};
 use ha_core::id::{NodeId, ServerId};
 use ha_core::model::{AdminState, Backend, Failback, Member, Server};
+use ha_core::placement::{self, Placement};
 use ha_core::state::Facts;
 use ha_core::time::Instant;
 use ha_core::time::Timestamp;
@@ -84,8 +85,8 @@ impl Operations {
                 .into_iter()
                 .map(|m| node_status(facts, &seen, m))
                 .collect(),
-            servers: placed(facts)
-                .map(|(b, s, id)| server_status(facts, &seen, &counters, b, s, id))
+            servers: placement::all(facts)
+                .map(|p| server_status(facts, &seen, &counters, &p))
                 .collect(),
             virtual_ips: facts
                 .config
@@ -266,14 +267,6 @@ fn by_name(facts: &Facts) -> Vec<&Member> {
     members
 }
 
-fn placed(facts: &Facts) -> impl Iterator<Item = (&Backend, &Server, ServerId)> {
-    facts.config.backends.iter().flat_map(move |b| {
-        b.servers
-            .iter()
-            .filter_map(move |s| Some((b, s, facts.server_id(&b.name, &s.name)?)))
-    })
-}
-
 /// HAProxy's words, in its precedence: `MAINT`, then `DOWN`, then `DRAIN`, then `UP` or `no check`.
 fn status_words(
     facts: &Facts,
@@ -287,7 +280,7 @@ fn status_words(
     let words = seen.checks.get(&id).map(|(w, _)| w.clone());
     let health = words.unwrap_or_else(|| if up { "UP" } else { "DOWN" }.to_owned());
     let draining = admin == AdminState::Drain || s.weight == 0;
-    match (admin, b.check) {
+    match (admin, &b.check) {
         (AdminState::Maintenance, _) => "MAINT".to_owned(),
         (_, None) => if draining { "DRAIN" } else { "no check" }.to_owned(),
         _ if health.starts_with("DOWN") => health,
@@ -300,16 +293,13 @@ fn server_status(
     facts: &Facts,
     seen: &Seen,
     counters: &ProxyCounters,
-    b: &Backend,
-    s: &Server,
-    id: ServerId,
+    place: &Placement<'_>,
 ) -> pb::ServerStatus {
-    let node = s.node.as_deref().and_then(|n| facts.member_named(n));
-    let admin = facts.effective_admin(id, node.map(|n| n.id));
+    let (b, s, id) = (place.backend, place.server, place.id);
+    let admin = facts.effective_admin(id, place.node_id());
     let count = counters.servers.get(&id).copied().unwrap_or_default();
-    let address = s
-        .address
-        .or(node.map(|n| n.address))
+    let address = place
+        .address()
         .map_or_else(|| "?".to_owned(), |a| a.to_string());
     let port = s.port.map_or_else(String::new, |p| format!(":{p}"));
     let health_since = facts.health.get(&id).map_or(0, |h| h.since.0);
@@ -403,17 +393,13 @@ fn warnings(
             ));
         }
     }
-    for (b, s, _) in placed(facts).filter(|(_, s, _)| {
-        s.node
-            .as_deref()
-            .is_some_and(|n| facts.member_named(n).is_none())
-    }) {
-        found.push(format!(
-            "server {}/{} is on node {}, which has not joined",
-            b.name,
-            s.name,
-            s.node.as_deref().unwrap_or("")
-        ));
+    for place in placement::all(facts) {
+        if let Some(node) = place.awaits() {
+            found.push(format!(
+                "server {} is on node {node}, which has not joined",
+                place.name()
+            ));
+        }
     }
     let voters = seen.raft.voters.first().map_or(0, BTreeSet::len);
     if voters == 2 {

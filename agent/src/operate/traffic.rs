@@ -158,8 +158,8 @@ pub fn events(node: Arc<Operations>, shows: Shows, r: pb::EventsRequest) -> Even
             let log = node.consensus.read().facts.events.clone();
             let matching = log.after(seq).filter(|e| e.at.0 >= r.since_ms).filter(|e| {
                 r.grep.is_empty()
-                    || e.text.contains(&r.grep)
-                    || e.kind.contains(&r.grep)
+                    || e.what.to_string().contains(&r.grep)
+                    || e.what.kind().contains(&r.grep)
                     || e.by.contains(&r.grep)
             });
             let mut found: Vec<_> = matching.cloned().collect();
@@ -171,8 +171,8 @@ pub fn events(node: Arc<Operations>, shows: Shows, r: pb::EventsRequest) -> Even
                 let record = pb::EventRecord {
                     seq: e.seq,
                     at_ms: e.at.0,
-                    kind: e.kind,
-                    text: e.text,
+                    kind: e.what.kind().to_owned(),
+                    text: e.what.to_string(),
                     by: e.by,
                 };
                 if send.send(Ok(record)).await.is_err() {

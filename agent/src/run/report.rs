@@ -4,17 +4,17 @@
 use crate::config::AgentConfig;
 use crate::hands::Hands;
 use crate::outside::Consensus;
+use ha_core::check::{CheckResult, Kind};
 use ha_core::controller::{Event, NodeReport};
-use ha_core::health::CheckResult;
 use ha_core::id::ServerId;
-use ha_core::model::{CheckClose, Role};
-use ha_core::state::Facts;
+use ha_core::model::Role;
+use ha_core::placement;
+use ha_core::version::CURRENT;
 use ha_node::driver::DriverHandle;
 use ha_node::outside::{Addresses as _, Outside};
 use ha_proxy::Proxy;
 use ha_trust::store::TrustStore;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_millis(250);
 /// The proxy and the own servers are looked at every so many looks.
 const SELF_CHECK_EACH: u32 = 4;
-/// How long a server on this machine may take to accept.
+/// How long a check of a server on this machine may take, if its own timeout is not shorter.
 const OWN_SERVER_WITHIN: Duration = Duration::from_millis(300);
 
 /// See the module.
@@ -90,6 +90,9 @@ impl Reporter {
             fence: self.hands.fence(),
             down,
             credentials: self.trust.live().credentials(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            speaks: CURRENT,
+            checks: Kind::known_set(),
         };
         self.consensus.set_report(report.clone());
         self.driver.tell(Event::Own(report));
@@ -99,35 +102,15 @@ impl Reporter {
     async fn own_servers_down(&self) -> BTreeSet<ServerId> {
         let facts = self.consensus.read().facts;
         let mut down = BTreeSet::new();
-        for (id, at) in own_servers(&facts, &self.config) {
-            if self
-                .outside
-                .prober
-                .probe(at, OWN_SERVER_WITHIN, CheckClose::Rst)
-                .await
-                != CheckResult::Passed
-            {
-                down.insert(id);
+        for place in placement::on_node(&facts, self.consensus.me()) {
+            let Some(probe) = place.probe() else {
+                continue;
+            };
+            let probe = probe.at_most(OWN_SERVER_WITHIN);
+            if self.outside.prober.probe(probe).await != CheckResult::Passed {
+                down.insert(place.id);
             }
         }
         down
     }
-}
-
-fn own_servers(facts: &Facts, config: &AgentConfig) -> Vec<(ServerId, SocketAddr)> {
-    let checked = facts
-        .config
-        .backends
-        .iter()
-        .filter_map(|b| Some((b, b.check?)));
-    let own = checked.flat_map(|(b, check)| {
-        b.servers
-            .iter()
-            .filter(|s| s.node.as_deref() == Some(&config.name))
-            .filter_map(move |s| {
-                let at = SocketAddr::new(config.address, check.port.or(s.port)?);
-                Some((facts.server_id(&b.name, &s.name)?, at))
-            })
-    });
-    own.collect()
 }

@@ -12,10 +12,12 @@ use super::story;
 use super::tamper;
 use super::universe::{Running, Service, Universe};
 use super::world::{NodeWorld, node_now};
+use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Event, NodeReport, Settings as ControllerSettings};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
+use ha_core::version::CURRENT;
 use ha_node::binder::LogBinder;
 use ha_node::consensus::{Consensus, Settings};
 use ha_node::driver::{Driver, DriverHandle};
@@ -185,6 +187,8 @@ pub fn member_as(universe: &Universe, node: usize, id: NodeId) -> Member {
         address,
         role,
         version: String::new(),
+        speaks: CURRENT,
+        checks: Kind::known_set(),
     }
 }
 
@@ -207,6 +211,7 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
         Command::Found {
             cluster_id: NodeId::from_random(7),
             timing: Timing::Lan,
+            version: CURRENT.max,
         },
         Command::AddMember(member_as(universe, 1, universe.id_of(1))),
         Command::Configure {

@@ -1,9 +1,10 @@
 //! What every simulated cluster is configured with.
 
 use super::universe::{Universe, VIP};
+use ha_core::check::{CheckClose, Kind};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, CheckClose,
-    ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Role, Server, VirtualIp,
+    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, ClusterConfig,
+    Failback, Frontend, OnDown, Persistence, PortRange, Role, Server, VirtualIp,
 };
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -87,14 +88,16 @@ fn backend(universe: &Universe, weight: u64) -> Backend {
             mode: BindingMode::Commit,
         }),
         check: Some(Check {
-            port: Some(5022),
+            kind: Kind::Tcp {
+                port: Some(5022),
+                close: CheckClose::Rst,
+            },
             inter: second,
             fastinter: second,
             downinter: second,
             timeout: second,
             rise: 2,
             fall: 3,
-            close: CheckClose::Rst,
         }),
         on_down: OnDown::Purge,
         connect_timeout: 5 * second,

@@ -15,6 +15,7 @@ use super::story;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
+use ha_core::placement;
 use ha_core::view::View;
 use ha_node::binder::LogBinder;
 use ha_node::consensus::Consensus;
@@ -398,9 +399,7 @@ impl Universe {
     /// A node has applied an entry.
     pub fn on_applied(&self, me: usize, consensus: &Consensus<NodeRuntime>) {
         let snap = consensus.read();
-        let placed = snap.facts.placed().filter_map(|(backend, s, node)| {
-            Some((snap.facts.server_id(backend, &s.name)?, node?))
-        });
+        let placed = placement::all(&snap.facts).filter_map(|p| Some((p.id, p.node_id()?)));
         let (mut maintenance, mut draining) = (Vec::new(), Vec::new());
         for (id, node) in placed {
             match snap.facts.effective_admin(id, Some(node)).state {

@@ -6,12 +6,10 @@ use super::planted::Planted;
 use super::scheduler;
 use super::segment::Hands;
 use super::universe::{EPOCH_MS, Service, Universe};
-use ha_core::health::CheckResult;
+use ha_core::check::{CheckResult, Probe};
 use ha_core::id::NodeId;
-use ha_core::model::CheckClose;
 use ha_core::time::{Instant, Timestamp};
 use ha_node::outside::{Addressee, Boxed, Call, CallError, Clock, Outside, Peers, Prober, Tasks};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,10 +99,11 @@ impl Peers for NodeWorld {
 }
 
 impl Prober for NodeWorld {
-    fn probe(&self, to: SocketAddr, within: Duration, _: CheckClose) -> Boxed<CheckResult> {
-        let (universe, me, within) = (self.universe.clone(), self.me, scheduler::in_world(within));
+    fn probe(&self, probe: Probe) -> Boxed<CheckResult> {
+        let (universe, me) = (self.universe.clone(), self.me);
+        let within = scheduler::in_world(probe.within);
         Box::pin(async move {
-            let Some(target) = universe.node_with(to.ip()) else {
+            let Some(target) = universe.node_with(probe.address) else {
                 return CheckResult::Refused;
             };
             let (there, back) =

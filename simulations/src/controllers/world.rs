@@ -5,6 +5,7 @@ use super::invariant::OneHolder;
 use super::node::{Node, PROMISE};
 use super::rng::Rng;
 use ha_core::balance::mix;
+use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, Event, HandoverReason, NodeReport, RaftNews, RaftRole};
 use ha_core::id::NodeId;
@@ -12,6 +13,7 @@ use ha_core::lease::{Ballot, Gate, Lease, Refusal};
 use ha_core::model::{Member, Role};
 use ha_core::state::ClusterState;
 use ha_core::time::Timestamp;
+use ha_core::version::CURRENT;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -131,6 +133,8 @@ impl World {
                 address: ip,
                 role: Role::Server,
                 version: String::new(),
+                speaks: CURRENT,
+                checks: Kind::known_set(),
             };
             // Commands of the simulation itself are never refused: names and addresses are unique.
             let _ = state.apply(&Stamped {

@@ -138,10 +138,10 @@ fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
 mod tests {
     use super::*;
     use crate::command::{AdminOrder, AdminTarget, Command, Stamped};
-    use crate::model::{AdminState, Member, Role};
+    use crate::model::{AdminState, Role};
     use crate::state::ClusterState;
+    use crate::testing::member;
     use crate::time::Timestamp;
-    use std::net::IpAddr;
 
     fn n(i: u8) -> NodeId {
         NodeId::from_random(u128::from(i))
@@ -153,18 +153,10 @@ mod tests {
     fn facts() -> ClusterState {
         let mut state = ClusterState::default();
         for i in 1..=4 {
-            let (ip, role) = (
-                IpAddr::from([10, 0, 0, i]),
-                if i == 4 { Role::Witness } else { Role::Server },
-            );
-            let member = Member {
-                id: n(i),
-                name: format!("node-{i}"),
-                listen: (ip, 7400).into(),
-                address: ip,
-                role,
-                version: String::new(),
-            };
+            let mut member = member(i);
+            if i == 4 {
+                member.role = Role::Witness;
+            }
             state
                 .apply(&Stamped {
                     at: Timestamp(1),

@@ -1,14 +1,14 @@
 //! The schedule of health checks: who is due, what came of it. Only the holder checks.
 
 use super::{Action, Purpose};
+use crate::check::{CheckResult, ServerHealth, Transition};
 use crate::command::HealthChange;
-use crate::health::{CheckResult, ServerHealth, Transition};
 use crate::id::ServerId;
-use crate::model::{AdminState, Backend, Check, CheckClose, Server};
+use crate::model::{AdminState, Check};
+use crate::placement;
 use crate::state::Facts;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The first checks of servers are this far apart, so that they do not all fall into one instant.
@@ -44,18 +44,18 @@ impl Checks {
         let mut wanted = BTreeSet::new();
         for (i, (id, check)) in checked(facts).enumerate() {
             wanted.insert(id);
-            let changed = self.runs.get(&id).is_none_or(|r| r.check != check);
+            let changed = self.runs.get(&id).is_none_or(|r| r.check != *check);
             if changed {
                 let health = match facts.health.get(&id) {
-                    Some(known) => ServerHealth::settled(&check, known.up),
-                    None => ServerHealth::starting(&check),
+                    Some(known) => ServerHealth::settled(check, known.up),
+                    None => ServerHealth::starting(check),
                 };
                 let due = now + SPREAD * (i % 32) as u32;
                 self.runs.insert(
                     id,
                     Run {
                         health,
-                        check,
+                        check: check.clone(),
                         due,
                         under_way: false,
                         checked_at: Instant::ZERO,
@@ -75,24 +75,22 @@ impl Checks {
             .iter_mut()
             .filter(|(_, r)| !r.under_way && r.due <= now)
         {
-            let Some(place) = place(facts, *id) else {
+            let Some(place) = placement::of(facts, *id) else {
                 run.due = now + run.check.inter;
                 continue;
             };
-            if facts.effective_admin(*id, place.node).state == AdminState::Maintenance {
+            if facts.effective_admin(*id, place.node_id()).state == AdminState::Maintenance {
                 run.due = now + run.check.inter;
                 continue;
             }
-            let Some(address) = place.check_address(&run.check) else {
+            let Some(probe) = place.probe() else {
                 run.due = now + run.check.inter;
                 continue;
             };
             run.under_way = true;
             actions.push(Action::Probe {
                 server: *id,
-                address,
-                within: run.check.timeout,
-                close: run.check.close,
+                probe,
                 purpose: Purpose::Scheduled,
             });
         }
@@ -137,7 +135,7 @@ impl Checks {
 
     /// Counts a failed connect of real traffic; at the backend's `observe` limit it is one failed check.
     pub fn on_connect_failed(&mut self, facts: &Facts, server: ServerId) -> Option<CheckResult> {
-        let limit = place(facts, server)?.backend.observe?;
+        let limit = placement::of(facts, server)?.backend.observe?;
         let run = self.runs.get_mut(&server)?;
         run.failed_connects += 1;
         (run.failed_connects >= limit).then(|| {
@@ -181,54 +179,7 @@ impl Checks {
     }
 }
 
-/// A server with its surroundings.
-pub(super) struct Place<'a> {
-    pub backend: &'a Backend,
-    pub server: &'a Server,
-    pub node: Option<crate::id::NodeId>,
-    pub address: Option<IpAddr>,
-}
-
-impl Place<'_> {
-    /// Where a check connects: its own port, else the server's.
-    pub fn check_address(&self, check: &Check) -> Option<SocketAddr> {
-        Some(SocketAddr::new(
-            self.address?,
-            check.port.or(self.server.port)?,
-        ))
-    }
-}
-
-pub(super) fn place(facts: &Facts, id: ServerId) -> Option<Place<'_>> {
-    let (backend, server) = facts.server_name(id)?;
-    let backend = facts.config.backends.iter().find(|b| b.name == backend)?;
-    let server = backend.servers.iter().find(|s| s.name == server)?;
-    let node = server.node.as_deref().and_then(|n| facts.member_named(n));
-    Some(Place {
-        backend,
-        server,
-        node: node.map(|n| n.id),
-        address: server.address.or(node.map(|n| n.address)),
-    })
-}
-
 /// Servers with the check of their backend.
-fn checked(facts: &Facts) -> impl Iterator<Item = (ServerId, Check)> {
-    let with_check = facts
-        .config
-        .backends
-        .iter()
-        .filter_map(|b| Some((b, b.check?)));
-    with_check.flat_map(move |(b, check)| {
-        b.servers
-            .iter()
-            .filter_map(move |s| Some((facts.server_id(&b.name, &s.name)?, check)))
-    })
-}
-
-/// How a suspect server is probed: at its check's port, or its own.
-pub(super) fn suspicion_probe(facts: &Facts, id: ServerId) -> Option<(SocketAddr, CheckClose)> {
-    let place = place(facts, id)?;
-    let check = place.backend.check?;
-    Some((place.check_address(&check)?, check.close))
+fn checked(facts: &Facts) -> impl Iterator<Item = (ServerId, &Check)> {
+    placement::all(facts).filter_map(|p| Some((p.id, p.backend.check.as_ref()?)))
 }

@@ -4,6 +4,7 @@ use super::Action;
 use crate::command::{AdminTarget, Command, DrainEnd};
 use crate::id::ServerId;
 use crate::model::AdminState;
+use crate::placement;
 use crate::state::{AdminRecord, Facts};
 use crate::time::{Instant, Timestamp};
 use std::collections::BTreeMap;
@@ -48,16 +49,7 @@ impl Drains {
             .iter()
             .map(|(id, r)| (AdminTarget::Servers(vec![*id]), r, vec![*id]));
         let of_nodes = facts.node_admin.iter().map(|(n, r)| {
-            let name = facts.members.get(n).map(|m| m.name.as_str());
-            let on_it = facts
-                .config
-                .backends
-                .iter()
-                .flat_map(|b| b.servers.iter().map(move |s| (b, s)));
-            let ids = on_it
-                .filter(|(_, s)| s.node.as_deref() == name)
-                .filter_map(|(b, s)| facts.server_id(&b.name, &s.name))
-                .collect();
+            let ids = placement::on_node(facts, *n).map(|p| p.id).collect();
             (AdminTarget::Node(*n), r, ids)
         });
         for (target, record, servers) in of_servers.chain(of_nodes) {

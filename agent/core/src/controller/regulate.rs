@@ -1,10 +1,10 @@
-//! What is looked at after every event: the lease, the hold, eligibility, failback, learners.
+//! What is looked at after every event, in which order; and where the address should be.
 
-use super::{Action, Checks, Controller, DropReason, Handover, HandoverReason, Holding, RaftNews};
+use super::{Action, Checks, Controller, DropReason, Handover, HandoverReason, RaftNews};
+use crate::check::CheckResult;
 use crate::command::Command;
-use crate::health::CheckResult;
-use crate::id::{Epoch, NodeId, ServerId};
-use crate::lease::{Hold, Lease};
+use crate::id::{NodeId, ServerId};
+use crate::lease::Hold;
 use crate::model::{AdminState, Failback, Role};
 use crate::state::Facts;
 use crate::time::{Instant, Timestamp};
@@ -12,12 +12,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A learner that lacks no more entries than this is made a voter.
-const CAUGHT_UP_WITHIN: u64 = 64;
-/// Between two tries to promote the same learner.
-const PROMOTE_AGAIN: Duration = Duration::from_secs(2);
-/// A membership that is joint for longer is brought to its end.
-const JOINT_MAX: Duration = Duration::from_secs(2);
 /// A node that has just become leader does not hand over for reasons of preference before this.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -105,6 +99,9 @@ impl Controller {
         if self.holding.is_some() {
             self.checks.start_due(now, &self.facts, actions);
             self.drains.regulate(now, wall, &self.facts, actions);
+            self.regulate_versions(now, actions);
+        } else {
+            self.upgrade.reset();
         }
         if self.handover.is_none() {
             self.look_for_reasons_to_move(now, actions);
@@ -113,104 +110,21 @@ impl Controller {
         }
     }
 
-    fn send_lease(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if now < self.next_lease || !self.asks_for_promises(now) {
-            return;
-        }
-        self.next_lease = now + self.settings.lease_every;
-        // Learners are asked too: one that promises itself can become a voter without costing the lease.
-        let to = self
-            .other_voters()
-            .chain(self.raft.learners.iter().copied())
-            .collect();
-        actions.push(Action::SendLease {
-            lease: Lease {
-                term: self.raft.term,
-                sent: now,
-            },
-            to,
-        });
-    }
-
-    fn regulate_hold(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let until = self
-            .hold
-            .until(&self.raft.voters, self.settings.lease)
-            .filter(|u| *u > now);
-        if until.is_some() {
-            self.quorum_seen = now;
-        }
-        let Some(until) = until else {
-            return self.stop_holding(DropReason::LeaseRanOut, actions);
+    fn regulate_versions(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let (me, own, hold, reports) = (self.settings.me, &self.own, &self.hold, &self.reports);
+        let promise = self.settings.promise;
+        let heard = |n: NodeId| {
+            let lately = |at| now.saturating_since(at) < promise;
+            if n == me {
+                return Some(own);
+            }
+            reports
+                .get(&n)
+                .filter(|_| hold.heard(n).is_some_and(lately))
         };
-        if !self.may_hold() {
-            return self.stop_holding(DropReason::NotEligible, actions);
-        }
-        let epoch = Epoch(self.raft.term);
-        match &mut self.holding {
-            Some(h) if h.epoch == epoch => {
-                if until > h.until {
-                    h.until = until;
-                    actions.push(Action::Hold { epoch, until });
-                }
-            }
-            _ => {
-                self.holding = Some(Holding {
-                    epoch,
-                    until,
-                    since: now,
-                });
-                actions.push(Action::Hold { epoch, until });
-                actions.push(Action::Refresh);
-                let reason = self.reason_for_log();
-                actions.push(Action::Propose(Command::Holder {
-                    node: self.settings.me,
-                    epoch,
-                    reason,
-                }));
-            }
-        }
-    }
-
-    /// A leader may hold once it has applied its first own entry: then it knows everything that was acknowledged.
-    fn may_hold(&self) -> bool {
-        self.settings.role == Role::Server
-            && self.raft.applied_term == self.raft.term
-            && self.handover.is_none()
-            && (self.own.eligible || self.last_successor().is_none())
-    }
-
-    fn reason_for_log(&self) -> String {
-        match self.previous_leader {
-            Some(old) if self.facts.members.contains_key(&old) => {
-                let heard = self.hold.heard(old).is_some();
-                let what = if heard {
-                    "handed over or lost leadership"
-                } else {
-                    "does not answer"
-                };
-                format!(
-                    "elected in term {}, {} {what}",
-                    self.raft.term,
-                    self.facts.node_name(old)
-                )
-            }
-            _ => format!("elected in term {}", self.raft.term),
-        }
-    }
-
-    pub(super) fn stop_holding(&mut self, why: DropReason, actions: &mut Vec<Action>) {
-        if self.holding.take().is_some() {
-            self.drop_addresses(why, actions);
-        }
-    }
-
-    fn drop_addresses(&mut self, why: DropReason, actions: &mut Vec<Action>) {
-        self.drops += 1;
-        actions.push(Action::Drop {
-            why,
-            number: self.drops,
-        });
+        let after = self.settings.activate_after;
+        let commands = self.upgrade.regulate(now, after, &self.facts, heard);
+        actions.extend(commands.into_iter().map(Action::Propose));
     }
 
     /// Looks who is silent; the set before, if that has changed.
@@ -375,67 +289,6 @@ impl Controller {
             .any(|n| self.reports.get(&n).is_some_and(|r| r.eligible))
     }
 
-    fn promote_learner(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let [voters] = self.raft.voters.as_slice() else {
-            return;
-        };
-        if voters.len() >= self.settings.voters_max {
-            return;
-        }
-        let caught_up = |n: &&NodeId| {
-            self.raft
-                .matched
-                .get(n)
-                .is_some_and(|m| *m > 0 && m + CAUGHT_UP_WITHIN >= self.raft.last_log)
-        };
-        let promises = |n: &&NodeId| {
-            self.hold
-                .heard(**n)
-                .is_some_and(|at| now.saturating_since(at) < self.settings.lease)
-        };
-        let known = |n: &&NodeId| self.facts.members.contains_key(n);
-        let Some(learner) = self
-            .raft
-            .learners
-            .iter()
-            .filter(known)
-            .filter(promises)
-            .find(caught_up)
-            .copied()
-        else {
-            return;
-        };
-        if self
-            .promote_asked
-            .is_none_or(|(n, at)| n != learner || now.saturating_since(at) > PROMOTE_AGAIN)
-        {
-            self.promote_asked = Some((learner, now));
-            actions.push(Action::Promote(learner));
-        }
-    }
-
-    /// A change that this node began takes a few milliseconds from joint to done; one that an earlier leader
-    /// began would stay joint for ever, and no further change would be allowed.
-    fn settle_membership(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.raft.voters.len() < 2 || self.raft.applied_term != self.raft.term {
-            self.joint_since = None;
-            return;
-        }
-        let since = *self.joint_since.get_or_insert(now);
-        if now.saturating_since(since) < JOINT_MAX {
-            return;
-        }
-        self.joint_since = Some(now);
-        // Who holds must not be who goes: a change that would take this node out is undone, and its operator, who
-        // was told that it failed, may begin it again.
-        let forward = self
-            .raft
-            .voters
-            .last()
-            .is_some_and(|target| target.contains(&self.settings.me));
-        actions.push(Action::SettleMembership { forward });
-    }
-
     /// Else there is no next `Lease` to wake up for.
     pub(super) fn asks_for_promises(&self, now: Instant) -> bool {
         !self.hold.is_released() && !self.log_is_stuck(now)
@@ -447,7 +300,7 @@ impl Controller {
     }
 
     /// Twice while the membership is joint, if it is in both halves.
-    fn other_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub(super) fn other_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.raft
             .voters
             .iter()

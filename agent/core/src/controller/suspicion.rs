@@ -3,10 +3,10 @@
 //! A follower starts to probe while the leader's silence is still shorter than an election, so that
 //! whoever takes over knows already which of the old leader's servers answer.
 
-use super::checks::suspicion_probe;
 use super::{Action, Purpose, Settings};
-use crate::health::CheckResult;
+use crate::check::{CheckResult, Probe};
 use crate::id::{NodeId, ServerId};
+use crate::placement;
 use crate::state::Facts;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,9 @@ impl Suspicion {
             self.probed.clear();
             return;
         }
-        for id in servers_on(facts, unreachable.iter().chain(&old_leader)) {
+        let silent = unreachable.iter().chain(&old_leader).copied();
+        for place in placement::on_nodes(facts, silent) {
+            let id = place.id;
             if self
                 .probed
                 .get(&id)
@@ -83,12 +85,13 @@ impl Suspicion {
                 continue;
             }
             self.probed.insert(id, now);
-            if let Some((address, close)) = suspicion_probe(facts, id) {
+            if let Some(probe) = place.probe() {
                 actions.push(Action::Probe {
                     server: id,
-                    address,
-                    within: PROBE_WITHIN,
-                    close,
+                    probe: Probe {
+                        within: PROBE_WITHIN,
+                        ..probe
+                    },
                     purpose: Purpose::Suspicion,
                 });
             }
@@ -105,7 +108,8 @@ impl Suspicion {
                 .get(id)
                 .is_some_and(|at| self.now.saturating_since(*at) <= CLEARED_FOR)
         };
-        servers_on(facts, unreachable.iter())
+        placement::on_nodes(facts, unreachable.iter().copied())
+            .map(|p| p.id)
             .filter(|id| !cleared(id))
             .collect()
     }
@@ -122,22 +126,4 @@ impl Suspicion {
 /// Silence of the leader after which its servers are probed: half of what an election takes.
 fn silence(promise: Duration) -> Duration {
     promise / 2
-}
-
-fn servers_on<'a>(
-    facts: &'a Facts,
-    nodes: impl Iterator<Item = &'a NodeId>,
-) -> impl Iterator<Item = ServerId> + 'a {
-    // Few nodes are silent at once; a search through them is quicker than making a set.
-    let names: Vec<&str> = nodes
-        .filter_map(|n| facts.members.get(n))
-        .map(|m| m.name.as_str())
-        .collect();
-    facts
-        .config
-        .backends
-        .iter()
-        .flat_map(|b| b.servers.iter().map(move |s| (b, s)))
-        .filter(move |(_, s)| s.node.as_ref().is_some_and(|n| names.contains(&n.as_str())))
-        .filter_map(|(b, s)| facts.server_id(&b.name, &s.name))
 }

@@ -1,9 +1,12 @@
 //! When a node holds, when it gives up, and in which order it hands over.
+mod handover;
+
 use super::*;
-use crate::command::{AdminOrder, AdminTarget, Stamped};
-use crate::model::{AdminState, Member, Timing};
+use crate::command::{AdminOrder, AdminTarget, Command, Stamped};
+use crate::lease::Lease;
+use crate::model::{AdminState, Role, Timing};
 use crate::state::ClusterState;
-use std::net::IpAddr;
+use crate::testing::member;
 
 const LEASE: Duration = Duration::from_millis(240);
 const PROMISE: Duration = Duration::from_millis(300);
@@ -32,20 +35,11 @@ impl Node {
         };
         let mut state = ClusterState::default();
         for i in 1..=3 {
-            let ip = IpAddr::from([10, 0, 0, i]);
-            let member = Member {
-                id: n(i),
-                name: format!("node-{i}"),
-                listen: (ip, 7400).into(),
-                address: ip,
-                role: Role::Server,
-                version: String::new(),
-            };
             state
                 .apply(&Stamped {
                     at: Timestamp(1),
                     by: String::new(),
-                    command: Command::AddMember(member),
+                    command: Command::AddMember(member(i)),
                 })
                 .unwrap();
         }
@@ -235,192 +229,6 @@ fn the_address_is_dropped_when_another_leads() {
 }
 
 #[test]
-fn a_handover_drops_then_releases_then_transfers() {
-    let mut node = Node::holding();
-    let actions = node.tell(Event::MoveLeader {
-        to: Some(n(2)),
-        reason: HandoverReason::Operator("me".into()),
-    });
-    assert_eq!(
-        (dropped(&actions), transferred(&actions)),
-        (Some(DropReason::Handover), None)
-    );
-    let number = drop_number(&actions);
-    assert!(
-        !actions
-            .iter()
-            .any(|a| matches!(a, Action::SendRelease { .. })),
-        "not before the address is away"
-    );
-    assert_eq!(sent(&node.wait(60)), None, "no lease any more");
-    assert!(
-        node.tell(Event::Dropped { number: number - 1 }).is_empty(),
-        "of another drop"
-    );
-    let actions = node.tell(Event::Dropped { number });
-    let release = actions
-        .iter()
-        .find_map(|a| {
-            if let Action::SendRelease { release, .. } = a {
-                Some(*release)
-            } else {
-                None
-            }
-        })
-        .expect("released");
-    assert_eq!(transferred(&actions), None, "not before the others know");
-    assert_eq!(
-        transferred(&node.tell(Event::ReleaseAnswered {
-            from: n(3),
-            release
-        })),
-        None,
-        "the target must know"
-    );
-    assert_eq!(
-        transferred(&node.tell(Event::ReleaseAnswered {
-            from: n(2),
-            release
-        })),
-        Some(n(2))
-    );
-    assert_eq!(transferred(&node.wait(199)), None);
-    assert_eq!(
-        transferred(&node.wait(1)),
-        Some(n(2)),
-        "asked again while still leader of the term"
-    );
-    assert_eq!(node.c.holding(), None);
-}
-
-#[test]
-fn a_handover_whose_drop_is_never_reported_waits_until_the_promise_is_over() {
-    for promise in [PROMISE, Duration::from_secs(10)] {
-        let mut node = Node::holding_under(promise);
-        let actions = node.tell(Event::MoveLeader {
-            to: Some(n(2)),
-            reason: HandoverReason::Shutdown,
-        });
-        assert_eq!(dropped(&actions), Some(DropReason::Handover));
-        let released = |actions: &[Action]| {
-            actions
-                .iter()
-                .any(|a| matches!(a, Action::SendRelease { .. }))
-        };
-        let wait = promise.max(Duration::from_millis(2500)).as_millis() as u64;
-        assert!(!released(&node.wait(wait - 1)), "it may still answer");
-        assert!(released(&node.wait(1)));
-    }
-}
-
-#[test]
-fn a_handover_does_not_wait_for_the_dead() {
-    let mut node = Node::holding();
-    let actions = node.tell(Event::MoveLeader {
-        to: Some(n(2)),
-        reason: HandoverReason::Shutdown,
-    });
-    node.tell(Event::Dropped {
-        number: drop_number(&actions),
-    });
-    assert_eq!(transferred(&node.wait(49)), None);
-    assert_eq!(transferred(&node.wait(1)), Some(n(2)));
-}
-
-#[test]
-fn a_witness_never_holds_and_hands_over_to_a_server_that_may() {
-    let mut node = Node::new(Role::Witness);
-    let lease = sent(&node.lead(5)).unwrap();
-    node.answer(1, lease);
-    let actions = node.answer(2, lease);
-    assert_eq!(held(&actions), None);
-    assert_eq!(node.c.handing_over_to(), Some(n(2)));
-}
-
-#[test]
-fn a_witness_hands_over_to_a_drained_server_rather_than_to_nobody() {
-    let mut node = Node::new(Role::Witness);
-    node.maintain(&[2, 3]);
-    let lease = sent(&node.lead(5)).unwrap();
-    node.answer(1, lease);
-    node.answer(2, lease);
-    assert_eq!(
-        (node.c.best_successor(), node.c.handing_over_to()),
-        (None, Some(n(2)))
-    );
-}
-
-#[test]
-fn a_ready_node_hands_over_to_a_drained_one_only_when_it_is_told_to() {
-    let mut node = Node::holding();
-    node.maintain(&[2, 3]);
-    node.tell(Event::MoveLeader {
-        to: None,
-        reason: HandoverReason::LogStuck,
-    });
-    assert_eq!(
-        node.c.handing_over_to(),
-        None,
-        "it would hand it back at once"
-    );
-    let to = node.c.last_successor();
-    assert_eq!(to, Some(n(2)));
-    node.tell(Event::MoveLeader {
-        to,
-        reason: HandoverReason::Shutdown,
-    });
-    assert_eq!(node.c.handing_over_to(), Some(n(2)));
-}
-
-#[test]
-fn a_node_that_has_just_started_is_no_successor_until_it_promises_itself() {
-    let mut node = Node::holding();
-    assert_eq!(node.c.best_successor(), Some(n(2)));
-    let lease = sent(&node.wait(40)).unwrap();
-    let report = NodeReport {
-        eligible: true,
-        ..NodeReport::default()
-    };
-    node.tell(Event::LeaseAnswered {
-        from: n(2),
-        lease,
-        result: Err(Refusal::JustStarted),
-        report,
-    });
-    assert_eq!(node.c.best_successor(), None);
-    node.answer(2, lease);
-    assert_eq!(node.c.best_successor(), Some(n(2)));
-}
-
-#[test]
-fn a_drained_node_hands_over_to_a_ready_one_and_to_no_other() {
-    let mut node = Node::holding();
-    node.maintain(&[1, 2]);
-    let lease = sent(&node.wait(40)).unwrap();
-    node.answer(1, lease);
-    node.answer(2, lease);
-    assert_eq!(node.c.handing_over_to(), None, "node 2 is drained too");
-    node.answer(3, lease);
-    assert_eq!(node.c.handing_over_to(), Some(n(3)));
-}
-
-#[test]
-fn a_node_whose_data_plane_fails_hands_over_if_somebody_else_can() {
-    let mut node = Node::holding();
-    for _ in 0..20 {
-        let lease = sent(&node.wait(40)).unwrap();
-        node.answer(1, lease);
-        node.answer(2, lease);
-    }
-    node.tell(Event::Own(NodeReport {
-        eligible: false,
-        why_not: "its proxy does not work".into(),
-        ..NodeReport::default()
-    }));
-    assert_eq!(node.c.handing_over_to(), Some(n(2)));
-}
-
-#[test]
 fn a_learner_becomes_a_voter_once_it_has_caught_up_and_promises_itself() {
     let mut node = Node::holding();
     let mut news = Node::news(RaftRole::Leader, 5, 5);
@@ -465,53 +273,6 @@ fn a_log_that_stands_still_for_long_costs_the_lead() {
     assert!(
         held_for >= 29_000,
         "a stall of seconds must not move the address: {held_for} ms"
-    );
-}
-
-#[test]
-fn a_handover_whose_target_leaves_is_given_up_before_the_library_is_asked() {
-    let mut node = Node::holding();
-    let actions = node.tell(Event::MoveLeader {
-        to: Some(n(2)),
-        reason: HandoverReason::Operator("me".into()),
-    });
-    let number = drop_number(&actions);
-    let without = RaftNews {
-        voters: vec![[n(1), n(3)].into()],
-        ..Node::news(RaftRole::Leader, 5, 5)
-    };
-    assert_eq!(node.c.handing_over_to(), Some(n(2)));
-    node.tell(Event::Raft(without.clone()));
-    assert_eq!(node.c.handing_over_to(), None);
-    assert_eq!(transferred(&node.tell(Event::Dropped { number })), None);
-    let lease = sent(&node.wait(40)).expect("it asks again");
-    node.answer(1, lease);
-    assert!(held(&node.answer(3, lease)).is_some(), "and holds again");
-    let refused = node.tell(Event::MoveLeader {
-        to: Some(n(2)),
-        reason: HandoverReason::Operator("me".into()),
-    });
-    assert_eq!(
-        (
-            node.c.handing_over_to(),
-            refused.contains(&Action::Transfer { to: n(2) })
-        ),
-        (None, false),
-        "who does not vote is no target"
-    );
-    let leaving = RaftNews {
-        voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(3)].into()],
-        ..without
-    };
-    node.tell(Event::Raft(leaving));
-    node.tell(Event::MoveLeader {
-        to: Some(n(2)),
-        reason: HandoverReason::Operator("me".into()),
-    });
-    assert_eq!(
-        node.c.handing_over_to(),
-        None,
-        "neither is who is about to leave"
     );
 }
 
@@ -588,4 +349,37 @@ fn it_is_not_woken_for_what_it_does_not_do() {
         at(node.now + 250),
         "no lease is sent during a handover"
     );
+}
+
+#[test]
+fn who_holds_proposes_what_a_members_agent_says_of_itself_and_who_only_leads_does_not() {
+    let report = |version: &str| NodeReport {
+        eligible: true,
+        agent_version: version.into(),
+        speaks: crate::version::CURRENT,
+        checks: crate::check::Kind::known_set(),
+        ..NodeReport::default()
+    };
+    let answers = |node: &mut Node, lease| {
+        node.tell(Event::LeaseAnswered {
+            from: n(2),
+            lease,
+            result: Ok(()),
+            report: report("2"),
+        })
+    };
+    let described = |actions: &[Action]| {
+        actions
+            .iter()
+            .any(|a| matches!(a, Action::Propose(Command::Describe { node, .. }) if *node == n(2)))
+    };
+    let mut node = Node::holding();
+    let lease = sent(&node.wait(40)).unwrap();
+    assert!(described(&answers(&mut node, lease)));
+    assert!(!described(&answers(&mut node, lease)), "once");
+
+    let mut leader = Node::new(Role::Witness);
+    let lease = sent(&leader.lead(5)).unwrap();
+    leader.answer(1, lease);
+    assert!(!described(&answers(&mut leader, lease)));
 }

@@ -2,8 +2,10 @@
 
 use super::{AdminRecord, Facts, MaintenanceLock};
 use crate::command::{AdminOrder, AdminTarget, Answer, DrainEnd, Outcome, Rejection};
-use crate::id::{NodeId, ServerId};
-use crate::model::{AdminState, Server};
+use crate::events::{Target, What};
+use crate::id::NodeId;
+use crate::model::AdminState;
+use crate::placement;
 use crate::time::Timestamp;
 
 impl Facts {
@@ -41,21 +43,12 @@ impl Facts {
                 return Err(Rejection::LastServer { backend });
             }
         }
-        let why = if order.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", order.reason)
+        let what = What::AdminSet {
+            target: self.describe(target),
+            state: order.state,
+            reason: order.reason.clone(),
         };
-        self.event(
-            at,
-            "admin",
-            format!(
-                "{} is set to {}{why}",
-                self.describe(target),
-                order.state.word()
-            ),
-            by,
-        );
+        self.event(at, what, by);
         Ok(Outcome::Affected(affected))
     }
 
@@ -97,12 +90,8 @@ impl Facts {
         let since = mine.map_or(at, |l| l.since);
         if mine.is_none() {
             self.all_in_but(None)?;
-            self.event(
-                at,
-                "admin",
-                format!("the maintenance lock is taken: {purpose}"),
-                by,
-            );
+            let purpose = purpose.to_owned();
+            self.event(at, What::LockTaken { purpose }, by);
         }
         self.maintenance = Some(MaintenanceLock {
             owner: owner.to_owned(),
@@ -117,12 +106,7 @@ impl Facts {
     pub(super) fn unlock(&mut self, owner: &str, at: Timestamp, by: &str) -> Outcome {
         if self.maintenance.as_ref().is_some_and(|l| l.owner == owner) {
             self.maintenance = None;
-            self.event(
-                at,
-                "admin",
-                "the maintenance lock is given back".to_owned(),
-                by,
-            );
+            self.event(at, What::LockReturned, by);
         }
         Outcome::Done
     }
@@ -135,7 +119,6 @@ impl Facts {
         at: Timestamp,
     ) -> Answer {
         self.servers_of(target)?;
-        let what = self.describe(target);
         let now = match target {
             AdminTarget::Node(n) => self.node_admin.get(n).cloned(),
             AdminTarget::Servers(ids) => ids
@@ -147,18 +130,15 @@ impl Facts {
         else {
             return Ok(Outcome::Done);
         };
-        let how = match end {
-            DrainEnd::Empty => "no session is left",
-            DrainEnd::Deadline => "its deadline passed, the sessions that were left are cut",
+        let what = What::DrainEnded {
+            target: self.describe(target),
+            began,
+            end,
+            then: record.then,
         };
+        self.event(at, what, "");
         match record.then {
             Some(then) => {
-                self.event(
-                    at,
-                    "admin",
-                    format!("{what} is drained ({how}) and set to {}", then.word()),
-                    "",
-                );
                 record = AdminRecord {
                     state: then,
                     since: at,
@@ -168,7 +148,6 @@ impl Facts {
                 };
             }
             None => {
-                self.event(at, "admin", format!("{what} is drained: {how}"), "");
                 record.ended = Some(end);
                 record.deadline = None;
             }
@@ -198,16 +177,10 @@ impl Facts {
     fn servers_of(&self, target: &AdminTarget) -> Result<Vec<String>, Rejection> {
         match target {
             AdminTarget::Node(n) => {
-                let name = &self
-                    .members
-                    .get(n)
-                    .ok_or_else(|| Rejection::NodeUnknown(n.to_string()))?
-                    .name;
-                Ok(self
-                    .placed()
-                    .filter(|(_, s, _)| s.node.as_ref() == Some(name))
-                    .map(|(b, s, _)| format!("{b}/{}", s.name))
-                    .collect())
+                if !self.members.contains_key(n) {
+                    return Err(Rejection::NodeUnknown(n.to_string()));
+                }
+                Ok(placement::on_node(self, *n).map(|p| p.name()).collect())
             }
             AdminTarget::Servers(ids) => ids
                 .iter()
@@ -222,48 +195,25 @@ impl Facts {
 
     /// Backends that have at least one server which may get new sessions.
     fn backends_served(&self) -> Vec<String> {
-        let mut served: Vec<String> = self
-            .placed()
-            .filter(|(b, s, node)| {
-                let Some(id) = self.server_id(b, &s.name) else {
-                    return false;
-                };
-                self.effective_admin(id, *node).state == AdminState::Ready
-                    && self.is_up(id)
-                    && s.weight > 0
+        let mut served: Vec<String> = placement::all(self)
+            .filter(|p| {
+                self.effective_admin(p.id, p.node_id()).state == AdminState::Ready
+                    && self.is_up(p.id)
+                    && p.server.weight > 0
             })
-            .map(|(b, _, _)| b.to_owned())
+            .map(|p| p.backend.name.clone())
             .collect();
         served.dedup();
         served
     }
 
-    /// Every server with its backend and the id of its node.
-    pub fn placed(&self) -> impl Iterator<Item = (&str, &Server, Option<NodeId>)> {
-        self.config.backends.iter().flat_map(move |b| {
-            b.servers.iter().map(move |s| {
-                (
-                    b.name.as_str(),
-                    s,
-                    s.node
-                        .as_deref()
-                        .and_then(|n| self.member_named(n))
-                        .map(|m| m.id),
-                )
-            })
-        })
-    }
-
-    fn describe(&self, target: &AdminTarget) -> String {
+    /// A target by the names of its parts.
+    fn describe(&self, target: &AdminTarget) -> Target {
         match target {
-            AdminTarget::Node(n) => format!("node {}", self.node_name(*n)),
+            AdminTarget::Node(n) => Target::Node(self.node_name(*n)),
             AdminTarget::Servers(ids) => {
-                let names: Vec<String> = ids
-                    .iter()
-                    .filter_map(|id: &ServerId| self.server_name(*id))
-                    .map(|(b, s)| format!("{b}/{s}"))
-                    .collect();
-                format!("server {}", names.join(", "))
+                let names = ids.iter().filter_map(|id| self.server_name(*id));
+                Target::Servers(names.map(|(b, s)| format!("{b}/{s}")).collect())
             }
         }
     }

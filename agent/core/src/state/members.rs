@@ -1,7 +1,9 @@
 //! Who belongs to the cluster. Ids, names and addresses are unique.
 
 use super::Facts;
+use super::configure::check_kinds;
 use crate::command::{Answer, Outcome, Rejection};
+use crate::events::What;
 use crate::id::NodeId;
 use crate::model::Member;
 use crate::time::Timestamp;
@@ -9,6 +11,22 @@ use std::sync::Arc;
 
 impl Facts {
     pub(super) fn add_member(&mut self, member: &Member, at: Timestamp, by: &str) -> Answer {
+        let added = What::MemberAdded {
+            node: member.name.clone(),
+            role: member.role,
+            listen: member.listen,
+        };
+        self.take_in(member, added, at, by)
+    }
+
+    /// Makes a node known, by which way ever it came.
+    pub(super) fn take_in(
+        &mut self,
+        member: &Member,
+        what: What,
+        at: Timestamp,
+        by: &str,
+    ) -> Answer {
         if let Some(known) = self.members.get(&member.id) {
             // A join that is tried again after its answer was lost is the same join.
             return if known == member {
@@ -18,38 +36,9 @@ impl Facts {
             };
         }
         self.check_unique(member)?;
-        self.event(
-            at,
-            "member",
-            format!(
-                "{} ({}) joins at {}",
-                member.name,
-                member.role.word(),
-                member.listen
-            ),
-            by,
-        );
-        Arc::make_mut(&mut self.members).insert(member.id, member.clone());
-        Ok(Outcome::Done)
-    }
-
-    pub(super) fn update_member(&mut self, member: &Member, at: Timestamp) -> Answer {
-        let Some(known) = self.members.get(&member.id) else {
-            return Err(Rejection::NodeUnknown(member.id.to_string()));
-        };
-        if known == member {
-            return Ok(Outcome::Done);
-        }
-        self.check_unique(member)?;
-        self.event(
-            at,
-            "member",
-            format!(
-                "{} started, version {}, at {}",
-                member.name, member.version, member.listen
-            ),
-            "",
-        );
+        self.check_speaks(member)?;
+        check_kinds(&self.config, std::iter::once(member))?;
+        self.event(at, what, by);
         Arc::make_mut(&mut self.members).insert(member.id, member.clone());
         Ok(Outcome::Done)
     }
@@ -64,12 +53,7 @@ impl Facts {
         if self.holder.as_ref().is_some_and(|h| h.node == id) {
             self.holder = None;
         }
-        self.event(
-            at,
-            "member",
-            format!("{} left the cluster", member.name),
-            by,
-        );
+        self.event(at, What::MemberRemoved { node: member.name }, by);
         Ok(Outcome::Done)
     }
 

@@ -2,6 +2,7 @@
 
 use super::Facts;
 use crate::command::{Answer, Outcome, Rejection};
+use crate::events::{TrustChange, What};
 use crate::id::NodeId;
 use crate::model::Member;
 use crate::time::Timestamp;
@@ -44,15 +45,11 @@ impl Facts {
                     stage,
                     since: at,
                 });
-                format!(
-                    "authority {} {}",
-                    fingerprint.short(),
-                    if first {
-                        "signs"
-                    } else {
-                        "is made known to every node"
-                    }
-                )
+                if first {
+                    TrustChange::AuthorityFounded(fingerprint.short())
+                } else {
+                    TrustChange::AuthorityIntroduced(fingerprint.short())
+                }
             }
             TrustOrder::Advance(fingerprint) => {
                 if !trust
@@ -70,10 +67,7 @@ impl Facts {
                     };
                     a.since = at;
                 }
-                format!(
-                    "authority {} signs from now on, the one before it is still believed",
-                    fingerprint.short()
-                )
+                TrustChange::AuthoritySigns(fingerprint.short())
             }
             TrustOrder::Retire(fingerprint) => {
                 if trust
@@ -85,7 +79,7 @@ impl Facts {
                 trust.authorities.retain(|a| a.fingerprint != *fingerprint);
                 // Nobody is left who would believe by its word.
                 trust.authorities.iter_mut().for_each(|a| a.cross.clear());
-                format!("authority {} is not believed any more", fingerprint.short())
+                TrustChange::AuthorityRetired(fingerprint.short())
             }
             TrustOrder::MakeToken {
                 id,
@@ -104,7 +98,10 @@ impl Facts {
                     revoked: false,
                 };
                 trust.tokens.insert(id.clone(), record);
-                format!("token {id} for one {} was made", role.word())
+                TrustChange::TokenMade {
+                    id: id.clone(),
+                    role: *role,
+                }
             }
             TrustOrder::RevokeToken(id) => {
                 let token = trust
@@ -112,7 +109,7 @@ impl Facts {
                     .get_mut(id)
                     .ok_or_else(|| Rejection::TokenUnknown(id.clone()))?;
                 token.revoked = true;
-                format!("token {id} was revoked")
+                TrustChange::TokenRevoked(id.clone())
             }
             TrustOrder::AddUser { name, access, key } => {
                 if trust.users.len() >= USERS_MAX && !trust.users.contains_key(name) {
@@ -127,17 +124,20 @@ impl Facts {
                         by: by.to_owned(),
                     },
                 );
-                format!("{name} may enter as {}", access.word())
+                TrustChange::UserAdded {
+                    name: name.clone(),
+                    access: *access,
+                }
             }
             TrustOrder::RemoveUser(name) => {
                 trust
                     .users
                     .remove(name)
                     .ok_or_else(|| Rejection::UserUnknown(name.clone()))?;
-                format!("{name} may not enter any more")
+                TrustChange::UserRemoved(name.clone())
             }
         };
-        self.event(at, "trust", said, by);
+        self.event(at, What::Trust(said), by);
         Ok(Outcome::Done)
     }
 
@@ -151,7 +151,13 @@ impl Facts {
             .map_or_else(String::new, |t| {
                 format!("token {} of {}", ticket.token, t.by)
             });
-        let done = self.add_member(member, at, &by)?;
+        let admitted = What::MemberAdmitted {
+            node: member.name.clone(),
+            role: member.role,
+            listen: member.listen,
+            token: ticket.token.clone(),
+        };
+        let done = self.take_in(member, admitted, at, &by)?;
         if let Some(token) = Arc::make_mut(&mut self.trust).tokens.get_mut(&ticket.token) {
             token.used = Some((member.id, ticket.key));
         }

@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 
-/// The format of this version. It changes with whatever changes a record: 2 since a drain's end says which drain and how, 3 since the state says who may enter.
-pub const FORMAT: u8 = 3;
+/// The format of this version. It changes with whatever changes a record: 2 since a drain's end says which drain and how, 3 since the state says who may enter,
+/// 4 since checks have kinds, events carry data and members say what they speak.
+pub const FORMAT: u8 = 4;
 /// The largest record that is read, in bytes: a snapshot of a full stick table is about 10 MiB.
 pub const RECORD_MAX: usize = 256 << 20;
 

@@ -76,15 +76,10 @@ impl<R: Runtime> Actor<'_, R> {
             }
             Action::Probe {
                 server,
-                address,
-                within,
-                close,
+                probe,
                 purpose,
             } => {
-                let (probe, handle) = (
-                    self.outside.prober.probe(address, within, close),
-                    self.handle.clone(),
-                );
+                let (probe, handle) = (self.outside.prober.probe(probe), self.handle.clone());
                 self.outside.tasks.spawn(
                     "probe",
                     Box::pin(async move {

@@ -129,19 +129,21 @@ impl fmt::Display for ServerHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CheckClose;
+    use crate::check::{CheckClose, Kind};
 
     fn check(rise: u16, fall: u16) -> Check {
         let s = Duration::from_secs;
         Check {
-            port: None,
+            kind: Kind::Tcp {
+                port: None,
+                close: CheckClose::Rst,
+            },
             inter: s(10),
             fastinter: s(1),
             downinter: s(5),
             timeout: s(2),
             rise,
             fall,
-            close: CheckClose::Rst,
         }
     }
 

@@ -1,0 +1,156 @@
+//! What a controller hears.
+
+use super::HandoverReason;
+use crate::check::CheckResult;
+use crate::id::{NodeId, ServerId};
+use crate::lease::{Lease, Refusal, VoterSets};
+use crate::state::Facts;
+use crate::trust::Credentials;
+use crate::version::Speaks;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What this node is in Raft.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RaftRole {
+    /// Does not vote yet.
+    Learner,
+    /// Follows.
+    #[default]
+    Follower,
+    /// Campaigns.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// What consensus says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RaftNews {
+    /// What this node is.
+    pub role: RaftRole,
+    /// Its term.
+    pub term: u64,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// The effective membership; two sets while it is joint.
+    pub voters: VoterSets,
+    /// Nodes that do not vote yet.
+    pub learners: BTreeSet<NodeId>,
+    /// Where every node listens.
+    pub addresses: BTreeMap<NodeId, String>,
+    /// The term of the newest applied entry.
+    pub applied_term: u64,
+    /// Index of the newest entry in this node's log.
+    pub last_log: u64,
+    /// Index up to which a quorum has the log.
+    pub committed: u64,
+    /// On the leader: up to where each node has the log.
+    pub matched: BTreeMap<NodeId, u64>,
+}
+
+impl RaftNews {
+    /// Whether `node` is a voter, in either half of a joint membership.
+    pub fn votes(&self, node: NodeId) -> bool {
+        self.voters.iter().any(|set| set.contains(&node))
+    }
+
+    /// Whether `node` is a voter now and when a change that is under way is done.
+    pub fn votes_throughout(&self, node: NodeId) -> bool {
+        self.voters.iter().all(|set| set.contains(&node))
+    }
+}
+
+/// How a node is, as it says itself with each lease answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// It may hold: its proxy accepts, its interface has carrier, it is no witness.
+    pub eligible: bool,
+    /// Why not.
+    pub why_not: String,
+    /// What enforces its lease.
+    pub fence: String,
+    /// Servers on it that its own check finds down.
+    pub down: BTreeSet<ServerId>,
+    /// Whom it believes, and what it shows.
+    pub credentials: Credentials,
+    /// The version of its agent; empty: it does not say what it runs.
+    pub agent_version: String,
+    /// The versions of records that its agent reads and writes.
+    pub speaks: Speaks,
+    /// The kinds of check that its agent carries out.
+    pub checks: BTreeSet<String>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// Consensus changed.
+    Raft(RaftNews),
+    /// The replicated state changed.
+    Applied(Arc<Facts>),
+    /// A voter (this node included) answered a `Lease`.
+    LeaseAnswered {
+        /// Who.
+        from: NodeId,
+        /// What it answers to.
+        lease: Lease,
+        /// Whether it is promised.
+        result: Result<(), Refusal>,
+        /// How it is.
+        report: NodeReport,
+    },
+    /// A node acknowledged a `Release`.
+    ReleaseAnswered {
+        /// Who.
+        from: NodeId,
+        /// What it answers to.
+        release: Lease,
+    },
+    /// The address is away from this node, as that [`super::Action::Drop`] wanted.
+    Dropped {
+        /// The action's number.
+        number: u64,
+    },
+    /// This node acknowledged a `Lease` of another.
+    Promised {
+        /// The leader.
+        to: NodeId,
+    },
+    /// A server was checked.
+    Checked {
+        /// Which.
+        server: ServerId,
+        /// Why it was checked.
+        purpose: Purpose,
+        /// What was found.
+        result: CheckResult,
+    },
+    /// Real traffic failed to connect to a server.
+    ConnectFailed(ServerId),
+    /// Real traffic connected to a server again.
+    ConnectWorked(ServerId),
+    /// How this node is.
+    Own(NodeReport),
+    /// Sessions per server on this node.
+    Sessions(BTreeMap<ServerId, u32>),
+    /// An operator wants leadership to move.
+    MoveLeader {
+        /// Where to; `None`: to the best other node.
+        to: Option<NodeId>,
+        /// Why.
+        reason: HandoverReason,
+    },
+}
+
+/// Why a server is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its turn in the schedule.
+    Scheduled,
+    /// Its node has gone silent.
+    Suspicion,
+}

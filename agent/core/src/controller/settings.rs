@@ -1,0 +1,55 @@
+//! What a controller is told when it starts.
+
+use crate::id::NodeId;
+use crate::model::Role;
+use std::time::Duration;
+
+/// What does not change while a node runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node.
+    pub me: NodeId,
+    /// What it is for.
+    pub role: Role,
+    /// How long a voter stays promised.
+    pub promise: Duration,
+    /// How long after sending a `Lease` this node may hold on the strength of it.
+    pub lease: Duration,
+    /// Between two `Lease` messages.
+    pub lease_every: Duration,
+    /// A leader whose log stands still for so long hands over: longer than any expected disk stall.
+    pub log_stall_max: Duration,
+    /// As long as there are fewer voters, learners become voters by themselves.
+    pub voters_max: usize,
+    /// A newer version becomes active once all members have been heard and speak it for so long.
+    pub activate_after: Duration,
+}
+
+impl Settings {
+    /// The product's: a lease of four fifths of the promise, sent six times in its length.
+    ///
+    /// `lease * (1 + rho) + stop <= promise * (1 - rho)`: four fifths leave 20 % for drift and for stopping.
+    pub const fn of(me: NodeId, role: Role, promise: Duration) -> Self {
+        let lease = Duration::from_millis(promise.as_millis() as u64 * 4 / 5);
+        Settings {
+            me,
+            role,
+            promise,
+            lease,
+            lease_every: Duration::from_millis(lease.as_millis() as u64 / 6),
+            log_stall_max: LOG_STALL_MAX,
+            voters_max: VOTERS_MAX,
+            activate_after: ACTIVATE_AFTER,
+        }
+    }
+}
+
+/// [`Settings::log_stall_max`] when nothing else is said.
+pub const LOG_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// [`Settings::voters_max`] when nothing else is said: three of seven may fail, and every further voter makes each
+/// entry and each lease wait for more answers. An operator may promote more.
+pub const VOTERS_MAX: usize = 7;
+
+/// [`Settings::activate_after`] when nothing else is said: time to see that the new agent does not do, and to go back.
+pub const ACTIVATE_AFTER: Duration = Duration::from_secs(60);

@@ -1,0 +1,235 @@
+//! In which order leadership is handed over, and to whom.
+use super::*;
+
+#[test]
+fn a_handover_drops_then_releases_then_transfers() {
+    let mut node = Node::holding();
+    let actions = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("me".into()),
+    });
+    assert_eq!(
+        (dropped(&actions), transferred(&actions)),
+        (Some(DropReason::Handover), None)
+    );
+    let number = drop_number(&actions);
+    assert!(
+        !actions
+            .iter()
+            .any(|a| matches!(a, Action::SendRelease { .. })),
+        "not before the address is away"
+    );
+    assert_eq!(sent(&node.wait(60)), None, "no lease any more");
+    assert!(
+        node.tell(Event::Dropped { number: number - 1 }).is_empty(),
+        "of another drop"
+    );
+    let actions = node.tell(Event::Dropped { number });
+    let release = actions
+        .iter()
+        .find_map(|a| {
+            if let Action::SendRelease { release, .. } = a {
+                Some(*release)
+            } else {
+                None
+            }
+        })
+        .expect("released");
+    assert_eq!(transferred(&actions), None, "not before the others know");
+    assert_eq!(
+        transferred(&node.tell(Event::ReleaseAnswered {
+            from: n(3),
+            release
+        })),
+        None,
+        "the target must know"
+    );
+    assert_eq!(
+        transferred(&node.tell(Event::ReleaseAnswered {
+            from: n(2),
+            release
+        })),
+        Some(n(2))
+    );
+    assert_eq!(transferred(&node.wait(199)), None);
+    assert_eq!(
+        transferred(&node.wait(1)),
+        Some(n(2)),
+        "asked again while still leader of the term"
+    );
+    assert_eq!(node.c.holding(), None);
+}
+
+#[test]
+fn a_handover_whose_drop_is_never_reported_waits_until_the_promise_is_over() {
+    for promise in [PROMISE, Duration::from_secs(10)] {
+        let mut node = Node::holding_under(promise);
+        let actions = node.tell(Event::MoveLeader {
+            to: Some(n(2)),
+            reason: HandoverReason::Shutdown,
+        });
+        assert_eq!(dropped(&actions), Some(DropReason::Handover));
+        let released = |actions: &[Action]| {
+            actions
+                .iter()
+                .any(|a| matches!(a, Action::SendRelease { .. }))
+        };
+        let wait = promise.max(Duration::from_millis(2500)).as_millis() as u64;
+        assert!(!released(&node.wait(wait - 1)), "it may still answer");
+        assert!(released(&node.wait(1)));
+    }
+}
+
+#[test]
+fn a_handover_does_not_wait_for_the_dead() {
+    let mut node = Node::holding();
+    let actions = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Shutdown,
+    });
+    node.tell(Event::Dropped {
+        number: drop_number(&actions),
+    });
+    assert_eq!(transferred(&node.wait(49)), None);
+    assert_eq!(transferred(&node.wait(1)), Some(n(2)));
+}
+
+#[test]
+fn a_witness_never_holds_and_hands_over_to_a_server_that_may() {
+    let mut node = Node::new(Role::Witness);
+    let lease = sent(&node.lead(5)).unwrap();
+    node.answer(1, lease);
+    let actions = node.answer(2, lease);
+    assert_eq!(held(&actions), None);
+    assert_eq!(node.c.handing_over_to(), Some(n(2)));
+}
+
+#[test]
+fn a_witness_hands_over_to_a_drained_server_rather_than_to_nobody() {
+    let mut node = Node::new(Role::Witness);
+    node.maintain(&[2, 3]);
+    let lease = sent(&node.lead(5)).unwrap();
+    node.answer(1, lease);
+    node.answer(2, lease);
+    assert_eq!(
+        (node.c.best_successor(), node.c.handing_over_to()),
+        (None, Some(n(2)))
+    );
+}
+
+#[test]
+fn a_ready_node_hands_over_to_a_drained_one_only_when_it_is_told_to() {
+    let mut node = Node::holding();
+    node.maintain(&[2, 3]);
+    node.tell(Event::MoveLeader {
+        to: None,
+        reason: HandoverReason::LogStuck,
+    });
+    assert_eq!(
+        node.c.handing_over_to(),
+        None,
+        "it would hand it back at once"
+    );
+    let to = node.c.last_successor();
+    assert_eq!(to, Some(n(2)));
+    node.tell(Event::MoveLeader {
+        to,
+        reason: HandoverReason::Shutdown,
+    });
+    assert_eq!(node.c.handing_over_to(), Some(n(2)));
+}
+
+#[test]
+fn a_node_that_has_just_started_is_no_successor_until_it_promises_itself() {
+    let mut node = Node::holding();
+    assert_eq!(node.c.best_successor(), Some(n(2)));
+    let lease = sent(&node.wait(40)).unwrap();
+    let report = NodeReport {
+        eligible: true,
+        ..NodeReport::default()
+    };
+    node.tell(Event::LeaseAnswered {
+        from: n(2),
+        lease,
+        result: Err(Refusal::JustStarted),
+        report,
+    });
+    assert_eq!(node.c.best_successor(), None);
+    node.answer(2, lease);
+    assert_eq!(node.c.best_successor(), Some(n(2)));
+}
+
+#[test]
+fn a_drained_node_hands_over_to_a_ready_one_and_to_no_other() {
+    let mut node = Node::holding();
+    node.maintain(&[1, 2]);
+    let lease = sent(&node.wait(40)).unwrap();
+    node.answer(1, lease);
+    node.answer(2, lease);
+    assert_eq!(node.c.handing_over_to(), None, "node 2 is drained too");
+    node.answer(3, lease);
+    assert_eq!(node.c.handing_over_to(), Some(n(3)));
+}
+
+#[test]
+fn a_node_whose_data_plane_fails_hands_over_if_somebody_else_can() {
+    let mut node = Node::holding();
+    for _ in 0..20 {
+        let lease = sent(&node.wait(40)).unwrap();
+        node.answer(1, lease);
+        node.answer(2, lease);
+    }
+    node.tell(Event::Own(NodeReport {
+        eligible: false,
+        why_not: "its proxy does not work".into(),
+        ..NodeReport::default()
+    }));
+    assert_eq!(node.c.handing_over_to(), Some(n(2)));
+}
+
+#[test]
+fn a_handover_whose_target_leaves_is_given_up_before_the_library_is_asked() {
+    let mut node = Node::holding();
+    let actions = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("me".into()),
+    });
+    let number = drop_number(&actions);
+    let without = RaftNews {
+        voters: vec![[n(1), n(3)].into()],
+        ..Node::news(RaftRole::Leader, 5, 5)
+    };
+    assert_eq!(node.c.handing_over_to(), Some(n(2)));
+    node.tell(Event::Raft(without.clone()));
+    assert_eq!(node.c.handing_over_to(), None);
+    assert_eq!(transferred(&node.tell(Event::Dropped { number })), None);
+    let lease = sent(&node.wait(40)).expect("it asks again");
+    node.answer(1, lease);
+    assert!(held(&node.answer(3, lease)).is_some(), "and holds again");
+    let refused = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("me".into()),
+    });
+    assert_eq!(
+        (
+            node.c.handing_over_to(),
+            refused.contains(&Action::Transfer { to: n(2) })
+        ),
+        (None, false),
+        "who does not vote is no target"
+    );
+    let leaving = RaftNews {
+        voters: vec![[n(1), n(2), n(3)].into(), [n(1), n(3)].into()],
+        ..without
+    };
+    node.tell(Event::Raft(leaving));
+    node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("me".into()),
+    });
+    assert_eq!(
+        node.c.handing_over_to(),
+        None,
+        "neither is who is about to leave"
+    );
+}

@@ -1,0 +1,291 @@
+//! What a new configuration changes, for people: a line for each record, found by comparing values.
+
+use crate::check::Kind;
+use crate::model::{
+    Backend, Balance, BindingMode, Check, ClusterConfig, Failback, Frontend, OnDown, Persistence,
+    PortRange, Server, VirtualIp,
+};
+use crate::time::words;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What a person would say changed from `old` to `new`, a line each; empty when nothing did.
+pub fn changes(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
+    let mut lines: Vec<String> = of_cluster(old, new)
+        .into_iter()
+        .map(|difference| format!("~ {difference}"))
+        .collect();
+    compare(
+        &mut lines,
+        "virtual_ip ",
+        (&old.virtual_ips, &new.virtual_ips),
+        |v| &v.name,
+        of_virtual_ip,
+    );
+    compare(
+        &mut lines,
+        "frontend ",
+        (&old.frontends, &new.frontends),
+        |f| &f.name,
+        of_frontend,
+    );
+    for b in &new.backends {
+        match old.backends.iter().find(|o| o.name == b.name) {
+            None => lines.push(format!(
+                "+ backend {} with {} servers",
+                b.name,
+                b.servers.len()
+            )),
+            Some(o) => {
+                let what = format!("server {}/", b.name);
+                let servers = (o.servers.as_slice(), b.servers.as_slice());
+                compare(&mut lines, &what, servers, |s| &s.name, of_server);
+                let found = of_backend(o, b);
+                if !found.is_empty() {
+                    lines.push(format!("~ backend {}: {}", b.name, found.join(", ")));
+                }
+            }
+        }
+    }
+    let gone = |o: &&Backend| !new.backends.iter().any(|b| b.name == o.name);
+    for o in old.backends.iter().filter(gone) {
+        lines.push(format!("- backend {}", o.name));
+    }
+    let name: fn(&Backend) -> &String = |b| &b.name;
+    if in_both(&old.backends, &new.backends, name) != in_both(&new.backends, &old.backends, name) {
+        lines.push("~ backend order".to_owned());
+    }
+    lines
+}
+
+fn compare<T: PartialEq>(
+    lines: &mut Vec<String>,
+    what: &str,
+    (old, new): (&[T], &[T]),
+    name: fn(&T) -> &String,
+    differences: fn(&T, &T) -> Vec<String>,
+) {
+    for n in new {
+        match old.iter().find(|o| name(o) == name(n)) {
+            None => lines.push(format!("+ {what}{}", name(n))),
+            Some(o) if o != n => lines.push(format!(
+                "~ {what}{}: {}",
+                name(n),
+                differences(o, n).join(", ")
+            )),
+            Some(_) => {}
+        }
+    }
+    for o in old
+        .iter()
+        .filter(|o| !new.iter().any(|n| name(n) == name(o)))
+    {
+        lines.push(format!("- {what}{}", name(o)));
+    }
+    if in_both(old, new, name) != in_both(new, old, name) {
+        lines.push(format!("~ {}order", what.replace('/', " ")));
+    }
+}
+
+/// The names of `list` that `other` has too, in their order.
+fn in_both<'a, T>(list: &'a [T], other: &[T], name: fn(&T) -> &String) -> Vec<&'a String> {
+    list.iter()
+        .filter(|a| other.iter().any(|b| name(a) == name(b)))
+        .map(name)
+        .collect()
+}
+
+/// A function that lists the fields in which two records differ, as `weight: 1 -> 5`. It takes the record apart, so
+/// that a field which is added and not named here does not compile.
+macro_rules! differences {
+    ($function:ident, $record:ident { $($field:ident as $shown:expr),* $(,)? } but $($skipped:ident),*) => {
+        fn $function(old: &$record, new: &$record) -> Vec<String> {
+            let $record { $($field: _,)* $($skipped: _,)* } = old;
+            let mut found = Vec::new();
+            $(if old.$field != new.$field {
+                found.extend($shown(stringify!($field), &old.$field, &new.$field));
+            })*
+            found
+        }
+    };
+}
+
+differences!(of_cluster, ClusterConfig {
+    name as cluster_name, failback as shown, bindings_max as shown, certificate_lifetime as shown,
+} but virtual_ips, frontends, backends);
+differences!(of_virtual_ip, VirtualIp { address as shown, prefix as shown } but name);
+differences!(of_frontend, Frontend {
+    virtual_ip as shown, listeners as shown, backend as shown, maxconn as shown, client_timeout as shown,
+} but name);
+differences!(of_backend, Backend {
+    balance as shown, persistence as persistence, check as check, on_down as shown,
+    connect_timeout as shown, server_timeout as shown, queue_timeout as shown, maxqueue as shown,
+    retries as shown, redispatch as shown, observe as shown,
+} but name, servers);
+differences!(of_server, Server {
+    node as shown, address as shown, port as shown, weight as shown, backup as shown, maxconn as shown,
+} but name);
+differences!(of_persistence, Persistence {
+    expire as shown, group as shown, mask_v4 as shown, mask_v6 as shown, mode as shown,
+} but);
+differences!(of_check, Check {
+    kind as shown, inter as shown, fastinter as shown, downinter as shown, timeout as shown,
+    rise as shown, fall as shown,
+} but);
+
+fn shown<T: Show>(field: &str, old: &T, new: &T) -> Vec<String> {
+    vec![format!("{field}: {} -> {}", old.show(), new.show())]
+}
+
+fn cluster_name(_: &str, old: &String, new: &String) -> Vec<String> {
+    shown("cluster name", old, new)
+}
+
+fn persistence(field: &str, old: &Option<Persistence>, new: &Option<Persistence>) -> Vec<String> {
+    match (old, new) {
+        (Some(old), Some(new)) => within(field, of_persistence(old, new)),
+        _ => shown(field, old, new),
+    }
+}
+
+fn check(field: &str, old: &Option<Check>, new: &Option<Check>) -> Vec<String> {
+    match (old, new) {
+        (Some(old), Some(new)) => within(field, of_check(old, new)),
+        _ => shown(field, old, new),
+    }
+}
+
+fn within(field: &str, differences: Vec<String>) -> Vec<String> {
+    let full = |d: String| format!("{field}.{d}");
+    differences.into_iter().map(full).collect()
+}
+
+/// A value as the configuration file would have it.
+trait Show {
+    fn show(&self) -> String;
+}
+
+macro_rules! show {
+    ($($type:ty: |$value:ident| $text:expr;)*) => {$(
+        impl Show for $type {
+            fn show(&self) -> String {
+                let $value = self;
+                $text
+            }
+        }
+    )*};
+}
+
+show! {
+    String: |s| format!("{s:?}");
+    bool: |b| b.to_string();
+    u8: |n| n.to_string();
+    u16: |n| n.to_string();
+    u32: |n| n.to_string();
+    IpAddr: |a| a.to_string();
+    Duration: |d| words(*d);
+    PortRange: |r| r.to_string();
+    Balance: |b| match b {
+        Balance::RoundRobin => "roundrobin",
+        Balance::LeastConn => "leastconn",
+        Balance::Source => "source",
+        Balance::First => "first",
+        Balance::Random => "random",
+    }.to_owned();
+    OnDown: |o| match o {
+        OnDown::Purge => "purge",
+        OnDown::Keep => "keep",
+    }.to_owned();
+    BindingMode: |m| match m {
+        BindingMode::Commit => "commit",
+        BindingMode::Async => "async",
+    }.to_owned();
+    Failback: |f| match f {
+        Failback::Never => "never".to_owned(),
+        Failback::Manual => "manual".to_owned(),
+        Failback::Auto { prefer, hold_down } => format!("auto to {prefer} after {}", words(*hold_down)),
+    };
+    Kind: |k| format!("{} ({})", k.name(), k.settings());
+    Check: |c| format!("{} every {}", c.kind.show(), words(c.inter));
+    Persistence: |p| format!("group {:?} for {}", p.group, words(p.expire));
+}
+
+impl<T: Show> Show for Option<T> {
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), Show::show)
+    }
+}
+
+impl<T: Show> Show for Vec<T> {
+    fn show(&self) -> String {
+        let each: Vec<String> = self.iter().map(Show::show).collect();
+        format!("[{}]", each.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::CheckClose;
+    use crate::testing::{backend, config, server};
+
+    fn one() -> ClusterConfig {
+        let mut b = backend("b", vec![server(1), server(2)]);
+        b.check = Some(crate::testing::check(Kind::Tcp {
+            port: Some(5022),
+            close: CheckClose::Rst,
+        }));
+        config(vec![b])
+    }
+
+    /// The lines for what `change` does to a configuration.
+    fn lines(change: impl Fn(&mut ClusterConfig)) -> Vec<String> {
+        let (old, mut new) = (one(), one());
+        change(&mut new);
+        changes(&old, &new)
+    }
+
+    #[test]
+    fn each_change_is_a_line_that_reads_like_the_file() {
+        let s = Duration::from_secs;
+        assert_eq!(lines(|_| {}), [""; 0]);
+        assert_eq!(
+            lines(|c| {
+                c.name = "other".into();
+                c.certificate_lifetime = s(7_776_000);
+            }),
+            [
+                "~ cluster name: \"test\" -> \"other\"",
+                "~ certificate_lifetime: 0s -> 90d"
+            ]
+        );
+        assert_eq!(
+            lines(|c| {
+                c.backends[0].balance = Balance::LeastConn;
+                c.backends[0].connect_timeout = Duration::from_millis(1500);
+            }),
+            ["~ backend b: balance: roundrobin -> leastconn, connect_timeout: 5s -> 1500ms"]
+        );
+        assert_eq!(
+            lines(|c| c.backends[0].check = None),
+            ["~ backend b: check: tcp (port = 5022, close = \"rst\") every 5s -> none"]
+        );
+        assert_eq!(
+            lines(|c| c.backends[0].check.as_mut().unwrap().fall = 5),
+            ["~ backend b: check.fall: 3 -> 5"]
+        );
+        assert_eq!(
+            lines(|c| c.backends[0].servers[1].port = Some(80)),
+            ["~ server b/s2: port: none -> 80"]
+        );
+        assert_eq!(
+            lines(|c| c.backends[0].servers.swap(0, 1)),
+            ["~ server b order"]
+        );
+        assert_eq!(
+            lines(|c| c.backends.push(backend("c", vec![server(1)]))),
+            ["+ backend c with 1 servers"]
+        );
+        assert_eq!(lines(|c| c.backends.clear()), ["- backend b"]);
+    }
+}

@@ -1,0 +1,54 @@
+//! Configurations, their history, the numbers of servers.
+use super::*;
+
+#[test]
+fn servers_keep_their_numbers_through_changes_and_rollback() {
+    let mut log = Log::new();
+    let (one, three) = (log.server("s1"), log.server("s3"));
+    log.ok(Command::Health(vec![HealthChange {
+        server: three,
+        up: false,
+        why: String::new(),
+    }]));
+    assert_eq!(
+        log.ok(configure(config(2))),
+        Outcome::Configured(2, vec!["- server b/s3".into()])
+    );
+    assert!(log.state.facts.health.is_empty());
+    assert_eq!(
+        log.ok(Command::Rollback(None)),
+        Outcome::Configured(3, vec!["+ server b/s3".into()])
+    );
+    assert_eq!(log.server("s1"), one);
+    assert_ne!(log.server("s3"), three, "a number is never used again");
+}
+
+#[test]
+fn the_same_configuration_again_is_no_new_version() {
+    let mut log = Log::new();
+    assert_eq!(log.ok(configure(config(3))), Outcome::Configured(1, vec![]));
+    let mut heavier = config(3);
+    heavier.backends[0].servers[1].weight = 5;
+    assert_eq!(
+        log.ok(configure(heavier)),
+        Outcome::Configured(2, vec!["~ server b/s2: weight: 1 -> 5".into()])
+    );
+}
+
+#[test]
+fn history_is_bounded_and_any_kept_version_can_return() {
+    let mut log = Log::new();
+    for w in 2..30 {
+        let mut c = config(3);
+        c.backends[0].servers[0].weight = w;
+        log.ok(configure(c));
+    }
+    assert_eq!(log.state.facts.history.len(), HISTORY_MAX);
+    let oldest = log.state.facts.history[0].version;
+    assert!(log.apply(Command::Rollback(Some(oldest - 1))).is_err());
+    log.ok(Command::Rollback(Some(oldest)));
+    assert_eq!(
+        u64::from(log.state.facts.config.backends[0].servers[0].weight),
+        oldest
+    );
+}

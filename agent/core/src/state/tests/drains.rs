@@ -1,0 +1,147 @@
+//! Servers and nodes that are wanted out, and the ends of drains.
+use super::*;
+use crate::command::DrainEnd;
+use crate::view::{Newcomer, Overlay, Routes};
+
+#[test]
+fn the_last_usable_server_is_not_drained_without_force() {
+    let mut log = Log::new();
+    for (name, want) in [("s1", true), ("s2", true), ("s3", false)] {
+        let target = AdminTarget::Servers(vec![log.server(name)]);
+        assert_eq!(
+            log.set(target, AdminState::Drain, false).is_ok(),
+            want,
+            "{name}"
+        );
+    }
+    let last = AdminTarget::Servers(vec![log.server("s3")]);
+    assert_eq!(
+        log.set(last.clone(), AdminState::Maintenance, false),
+        Err(Rejection::LastServer {
+            backend: "b".into()
+        })
+    );
+    assert!(log.set(last, AdminState::Drain, true).is_ok());
+}
+
+#[test]
+fn a_server_that_is_down_does_not_count_as_usable() {
+    let mut log = Log::new();
+    let down: Vec<HealthChange> = ["s1", "s2"]
+        .map(|s| HealthChange {
+            server: log.server(s),
+            up: false,
+            why: "L4CON".into(),
+        })
+        .to_vec();
+    log.ok(Command::Health(down));
+    assert!(
+        log.set(AdminTarget::Node(node(3)), AdminState::Drain, false)
+            .is_err()
+    );
+}
+
+#[test]
+fn a_node_in_maintenance_takes_its_servers_with_it_and_gives_them_back() {
+    let mut log = Log::new();
+    assert_eq!(
+        log.set(AdminTarget::Node(node(2)), AdminState::Maintenance, false),
+        Ok(Outcome::Affected(vec!["b/s2".into()]))
+    );
+    let admin = |log: &Log| {
+        Routes::from_facts(&log.state.facts, &Overlay::default()).backends[0]
+            .servers
+            .iter()
+            .map(|s| s.admin)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        admin(&log),
+        [
+            AdminState::Ready,
+            AdminState::Maintenance,
+            AdminState::Ready
+        ]
+    );
+    log.set(AdminTarget::Node(node(2)), AdminState::Ready, false)
+        .unwrap();
+    assert_eq!(admin(&log), [AdminState::Ready; 3]);
+}
+
+#[test]
+fn a_drain_that_ends_does_what_was_said() {
+    let mut log = Log::new();
+    let target = AdminTarget::Servers(vec![log.server("s1")]);
+    let order = AdminOrder {
+        state: AdminState::Drain,
+        then: Some(AdminState::Maintenance),
+        ..AdminOrder::default()
+    };
+    log.ok(Command::SetAdmin {
+        target: target.clone(),
+        order,
+        force: false,
+    });
+    let began = log.state.facts.server_admin[&log.server("s1")].since;
+    log.ok(Command::DrainEnded {
+        target: target.clone(),
+        began,
+        end: DrainEnd::Empty,
+    });
+    assert_eq!(
+        log.state.facts.server_admin[&log.server("s1")].state,
+        AdminState::Maintenance
+    );
+    log.set(target.clone(), AdminState::Ready, false).unwrap();
+    log.ok(Command::DrainEnded {
+        target,
+        began,
+        end: DrainEnd::Deadline,
+    });
+    assert!(
+        log.state.facts.server_admin.is_empty(),
+        "a drain that was taken back does not end"
+    );
+}
+
+#[test]
+fn a_drain_that_is_over_takes_nobody_any_more_and_another_one_is_another() {
+    let mut log = Log::new();
+    let target = AdminTarget::Servers(vec![log.server("s1")]);
+    let order = AdminOrder {
+        state: AdminState::Drain,
+        deadline: Some(Timestamp(1 << 50)),
+        ..AdminOrder::default()
+    };
+    let drain = |log: &mut Log| {
+        log.ok(Command::SetAdmin {
+            target: target.clone(),
+            order: order.clone(),
+            force: false,
+        });
+        log.state.facts.server_admin[&log.server("s1")].since
+    };
+    let (first, second) = (drain(&mut log), drain(&mut log));
+    let bound = |log: &Log| {
+        Routes::from_facts(&log.state.facts, &Overlay::default()).backends[0].servers[0]
+            .accepts(Newcomer::Bound)
+    };
+    log.ok(Command::DrainEnded {
+        target: target.clone(),
+        began: first,
+        end: DrainEnd::Deadline,
+    });
+    assert!(
+        bound(&log),
+        "the end of the first drain is none of the second"
+    );
+    log.ok(Command::DrainEnded {
+        target,
+        began: second,
+        end: DrainEnd::Empty,
+    });
+    assert!(
+        !bound(&log),
+        "an operator was told that it is empty: so it stays"
+    );
+}
