@@ -127,7 +127,7 @@ pub enum Command {
     },
     /// A line for the event log.
     Note {
-        /// See [`crate::events::EventRecord::kind`].
+        /// See [`crate::events::What::kind`].
         kind: String,
         /// One line.
         text: String,
