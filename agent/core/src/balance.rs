@@ -34,6 +34,27 @@ pub struct Turns {
     current: BTreeMap<u32, i64>,
 }
 
+/// The turns of each backend, by its name. There are few, so a search costs less than a copy of the name.
+#[derive(Clone, Debug, Default)]
+pub struct AllTurns(Vec<(String, Turns)>);
+
+impl AllTurns {
+    /// Those of one backend.
+    pub fn of(&mut self, backend: &str) -> &mut Turns {
+        let known = self.0.iter().position(|(name, _)| name == backend);
+        let place = known.unwrap_or_else(|| {
+            self.0.push((backend.to_owned(), Turns::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[place].1
+    }
+
+    /// Forgets those of backends that are gone.
+    pub fn keep_only(&mut self, kept: impl Fn(&str) -> bool) {
+        self.0.retain(|(backend, _)| kept(backend));
+    }
+}
+
 /// Decides where a new connection of `client` goes. `tried`: indexes that failed for this connection already.
 pub fn pick(
     backend: &BackendView,
@@ -41,7 +62,7 @@ pub fn pick(
     client: IpAddr,
     now: Timestamp,
     turns: &mut Turns,
-    loads: &mut impl Loads,
+    loads: &mut (impl Loads + ?Sized),
     tried: &[usize],
 ) -> Pick {
     let usable = |i: &usize, who: Newcomer| !tried.contains(i) && backend.servers[*i].accepts(who);
@@ -103,7 +124,7 @@ fn narrowed(backend: &BackendView, all: Vec<usize>) -> Vec<usize> {
     Vec::new()
 }
 
-fn is_full(server: &ServerView, loads: &impl Loads) -> bool {
+fn is_full(server: &ServerView, loads: &(impl Loads + ?Sized)) -> bool {
     server.maxconn > 0 && loads.sessions(server) >= server.maxconn
 }
 
@@ -112,7 +133,7 @@ fn by_balance(
     from: &[usize],
     client: IpAddr,
     turns: &mut Turns,
-    loads: &mut impl Loads,
+    loads: &mut (impl Loads + ?Sized),
 ) -> Option<usize> {
     let servers = &backend.servers;
     match (backend.balance, from) {
@@ -142,7 +163,7 @@ fn least_loaded(
     servers: &[ServerView],
     from: &[usize],
     turns: &mut Turns,
-    loads: &impl Loads,
+    loads: &(impl Loads + ?Sized),
 ) -> Option<usize> {
     let least = from
         .iter()
@@ -158,7 +179,7 @@ fn least_loaded(
 }
 
 /// Sessions per weight, as an integer that compares exactly: HAProxy's `served * MAX_WEIGHT / weight`.
-fn load_over_weight(server: &ServerView, loads: &impl Loads) -> u64 {
+fn load_over_weight(server: &ServerView, loads: &(impl Loads + ?Sized)) -> u64 {
     u64::from(loads.sessions(server)) * 65_536 / u64::from(server.weight.max(1))
 }
 

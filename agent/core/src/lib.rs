@@ -4,7 +4,8 @@
 //!   model ----> state (what all nodes agree on, changed by commands only)
 //!                 |
 //!                 v
-//!   lease, check, balance, stick --> controller: step(now, event) -> actions
+//!   lease, check, stick --> controller: step(now, event) -> actions
+//!   balance --> dispatch: step(news) -> next step of a session
 //!                                         |
 //!                                         v
 //!                                       view (the one snapshot that proxy and API read)
@@ -14,6 +15,7 @@
 
 pub mod balance;
 pub mod check;
+pub mod close;
 pub mod command;
 pub mod controller;
 pub mod dispatch;

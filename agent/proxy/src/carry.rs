@@ -9,10 +9,10 @@
 //! An end of file is passed on as a shutdown of the other side's writing half, and the other direction
 //! goes on. Timers and counters are the worker's.
 
-use super::close::CloseReason;
 use super::table::{Entry, Side};
 use super::worker::Worker;
 use crate::platform::splice::Pipe;
+use ha_core::close::CloseReason;
 use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;

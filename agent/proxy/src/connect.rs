@@ -1,10 +1,10 @@
 //! One connect to a server, bounded in time and given up when the client is gone. Owns no policy.
 
-use super::session::gone;
 use crate::platform::sockets as sys;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
@@ -41,4 +41,10 @@ fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {
     }?;
     socket.set_nodelay(true)?;
     Ok(socket)
+}
+
+/// Ready when the client has broken off. A client that only has no more to say has not.
+pub(super) async fn gone(client: &TcpStream) {
+    // An error would say that the runtime is going down, which ends the session as well.
+    let _ = client.ready(Interest::ERROR).await;
 }

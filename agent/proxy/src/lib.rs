@@ -2,13 +2,13 @@
 //! may answer for the virtual IP.
 //!
 //! Owns sockets, sessions, slots and counters. Leaves to others: which servers there are and how they
-//! feel (the [`View`]), which one is right (`ha_core::balance`), who is bound to whom ([`Binder`]),
+//! feel (the [`View`]), which one is right and what comes next (`ha_core::dispatch`), who is bound to whom ([`Binder`]),
 //! how long this node may serve ([`Gate`]), and the addresses themselves (`ha-address`).
 //!
 //! ```text
 //!               Gate (until when)        View (to whom)        Binder (who belongs to whom)
 //!                  |                        |                        |
-//!   clients --> accept --> frontend? --> session: route --> connect --> carry <--> server
+//!   clients --> accept --> frontend? --> session: reach --> connect --> carry <--> server
 //!                  |          no: reset     |      | slot, queue             both ways, half-close
 //!                  +-- one worker per core; a session lives and dies on its worker
 //! ```
@@ -19,15 +19,14 @@
 mod accept;
 mod binder;
 mod carry;
-mod close;
 mod connect;
 mod gate;
 #[cfg(target_os = "linux")]
 mod linux;
 mod listen;
 mod pool;
+mod reach;
 mod report;
-mod route;
 mod session;
 mod settings;
 mod stats;
@@ -35,7 +34,6 @@ mod table;
 mod worker;
 
 pub use binder::{Binder, Binding};
-pub use close::CloseReason;
 pub use gate::Gate;
 pub use report::ProxyEvent;
 pub use settings::{Clock, ProxyError, ProxySettings, Reach};

@@ -1,7 +1,7 @@
 //! One client's session, from accept to close.
 //!
 //! ```text
-//!   accepted --> wait for a place in the frontend --> get a server (route) --> wait for the commit --> carry --> closed
+//!   accepted --> wait for a place in the frontend --> get a server (reach) --> carry --> closed
 //!                        (transparent mode)                                     (at most 200 ms)
 //! ```
 //!
@@ -9,18 +9,19 @@
 //! the end, so no way out can forget a counter, a slot or the reset.
 
 use super::carry::{Ending, carry};
-use super::close::CloseReason;
+use super::connect::gone;
 use super::pool::{Acquired, Slot};
-use super::route::{self, Reached};
+use super::reach::{Held, queue_timeout, reach};
 use super::stats::FrontendStats;
 use super::table::{Entry, Side};
 use super::worker::Worker;
 use crate::platform::sockets as sys;
+use ha_core::close::CloseReason;
+use ha_core::dispatch::Binding;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -33,8 +34,7 @@ pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) entry: Arc<Entry>,
     pub(super) client: TcpStream,
-    server: Option<TcpStream>,
-    slot: Option<Slot>,
+    held: Held,
     place: Option<Slot>,
     number: usize,
     outcome: (CloseReason, Ending),
@@ -67,8 +67,7 @@ pub(super) fn start(
             worker: worker.clone(),
             entry,
             client: stream,
-            server: None,
-            slot: None,
+            held: Held::default(),
             place,
             number,
             outcome,
@@ -88,27 +87,18 @@ impl Session {
 
     async fn serve(&mut self) -> Result<(CloseReason, Ending), CloseReason> {
         self.take_place().await?;
-        let Reached {
-            server,
-            slot,
-            stats,
-            client_timeout,
-            server_timeout,
-            binding,
-        } = route::reach(self).await?;
-        self.slot = Some(slot);
-        let server = self.server.insert(server);
-        if let Some(binding) = binding
-            && !binding.committed().await
-        {
-            self.worker
-                .shared
-                .stats
-                .bindings_uncommitted
-                .fetch_add(1, Relaxed);
+        let forward = reach(&self.worker, &self.entry, &self.client, &mut self.held).await?;
+        let (Some(server), Some(stats)) = (&mut self.held.server, &self.held.stats) else {
+            return Err(CloseReason::Internal);
+        };
+        if forward.binding == Binding::Uncommitted {
+            let counted = &self.worker.shared.stats.bindings_uncommitted;
+            counted.fetch_add(1, Relaxed);
         }
+        let now = self.worker.coarse();
+        let (client_timeout, server_timeout) = (forward.client_timeout, forward.server_timeout);
         self.entry
-            .start_carrying(stats, client_timeout, server_timeout, self.worker.coarse());
+            .start_carrying(stats.clone(), client_timeout, server_timeout, now);
         Ok(carry(&self.worker, &self.entry, &mut self.client, server).await)
     }
 
@@ -121,8 +111,8 @@ impl Session {
             Acquired::Now(place) => place,
             Acquired::Full => return Err(CloseReason::QueueFull),
             Acquired::Later(turn) => {
-                let bound = route::queue_timeout(&self.worker, &self.entry)
-                    .ok_or(CloseReason::NoFrontend)?;
+                let bound =
+                    queue_timeout(&self.worker, &self.entry).ok_or(CloseReason::NoFrontend)?;
                 tokio::select! {
                     biased;
                     place = timeout(bound, turn) => place.map_err(|_| CloseReason::QueueTimeout)?,
@@ -134,12 +124,6 @@ impl Session {
     }
 }
 
-/// Ready when the client has broken off. A client that only has no more to say has not.
-pub(super) async fn gone(client: &TcpStream) {
-    // An error would say that the runtime is going down, which ends the session as well.
-    let _ = client.ready(Interest::ERROR).await;
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
         let (reason, ending) = self
@@ -148,15 +132,15 @@ impl Drop for Session {
             .map_or(self.outcome, |reason| (reason, Ending::Reset));
         if ending == Ending::Reset {
             self.worker.turn_away(&self.client);
-            if let Some(server) = &self.server {
+            if let Some(server) = &self.held.server {
                 sys::reset_on_close(server);
             }
         }
         self.worker.table.remove(self.number);
         self.entry.settle_bytes();
         // The server's socket before its slot, or a newcomer might be one too many for the server.
-        drop(self.server.take());
-        drop((self.slot.take(), self.place.take()));
+        drop(self.held.server.take());
+        drop((self.held.slot.take(), self.place.take()));
         let shared = &self.worker.shared;
         shared.stats.sessions.fetch_sub(1, Relaxed);
         tracing::debug!(

@@ -3,8 +3,8 @@
 //! The worker writes; the API reads. The lock is taken when a session starts or ends, by a sweep every
 //! 100 ms, and by whoever asks for a list; never per byte.
 
-use super::close::CloseReason;
 use super::stats::{FrontendStats, ServerStats};
+use ha_core::close::CloseReason;
 use ha_core::id::ServerId;
 use ha_core::time::Timestamp;
 use std::net::{IpAddr, SocketAddr};

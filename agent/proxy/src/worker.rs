@@ -7,12 +7,11 @@
 //! ```
 //!
 //! Nothing here is shared with other workers but [`Shared`]. What a session does is in `session`,
-//! where it goes in `route`.
+//! where it goes in `ha_core::dispatch`.
 
 use super::accept::{self, Arrival};
 use super::binder::Binder;
 use super::carry::BUFFER;
-use super::close::CloseReason;
 use super::gate::Gate;
 use super::listen::{self, Listeners};
 use super::report::Reporter;
@@ -22,7 +21,8 @@ use super::table::Table;
 use crate::platform::sockets::{self as sys, Reserve};
 use crate::platform::splice::Pipes;
 use futures_util::future::select_all;
-use ha_core::balance::{Turns, mix};
+use ha_core::balance::{AllTurns, mix};
+use ha_core::close::CloseReason;
 use ha_core::view::{Cut, Routes, View};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ pub(super) struct Worker {
     pub(super) first_session: Notify,
     view: RefCell<watch::Receiver<Arc<View>>>,
     snapshot: RefCell<Rc<Snapshot>>,
-    turns: RefCell<BTreeMap<String, Turns>>,
+    pub(super) turns: RefCell<AllTurns>,
     random: Cell<u64>,
     started: tokio::time::Instant,
     coarse: Cell<u32>,
@@ -192,7 +192,7 @@ impl Worker {
             self.shared.stats.forget_all_but(&routes);
             self.turns
                 .borrow_mut()
-                .retain(|backend, _| routes.backends.iter().any(|b| b.name == *backend));
+                .keep_only(|backend| routes.backends.iter().any(|b| b.name == backend));
             self.cut_servers(&routes);
             self.routes_changed.notify_waiters();
         }
@@ -215,15 +215,6 @@ impl Worker {
                 Cut::Drained => CloseReason::Drained,
             })
         });
-    }
-
-    /// Runs `f` with the turns of a backend.
-    pub(super) fn with_turns<T>(&self, backend: &str, f: impl FnOnce(&mut Turns) -> T) -> T {
-        let mut turns = self.turns.borrow_mut();
-        if let Some(turns) = turns.get_mut(backend) {
-            return f(turns);
-        }
-        f(turns.entry(backend.to_owned()).or_default())
     }
 
     /// A number that is random enough to balance by.

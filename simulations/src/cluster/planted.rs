@@ -19,6 +19,8 @@ pub enum Planted {
     AcknowledgesBeforeFlush,
     /// A binding is forwarded before it is committed.
     ForwardsBeforeCommit,
+    /// A connect that worked counts as failed: a client is sent away from a server that is usable.
+    RedispatchesUsable,
     /// The proxy does not look at the lease.
     ProxyIgnoresLease,
     /// A node's clock stands still while it is paused.
@@ -132,7 +134,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 23] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -180,6 +182,12 @@ impl Planted {
             Planted::HalfOfJoint,
             Theme::Shrinking,
             ONE_HOLDER,
+        ),
+        bug(
+            "redispatches-usable",
+            Planted::RedispatchesUsable,
+            Theme::Anything,
+            &["affinity"],
         ),
         bug(
             "pre-vote-written-down",

@@ -1,5 +1,5 @@
 //! Clients that come, come back and find the address by their neighbour cache; what the holder's proxy
-//! decides for them, with the product's own choosing and binding.
+//! decides for them: the product's own dispatch, carried out here over simulated servers.
 
 use super::invariants::affinity::How;
 use super::planted::Planted;
@@ -8,16 +8,17 @@ use super::sessions;
 use super::story;
 use super::universe::{CLIENTS, Running, Service, Universe, VIP};
 use super::world::wall_of;
-use ha_core::balance::{Loads, Pick, Turns, pick};
+use ha_core::balance::{AllTurns, Loads};
 use ha_core::controller::Event;
-use ha_core::dispatch::COMMIT_WAIT;
+use ha_core::dispatch::{Around, Binding, COMMIT_WAIT, Dispatch, Forward, Happened, Step};
 use ha_core::id::ServerId;
 use ha_core::stick::{StickEntry, StickKey};
-use ha_core::time::{Instant, Timestamp};
+use ha_core::time::Instant;
 use ha_core::view::{Newcomer, ServerView, View};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Of a thousand connections, so many come from an address that never came before.
 const NEWCOMERS: u64 = 20;
@@ -116,133 +117,163 @@ async fn serve(
     }
     let closings = running.hands.gate.closings();
     let is_cut = || !may_serve() || (!ignores && running.hands.gate.closings() != closings);
-    let address = address_of(client);
-    let wall = wall_of(me);
-    let mut tried = Vec::new();
-    for _ in 0..3 {
-        // Anew for each try, as the proxy does.
+    let mut way = Way {
+        universe,
+        me,
+        running,
+        client,
+        decided: running.view.borrow().clone(),
+        refused: Vec::new(),
+        asked: None,
+    };
+    let mut dispatch = Dispatch::new(address_of(client), SocketAddr::new(VIP, port));
+    let (mut turns, mut happened) = (AllTurns::default(), Happened::Arrived);
+    loop {
         let view = running.view.borrow().clone();
-        let Some(frontend) = view.routes.frontend_at(VIP, port) else {
+        let chooses = !matches!(happened, Happened::Bound(_) | Happened::Connected);
+        let step = dispatch.step(
+            happened,
+            &mut Around {
+                view: &view,
+                now: wall_of(me),
+                turns: &mut turns,
+                loads: &mut NoLoad,
+            },
+        );
+        if chooses && matches!(step, Step::Bind(..) | Step::Refresh(..) | Step::Wait(_)) {
+            way.decided = view;
+        }
+        if is_cut() {
             return false;
+        }
+        happened = match step {
+            Step::Forward(forward) => return way.forward(&forward, closings),
+            Step::GiveUp(_) => return false,
+            other => way.carry_out(other).await,
         };
-        let Some(backend) = view.routes.backends.get(frontend.backend) else {
-            return false;
-        };
-        let chosen = match pick(
-            backend,
-            &view.stick,
-            address,
-            wall,
-            &mut Turns::default(),
-            &mut NoLoad,
-            &tried,
-        ) {
-            Pick::Sticky(i) => (i, true),
-            Pick::Balanced(i) | Pick::Wait(i) => (i, false),
-            Pick::Nothing => return false,
-        };
-        let Some(key) = backend.stick_key(address) else {
-            return false;
-        };
-        let failed: Vec<ServerId> = tried.iter().map(|i| backend.servers[*i].id).collect();
-        let (i, how) = match chosen {
-            (i, true) => (i, How::Bound),
-            (i, false) => {
-                if !may_serve() {
-                    return false;
-                }
-                newcomer(universe, me, &backend.servers[i]);
-                // Decided now: if this session dies on the way, the log may have it or not.
-                expect(
-                    universe,
-                    client,
-                    &view,
-                    backend.servers[i].id,
-                    How::Proposed,
-                    &failed,
-                );
-                let (i, acknowledged) =
-                    bind(universe, running, &key, &backend.servers, i, wall).await;
-                let how = if acknowledged {
-                    How::Acknowledged
-                } else {
-                    How::Proposed
-                };
-                expect(universe, client, &view, backend.servers[i].id, how, &failed);
-                (i, how)
+    }
+}
+
+/// One session on its way to a server.
+struct Way<'a> {
+    universe: &'a Arc<Universe>,
+    me: usize,
+    running: &'a Running,
+    client: usize,
+    /// What the last choice was made from.
+    decided: Arc<View>,
+    /// Servers that did not answer, as the world knows it.
+    refused: Vec<ServerId>,
+    asked: Option<(StickKey, StickEntry, oneshot::Receiver<()>)>,
+}
+
+impl Way<'_> {
+    /// Does what is to be done, and says what came of it.
+    async fn carry_out(&mut self, step: Step) -> Happened {
+        match step {
+            Step::Bind(key, proposal) => {
+                self.expect(proposal.server, How::Proposed);
+                newcomer(self.universe, self.me, proposal.server);
+                let binding = self.running.binder.bind(key.clone(), proposal);
+                self.asked = Some((key, binding.entry, binding.committed));
+                Happened::Bound(binding.entry)
             }
+            Step::Settle => {
+                self.is_committed().await;
+                self.asked = None;
+                Happened::Settled
+            }
+            Step::Refresh(key, used) => {
+                self.running.binder.refresh(key, used);
+                Happened::Refreshed
+            }
+            Step::Connect { server, .. } => self.connect(server).await,
+            Step::Pause(pause) => {
+                scheduler::sleep(pause).await;
+                Happened::Paused
+            }
+            Step::Commit if self.is_committed().await => Happened::Committed,
+            Step::Commit => Happened::Uncommitted,
+            // Servers have slots for everybody here.
+            Step::Wait(_) | Step::Forward(_) | Step::GiveUp(_) => Happened::GotSlot,
+        }
+    }
+
+    async fn is_committed(&mut self) -> bool {
+        if self.universe.planted == Planted::ForwardsBeforeCommit {
+            return true;
+        }
+        let Some((.., committed)) = &mut self.asked else {
+            return false;
         };
-        let server = &backend.servers[i];
-        if is_cut() {
-            // Cut with the lease.
-            return false;
+        let within = scheduler::in_world(COMMIT_WAIT);
+        matches!(tokio::time::timeout(within, committed).await, Ok(Ok(())))
+    }
+
+    async fn connect(&mut self, id: ServerId) -> Happened {
+        let Some(server) = server_of(&self.decided, id) else {
+            return Happened::ConnectFailed;
+        };
+        attempted(self.universe, self.me, server);
+        let reached = reach(self.universe, self.me, server).await;
+        if !reached {
+            self.running.driver.tell(Event::ConnectFailed(id));
+            self.refused.push(id);
         }
-        attempted(universe, me, server);
-        if !reach(universe, me, server).await {
-            running.driver.tell(Event::ConnectFailed(server.id));
-            tried.push(i);
-            continue;
+        let denied = self.universe.planted == Planted::RedispatchesUsable && scheduler::happens(50);
+        if reached && !denied {
+            Happened::Connected
+        } else {
+            Happened::ConnectFailed
         }
-        if is_cut() {
-            return false;
-        }
-        if running
-            .view
-            .borrow()
-            .routes
-            .server(server.id)
-            .is_none_or(|(_, now)| now.cut.is_some())
-        {
+    }
+
+    /// The first byte goes to the server.
+    fn forward(&self, forward: &Forward, closings: u64) -> bool {
+        let now = self.running.view.borrow().clone();
+        if server_of(&now, forward.server).is_none_or(|s| s.cut.is_some()) {
             // Its sessions are being cut, and this is one.
             return false;
         }
-        expect(universe, client, &view, server.id, how, &failed);
-        forwarded(universe, me, (key, server, how == How::Acknowledged), wall);
-        sessions::go_on(universe, me, running, server, closings);
-        return true;
+        let how = match forward.binding {
+            Binding::AsBefore => How::Bound,
+            Binding::Committed => How::Acknowledged,
+            Binding::NotAwaited | Binding::Uncommitted => How::Proposed,
+        };
+        self.expect(forward.server, how);
+        let acknowledged = self
+            .asked
+            .as_ref()
+            .filter(|_| how == How::Acknowledged)
+            .map(|(key, entry, _)| (key.clone(), *entry));
+        forwarded(self.universe, self.me, forward.server, acknowledged);
+        if let Some(server) = server_of(&now, forward.server) {
+            sessions::go_on(self.universe, self.me, self.running, server, closings);
+        }
+        true
     }
-    false
+
+    /// A session or a binding goes there: nowhere else than before, unless that could not be had.
+    fn expect(&self, server: ServerId, how: How) {
+        expect(
+            self.universe,
+            self.client,
+            &self.decided,
+            server,
+            how,
+            &self.refused,
+        );
+    }
 }
 
-/// Binds the client; which server it gets, and whether the log has it.
-async fn bind(
-    universe: &Universe,
-    running: &Running,
-    key: &StickKey,
-    servers: &[ServerView],
-    choice: usize,
-    wall: Timestamp,
-) -> (usize, bool) {
-    let Some(entry) = entry(&servers[choice], wall) else {
-        return (choice, false);
-    };
-    let binding = running.binder.bind(key.clone(), entry);
-    let bound = servers
-        .iter()
-        .position(|s| s.id == binding.entry.server)
-        .unwrap_or(choice);
-    if universe.planted == Planted::ForwardsBeforeCommit {
-        return (bound, true);
-    }
-    let committed = tokio::time::timeout(scheduler::in_world(COMMIT_WAIT), binding.committed).await;
-    (bound, matches!(committed, Ok(Ok(()))))
-}
-
-/// A binding to a server, made now.
-fn entry(server: &ServerView, wall: Timestamp) -> Option<StickEntry> {
-    Some(StickEntry {
-        server: server.id,
-        host: server.address?,
-        bound_at: wall,
-        used_at: wall,
-        expire: Duration::from_secs(1800),
-    })
+fn server_of(view: &View, id: ServerId) -> Option<&ServerView> {
+    view.routes.server(id).map(|(_, server)| server)
 }
 
 /// A client that is bound to nobody is to go there.
-fn newcomer(universe: &Universe, me: usize, server: &ServerView) {
+fn newcomer(universe: &Universe, me: usize, server: ServerId) {
     universe.with(|s| {
-        let outcome = s.invariants.service.on_newcomer(me, world_now(), server.id);
+        let outcome = s.invariants.service.on_newcomer(me, world_now(), server);
         s.check(outcome);
     });
 }
@@ -322,13 +353,13 @@ fn expect(
     });
 }
 
-/// The first byte goes to the server: what must be true of it. `acknowledged`: on a binding that was made for it
-/// and committed; one that was there before is in the log anyway, and newer ones may be on their way there.
+/// The first byte goes to the server: what must be true of it. `acknowledged`: the binding that was made for it and
+/// committed; one that was there before is in the log anyway, and newer ones may be on their way there.
 fn forwarded(
     universe: &Universe,
     me: usize,
-    (key, server, acknowledged): (StickKey, &ServerView, bool),
-    wall: Timestamp,
+    server: ServerId,
+    acknowledged: Option<(StickKey, StickEntry)>,
 ) {
     universe.with(|s| {
         s.counts.add("sessions");
@@ -336,9 +367,9 @@ fn forwarded(
         let outcome = s
             .invariants
             .service
-            .on_session(me, world_now(), &holders, server.id);
+            .on_session(me, world_now(), &holders, server);
         s.check(outcome);
-        if acknowledged && let Some(entry) = entry(server, wall) {
+        if let Some((key, entry)) = acknowledged {
             let before = s.invariants.bindings.len();
             s.invariants.bindings.on_acknowledged(key, entry);
             if s.invariants.bindings.len() > before {

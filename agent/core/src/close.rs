@@ -38,9 +38,11 @@ pub enum CloseReason {
     Shutdown,
     /// This machine had no file descriptor, port or memory left.
     Resources,
+    /// A defect here.
+    Internal,
 }
 
-const ALL: [CloseReason; 17] = {
+const ALL: [CloseReason; 18] = {
     use CloseReason::*;
     [
         Finished,
@@ -60,6 +62,7 @@ const ALL: [CloseReason; 17] = {
         LeaseEnded,
         Shutdown,
         Resources,
+        Internal,
     ]
 };
 
@@ -80,11 +83,12 @@ impl CloseReason {
             CloseReason::Maintenance | CloseReason::Drained | CloseReason::Shutdown => "KD",
             CloseReason::LeaseEnded => "ND",
             CloseReason::Resources => "RC",
+            CloseReason::Internal => "IC",
         }
     }
 
     /// The reason with that number; numbers start at 1.
-    pub(super) fn from_number(n: u8) -> Option<CloseReason> {
+    pub fn from_number(n: u8) -> Option<CloseReason> {
         ALL.get(usize::from(n).checked_sub(1)?).copied()
     }
 }

@@ -1,0 +1,322 @@
+//! The rule book of one session, as stories: what happened on the left, the next step on the right.
+
+use super::*;
+use crate::balance::Ring;
+use crate::model::{
+    AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
+};
+use crate::stick::StickIndex;
+use crate::view::{Cut, FrontendView, Routes};
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 7, 21));
+const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 100));
+const NOW: Timestamp = Timestamp(1_000_000);
+
+struct Nobody;
+impl Loads for Nobody {
+    fn sessions(&self, _: &ServerView) -> u32 {
+        0
+    }
+    fn random(&mut self) -> u64 {
+        7
+    }
+}
+
+fn server(id: u32) -> ServerView {
+    ServerView {
+        id: ServerId(id),
+        name: format!("s{id}"),
+        address: Some(IpAddr::from([10, 0, 0, id as u8])),
+        port: None,
+        weight: 1,
+        backup: false,
+        maxconn: 0,
+        admin: AdminState::Ready,
+        sticky: Sticky::Honour,
+        up: true,
+        suspect: false,
+        cut: None,
+    }
+}
+
+/// Two servers, bindings that are committed, three retries elsewhere.
+fn backend() -> BackendView {
+    let s = Duration::from_secs;
+    let servers = vec![server(1), server(2)];
+    BackendView {
+        name: "b".into(),
+        balance: Balance::RoundRobin,
+        persistence: Some(Persistence {
+            expire: s(1800),
+            group: "b".into(),
+            mask_v4: 32,
+            mask_v6: 128,
+            mode: BindingMode::Commit,
+        }),
+        group: "b".into(),
+        on_down: OnDown::Purge,
+        connect_timeout: s(5),
+        server_timeout: s(60),
+        queue_timeout: s(4),
+        maxqueue: 9,
+        retries: 3,
+        redispatch: true,
+        ring: Ring::of(&servers),
+        servers,
+    }
+}
+
+fn view(backend: BackendView, bound: Option<(u32, Timestamp)>) -> View {
+    let mut stick = StickIndex::default();
+    if let Some((id, used_at)) = bound {
+        let key = backend.stick_key(CLIENT).expect("it binds");
+        stick.put(key, entry(id, used_at), 9);
+    }
+    let spec = Frontend {
+        name: "f".into(),
+        virtual_ip: "v".into(),
+        listeners: vec![PortRange {
+            first: 5022,
+            last: 5022,
+        }],
+        backend: "b".into(),
+        maxconn: 0,
+        client_timeout: Duration::from_secs(30),
+    };
+    let frontends = vec![FrontendView {
+        spec,
+        address: VIP,
+        backend: 0,
+    }];
+    View {
+        routes: Arc::new(Routes {
+            frontends,
+            backends: vec![Arc::new(backend)],
+        }),
+        stick: stick.table().clone(),
+    }
+}
+
+fn entry(id: u32, used_at: Timestamp) -> StickEntry {
+    StickEntry {
+        server: ServerId(id),
+        host: IpAddr::from([10, 0, 0, id as u8]),
+        bound_at: used_at,
+        used_at,
+        expire: Duration::from_secs(1800),
+    }
+}
+
+/// A session in one view, and what is done for it.
+struct Story {
+    dispatch: Dispatch,
+    view: View,
+    turns: AllTurns,
+}
+
+impl Story {
+    fn in_view(view: View) -> Story {
+        Story {
+            dispatch: Dispatch::new(CLIENT, SocketAddr::new(VIP, 5022)),
+            view,
+            turns: AllTurns::default(),
+        }
+    }
+
+    fn step(&mut self, happened: Happened) -> Step {
+        self.dispatch.step(
+            happened,
+            &mut Around {
+                view: &self.view,
+                now: NOW,
+                turns: &mut self.turns,
+                loads: &mut Nobody,
+            },
+        )
+    }
+
+    /// Each step in short.
+    fn tell(&mut self, happened: &[Happened]) -> Vec<String> {
+        happened.iter().map(|h| short(&self.step(*h))).collect()
+    }
+}
+
+fn short(step: &Step) -> String {
+    match step {
+        Step::Settle => "settle".into(),
+        Step::Bind(_, entry) => format!("bind {}", entry.server.0),
+        Step::Refresh(_, entry) => format!("refresh {}", entry.server.0),
+        Step::Wait(line) => format!("wait {}", line.server.0),
+        Step::Connect {
+            server, address, ..
+        } => format!("connect {} {address}", server.0),
+        Step::Pause(pause) => format!("pause {pause:?}"),
+        Step::Commit => "commit".into(),
+        Step::Forward(f) => format!("forward {} {:?}", f.server.0, f.binding),
+        Step::GiveUp(reason) => format!("give up {reason:?}"),
+    }
+}
+
+use Happened as H;
+
+fn bound(id: u32) -> Happened {
+    H::Bound(entry(id, NOW))
+}
+
+#[test]
+fn a_new_client_is_bound_and_its_first_byte_waits_for_the_commit() {
+    let mut story = Story::in_view(view(backend(), None));
+    assert_eq!(
+        story.tell(&[H::Arrived, bound(1), H::GotSlot, H::Connected, H::Committed]),
+        [
+            "bind 1",
+            "wait 1",
+            "connect 1 10.0.0.1:5022",
+            "commit",
+            "forward 1 Committed"
+        ]
+    );
+    let mut late = Story::in_view(view(backend(), None));
+    late.tell(&[H::Arrived, bound(1), H::GotSlot, H::Connected]);
+    assert_eq!(
+        short(&late.step(H::Uncommitted)),
+        "forward 1 Uncommitted",
+        "availability comes first"
+    );
+}
+
+#[test]
+fn a_bound_client_goes_to_its_server_and_a_use_is_logged_when_a_quarter_has_passed() {
+    let mut fresh = Story::in_view(view(backend(), Some((2, NOW))));
+    assert_eq!(
+        fresh.tell(&[H::Arrived, H::GotSlot, H::Connected]),
+        ["wait 2", "connect 2 10.0.0.2:5022", "forward 2 AsBefore"]
+    );
+    let quarter = Timestamp(NOW.0 - 450_000);
+    let mut old = Story::in_view(view(backend(), Some((2, quarter))));
+    assert_eq!(
+        old.tell(&[H::Arrived, H::Refreshed]),
+        ["refresh 2", "wait 2"]
+    );
+}
+
+#[test]
+fn another_session_of_the_same_client_decides_for_this_one() {
+    let mut story = Story::in_view(view(backend(), None));
+    assert_eq!(
+        story.tell(&[H::Arrived, bound(2), H::GotSlot, H::Connected]),
+        ["bind 1", "wait 2", "connect 2 10.0.0.2:5022", "commit"]
+    );
+}
+
+#[test]
+fn a_binding_to_a_server_that_is_of_no_use_is_settled_and_made_once_more() {
+    let mut down = backend();
+    down.servers[1].up = false;
+    let mut story = Story::in_view(view(down, None));
+    assert_eq!(
+        story.tell(&[H::Arrived, bound(2), H::Settled, bound(1)]),
+        ["bind 1", "settle", "bind 1", "wait 1"]
+    );
+}
+
+#[test]
+fn a_connect_that_fails_is_tried_elsewhere_until_the_retries_are_over() {
+    let mut story = Story::in_view(view(backend(), None));
+    let first = story.tell(&[H::Arrived, bound(1), H::GotSlot, H::ConnectFailed]);
+    assert_eq!(
+        first[3], "settle",
+        "the binding to the one that failed is under way"
+    );
+    assert_eq!(
+        story.tell(&[H::Settled, bound(2), H::GotSlot, H::ConnectFailed]),
+        [
+            "bind 2",
+            "wait 2",
+            "connect 2 10.0.0.2:5022",
+            "give up ConnectFailed"
+        ],
+        "both have failed"
+    );
+    let mut never = backend();
+    never.retries = 0;
+    let mut story = Story::in_view(view(never, Some((1, NOW))));
+    assert_eq!(
+        story.tell(&[H::Arrived, H::GotSlot, H::ConnectFailed])[2],
+        "give up ConnectFailed"
+    );
+}
+
+#[test]
+fn without_redispatch_the_same_server_is_tried_after_the_turn_around() {
+    let mut stays = backend();
+    stays.redispatch = false;
+    let mut story = Story::in_view(view(stays, Some((1, NOW))));
+    let again = [H::GotSlot, H::ConnectFailed, H::Paused];
+    assert_eq!(short(&story.step(H::Arrived)), "wait 1");
+    for _ in 0..3 {
+        assert_eq!(
+            story.tell(&again),
+            ["connect 1 10.0.0.1:5022", "pause 1s", "wait 1"]
+        );
+    }
+    assert_eq!(story.tell(&again[..2])[1], "give up ConnectFailed");
+}
+
+#[test]
+fn a_full_queue_sends_elsewhere_and_a_change_chooses_again() {
+    let mut story = Story::in_view(view(backend(), Some((1, NOW))));
+    assert_eq!(
+        story.tell(&[H::Arrived, H::QueueFull, bound(2)]),
+        ["wait 1", "bind 2", "wait 2"]
+    );
+    assert_eq!(short(&story.step(H::QueueFull)), "give up QueueFull");
+    let mut waits = Story::in_view(view(backend(), Some((1, NOW))));
+    assert_eq!(
+        waits.tell(&[H::Arrived, H::ServerChanged, H::QueueTimeout]),
+        ["wait 1", "wait 1", "give up QueueTimeout"]
+    );
+}
+
+#[test]
+fn a_server_that_is_cut_is_not_waited_for() {
+    let mut cut = backend();
+    cut.servers[0].cut = Some(Cut::Maintenance);
+    let story = Story::in_view(view(cut, None));
+    let wants = |id| story.dispatch.still_wants(ServerId(id), &story.view);
+    assert_eq!((wants(1), wants(2), wants(9)), (false, true, false));
+}
+
+#[test]
+fn without_a_frontend_or_a_usable_server_the_client_is_reset() {
+    let mut gone = view(backend(), None);
+    gone.routes = Arc::new(Routes::default());
+    assert_eq!(
+        short(&Story::in_view(gone).step(H::Arrived)),
+        "give up NoFrontend"
+    );
+    let mut down = backend();
+    down.servers.iter_mut().for_each(|s| s.up = false);
+    assert_eq!(
+        short(&Story::in_view(view(down, None)).step(H::Arrived)),
+        "give up NoServer"
+    );
+}
+
+#[test]
+fn in_async_mode_nobody_waits_for_the_commit_and_without_persistence_nobody_is_bound() {
+    let mut quick = backend();
+    if let Some(p) = &mut quick.persistence {
+        p.mode = BindingMode::Async;
+    }
+    let mut story = Story::in_view(view(quick, None));
+    let told = story.tell(&[H::Arrived, bound(1), H::GotSlot, H::Connected]);
+    assert_eq!(told[3], "forward 1 NotAwaited");
+    let mut plain = backend();
+    plain.persistence = None;
+    let mut story = Story::in_view(view(plain, None));
+    assert_eq!(
+        story.tell(&[H::Arrived, H::GotSlot, H::Connected])[2],
+        "forward 1 AsBefore"
+    );
+}
