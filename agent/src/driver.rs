@@ -27,7 +27,7 @@ const INBOX_MAX: usize = 4096;
 /// What reaches the driver.
 pub enum Input {
     /// News for the controller.
-    Event(Event),
+    Event(Box<Event>),
     /// Something was applied: look.
     Applied,
     /// A question to the controller, answered between two steps.
@@ -50,7 +50,7 @@ impl DriverHandle {
     /// Tells the controller something. Never blocks; at the bound the news is lost, which the
     /// controller's timers make good.
     pub fn tell(&self, event: Event) {
-        if self.inbox.try_send(Input::Event(event)).is_err() {
+        if self.inbox.try_send(Input::Event(Box::new(event))).is_err() {
             tracing::debug!("the driver's inbox is full or closed");
         }
     }
@@ -132,7 +132,7 @@ impl<W: World> Driver<W> {
                 () = &mut stop => return,
                 input = self.inbox.recv() => match input {
                     None => return,
-                    Some(Input::Event(event)) => self.step(event),
+                    Some(Input::Event(event)) => self.step(*event),
                     Some(Input::Applied) => self.look(false),
                     Some(Input::Ask(question)) => question(&self.controller),
                 },

@@ -133,7 +133,7 @@ pub fn inbox(planted: Planted, me: usize, inbox: mpsc::Receiver<Input>) -> mpsc:
     scheduler::spawn_on(me, async move {
         while let Some(input) = inbox.recv().await {
             let input = match input {
-                Input::Event(event) => Input::Event(changed(planted, me, event)),
+                Input::Event(event) => Input::Event(Box::new(changed(planted, me, *event))),
                 other => other,
             };
             if pass.send(input).await.is_err() {
