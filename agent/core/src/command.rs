@@ -15,7 +15,7 @@ use thiserror::Error;
 /// A command with the time at which it was proposed; the state machine has no clock of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamped {
-    /// The proposer's clock. The state takes the maximum with what it has seen.
+    /// The proposer's clock.
     pub at: Timestamp,
     /// Who asked for it; empty for the cluster itself.
     pub by: String,
