@@ -33,7 +33,15 @@ pub enum Step {
     /// Wait until the binding that was asked for before is committed or its time is over; then [`Happened::Settled`].
     Settle,
     /// Ask for a binding; then [`Happened::Bound`]. Its commitment is waited for later.
-    Bind(StickKey, StickEntry),
+    Bind {
+        /// Of which client.
+        key: StickKey,
+        /// To whom.
+        proposal: StickEntry,
+        /// Whether a binding that was committed a moment ago may be the answer. Not when it was, and its server
+        /// turned out to be of no use to this session.
+        remembered: Remembered,
+    },
     /// Have a binding prolonged that has lived for a good part of its time; then [`Happened::Refreshed`].
     Refresh(StickKey, StickEntry),
     /// Take a slot of the server, in line behind others if need be; then one of [`Happened::GotSlot`],
@@ -57,6 +65,15 @@ pub enum Step {
     Forward(Forward),
     /// Reset the client.
     GiveUp(CloseReason),
+}
+
+/// What a binding that was committed a moment ago is to a new question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// The answer: another session of the client has just decided.
+    Counts,
+    /// Replaced by what is proposed.
+    IsReplaced,
 }
 
 /// A place in line for a slot of one server.
@@ -313,10 +330,10 @@ impl Dispatch {
 
     /// Asks for a binding to that server, unless this session has it or its backend binds nobody.
     fn bind(&mut self, i: usize, round: u8, now: Timestamp) -> Step {
-        let Some((key, entry)) = self.proposal(i, now) else {
+        let Some((key, proposal)) = self.proposal(i, now) else {
             return self.wait(i);
         };
-        if round == 0 && self.asked == Some(entry.server) {
+        if round == 0 && self.asked == Some(proposal.server) {
             return self.wait(i);
         }
         // While an older binding of this session is under way, it is the answer to every question.
@@ -325,7 +342,18 @@ impl Dispatch {
             return Step::Settle;
         }
         self.phase = Phase::Binding(i, round);
-        Step::Bind(key, entry)
+        // What was committed for another session a moment ago is the answer the first time; what this session has
+        // found to be of no use is not.
+        let remembered = if round == 0 && self.failed.is_empty() {
+            Remembered::Counts
+        } else {
+            Remembered::IsReplaced
+        };
+        Step::Bind {
+            key,
+            proposal,
+            remembered,
+        }
     }
 
     /// Goes where the client is bound now, if that can be used; else it is bound once more.
@@ -442,6 +470,11 @@ impl Dispatch {
     fn forward(&self, i: usize, binding: Binding) -> Step {
         let Some((route, server)) = self.route.as_ref().zip(self.server(i)) else {
             return Step::GiveUp(CloseReason::Internal);
+        };
+        // What was bound is another server, which could not be used: this session rests on nothing.
+        let binding = match self.asked {
+            Some(asked) if asked != server.id => Binding::Uncommitted,
+            _ => binding,
         };
         Step::Forward(Forward {
             server: server.id,

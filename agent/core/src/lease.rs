@@ -11,7 +11,7 @@
 //! A voter never promises itself to two leaders at once. Two holders would need two quorums;
 //! quorums one membership step apart share a voter; and a promise outlives the hold that rests on
 //! it, because `LEASE * (1 + rho) + stop <= PROMISE * (1 - rho)`. Nothing here rests on how the
-//! consensus library elects. The rules are `DESIGN.md` section 5; what each of them prevents was
+//! consensus library elects. The rules are in `docs/design.md`, "The lease"; what each of them prevents was
 //! shown by simulation.
 
 use crate::id::NodeId;

@@ -9,6 +9,7 @@ use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
 use crate::outside::Clock;
 use ha_core::command::{Command, Stamped};
+use ha_core::dispatch::Remembered;
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
@@ -164,10 +165,16 @@ impl LogBinder {
     /// Decides the binding of a client that has none, or whose server cannot be used any more: `proposal`, unless
     /// another session of the same key is being bound just now (or was, and the published view does not show it
     /// yet), then that one's. Never waits.
-    pub fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding {
+    pub fn bind(&self, key: StickKey, proposal: StickEntry, remembered: Remembered) -> Binding {
         let (tell, committed) = oneshot::channel();
         let mut pending = self.lock();
         pending.forget_old((self.now)());
+        if remembered == Remembered::IsReplaced
+            && pending.by_key.get(&key).is_some_and(|w| w.committed)
+        {
+            pending.by_key.remove(&key);
+            pending.recent.retain(|(_, recent)| *recent != key);
+        }
         if let Some(waiting) = pending.by_key.get_mut(&key) {
             if waiting.committed {
                 tell.send(()).ok();
@@ -226,19 +233,19 @@ mod tests {
     #[test]
     fn the_first_session_of_a_client_decides_for_those_that_come_meanwhile() {
         let binder = LogBinder::new(|| Instant(0));
-        let mut first = binder.bind(key(1), entry(1));
-        let mut second = binder.bind(key(1), entry(2));
+        let mut first = binder.bind(key(1), entry(1), Remembered::Counts);
+        let mut second = binder.bind(key(1), entry(2), Remembered::Counts);
         assert_eq!(second.entry.server, ServerId(1));
         let batch = binder.next_batch();
         assert_eq!(batch.len(), 1);
-        let mut while_under_way = binder.bind(key(1), entry(3));
+        let mut while_under_way = binder.bind(key(1), entry(3), Remembered::Counts);
         assert_eq!(while_under_way.entry.server, ServerId(1));
         assert!(first.committed.try_recv().is_err());
         binder.answer(&batch, true);
         for binding in [&mut first, &mut second, &mut while_under_way] {
             assert_eq!(binding.committed.try_recv(), Ok(()));
         }
-        let mut right_after = binder.bind(key(1), entry(4));
+        let mut right_after = binder.bind(key(1), entry(4), Remembered::Counts);
         assert_eq!(
             right_after.entry.server,
             ServerId(1),
@@ -247,16 +254,35 @@ mod tests {
         assert_eq!(right_after.committed.try_recv(), Ok(()));
         binder.lock().forget_old(Instant(10_000_000_000));
         assert_eq!(
-            binder.bind(key(1), entry(4)).entry.server,
+            binder
+                .bind(key(1), entry(4), Remembered::Counts)
+                .entry
+                .server,
             ServerId(4),
             "the views know it now"
         );
     }
 
     #[test]
+    fn what_was_committed_a_moment_ago_is_replaced_when_it_was_of_no_use() {
+        let binder = LogBinder::new(|| Instant(0));
+        binder.bind(key(1), entry(1), Remembered::Counts);
+        binder.answer(&binder.next_batch(), true);
+        let other = binder.bind(key(1), entry(2), Remembered::IsReplaced);
+        assert_eq!(other.entry.server, ServerId(2));
+        assert_eq!(binder.next_batch(), [(key(1), entry(2))]);
+        let joins = binder.bind(key(1), entry(3), Remembered::IsReplaced);
+        assert_eq!(
+            joins.entry.server,
+            ServerId(2),
+            "one that is under way counts"
+        );
+    }
+
+    #[test]
     fn what_is_not_committed_is_not_acknowledged() {
         let binder = LogBinder::new(|| Instant(0));
-        let mut binding = binder.bind(key(1), entry(1));
+        let mut binding = binder.bind(key(1), entry(1), Remembered::Counts);
         binder.answer(&binder.next_batch(), false);
         assert_eq!(
             binding.committed.try_recv(),

@@ -1,5 +1,6 @@
 //! The seam to whoever decides bindings (the log, through the driver). Owns nothing.
 
+use ha_core::dispatch::Remembered;
 use ha_core::stick::{StickEntry, StickKey};
 use tokio::sync::oneshot;
 
@@ -8,7 +9,7 @@ pub trait Binder: Send + Sync {
     /// Decides the binding of a client that has none, or whose server cannot be used any more: `proposal`,
     /// unless another session of the same key is being bound just now (or was, and the published view does
     /// not show it yet), then that one's.
-    fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding;
+    fn bind(&self, key: StickKey, proposal: StickEntry, remembered: Remembered) -> Binding;
 
     /// Prolongs a binding of which a good part has passed. Several calls for one key may come in a row.
     fn refresh(&self, key: StickKey, entry: StickEntry);

@@ -75,8 +75,12 @@ pub(super) async fn reach(
                 }
                 Happened::Settled
             }
-            Step::Bind(key, proposal) => {
-                let binding = worker.shared.binder.bind(key, proposal);
+            Step::Bind {
+                key,
+                proposal,
+                remembered,
+            } => {
+                let binding = worker.shared.binder.bind(key, proposal, remembered);
                 let bound = binding.entry;
                 asked = Some(Asked::of(binding));
                 Happened::Bound(bound)

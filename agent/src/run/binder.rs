@@ -1,5 +1,6 @@
 //! The bindings of the log, as the data plane asks for them.
 
+use ha_core::dispatch::Remembered;
 use ha_core::stick::{StickEntry, StickKey};
 use ha_node::binder::LogBinder;
 use ha_proxy::{Binder, Binding};
@@ -9,8 +10,8 @@ use std::sync::Arc;
 pub struct ProxyBinder(pub Arc<LogBinder>);
 
 impl Binder for ProxyBinder {
-    fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding {
-        let binding = self.0.bind(key, proposal);
+    fn bind(&self, key: StickKey, proposal: StickEntry, remembered: Remembered) -> Binding {
+        let binding = self.0.bind(key, proposal, remembered);
         Binding {
             entry: binding.entry,
             committed: binding.committed,

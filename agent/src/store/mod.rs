@@ -1,4 +1,4 @@
-//! The log store on sled 0.34, used in the one way that is safe (`DESIGN.md` section 4).
+//! The log store on sled 0.34, used in the one way that is safe (`docs/design.md`, "Log store").
 //!
 //! ```text
 //!   write --apply_batch--> sled (memory, its files)      visible at once
@@ -15,12 +15,18 @@
 //! of more than a quarter of a segment (128 KiB; a dozen entries share a page) it writes to a file of its
 //! own in `blobs`, without a flush: we flush those too. Snapshots are plain files beside it.
 
+mod blobs;
+mod mark;
+mod snapshot;
+
+use crate::sys::platform::process::sync_directory;
+use blobs::Blobs;
 use ha_node::consensus::codec::ENTRY_MAX;
 use ha_node::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use mark::{Mark, Sure};
+use snapshot::{read_snapshot, write_snapshot};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -121,8 +127,8 @@ impl SledStore {
         }
         let file = File::open(sled_dir.join("db")).map_err(io_error)?;
         file.sync_all().map_err(io_error)?;
-        sync_dir(&sled_dir)
-            .and_then(|()| sync_dir(dir))
+        sync_directory(&sled_dir)
+            .and_then(|()| sync_directory(dir))
             .map_err(io_error)?;
         let (queue, inbox) = mpsc::sync_channel(QUEUE_MAX);
         let mark = Arc::new(Mutex::new(mark));
@@ -272,136 +278,6 @@ fn write_loop(
     }
 }
 
-/// sled's files for large pages; each is written once.
-struct Blobs {
-    dir: PathBuf,
-    /// What is known to be durable, with its length: one may be seen half written.
-    synced: BTreeMap<OsString, u64>,
-}
-
-impl Blobs {
-    /// Nothing in there is known to be durable yet.
-    fn of(sled_dir: &Path) -> Blobs {
-        Blobs {
-            dir: sled_dir.join("blobs"),
-            synced: BTreeMap::new(),
-        }
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let listed = match fs::read_dir(&self.dir) {
-            Ok(listed) => listed,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        let (mut there, mut is_new) = (BTreeMap::new(), false);
-        for entry in listed {
-            let entry = entry?;
-            let name = entry.file_name();
-            let synced = entry.metadata().map(|m| m.len()).and_then(|len| {
-                if self.synced.get(&name) != Some(&len) {
-                    File::open(entry.path())?.sync_all()?;
-                    is_new = true;
-                }
-                Ok(len)
-            });
-            match synced {
-                Ok(len) => drop(there.insert(name, len)),
-                // sled removes those that it no longer needs, at any time.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
-            }
-        }
-        self.synced = there;
-        if is_new { sync_dir(&self.dir) } else { Ok(()) }
-    }
-}
-
-/// What was durable at some time.
-#[derive(Clone, Copy, Default)]
-struct Sure {
-    /// One past the last entry.
-    end: u64,
-    /// How many batches were written, of whatever.
-    writes: u64,
-}
-
-/// [`Sure`] in a file of 20 bytes with a checksum.
-struct Mark {
-    file: File,
-    sure: Sure,
-    /// The write that last took entries away: an end that was read before it is no longer asked for.
-    lowered_at: u64,
-}
-
-impl Mark {
-    fn open(dir: &Path) -> io::Result<Mark> {
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(dir.join("mark"))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let sure = Mark::read(&bytes).unwrap_or_else(|| {
-            // Torn by a crash of the machine while it was written: it asks for nothing.
-            if !bytes.is_empty() {
-                tracing::warn!(
-                    "the mark of the log is unreadable; what the log holds is taken as it is"
-                );
-            }
-            Sure::default()
-        });
-        Ok(Mark {
-            file,
-            sure,
-            lowered_at: 0,
-        })
-    }
-
-    fn read(bytes: &[u8]) -> Option<Sure> {
-        let (numbers, crc) = bytes.split_at_checked(16)?;
-        let (end, writes) = numbers.split_at(8);
-        let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
-        (crc == crc32fast::hash(numbers).to_be_bytes()).then_some(Sure {
-            end: number(end)?,
-            writes: number(writes)?,
-        })
-    }
-
-    fn raise(&mut self, to: Sure) -> io::Result<()> {
-        let end = if to.writes < self.lowered_at {
-            0
-        } else {
-            to.end
-        };
-        self.write(Sure {
-            end: end.max(self.sure.end),
-            writes: to.writes.max(self.sure.writes),
-        })
-    }
-
-    /// Before entries are taken away: durably, so that a crash in between asks for less and not for more.
-    fn lower(&mut self, end: u64, at: u64) -> io::Result<()> {
-        self.lowered_at = at;
-        if end < self.sure.end {
-            self.write(Sure { end, ..self.sure })?;
-            self.file.sync_data()?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, sure: Sure) -> io::Result<()> {
-        let bytes = [sure.end.to_be_bytes(), sure.writes.to_be_bytes()].concat();
-        self.file.seek(io::SeekFrom::Start(0))?;
-        self.file
-            .write_all(&[bytes.as_slice(), &crc32fast::hash(&bytes).to_be_bytes()].concat())?;
-        self.sure = sure;
-        Ok(())
-    }
-}
-
 fn lock(mark: &Mutex<Mark>) -> MutexGuard<'_, Mark> {
     mark.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -524,48 +400,6 @@ impl LogStore for SledStore {
     }
 }
 
-const SNAPSHOT_MAGIC: &[u8; 8] = b"hasnap01";
-
-/// Write, sync, rename, sync the directory: a crash leaves the old snapshot or the new one.
-fn write_snapshot(dir: &Path, snapshot: &StoredSnapshot) -> io::Result<()> {
-    let (new, path) = (dir.join("snapshot.new"), dir.join("snapshot"));
-    let mut file = File::create(&new)?;
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&snapshot.header);
-    crc.update(&snapshot.data);
-    file.write_all(SNAPSHOT_MAGIC)?;
-    file.write_all(&crc.finalize().to_be_bytes())?;
-    file.write_all(&(snapshot.header.len() as u64).to_be_bytes())?;
-    file.write_all(&snapshot.header)?;
-    file.write_all(&snapshot.data)?;
-    file.sync_all()?;
-    fs::rename(&new, &path)?;
-    sync_dir(dir)
-}
-
-fn read_snapshot(bytes: &[u8]) -> Option<StoredSnapshot> {
-    let rest = bytes.strip_prefix(SNAPSHOT_MAGIC)?;
-    let (crc, rest) = rest.split_at_checked(4)?;
-    let (length, rest) = rest.split_at_checked(8)?;
-    let length = usize::try_from(u64::from_be_bytes(length.try_into().ok()?)).ok()?;
-    let (header, data) = rest.split_at_checked(length)?;
-    let mut found = crc32fast::Hasher::new();
-    found.update(rest);
-    (found.finalize().to_be_bytes() == crc).then(|| StoredSnapshot {
-        header: header.to_vec(),
-        data: data.to_vec(),
-    })
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    // Windows cannot flush a directory; NTFS journals renames by itself.
-    if cfg!(unix) {
-        File::open(dir)?.sync_all()
-    } else {
-        Ok(())
-    }
-}
-
 /// sled takes a read error for the end of the log and cuts off what follows: so everything is read before it looks.
 fn read_through(file: &Path) -> io::Result<()> {
     match File::open(file) {
@@ -601,224 +435,4 @@ fn move_snapshots_aside(dir: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Writes, and waits until it is durable.
-    #[allow(clippy::unwrap_used, reason = "a panic fails the test that caused it")]
-    fn put(store: &SledStore, batch: Batch) {
-        let (tx, rx) = mpsc::channel();
-        store
-            .write(batch, Some(Box::new(move |r| tx.send(r).unwrap())))
-            .unwrap();
-        rx.recv().unwrap().unwrap();
-    }
-
-    #[test]
-    fn sled_keeps_the_contract() {
-        let dir = tempfile::tempdir().unwrap();
-        ha_node::consensus::log_store::contract::holds(|| {
-            Box::new(SledStore::open(dir.path()).unwrap())
-        });
-    }
-
-    #[test]
-    fn a_damaged_snapshot_is_refused_with_instructions() {
-        let dir = tempfile::tempdir().unwrap();
-        let snapshot = StoredSnapshot {
-            header: b"head".to_vec(),
-            data: vec![7; 1000],
-        };
-        write_snapshot(dir.path(), &snapshot).unwrap();
-        let good = fs::read(dir.path().join("snapshot")).unwrap();
-        let store = SledStore::open(dir.path()).unwrap();
-        for at in [0, 9, 13, 21, 30, good.len() - 1] {
-            let mut bad = good.clone();
-            bad[at] ^= 0x40;
-            fs::write(dir.path().join("snapshot"), bad).unwrap();
-            assert!(
-                store
-                    .load_snapshot()
-                    .unwrap_err()
-                    .to_string()
-                    .contains("join again"),
-                "byte {at}"
-            );
-        }
-        fs::write(dir.path().join("snapshot"), good).unwrap();
-        assert_eq!(store.load_snapshot().unwrap(), Some(snapshot));
-    }
-
-    /// Damage anywhere in the log's file is refused, or has hurt nothing that was acknowledged.
-    #[test]
-    fn no_damage_loses_what_was_acknowledged_in_silence() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SledStore::open(dir.path()).unwrap();
-        for i in 0..40u64 {
-            put(
-                &store,
-                Batch {
-                    put: vec![(i, format!("entry {i}").repeat(20).into_bytes())],
-                    ..Batch::default()
-                },
-            );
-        }
-        // To vote twice in one term would be worse than to lose an entry.
-        put(
-            &store,
-            Batch {
-                meta: vec![(Meta::Vote, b"before".to_vec())],
-                ..Batch::default()
-            },
-        );
-        put(
-            &store,
-            Batch {
-                meta: vec![(Meta::Vote, b"after".to_vec())],
-                ..Batch::default()
-            },
-        );
-        drop(store);
-        let file = dir.path().join("log/db");
-        let good = fs::read(&file).unwrap();
-        let used = good.iter().rposition(|b| *b != 0).unwrap();
-        let (mut refused, mut unhurt) = (0, 0);
-        // All over, and densely at the end: what was cut off there leaves no gap.
-        for at in (0..=used)
-            .step_by((used / 60).max(1))
-            .chain(used.saturating_sub(100)..=used)
-        {
-            let copy = tempfile::tempdir().unwrap();
-            copy_dir(dir.path(), copy.path());
-            let mut bad = good.clone();
-            bad[at] ^= 0xff;
-            fs::write(copy.path().join("log/db"), bad).unwrap();
-            match SledStore::open(copy.path()) {
-                Err(e) => {
-                    assert!(e.to_string().contains("join` again"), "{e}");
-                    refused += 1;
-                }
-                Ok(store) => {
-                    assert_eq!(
-                        store.read(0..u64::MAX).unwrap().len(),
-                        40,
-                        "byte {at} of {used}"
-                    );
-                    assert_eq!(
-                        store.meta(Meta::Vote).unwrap().as_deref(),
-                        Some(b"after".as_slice()),
-                        "byte {at} of {used}"
-                    );
-                    unhurt += 1;
-                }
-            }
-        }
-        assert!(refused > 10, "{refused} refused, {unhurt} unhurt");
-    }
-
-    fn copy_dir(from: &Path, to: &Path) {
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let target = to.join(entry.file_name());
-            if entry.path().is_dir() {
-                fs::create_dir_all(&target).unwrap();
-                copy_dir(&entry.path(), &target);
-            } else {
-                fs::copy(entry.path(), target).unwrap();
-            }
-        }
-    }
-
-    /// Large pages go to files of their own, which sled does not flush.
-    #[test]
-    fn pages_in_files_of_their_own_are_flushed_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SledStore::open(dir.path()).unwrap();
-        for i in 0..40u64 {
-            put(
-                &store,
-                Batch {
-                    put: vec![(i, vec![i as u8; 12 << 10])],
-                    ..Batch::default()
-                },
-            );
-        }
-        let blobs = dir.path().join("log/blobs");
-        assert!(
-            fs::read_dir(&blobs).unwrap().count() > 0,
-            "sled writes no such files any more: is the flush still needed?"
-        );
-        let mut seen = Blobs::of(&dir.path().join("log"));
-        seen.sync().unwrap();
-        assert_eq!(seen.synced.len(), fs::read_dir(&blobs).unwrap().count());
-        // The largest that there may be: a backup that is restored.
-        put(
-            &store,
-            Batch {
-                put: vec![(40, vec![7; ENTRY_MAX])],
-                ..Batch::default()
-            },
-        );
-        drop(store);
-        let entries = SledStore::open(dir.path())
-            .unwrap()
-            .read(0..u64::MAX)
-            .unwrap();
-        assert_eq!((entries.len(), entries[40].len()), (41, ENTRY_MAX));
-    }
-
-    #[test]
-    fn a_truncated_and_a_purged_log_open_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let entries = |r: Range<u64>| r.map(|i| (i, vec![1])).collect();
-        let store = SledStore::open(dir.path()).unwrap();
-        put(
-            &store,
-            Batch {
-                put: entries(0..20),
-                ..Batch::default()
-            },
-        );
-        put(
-            &store,
-            Batch {
-                remove: Some(12..u64::MAX),
-                ..Batch::default()
-            },
-        );
-        drop(store);
-        let store = SledStore::open(dir.path()).unwrap();
-        assert_eq!(store.read(0..u64::MAX).unwrap().len(), 12);
-        put(
-            &store,
-            Batch {
-                remove: Some(0..12),
-                ..Batch::default()
-            },
-        );
-        drop(store);
-        assert_eq!(SledStore::open(dir.path()).unwrap().last().unwrap(), None);
-    }
-
-    /// The writer thread has read where the log ends, and entries are taken away before it says so.
-    #[test]
-    fn the_mark_does_not_ask_for_what_was_taken_away_meanwhile() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut mark = Mark::open(dir.path()).unwrap();
-        mark.raise(Sure { end: 20, writes: 5 }).unwrap();
-        mark.lower(12, 7).unwrap();
-        mark.raise(Sure { end: 20, writes: 6 }).unwrap();
-        assert_eq!((mark.sure.end, mark.sure.writes), (12, 6));
-        mark.raise(Sure { end: 13, writes: 7 }).unwrap();
-        let read = Mark::open(dir.path()).unwrap().sure;
-        assert_eq!((read.end, read.writes), (13, 7));
-    }
-
-    #[test]
-    fn a_store_in_use_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let _first = SledStore::open(dir.path()).unwrap();
-        let second = SledStore::open(dir.path()).err().unwrap();
-        assert!(matches!(second, OpenError::InUse(_)), "{second}");
-    }
-}
+mod tests;

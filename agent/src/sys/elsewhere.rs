@@ -70,6 +70,14 @@ pub mod process {
         Ok(())
     }
 
+    /// Windows cannot flush a directory; NTFS journals renames by itself.
+    ///
+    /// # Errors
+    /// None.
+    pub fn sync_directory(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     /// There is none.
     pub fn stderr_is_the_journal() -> bool {
         false

@@ -2,10 +2,11 @@
 
 use crate::TrustError;
 use crate::authority::Seal;
+use crate::platform;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -139,19 +140,13 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     })?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    platform::for_the_owner_only(&mut options);
     let mut file = options.open(&new)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
     match path.parent() {
-        Some(parent) if cfg!(unix) => File::open(if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        })?
-        .sync_all(),
-        _ => Ok(()),
+        Some(parent) => platform::sync_directory(parent),
+        None => Ok(()),
     }
 }

@@ -11,12 +11,21 @@
 //! name too, so that who connects to a node demands that very node.
 
 pub mod authority;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 pub mod identity;
 pub mod keyring;
+#[cfg(target_os = "linux")]
+mod linux;
 pub mod passphrase;
 pub mod store;
 pub mod tls;
 pub mod token;
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) use elsewhere as platform;
+#[cfg(target_os = "linux")]
+pub(crate) use linux as platform;
 
 use ha_core::trust::Digest;
 

@@ -1,4 +1,4 @@
-//! How soon the address is elsewhere when nothing else is wrong: DESIGN 5, "Bounds", with the default timing.
+//! How soon the address is elsewhere when nothing else is wrong: `docs/design.md`, "Bounds", with the default timing.
 
 use super::plan::Theme;
 use super::scheduler::{self, WORLD, world_now};

@@ -140,7 +140,7 @@ async fn serve(
                 loads: &mut NoLoad,
             },
         );
-        if chooses && matches!(step, Step::Bind(..) | Step::Refresh(..) | Step::Wait(_)) {
+        if chooses && matches!(step, Step::Bind { .. } | Step::Refresh(..) | Step::Wait(_)) {
             way.decided = view;
         }
         if is_cut() {
@@ -171,10 +171,14 @@ impl Way<'_> {
     /// Does what is to be done, and says what came of it.
     async fn carry_out(&mut self, step: Step) -> Happened {
         match step {
-            Step::Bind(key, proposal) => {
+            Step::Bind {
+                key,
+                proposal,
+                remembered,
+            } => {
                 self.expect(proposal.server, How::Proposed);
                 newcomer(self.universe, self.me, proposal.server);
-                let binding = self.running.binder.bind(key.clone(), proposal);
+                let binding = self.running.binder.bind(key.clone(), proposal, remembered);
                 self.asked = Some((key, binding.entry, binding.committed));
                 Happened::Bound(binding.entry)
             }

@@ -2,8 +2,8 @@
 //!
 //! | property | where it comes from |
 //! |---|---|
-//! | at most one node answers for the address | DESIGN.md 2, promise 1 |
-//! | the epoch grows with each change of holder | DESIGN.md 5 |
+//! | at most one node answers for the address | docs/design.md, "Promises" |
+//! | the epoch grows with each change of holder | docs/design.md, "The lease" |
 
 use ha_core::id::{Epoch, NodeId};
 

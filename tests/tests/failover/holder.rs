@@ -9,7 +9,7 @@ use ha_tests::scenario::{SOON, Watched, assert_gap};
 use ha_tests::system::System;
 use ha_tests::wait;
 
-/// Section 5 of the design: a dead leader's address answers elsewhere within a second.
+/// `docs/design.md`, "Bounds": a dead leader's address answers elsewhere within a second.
 const PROMISED: Duration = Duration::from_secs(1);
 /// With the kernel's own fence in seconds (`valid_lft`), an address is gone this long after its last refresh.
 const LIFETIME: Duration = Duration::from_millis(1100);

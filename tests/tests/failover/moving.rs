@@ -9,7 +9,7 @@ use ha_tests::require_root;
 use ha_tests::scenario::{SOON, Watched, assert_gap};
 use ha_tests::wait;
 
-/// Section 5 of the design: a handed-over address answers within 150 ms; the aim is 100.
+/// `docs/design.md`, "Bounds": a handed-over address answers within 150 ms; the aim is 100.
 const PROMISED: Duration = Duration::from_millis(150);
 
 #[test]

@@ -1,4 +1,4 @@
-//! The health of one server: HAProxy's state machine, exactly (its `check.c`; `semantics.md` 4.1).
+//! The health of one server: HAProxy's state machine, exactly (its `check.c`; `docs/semantics.md`, "Health").
 //!
 //! One integer `0..rise+fall-1`. Up when it is at least `rise`. A pass while up, and a failure
 //! while down, go straight to the end of the scale: that is why "3 of 3" has to be in a row.

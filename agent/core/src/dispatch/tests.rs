@@ -144,7 +144,14 @@ impl Story {
 fn short(step: &Step) -> String {
     match step {
         Step::Settle => "settle".into(),
-        Step::Bind(_, entry) => format!("bind {}", entry.server.0),
+        Step::Bind {
+            proposal,
+            remembered,
+            ..
+        } => match remembered {
+            Remembered::Counts => format!("bind {}", proposal.server.0),
+            Remembered::IsReplaced => format!("bind anew {}", proposal.server.0),
+        },
         Step::Refresh(_, entry) => format!("refresh {}", entry.server.0),
         Step::Wait(line) => format!("wait {}", line.server.0),
         Step::Connect {
@@ -216,7 +223,7 @@ fn a_binding_to_a_server_that_is_of_no_use_is_settled_and_made_once_more() {
     let mut story = Story::in_view(view(down, None));
     assert_eq!(
         story.tell(&[H::Arrived, bound(2), H::Settled, bound(1)]),
-        ["bind 1", "settle", "bind 1", "wait 1"]
+        ["bind 1", "settle", "bind anew 1", "wait 1"]
     );
 }
 
@@ -231,7 +238,7 @@ fn a_connect_that_fails_is_tried_elsewhere_until_the_retries_are_over() {
     assert_eq!(
         story.tell(&[H::Settled, bound(2), H::GotSlot, H::ConnectFailed]),
         [
-            "bind 2",
+            "bind anew 2",
             "wait 2",
             "connect 2 10.0.0.2:5022",
             "give up ConnectFailed"

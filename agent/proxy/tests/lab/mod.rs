@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use ha_core::balance::Ring;
+use ha_core::dispatch::Remembered;
 use ha_core::id::ServerId;
 use ha_core::model::{
     AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
@@ -171,7 +172,7 @@ impl TestBinder {
 }
 
 impl Binder for TestBinder {
-    fn bind(&self, key: StickKey, proposal: StickEntry) -> Binding {
+    fn bind(&self, key: StickKey, proposal: StickEntry, _: Remembered) -> Binding {
         let (sender, committed) = oneshot::channel();
         let entry = *self
             .under_way

@@ -22,6 +22,14 @@ pub fn let_through(directory: &Path) -> io::Result<()> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o711))
 }
 
+/// Makes the entries of a directory durable.
+///
+/// # Errors
+/// The disk refuses.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    fs::File::open(directory)?.sync_all()
+}
+
 /// Whether the service manager reads what is written to standard error: it says which file that is.
 pub fn stderr_is_the_journal() -> bool {
     let (Some(journal), Ok(stderr)) = (

@@ -1,21 +1,21 @@
 //! What must be true at every instant, one file each.
 //!
-//! | property | where it comes from | file |
+//! | property | where it comes from (`docs/design.md`, `docs/semantics.md`) | file |
 //! |---|---|---|
-//! | at most one node answers for the address, by what the segment sees | DESIGN 5 | `one_holder` |
-//! | each claim has a higher epoch than all before; a witness never claims | DESIGN 5 | `epochs` |
-//! | who holds knows everything that was ever applied anywhere | Raft, DESIGN 5 | `knowledge` |
-//! | same log, same state | DESIGN 4 | `same_state` |
-//! | a binding on which a session was forwarded is known to every later holder | DESIGN 6 | `bindings` |
-//! | a client stays at its server while that is usable, over all ports of its group | semantics 3 | `affinity` |
-//! | who forwards is who answers | DESIGN 5 | `service` |
-//! | a server in maintenance gets no session | semantics 5 | `service` |
-//! | a server that is known to be down gets no client | DESIGN 7 | `service` |
-//! | orders, configuration and members are those of an ideal cluster that was told the same | DESIGN 8 | `ideal` |
-//! | a drain keeps its sessions, gets no newcomer, and ends by its deadline | semantics 5 | `drains`, `service` |
-//! | a name belongs to one member, whatever is replaced | requirements | `unique` |
-//! | a moved or lost address is elsewhere within bounds, when nothing else is wrong | DESIGN 5 | `bounds` (cluster) |
-//! | the product logs no ERROR | style 13 | `story` (cluster) |
+//! | at most one node answers for the address, by what the segment sees | "The lease" | `one_holder` |
+//! | each claim has a higher epoch than all before; a witness never claims | "The lease" | `epochs` |
+//! | who holds knows everything that was ever applied anywhere | Raft, "The lease" | `knowledge` |
+//! | same log, same state | "State" | `same_state` |
+//! | a binding on which a session was forwarded is known to every later holder | "Data plane" | `bindings` |
+//! | a client stays at its server while that is usable, over all ports of its group | semantics, "Affinity" | `affinity` |
+//! | who forwards is who answers | "The lease" | `service` |
+//! | a server in maintenance gets no session | semantics, "Administrative states" | `service` |
+//! | a server that is known to be down gets no client | "Data plane" | `service` |
+//! | orders, configuration and members are those of an ideal cluster that was told the same | "Operating" | `ideal` |
+//! | a drain keeps its sessions, gets no newcomer, and ends by its deadline | semantics, "Administrative states" | `drains`, `service` |
+//! | a name belongs to one member, whatever is replaced | "State" | `unique` |
+//! | a moved or lost address is elsewhere within bounds, when nothing else is wrong | "Bounds" | `bounds` (cluster) |
+//! | the product logs no ERROR | "Operating" | `story` (cluster) |
 
 pub mod affinity;
 pub mod bindings;
