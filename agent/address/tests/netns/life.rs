@@ -314,11 +314,8 @@ fn a_thousand_configurations_leave_no_gap() {
         );
         took.push(millis(before, boot_now()));
     }
-    println!(
-        "1000 configurations in {:?}: {}",
-        boot_now() - start,
-        figures(&took)
-    );
+    let spent = boot_now() - start;
+    println!("1000 configurations in {spent:?}: {}", figures(&took));
     for probe in &probes {
         println!(
             "longest gap {:?}, {} questions lost",
@@ -330,7 +327,8 @@ fn a_thousand_configurations_leave_no_gap() {
     holder.release();
     let (rounds, slowest) = running.join().expect("ping pong");
     println!("connection: {rounds} round trips, slowest {slowest:.1} ms");
-    assert!(rounds > 1000 && slowest < 100.0);
+    // It rests for a millisecond after each: on a fast machine all configurations take less than a second.
+    assert!(u128::from(rounds) * 2 > spent.as_millis() && slowest < 100.0);
     let news = holder.news();
     assert!(
         !news.iter().any(|e| matches!(e, VipEvent::Failed { .. })),
