@@ -295,8 +295,12 @@ fn a_thousand_configurations_leave_no_gap() {
     probes.iter().for_each(Prober::forget_gap);
     let start = boot_now();
     let mut took = vec![];
-    for round in 0..1000_u16 {
+    // At least a thousand, and for so long that the connection makes a thousand round trips beside them.
+    for round in 0..10_000_u16 {
         let before = boot_now();
+        if round >= 1000 && before - start > ms(2000) {
+            break;
+        }
         let vips: &[&str] = if round % 3 == 0 {
             &[V4, V6, other]
         } else {
@@ -315,7 +319,11 @@ fn a_thousand_configurations_leave_no_gap() {
         took.push(millis(before, boot_now()));
     }
     let spent = boot_now() - start;
-    println!("1000 configurations in {spent:?}: {}", figures(&took));
+    println!(
+        "{} configurations in {spent:?}: {}",
+        took.len(),
+        figures(&took)
+    );
     for probe in &probes {
         println!(
             "longest gap {:?}, {} questions lost",
@@ -327,8 +335,7 @@ fn a_thousand_configurations_leave_no_gap() {
     holder.release();
     let (rounds, slowest) = running.join().expect("ping pong");
     println!("connection: {rounds} round trips, slowest {slowest:.1} ms");
-    // It rests for a millisecond after each: on a fast machine all configurations take less than a second.
-    assert!(u128::from(rounds) * 2 > spent.as_millis() && slowest < 100.0);
+    assert!(rounds > 1000 && slowest < 100.0);
     let news = holder.news();
     assert!(
         !news.iter().any(|e| matches!(e, VipEvent::Failed { .. })),
