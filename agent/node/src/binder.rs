@@ -44,7 +44,8 @@ struct Pending {
 struct Waiting {
     entry: StickEntry,
     waiters: Vec<oneshot::Sender<()>>,
-    committed: bool,
+    /// Since when, once it is.
+    committed_at: Option<Instant>,
 }
 
 impl Pending {
@@ -52,8 +53,12 @@ impl Pending {
         while let Some((at, _)) = self.recent.front()
             && now.saturating_since(*at) > REMEMBERED
         {
-            if let Some((_, key)) = self.recent.pop_front()
-                && self.by_key.get(&key).is_some_and(|w| w.committed)
+            // One that was replaced meanwhile was committed at another time.
+            if let Some((at, key)) = self.recent.pop_front()
+                && self
+                    .by_key
+                    .get(&key)
+                    .is_some_and(|w| w.committed_at == Some(at))
             {
                 self.by_key.remove(&key);
             }
@@ -75,7 +80,7 @@ impl Pending {
             Waiting {
                 entry,
                 waiters,
-                committed: false,
+                committed_at: None,
             },
         );
         self.queue.push_back(key);
@@ -143,7 +148,7 @@ impl LogBinder {
             let Some(waiting) = pending.by_key.get_mut(key) else {
                 continue;
             };
-            waiting.committed = true;
+            waiting.committed_at = Some(now);
             for waiter in waiting.waiters.drain(..) {
                 waiter.send(()).ok();
             }
@@ -170,13 +175,15 @@ impl LogBinder {
         let mut pending = self.lock();
         pending.forget_old((self.now)());
         if remembered == Remembered::IsReplaced
-            && pending.by_key.get(&key).is_some_and(|w| w.committed)
+            && pending
+                .by_key
+                .get(&key)
+                .is_some_and(|w| w.committed_at.is_some())
         {
             pending.by_key.remove(&key);
-            pending.recent.retain(|(_, recent)| *recent != key);
         }
         if let Some(waiting) = pending.by_key.get_mut(&key) {
-            if waiting.committed {
+            if waiting.committed_at.is_some() {
                 tell.send(()).ok();
             } else {
                 waiting.waiters.push(tell);
