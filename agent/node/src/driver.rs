@@ -87,29 +87,25 @@ pub struct Driver<R: Runtime> {
 }
 
 impl<R: Runtime> Driver<R> {
-    /// Over a started consensus.
+    /// Over a started consensus; what the data plane decides from is published to `view`.
     pub fn new(
         outside: Outside,
         consensus: Consensus<R>,
         settings: Settings,
-        handle: DriverHandle,
-        inbox: mpsc::Receiver<Input>,
-    ) -> (Self, watch::Receiver<Arc<View>>) {
-        let (view, published) = watch::channel(Arc::new(View::empty()));
+        (handle, inbox): (DriverHandle, mpsc::Receiver<Input>),
+        view: watch::Sender<Arc<View>>,
+    ) -> Self {
         let controller = Controller::new(settings, outside.clock.now());
-        (
-            Driver {
-                outside,
-                consensus,
-                controller,
-                inbox,
-                handle,
-                view,
-                configured: None,
-                applied_index: 0,
-            },
-            published,
-        )
+        Driver {
+            outside,
+            consensus,
+            controller,
+            inbox,
+            handle,
+            view,
+            configured: None,
+            applied_index: 0,
+        }
     }
 
     /// Runs until `stop`.

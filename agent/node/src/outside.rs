@@ -3,13 +3,16 @@
 //!
 //! ```text
 //!   driver, consensus --> Clock, Tasks, Peers, Prober, LogStore, Addresses
+//!   reporter ---------> SelfCheck
 //! ```
 
 use crate::consensus::log_store::LogStore;
 use ha_core::check::{CheckResult, Probe};
-use ha_core::id::NodeId;
+use ha_core::id::{NodeId, ServerId};
 use ha_core::model::VirtualIp;
 use ha_core::time::{Instant, Timestamp};
+use ha_core::trust::Credentials;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -126,6 +129,18 @@ pub trait Addresses: Send + Sync + 'static {
     fn announce(&self);
     /// What enforces the lease beside the agent, in words.
     fn fence(&self) -> String;
+}
+
+/// How this machine is, beyond what checks of servers find: asked a few times a second, reported to the leader.
+pub trait SelfCheck: Send + Sync + 'static {
+    /// Why the data plane does not work, if it does not. Bounds itself; nothing else of the report waits for it.
+    fn data_plane(&self) -> Boxed<Option<String>>;
+    /// Why the addresses could not be held here at this moment, if so. Does not block.
+    fn obstacle(&self) -> Option<String>;
+    /// Sessions, and clients that wait for one, by server. Does not block.
+    fn sessions(&self) -> BTreeMap<ServerId, u32>;
+    /// Whom this node believes and what it shows. Does not block.
+    fn credentials(&self) -> Credentials;
 }
 
 /// Why the addresses are released.

@@ -4,33 +4,29 @@ use super::configuration;
 use super::invariants::ideal::{Subject, Value};
 use super::operator::within_patience;
 use super::planted::Planted;
-use super::runtime::NodeRuntime;
 use super::scheduler::{self, WORLD, world_now};
 use super::segment::Hands;
 use super::sessions::Open;
 use super::story;
 use super::tamper;
-use super::universe::{Running, Service, Universe};
+use super::universe::{Running, Universe};
 use super::world::{NodeWorld, node_now};
 use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
-use ha_core::controller::{Event, NodeReport, Settings as ControllerSettings};
+use ha_core::controller::Settings as ControllerSettings;
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
 use ha_core::version::CURRENT;
-use ha_node::binder::LogBinder;
-use ha_node::consensus::{Consensus, Settings};
-use ha_node::driver::{Driver, DriverHandle};
+use ha_node::Node;
 use ha_node::founding::write_first;
-use ha_node::outside::{Addresses as _, Clock as _};
-use std::sync::{Arc, OnceLock};
+use ha_node::node::{Parts, Settings};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Often, so that snapshots happen in a short run.
 const SNAPSHOT_EVERY: u64 = 30;
 /// What keeps a service up starts it again after so many milliseconds.
 const RESTART_AFTER: u64 = 1000;
-const REPORT_EVERY: Duration = Duration::from_millis(250);
 
 /// Starts the process of a node, unless one is there already. `founding`: it cannot have promised anything yet.
 pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
@@ -76,54 +72,19 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
         disk,
         hands: hands.clone(),
     });
-    let (driver, inbox) = DriverHandle::channel();
-    let inbox = tamper::inbox(planted, me, inbox);
-    let founding = founding || planted == Planted::NoWaitAfterRestart;
-    let settings = Settings {
-        me: universe.id_of(me),
-        role,
-        timing: Timing::Lan,
-        promise: universe.promise,
-        founding,
-        snapshot_every: SNAPSHOT_EVERY,
-    };
-    let started: Arc<OnceLock<Consensus<NodeRuntime>>> = Arc::default();
-    let (teller, watched, known) = (driver.clone(), universe.clone(), started.clone());
-    let applied = move || {
-        teller.applied();
-        if let Some(consensus) = known.get() {
-            watched.on_applied(me, consensus);
-        }
-    };
-    let consensus = Consensus::start(world.outside(), settings, Arc::new(applied)).await?;
-    started.set(consensus.clone()).ok();
-    let mut controller = ControllerSettings {
-        voters_max: universe.voters_max(),
-        ..ControllerSettings::of(universe.id_of(me), role, universe.promise)
-    };
-    if planted == Planted::LeaseTooLong {
-        controller.lease = Duration::from_millis(450);
-    }
-    let (driver_loop, view) = Driver::new(
-        world.outside(),
-        consensus.clone(),
-        controller,
-        driver.clone(),
-        inbox,
-    );
-    let (binder, open) = (Arc::new(LogBinder::new(node_now)), Arc::<Open>::default());
-    world.outside().tasks.spawn(
-        "driver",
-        Box::pin(driver_loop.run(Box::pin(std::future::pending()))),
-    );
-    world.outside().tasks.spawn(
-        "binder",
-        Box::pin(binder.clone().run(consensus.clone(), world.outside().clock)),
-    );
+    let watched = universe.clone();
+    let parts = Parts::new(node_now)
+        .inbox_through(|inbox| tamper::inbox(planted, me, inbox))
+        .on_applied(move |consensus| watched.on_applied(me, consensus));
+    let (view, binder, open) = (parts.view(), parts.binder(), Arc::<Open>::default());
+    let settings = settings(&universe, me, role, founding);
+    let node = Node::start(parts, world.outside(), settings, open.clone())
+        .await
+        .map_err(std::io::Error::other)?;
     universe.with(|s| {
         s.nodes[me].running = Some(Running {
-            consensus: consensus.clone(),
-            driver: driver.clone(),
+            consensus: node.consensus.clone(),
+            driver: node.driver.clone(),
             view,
             binder,
             hands: hands.clone(),
@@ -131,48 +92,33 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
         })
     });
     story::note(&format!("node-{me} runs"));
-    Ok(report(&universe, role, &consensus, &driver, &world, &open).await)
+    node.ended().await;
+    Ok(format!(
+        "consensus has failed: {}",
+        node.consensus.failure().unwrap_or_default()
+    ))
 }
 
-/// As the product's reporter: how this node is, and whether consensus still works.
-async fn report(
-    universe: &Universe,
-    role: Role,
-    consensus: &Consensus<NodeRuntime>,
-    driver: &DriverHandle,
-    world: &NodeWorld,
-    open: &Open,
-) -> String {
-    let me = world.me;
-    loop {
-        let why_not = if role == Role::Witness {
-            "it is a witness"
-        } else {
-            ""
-        };
-        let facts = consensus.read().facts;
-        let is_down = universe.with(|s| s.nodes[me].service != Service::Up);
-        let down = facts
-            .server_id("ts", &format!("server-{me}"))
-            .filter(|_| is_down)
-            .into_iter()
-            .collect();
-        let report = NodeReport {
-            eligible: why_not.is_empty(),
-            why_not: why_not.to_owned(),
-            fence: world.hands.fence(),
-            down,
-            ..NodeReport::default()
-        };
-        consensus.set_report(report.clone());
-        driver.tell(Event::Own(report));
-        if let Some(sessions) = open.news(universe.planted) {
-            driver.tell(sessions);
-        }
-        if let Some(why) = consensus.failure() {
-            return format!("consensus has failed: {why}");
-        }
-        world.sleep(REPORT_EVERY).await;
+fn settings(universe: &Universe, me: usize, role: Role, founding: bool) -> Settings {
+    let mut controller = ControllerSettings {
+        voters_max: universe.voters_max(),
+        ..ControllerSettings::of(universe.id_of(me), role, universe.promise)
+    };
+    if universe.planted == Planted::LeaseTooLong {
+        controller.lease = Duration::from_millis(450);
+    }
+    Settings {
+        consensus: ha_node::consensus::Settings {
+            me: universe.id_of(me),
+            role,
+            timing: Timing::Lan,
+            promise: universe.promise,
+            founding: founding || universe.planted == Planted::NoWaitAfterRestart,
+            snapshot_every: SNAPSHOT_EVERY,
+        },
+        controller,
+        cluster: None,
+        agent_version: String::new(),
     }
 }
 

@@ -2,15 +2,15 @@
 
 use super::invariants::drains;
 use super::plan::Theme;
-use super::planted::Planted;
 use super::scheduler::{self, world_now};
 use super::story;
 use super::universe::{Running, Universe};
 use super::world::wall_of;
-use ha_core::controller::Event;
 use ha_core::id::ServerId;
 use ha_core::time::Instant;
+use ha_core::trust::Credentials;
 use ha_core::view::ServerView;
+use ha_node::outside::{Boxed, SelfCheck};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,14 +29,23 @@ impl Open {
     fn counts(&self) -> MutexGuard<'_, BTreeMap<ServerId, u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// What the product's reporter tells the driver.
-    pub fn news(&self, planted: Planted) -> Option<Event> {
-        match planted {
-            Planted::DrainsNeverEnd => None,
-            Planted::SessionsNotCounted => Some(Event::Sessions(BTreeMap::new())),
-            _ => Some(Event::Sessions(self.counts().clone())),
-        }
+impl SelfCheck for Open {
+    fn data_plane(&self) -> Boxed<Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        None
+    }
+
+    fn sessions(&self) -> BTreeMap<ServerId, u32> {
+        self.counts().clone()
+    }
+
+    fn credentials(&self) -> Credentials {
+        Credentials::default()
     }
 }
 

@@ -19,6 +19,7 @@ use openraft::EntryPayload;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -125,7 +126,13 @@ fn with_commands(body: &[u8], change: impl Fn(&mut Stamped)) -> Option<Vec<u8>> 
 
 /// The inbox of node `me`'s driver, with what reaches it changed on the way.
 pub fn inbox(planted: Planted, me: usize, inbox: mpsc::Receiver<Input>) -> mpsc::Receiver<Input> {
-    if !matches!(planted, Planted::CountedFromArrival | Planted::HalfOfJoint) {
+    if !matches!(
+        planted,
+        Planted::CountedFromArrival
+            | Planted::HalfOfJoint
+            | Planted::SessionsNotCounted
+            | Planted::DrainsNeverEnd
+    ) {
         return inbox;
     }
     let (pass, tampered) = mpsc::channel(1024);
@@ -133,7 +140,10 @@ pub fn inbox(planted: Planted, me: usize, inbox: mpsc::Receiver<Input>) -> mpsc:
     scheduler::spawn_on(me, async move {
         while let Some(input) = inbox.recv().await {
             let input = match input {
-                Input::Event(event) => Input::Event(Box::new(changed(planted, me, *event))),
+                Input::Event(event) => match changed(planted, me, *event) {
+                    Some(event) => Input::Event(Box::new(event)),
+                    None => continue,
+                },
                 other => other,
             };
             if pass.send(input).await.is_err() {
@@ -144,8 +154,9 @@ pub fn inbox(planted: Planted, me: usize, inbox: mpsc::Receiver<Input>) -> mpsc:
     tampered
 }
 
-fn changed(planted: Planted, me: usize, event: Event) -> Event {
-    match (planted, event) {
+/// `None`: it does not arrive.
+fn changed(planted: Planted, me: usize, event: Event) -> Option<Event> {
+    Some(match (planted, event) {
         (
             Planted::CountedFromArrival,
             Event::LeaseAnswered {
@@ -172,6 +183,8 @@ fn changed(planted: Planted, me: usize, event: Event) -> Event {
             }
             Event::Raft(news)
         }
+        (Planted::SessionsNotCounted, Event::Sessions(_)) => Event::Sessions(BTreeMap::new()),
+        (Planted::DrainsNeverEnd, Event::Sessions(_)) => return None,
         (_, event) => event,
-    }
+    })
 }

@@ -106,8 +106,14 @@ impl Prober for NodeWorld {
             let Some(target) = universe.node_with(probe.address) else {
                 return CheckResult::Refused;
             };
-            let (there, back) =
-                universe.with(|s| (s.network.hop(me, target), s.network.hop(target, me)));
+            let hop = |from, to| {
+                if from == to {
+                    // What a machine says to itself is on no wire.
+                    return Some(Duration::ZERO);
+                }
+                universe.with(|s| s.network.hop(from, to))
+            };
+            let (there, back) = (hop(me, target), hop(target, me));
             let reached = there
                 .zip(back)
                 .filter(|_| universe.with(|s| s.nodes[target].powered));

@@ -1,0 +1,129 @@
+//! How this node is: whether its data plane works, its addresses can be held, its own servers answer.
+//! Looked at a few times a second and told to the controller, and through it to the leader.
+//!
+//! ```text
+//!   SelfCheck, Prober (own servers) --look, every second--> Found --tell, four times a second--> consensus, driver
+//! ```
+
+use crate::consensus::Consensus;
+use crate::consensus::types::Runtime;
+use crate::driver::DriverHandle;
+use crate::node::Stage;
+use crate::outside::{Outside, SelfCheck};
+use futures_util::{StreamExt as _, stream};
+use ha_core::check::{CheckResult, Kind, Probe};
+use ha_core::controller::{Event, NodeReport};
+use ha_core::id::ServerId;
+use ha_core::model::Role;
+use ha_core::placement;
+use ha_core::version::CURRENT;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Between two reports.
+const EVERY: Duration = Duration::from_millis(250);
+/// The data plane and the own servers are looked at every so many reports.
+const LOOK_EACH: u32 = 4;
+/// How long a check of a server on this machine may take, if its own timeout is not shorter.
+const OWN_SERVER_WITHIN: Duration = Duration::from_millis(300);
+/// A probe that has not ended by itself after so long says nothing of its server: this machine did not come to it.
+const PROBE_LOST: Duration = Duration::from_millis(900);
+/// Own servers that are probed side by side.
+const SIDE_BY_SIDE: usize = 64;
+
+/// See the module.
+pub(crate) struct Reporter<R: Runtime> {
+    pub(crate) role: Role,
+    pub(crate) agent_version: String,
+    pub(crate) outside: Outside,
+    pub(crate) self_check: Arc<dyn SelfCheck>,
+    pub(crate) consensus: Consensus<R>,
+    pub(crate) driver: DriverHandle,
+    pub(crate) stage: watch::Receiver<Stage>,
+}
+
+/// What the last look found.
+#[derive(Clone, Default)]
+pub(crate) struct Found {
+    fault: Option<String>,
+    down: BTreeSet<ServerId>,
+}
+
+impl<R: Runtime> Reporter<R> {
+    /// One full look, and the report of it.
+    pub(crate) async fn look(&self, before: &Found) -> Found {
+        let fault = self.self_check.data_plane().await;
+        let down = self.own_servers_down(&before.down).await;
+        let found = Found { fault, down };
+        self.tell(&found);
+        found
+    }
+
+    /// Looks and tells until consensus fails; then the agent must end, so that nothing is answered that is not stored.
+    pub(crate) async fn run(self, mut found: Found) {
+        for turn in 1u32.. {
+            self.outside.clock.sleep(EVERY).await;
+            if turn.is_multiple_of(LOOK_EACH) {
+                found = self.look(&found).await;
+            } else {
+                self.tell(&found);
+            }
+            self.driver.tell(Event::Sessions(self.self_check.sessions()));
+            if self.consensus.failure().is_some() {
+                return;
+            }
+        }
+    }
+
+    fn tell(&self, found: &Found) {
+        if *self.stage.borrow() != Stage::Runs {
+            // What the others hear of it now is said by who hands over.
+            return;
+        }
+        let witness = (self.role == Role::Witness).then(|| "it is a witness".to_owned());
+        let fault = found.fault.as_ref();
+        let why_not = witness
+            .or_else(|| fault.map(|f| format!("its proxy does not work: {f}")))
+            .or_else(|| self.self_check.obstacle());
+        let report = NodeReport {
+            eligible: why_not.is_none(),
+            why_not: why_not.unwrap_or_default(),
+            fence: self.outside.addresses.fence(),
+            down: found.down.clone(),
+            credentials: self.self_check.credentials(),
+            agent_version: self.agent_version.clone(),
+            speaks: CURRENT,
+            checks: Kind::known_set(),
+        };
+        self.consensus.set_report(report.clone());
+        self.driver.tell(Event::Own(report));
+    }
+
+    /// Servers on this node that do not accept: its agent sees that first. `before`: those that did not last time.
+    async fn own_servers_down(&self, before: &BTreeSet<ServerId>) -> BTreeSet<ServerId> {
+        let facts = self.consensus.read().facts;
+        let own: Vec<(ServerId, Probe)> = placement::on_node(&facts, self.consensus.me())
+            .filter_map(|place| Some((place.id, place.probe()?.at_most(OWN_SERVER_WITHIN))))
+            .collect();
+        stream::iter(own)
+            .map(|(id, probe)| async move {
+                let is_down = self.is_down(probe).await;
+                is_down.unwrap_or(before.contains(&id)).then_some(id)
+            })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await
+    }
+
+    /// `None`: nothing was found out.
+    async fn is_down(&self, probe: Probe) -> Option<bool> {
+        tokio::select! {
+            biased;
+            result = self.outside.prober.probe(probe) => Some(result != CheckResult::Passed),
+            () = self.outside.clock.sleep(PROBE_LOST) => None,
+        }
+    }
+}
