@@ -1,0 +1,115 @@
+//! Which threads do what. What keeps the lease has its own, and waits for nobody who asks something of this node.
+//!
+//! ```text
+//!   ha-lease      2  driver, reporter, binder, lease calls out and in, connections of members     preferred
+//!   ha-consensus 10  the consensus library, which waits for disks; large messages of members      preferred
+//!   ha-entrance   1  accepts connections, and says which threads they are for
+//!   ha-control    4  everybody else: operators, handshakes of strangers, probes, renewal, preflight
+//! ```
+//!
+//! Fence and addresses (`ha-address`), the log's writer (`store`) and the data plane (`ha-proxy`) have threads of
+//! their own beside these. "Preferred" threads run before others where the machine allows it.
+
+use crate::sys::platform::process::prefer_this_thread;
+use std::io;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// None of them ever waits for a disk or does long work, so two are enough: one goes on while the other is in the
+/// middle of something.
+const LEASE_THREADS: usize = 2;
+/// While the disk stalls, the library, its state machine and whoever reads the log for a peer each wait in a thread:
+/// enough for these with seven voters, and two for what comes in. Idle ones cost nothing.
+const CONSENSUS_THREADS: usize = 10;
+/// For everything else.
+const CONTROL_THREADS: usize = 4;
+
+/// Where to start what.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    /// What keeps the lease; nothing that blocks or computes for long.
+    pub lease: Handle,
+    /// The consensus library.
+    pub consensus: Handle,
+    /// Everything that somebody else can ask for.
+    pub others: Handle,
+}
+
+impl Handles {
+    /// All on the threads that this is called on: for programs that hold no address.
+    ///
+    /// # Panics
+    /// Outside of tokio.
+    pub fn here() -> Handles {
+        let here = Handle::current();
+        Handles {
+            lease: here.clone(),
+            consensus: here.clone(),
+            others: here,
+        }
+    }
+}
+
+/// The threads of what keeps the lease. They end in the background when this is dropped.
+pub struct Threads {
+    handles: Handles,
+    own: Vec<Runtime>,
+}
+
+impl Threads {
+    /// Starts them; those that this is called on do everything else.
+    ///
+    /// # Errors
+    /// The system gives no more threads or files.
+    pub fn start() -> io::Result<Threads> {
+        let lease = preferred("ha-lease", LEASE_THREADS)?;
+        let consensus = preferred("ha-consensus", CONSENSUS_THREADS)?;
+        let handles = Handles {
+            lease: lease.handle().clone(),
+            consensus: consensus.handle().clone(),
+            others: Handle::current(),
+        };
+        Ok(Threads {
+            handles,
+            own: vec![lease, consensus],
+        })
+    }
+
+    /// Where to start what.
+    pub const fn handles(&self) -> &Handles {
+        &self.handles
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for runtime in self.own.drain(..) {
+            // It may be dropped on a thread of tokio's, which must not wait.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn preferred(name: &str, threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .on_thread_start(|| {
+            if let Err(error) = prefer_this_thread() {
+                tracing::debug!(%error, "what keeps the lease runs as everything else does: it may not be preferred (RLIMIT_NICE, CAP_SYS_NICE)");
+            }
+        })
+        .enable_all()
+        .build()
+}
+
+/// The threads of a program that keeps no lease, or of everything beside that.
+///
+/// # Errors
+/// The system gives no more threads or files.
+pub fn control() -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("ha-control")
+        .enable_all()
+        .build()
+}
