@@ -18,13 +18,13 @@ use ha_core::time::Instant;
 use ha_core::trust::TrustOrder;
 use ha_core::version::CURRENT;
 use ha_node::consensus::codec::encoded_len;
-use ha_node::consensus::{PROPOSAL_MAX, SNAPSHOT_EVERY, Settings};
+use ha_node::consensus::{ConsensusSettings, PROPOSAL_MAX, SNAPSHOT_EVERY};
 use ha_node::founding::write_first;
 use ha_node::outside::{Addresses, Intercepted, Release};
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
 use ha_trust::authority::{Authority, Seal, request, requested_key};
-use ha_trust::identity::{Identity as CertificateIdentity, Subject};
+use ha_trust::identity::{CertificateClaims, Subject};
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
 use ha_trust::tls::{self, cause};
@@ -155,7 +155,7 @@ async fn found_with(
     let store = Arc::new(SledStore::open(&config.data_dir)?);
     let trust = Arc::new(TrustStore::open(&config.data_dir)?);
     let outside = outside::of(me, trust, store, Arc::new(NoAddresses));
-    let settings = Settings {
+    let settings = ConsensusSettings {
         me,
         role: config.role,
         timing: identity.timing(),
@@ -267,9 +267,9 @@ pub async fn join(
     let reply = loop {
         match ask_to_join(address, token, &request).await {
             Ok(reply) => break reply,
-            Err(Refusal::Final(why)) => return Err(why.into()),
-            Err(Refusal::NotYet(why)) if boot_now() >= deadline => return Err(why.into()),
-            Err(Refusal::NotYet(why)) => {
+            Err(JoinError::Final(why)) => return Err(why.into()),
+            Err(JoinError::NotYet(why)) if boot_now() >= deadline => return Err(why.into()),
+            Err(JoinError::NotYet(why)) => {
                 eprintln!("waiting: {why}");
                 tokio::time::sleep(JOIN_AGAIN).await;
             }
@@ -294,7 +294,7 @@ pub async fn join(
             config.name
         )
     };
-    let said = CertificateIdentity::of(&reply.certificate)?;
+    let said = CertificateClaims::of(&reply.certificate)?;
     if said.subject != Subject::Node(me)
         || said.cluster != cluster_id
         || said.key != requested_key(&asked)?
@@ -316,7 +316,7 @@ pub async fn join(
     Ok((identity, reply.cluster))
 }
 
-enum Refusal {
+enum JoinError {
     /// It may be otherwise in a moment.
     NotYet(String),
     /// It will not.
@@ -327,29 +327,30 @@ async fn ask_to_join(
     address: &str,
     token: &Token,
     request: &pb::JoinRequest,
-) -> Result<pb::JoinReply, Refusal> {
+) -> Result<pb::JoinReply, JoinError> {
     let config = Arc::new(
         tls::client_by_fingerprint(Some(token.authority))
-            .map_err(|e| Refusal::Final(e.to_string()))?,
+            .map_err(|e| JoinError::Final(e.to_string()))?,
     );
     let channel = channels::channel(address, None, Arc::new(move || config.clone()))
-        .map_err(|e| Refusal::Final(format!("{address} is no HOST:PORT: {}", cause(&e))))?;
+        .map_err(|e| JoinError::Final(format!("{address} is no HOST:PORT: {}", cause(&e))))?;
     let reply = tokio::time::timeout(
         JOIN_WITHIN,
         ControlClient::new(channel).join(request.clone()),
     )
     .await;
-    let reply = reply
-        .map_err(|_| Refusal::NotYet(format!("{address} did not answer within {JOIN_WITHIN:?}")))?;
+    let reply = reply.map_err(|_| {
+        JoinError::NotYet(format!("{address} did not answer within {JOIN_WITHIN:?}"))
+    })?;
     reply.map(tonic::Response::into_inner).map_err(|s| match s.code() {
         // It was not asked anything: what it showed was not what the token names.
-        _ if cause(&s).contains(tls::OTHER_CLUSTER) => Refusal::Final(format!("{address} is not the cluster of this token: {}", tls::OTHER_CLUSTER)),
+        _ if cause(&s).contains(tls::OTHER_CLUSTER) => JoinError::Final(format!("{address} is not the cluster of this token: {}", tls::OTHER_CLUSTER)),
         _ if std::error::Error::source(&s).is_some() => {
-            Refusal::NotYet(format!("no agent answers at {address}: {}. Name the `listen` address of any member that is running", cause(&s)))
+            JoinError::NotYet(format!("no agent answers at {address}: {}. Name the `listen` address of any member that is running", cause(&s)))
         }
         // No leader at the moment, or another node is just being let in.
-        Code::Unavailable | Code::FailedPrecondition | Code::DeadlineExceeded => Refusal::NotYet(format!("{address} says: {}", s.message())),
-        _ => Refusal::Final(format!("{address} refused: {}", s.message())),
+        Code::Unavailable | Code::FailedPrecondition | Code::DeadlineExceeded => JoinError::NotYet(format!("{address} says: {}", s.message())),
+        _ => JoinError::Final(format!("{address} refused: {}", s.message())),
     })
 }
 

@@ -21,11 +21,11 @@ use codec::{decode, encode, encoded_len};
 use ha_core::command::{Answer, Stamped};
 use ha_core::controller::{NodeReport, RaftNews, RaftRole};
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Gate, Lease, Promise, Refusal};
+use ha_core::lease::{Ballot, Lease, Promise, Refusal, VoteDecision};
 use ha_core::model::{Role, Timing};
 use ha_core::time::Instant;
 use log::Log;
-use machine::{Listener, Machine, Snap};
+use machine::{AppliedState, Listener, Machine};
 use network::Network;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -71,7 +71,7 @@ impl<R: Runtime> Clone for Consensus<R> {
 
 /// Who takes part, and how fast.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct ConsensusSettings {
     /// This node.
     pub me: NodeId,
     /// What it is for: a witness campaigns later than the others.
@@ -86,7 +86,7 @@ pub struct Settings {
     pub snapshot_every: u64,
 }
 
-/// [`Settings::snapshot_every`] of the product.
+/// [`ConsensusSettings::snapshot_every`] of the product.
 pub const SNAPSHOT_EVERY: u64 = 5000;
 
 /// The largest command, in bytes: what the log adds to it in an entry is less than 1 KiB.
@@ -130,7 +130,7 @@ impl<R: Runtime> Consensus<R> {
     /// A log or snapshot that cannot be read, or settings the library refuses.
     pub async fn start(
         outside: Outside,
-        settings: Settings,
+        settings: ConsensusSettings,
         listener: Listener,
     ) -> io::Result<Self> {
         let log = Log::<R>::new(outside.store.clone());
@@ -196,7 +196,7 @@ impl<R: Runtime> Consensus<R> {
     }
 
     /// The replicated state at this moment.
-    pub fn read(&self) -> Snap {
+    pub fn read(&self) -> AppliedState {
         self.machine.read()
     }
 
@@ -408,7 +408,8 @@ impl<R: Runtime> Consensus<R> {
     async fn handle_vote(&self, from: NodeId, ballot: Ballot, body: &[u8]) -> io::Result<Vec<u8>> {
         let request: openraft::raft::VoteRequest<Types<R>> = decode(body)?;
         let term = request.vote.leader_id.term;
-        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot) == Gate::Refuse
+        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot)
+            == VoteDecision::Refuse
         {
             tracing::trace!(%from, term, ?ballot, "vote refused: this node is promised to another");
             return Err(io::Error::new(
@@ -452,7 +453,7 @@ impl Drop for VoteNote {
     }
 }
 
-fn config(settings: Settings) -> Result<Config, String> {
+fn config(settings: ConsensusSettings) -> Result<Config, String> {
     let ms = |d: Duration| d.as_millis() as u64;
     let (min, max) = settings.timing.election();
     // A witness leaves the others the first try: it may lead only to hand over.

@@ -9,12 +9,12 @@
 //! [`Tasks`](crate::outside::Tasks). So the caller can give the two threads of their own: the library waits for disks.
 
 use crate::binder::LogBinder;
-use crate::consensus::Consensus;
+use crate::consensus::{Consensus, ConsensusSettings};
 use crate::consensus::types::Runtime;
 use crate::driver::{Driver, DriverHandle, Input};
 use crate::outside::{Boxed, Outside, SelfCheck};
 use crate::report::{Found, Reporter};
-use ha_core::controller::{Event, HandoverReason, NodeReport, RaftRole};
+use ha_core::controller::{ControllerSettings, Event, HandoverReason, NodeReport, RaftRole};
 use ha_core::id::NodeId;
 use ha_core::time::Instant;
 use ha_core::view::View;
@@ -44,11 +44,11 @@ pub struct Node<R: Runtime> {
 }
 
 /// How a node is to run.
-pub struct Settings {
+pub struct NodeSettings {
     /// Who takes part, and how fast.
-    pub consensus: crate::consensus::Settings,
+    pub consensus: ConsensusSettings,
     /// What the controller goes by.
-    pub controller: ha_core::controller::Settings,
+    pub controller: ControllerSettings,
     /// Whose log may be on disk; `None`: anybody's.
     pub cluster: Option<NodeId>,
     /// What the report says of the agent.
@@ -138,7 +138,7 @@ impl<R: Runtime> Node<R> {
     pub async fn start(
         parts: Parts<R>,
         outside: Outside,
-        settings: Settings,
+        settings: NodeSettings,
         self_check: Arc<dyn SelfCheck>,
     ) -> Result<Self, StartError> {
         let Parts {
@@ -179,7 +179,7 @@ impl<R: Runtime> Node<R> {
         Ok(node)
     }
 
-    fn reporter(&self, settings: &Settings) -> Reporter<R> {
+    fn reporter(&self, settings: &NodeSettings) -> Reporter<R> {
         Reporter {
             role: settings.consensus.role,
             agent_version: settings.agent_version.clone(),
@@ -260,7 +260,7 @@ impl<R: Runtime> Node<R> {
 
 async fn start_consensus<R: Runtime>(
     outside: &Outside,
-    settings: crate::consensus::Settings,
+    settings: ConsensusSettings,
     driver: DriverHandle,
     on_applied: Option<OnApplied<R>>,
 ) -> io::Result<Consensus<R>> {

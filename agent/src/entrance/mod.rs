@@ -2,7 +2,7 @@
 //! Whoever gets further has shown what it has to show; what it may ask is decided for each question.
 //!
 //! ```text
-//!   TCP --limits per address--> handshake (bounded in time) --> Accepted + Visitor --> server
+//!   TCP --limits per address--> handshake (bounded in time) --> Accepted + ConnectionInfo --> server
 //!   local socket --who may open the file---------------------------^
 //! ```
 
@@ -10,7 +10,7 @@ pub mod limiter;
 
 use ha_core::time::Instant;
 use ha_node::outside::Outside;
-use ha_trust::identity::Identity;
+use ha_trust::identity::CertificateClaims;
 use ha_trust::store::TrustStore;
 use ha_trust::tls::{ServerStream, TlsAcceptor};
 use limiter::{Limiter, share_of};
@@ -48,20 +48,20 @@ const GROUP: &str = "ha-admin";
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
-pub struct Visitor {
+pub struct ConnectionInfo {
     /// From where; `None`: from this machine, by the local socket.
     pub from: Option<IpAddr>,
     /// What it shows.
-    pub shows: Shows,
+    pub shows: Presented,
 }
 
 /// What a visitor shows.
 #[derive(Clone, Debug)]
-pub enum Shows {
+pub enum Presented {
     /// Nothing.
     Nothing,
     /// A certificate that was good when the connection was made.
-    Certificate(Arc<Identity>),
+    Certificate(Arc<CertificateClaims>),
     /// That it may open the local socket; its user.
     Local(String),
 }
@@ -70,7 +70,7 @@ pub enum Shows {
 pub type Familiar = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// Whether what is shown lets somebody in at this moment: such connections are not counted.
-pub type Known = Arc<dyn Fn(&Shows) -> bool + Send + Sync>;
+pub type Known = Arc<dyn Fn(&Presented) -> bool + Send + Sync>;
 
 /// What was bound.
 pub struct Entrance {
@@ -96,8 +96,8 @@ impl Entrance {
                 Box::pin(let_in_local(local, outside.clone(), tell.clone())),
             );
         }
-        let hall = Hall {
-            doorman: Arc::default(),
+        let context = AcceptContext {
+            limiter: Arc::default(),
             trust: self.trust,
             familiar: self.familiar,
             known: self.known,
@@ -105,26 +105,26 @@ impl Entrance {
         };
         outside.tasks.spawn(
             "entrance",
-            Box::pin(let_in(self.listener, outside.clone(), hall)),
+            Box::pin(let_in(self.listener, outside.clone(), context)),
         );
         ReceiverStream::new(accepted)
     }
 }
 
 #[derive(Clone)]
-struct Hall {
-    doorman: Arc<Mutex<Doorman>>,
+struct AcceptContext {
+    limiter: Arc<Mutex<ConnectionLimiter>>,
     trust: Arc<TrustStore>,
     familiar: Familiar,
     known: Known,
     tell: mpsc::Sender<io::Result<Accepted>>,
 }
 
-async fn let_in(listener: TcpListener, outside: Outside, hall: Hall) {
+async fn let_in(listener: TcpListener, outside: Outside, context: AcceptContext) {
     loop {
         let (stream, from) = tokio::select! {
             biased;
-            () = hall.tell.closed() => return,
+            () = context.tell.closed() => return,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -135,52 +135,54 @@ async fn let_in(listener: TcpListener, outside: Outside, hall: Hall) {
             }
         };
         let (from, now) = (from.ip().to_canonical(), outside.clock.now());
-        let familiar = (hall.familiar)(from);
-        let Some(pass) = Doorman::admit(&hall.doorman, now, from, familiar) else {
+        let familiar = (context.familiar)(from);
+        let Some(pass) = ConnectionLimiter::admit(&context.limiter, now, from, familiar) else {
             continue;
         };
-        let (hall, clock) = (hall.clone(), outside.clock.clone());
+        let (context, clock) = (context.clone(), outside.clock.clone());
         let task = async move {
-            let why = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, &hall.trust))
-                .await
-            {
-                Ok(Ok((stream, shows))) => {
-                    let stay = if (hall.known)(&shows) {
-                        None
-                    } else {
-                        let Some(pass) = Doorman::keep(&hall.doorman, clock.now(), from, pass)
-                        else {
-                            return;
+            let why =
+                match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, &context.trust))
+                    .await
+                {
+                    Ok(Ok((stream, shows))) => {
+                        let stay = if (context.known)(&shows) {
+                            None
+                        } else {
+                            let Some(pass) =
+                                ConnectionLimiter::keep(&context.limiter, clock.now(), from, pass)
+                            else {
+                                return;
+                            };
+                            Some(StrangerDeadline {
+                                _pass: pass,
+                                end: Box::pin(tokio::time::sleep(STRANGER_STAYS)),
+                            })
                         };
-                        Some(Stay {
-                            _pass: pass,
-                            end: Box::pin(tokio::time::sleep(STRANGER_STAYS)),
-                        })
-                    };
-                    let visitor = Visitor {
-                        from: Some(from),
-                        shows,
-                    };
-                    return hall
-                        .tell
-                        .send(Ok(Accepted {
-                            io: Io::Tls(Box::new(stream)),
-                            visitor,
-                            stay,
-                        }))
-                        .await
-                        .unwrap_or(());
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("not done within {HANDSHAKE_WITHIN:?}"),
-            };
-            lock(&hall.doorman).failed(clock.now(), from, familiar, &why);
+                        let visitor = ConnectionInfo {
+                            from: Some(from),
+                            shows,
+                        };
+                        return context
+                            .tell
+                            .send(Ok(Accepted {
+                                io: Io::Tls(Box::new(stream)),
+                                visitor,
+                                stay,
+                            }))
+                            .await
+                            .unwrap_or(());
+                    }
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => format!("not done within {HANDSHAKE_WITHIN:?}"),
+                };
+            lock(&context.limiter).failed(clock.now(), from, familiar, &why);
         };
         outside.tasks.spawn("handshake", Box::pin(task));
     }
 }
 
-async fn handshake(stream: TcpStream, trust: &TrustStore) -> io::Result<(ServerStream, Shows)> {
+async fn handshake(stream: TcpStream, trust: &TrustStore) -> io::Result<(ServerStream, Presented)> {
     stream.set_nodelay(true)?;
     let stream = TlsAcceptor::from(trust.live().server.clone())
         .accept(stream)
@@ -191,9 +193,9 @@ async fn handshake(stream: TcpStream, trust: &TrustStore) -> io::Result<(ServerS
         .peer_certificates()
         .and_then(<[_]>::first)
     {
-        None => Shows::Nothing,
-        Some(certificate) => Shows::Certificate(Arc::new(
-            Identity::of(certificate).map_err(io::Error::other)?,
+        None => Presented::Nothing,
+        Some(certificate) => Presented::Certificate(Arc::new(
+            CertificateClaims::of(certificate).map_err(io::Error::other)?,
         )),
     };
     Ok((stream, shows))
@@ -212,9 +214,9 @@ async fn let_in_local(
         };
         match stream.and_then(|(stream, _)| Ok((stream.peer_cred()?.uid(), stream))) {
             Ok((uid, stream)) => {
-                let visitor = Visitor {
+                let visitor = ConnectionInfo {
                     from: None,
-                    shows: Shows::Local(user_name(uid)),
+                    shows: Presented::Local(user_name(uid)),
                 };
                 tell.send(Ok(Accepted {
                     io: Io::Local(stream),
@@ -290,15 +292,15 @@ fn group_id(name: &str) -> Option<u32> {
 
 /// Counts who is inside and who failed.
 #[derive(Debug)]
-struct Doorman {
+struct ConnectionLimiter {
     open: BTreeMap<IpAddr, u32>,
     failures: Limiter,
     strangers: Limiter,
 }
 
-impl Default for Doorman {
+impl Default for ConnectionLimiter {
     fn default() -> Self {
-        Doorman {
+        ConnectionLimiter {
             open: BTreeMap::new(),
             failures: Limiter::new(FAILURES_MAX, FAILURES_WINDOW),
             strangers: Limiter::new(STRANGERS_MAX, FAILURES_WINDOW),
@@ -306,10 +308,10 @@ impl Default for Doorman {
     }
 }
 
-impl Doorman {
+impl ConnectionLimiter {
     /// `None`: not now.
     fn admit(
-        this: &Arc<Mutex<Doorman>>,
+        this: &Arc<Mutex<ConnectionLimiter>>,
         now: Instant,
         from: IpAddr,
         familiar: bool,
@@ -318,32 +320,38 @@ impl Doorman {
         if familiar {
             return Some(Pass(None));
         }
-        let over = |d: &Doorman| d.failures.is_over(now, from) || d.strangers.is_over(now, from);
+        let over =
+            |d: &ConnectionLimiter| d.failures.is_over(now, from) || d.strangers.is_over(now, from);
         if over(&lock(this)) {
             None
         } else {
-            Doorman::count(this, from)
+            ConnectionLimiter::count(this, from)
         }
     }
 
     /// For who has shown nothing that counts: from now on it is counted, wherever it comes from. `None`: no room.
-    fn keep(this: &Arc<Mutex<Doorman>>, now: Instant, from: IpAddr, pass: Pass) -> Option<Pass> {
+    fn keep(
+        this: &Arc<Mutex<ConnectionLimiter>>,
+        now: Instant,
+        from: IpAddr,
+        pass: Pass,
+    ) -> Option<Pass> {
         lock(this).strangers.note(now, from);
         if pass.0.is_some() {
             Some(pass)
         } else {
-            Doorman::count(this, from)
+            ConnectionLimiter::count(this, from)
         }
     }
 
-    fn count(this: &Arc<Mutex<Doorman>>, from: IpAddr) -> Option<Pass> {
+    fn count(this: &Arc<Mutex<ConnectionLimiter>>, from: IpAddr) -> Option<Pass> {
         let from = share_of(from);
-        let mut doorman = lock(this);
-        let inside = doorman.open.get(&from).copied().unwrap_or(0);
-        if inside >= OPEN_PER_ADDRESS || doorman.open.values().sum::<u32>() >= OPEN_MAX {
+        let mut limiter = lock(this);
+        let inside = limiter.open.get(&from).copied().unwrap_or(0);
+        if inside >= OPEN_PER_ADDRESS || limiter.open.values().sum::<u32>() >= OPEN_MAX {
             return None;
         }
-        *doorman.open.entry(from).or_default() += 1;
+        *limiter.open.entry(from).or_default() += 1;
         Some(Pass(Some((this.clone(), from))))
     }
 
@@ -364,36 +372,36 @@ impl Doorman {
 
 /// Held while a counted visitor is inside.
 #[derive(Debug)]
-struct Pass(Option<(Arc<Mutex<Doorman>>, IpAddr)>);
+struct Pass(Option<(Arc<Mutex<ConnectionLimiter>>, IpAddr)>);
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let Some((doorman, from)) = self.0.take() else {
+        let Some((limiter, from)) = self.0.take() else {
             return;
         };
-        let mut doorman = lock(&doorman);
-        if let Some(count) = doorman.open.get_mut(&from) {
+        let mut limiter = lock(&limiter);
+        if let Some(count) = limiter.open.get_mut(&from) {
             *count -= 1;
             if *count == 0 {
-                doorman.open.remove(&from);
+                limiter.open.remove(&from);
             }
         }
     }
 }
 
-fn lock(doorman: &Mutex<Doorman>) -> MutexGuard<'_, Doorman> {
-    doorman.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(limiter: &Mutex<ConnectionLimiter>) -> MutexGuard<'_, ConnectionLimiter> {
+    limiter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A connection that is let in.
 pub struct Accepted {
     io: Io,
-    visitor: Visitor,
-    stay: Option<Stay>,
+    visitor: ConnectionInfo,
+    stay: Option<StrangerDeadline>,
 }
 
 /// Of somebody who shows no certificate.
-struct Stay {
+struct StrangerDeadline {
     _pass: Pass,
     end: Pin<Box<tokio::time::Sleep>>,
 }
@@ -404,8 +412,8 @@ enum Io {
 }
 
 impl Connected for Accepted {
-    type ConnectInfo = Visitor;
-    fn connect_info(&self) -> Visitor {
+    type ConnectInfo = ConnectionInfo;
+    fn connect_info(&self) -> ConnectionInfo {
         self.visitor.clone()
     }
 }
@@ -462,71 +470,77 @@ mod tests {
 
     #[test]
     fn strangers_are_counted_and_members_are_not() {
-        let doorman: Arc<Mutex<Doorman>> = Arc::default();
+        let limiter: Arc<Mutex<ConnectionLimiter>> = Arc::default();
         let (stranger, now) = (
             IpAddr::from([10, 0, 0, 1]),
             Instant::from(Duration::from_secs(100)),
         );
         let passes: Vec<Pass> = (0..OPEN_PER_ADDRESS)
-            .map(|_| Doorman::admit(&doorman, now, stranger, false).unwrap())
+            .map(|_| ConnectionLimiter::admit(&limiter, now, stranger, false).unwrap())
             .collect();
-        assert!(Doorman::admit(&doorman, now, stranger, false).is_none());
+        assert!(ConnectionLimiter::admit(&limiter, now, stranger, false).is_none());
         assert!(
-            Doorman::admit(&doorman, now, stranger, true).is_some(),
+            ConnectionLimiter::admit(&limiter, now, stranger, true).is_some(),
             "a member of that address still comes in"
         );
-        assert!(Doorman::admit(&doorman, now, IpAddr::from([10, 0, 0, 2]), false).is_some());
+        assert!(
+            ConnectionLimiter::admit(&limiter, now, IpAddr::from([10, 0, 0, 2]), false).is_some()
+        );
         drop(passes);
-        assert!(Doorman::admit(&doorman, now, stranger, false).is_some());
-        assert!(lock(&doorman).open.is_empty(), "who left is not remembered");
+        assert!(ConnectionLimiter::admit(&limiter, now, stranger, false).is_some());
+        assert!(lock(&limiter).open.is_empty(), "who left is not remembered");
     }
 
     #[test]
     fn who_fails_again_and_again_is_not_listened_to_for_a_while() {
-        let doorman: Arc<Mutex<Doorman>> = Arc::default();
+        let limiter: Arc<Mutex<ConnectionLimiter>> = Arc::default();
         let (stranger, now) = (
             IpAddr::from([10, 0, 0, 1]),
             Instant::from(Duration::from_secs(100)),
         );
         for _ in 0..FAILURES_MAX {
-            assert!(Doorman::admit(&doorman, now, stranger, false).is_some());
-            lock(&doorman).failed(now, stranger, false, "a test");
+            assert!(ConnectionLimiter::admit(&limiter, now, stranger, false).is_some());
+            lock(&limiter).failed(now, stranger, false, "a test");
         }
-        assert!(Doorman::admit(&doorman, now, stranger, false).is_none());
-        assert!(Doorman::admit(&doorman, now + FAILURES_WINDOW, stranger, false).is_some());
+        assert!(ConnectionLimiter::admit(&limiter, now, stranger, false).is_none());
+        assert!(
+            ConnectionLimiter::admit(&limiter, now + FAILURES_WINDOW, stranger, false).is_some()
+        );
     }
 
     /// Who shares a member's address, and who shows what does not count any more, is counted after the handshake.
     #[test]
     fn who_shows_nothing_that_counts_is_counted_wherever_it_comes_from() {
-        let doorman: Arc<Mutex<Doorman>> = Arc::default();
+        let limiter: Arc<Mutex<ConnectionLimiter>> = Arc::default();
         let (shared, now) = (
             IpAddr::from([10, 0, 0, 1]),
             Instant::from(Duration::from_secs(100)),
         );
         let enter = || {
-            Doorman::keep(
-                &doorman,
+            ConnectionLimiter::keep(
+                &limiter,
                 now,
                 shared,
-                Doorman::admit(&doorman, now, shared, true).unwrap(),
+                ConnectionLimiter::admit(&limiter, now, shared, true).unwrap(),
             )
         };
         let inside: Vec<Pass> = (0..OPEN_PER_ADDRESS).map(|_| enter().unwrap()).collect();
         assert!(enter().is_none(), "no room for more of them");
         assert!(
-            Doorman::admit(&doorman, now, shared, true).is_some(),
+            ConnectionLimiter::admit(&limiter, now, shared, true).is_some(),
             "the member itself comes in"
         );
         drop(inside);
         // Good handshakes that show nothing are not free either.
         let elsewhere = IpAddr::from([10, 0, 0, 2]);
         for _ in 0..STRANGERS_MAX {
-            let pass = Doorman::admit(&doorman, now, elsewhere, false).unwrap();
-            drop(Doorman::keep(&doorman, now, elsewhere, pass).unwrap());
+            let pass = ConnectionLimiter::admit(&limiter, now, elsewhere, false).unwrap();
+            drop(ConnectionLimiter::keep(&limiter, now, elsewhere, pass).unwrap());
         }
-        assert!(Doorman::admit(&doorman, now, elsewhere, false).is_none());
-        assert!(Doorman::admit(&doorman, now + FAILURES_WINDOW, elsewhere, false).is_some());
+        assert!(ConnectionLimiter::admit(&limiter, now, elsewhere, false).is_none());
+        assert!(
+            ConnectionLimiter::admit(&limiter, now + FAILURES_WINDOW, elsewhere, false).is_some()
+        );
     }
 
     #[test]

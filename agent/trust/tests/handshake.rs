@@ -11,7 +11,7 @@ use ha_core::model::CERTIFICATE_LIFETIME;
 use ha_core::time::Timestamp;
 use ha_core::trust::Access;
 use ha_trust::authority::{Authority, BACKDATED, Seal, request, requested_key};
-use ha_trust::identity::{Identity, Subject, key_id};
+use ha_trust::identity::{CertificateClaims, Subject, key_id};
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
 use ha_trust::tls::{self, OTHER_CLUSTER, Shown, TlsAcceptor};
@@ -74,7 +74,7 @@ async fn meet(
     server: ServerConfig,
     client: ClientConfig,
     node: Option<NodeId>,
-) -> Result<Option<Identity>, String> {
+) -> Result<Option<CertificateClaims>, String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap().to_string();
     let accepting = async {
@@ -92,7 +92,7 @@ async fn meet(
             .get_ref()
             .1
             .peer_certificates()
-            .map(|c| Identity::of(&c[0]).unwrap()))
+            .map(|c| CertificateClaims::of(&c[0]).unwrap()))
     };
     let connecting = async {
         let mut stream = tls::connect(
@@ -137,7 +137,7 @@ fn a_certificate_says_whom_it_names_and_who_signed_it() {
     ] {
         let (_, asked) = request().unwrap();
         let at = now();
-        let read = Identity::of(
+        let read = CertificateClaims::of(
             &mine
                 .sign(&asked, &subject, id(9), at, CERTIFICATE_LIFETIME)
                 .unwrap(),
@@ -159,10 +159,10 @@ fn a_certificate_says_whom_it_names_and_who_signed_it() {
         );
     }
     assert!(
-        Identity::of(mine.certificate()).is_err(),
+        CertificateClaims::of(mine.certificate()).is_err(),
         "an authority names nobody"
     );
-    assert!(Identity::of(b"bytes").is_err());
+    assert!(CertificateClaims::of(b"bytes").is_err());
 }
 
 #[test]
@@ -207,7 +207,9 @@ fn the_authoritys_key_opens_with_its_seal_only() {
     let opened = Authority::open(mine.certificate(), &sealed, &seal).unwrap();
     let papers = Papers::of(&opened, &Subject::Node(id(1)));
     assert_eq!(
-        Identity::of(&papers.certificate).unwrap().signed_by,
+        CertificateClaims::of(&papers.certificate)
+            .unwrap()
+            .signed_by,
         key_id(mine.certificate()).unwrap()
     );
     assert!(Authority::open(mine.certificate(), &sealed, &Seal::generate().unwrap()).is_err());

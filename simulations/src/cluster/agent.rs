@@ -1,7 +1,7 @@
 //! The process of one node, put together as `ha-agent run` does it, from the product's parts.
 
 use super::configuration;
-use super::invariants::ideal::{Subject, Value};
+use super::invariants::ideal::{RegisterKey, Value};
 use super::operator::within_patience;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
@@ -13,13 +13,14 @@ use super::universe::{Running, Universe};
 use super::world::{NodeWorld, node_now};
 use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
-use ha_core::controller::Settings as ControllerSettings;
+use ha_core::controller::ControllerSettings;
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
 use ha_core::version::CURRENT;
 use ha_node::Node;
 use ha_node::founding::write_first;
-use ha_node::node::{Parts, Settings};
+use ha_node::consensus::ConsensusSettings;
+use ha_node::node::{NodeSettings, Parts};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
     ))
 }
 
-fn settings(universe: &Universe, me: usize, role: Role, founding: bool) -> Settings {
+fn settings(universe: &Universe, me: usize, role: Role, founding: bool) -> NodeSettings {
     let mut controller = ControllerSettings {
         voters_max: universe.voters_max(),
         ..ControllerSettings::of(universe.id_of(me), role, universe.promise)
@@ -107,8 +108,8 @@ fn settings(universe: &Universe, me: usize, role: Role, founding: bool) -> Setti
     if universe.planted == Planted::LeaseTooLong {
         controller.lease = Duration::from_millis(450);
     }
-    Settings {
-        consensus: ha_node::consensus::Settings {
+    NodeSettings {
+        consensus: ConsensusSettings {
             me: universe.id_of(me),
             role,
             timing: Timing::Lan,
@@ -193,8 +194,8 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
     written.await.map_err(|e| e.to_string())??;
     universe.with(|s| {
         for (subject, value) in [
-            (Subject::Member(universe.id_of(1)), Value::Is(true)),
-            (Subject::Configuration, Value::Text(as_written)),
+            (RegisterKey::Member(universe.id_of(1)), Value::Is(true)),
+            (RegisterKey::Configuration, Value::Text(as_written)),
         ] {
             s.invariants
                 .ideal
@@ -254,7 +255,7 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         let asked = scheduler::spawn_on(at, async move {
             let known = whole
                 .told(
-                    Subject::Member(id),
+                    RegisterKey::Member(id),
                     Value::Is(true),
                     &leader,
                     Command::AddMember(member),
