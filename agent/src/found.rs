@@ -7,7 +7,7 @@ use crate::outside::{self, Consensus};
 use crate::run::Failure;
 use crate::store::SledStore;
 use crate::sys::{boot_now, wall_now};
-use crate::wire::channels;
+use crate::wire::channels::{self, Idle};
 use crate::written;
 use ha_core::check::Kind;
 use ha_core::command::Command;
@@ -332,8 +332,13 @@ async fn ask_to_join(
         tls::client_by_fingerprint(Some(token.authority))
             .map_err(|e| JoinError::Final(e.to_string()))?,
     );
-    let channel = channels::channel(address, None, Arc::new(move || config.clone()))
-        .map_err(|e| JoinError::Final(format!("{address} is no HOST:PORT: {}", cause(&e))))?;
+    let channel = channels::channel(
+        address,
+        None,
+        Arc::new(move || config.clone()),
+        Idle::LookedAfter,
+    )
+    .map_err(|e| JoinError::Final(format!("{address} is no HOST:PORT: {}", cause(&e))))?;
     let reply = tokio::time::timeout(
         JOIN_WITHIN,
         ControlClient::new(channel).join(request.clone()),

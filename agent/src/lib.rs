@@ -23,5 +23,6 @@ pub mod readers;
 pub mod run;
 pub mod store;
 pub mod sys;
+pub mod threads;
 pub mod wire;
 pub mod written;

@@ -8,6 +8,7 @@ use ha_agent::found;
 use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
 use ha_agent::run::{self, Failure};
 use ha_agent::sys::{platform, wall_now};
+use ha_agent::threads;
 use ha_core::id::NodeId;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
@@ -157,10 +158,6 @@ enum What {
     },
 }
 
-/// While the disk stalls, consensus, its state machine and whoever reads the log for a peer each wait in a thread:
-/// enough for these with seven voters, and some for the lease, which does not wait for disks. Idle ones cost nothing.
-const CONTROL_THREADS: usize = 12;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_env("HA_LOG")
@@ -175,12 +172,7 @@ fn main() -> ExitCode {
         log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("ha-control")
-        .enable_all()
-        .build();
-    let result = match runtime {
+    let result = match threads::control() {
         Ok(runtime) => {
             let result = runtime.block_on(act(args.command, args.output));
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -1,6 +1,7 @@
 //! What a node needs from the outside, as this program gives it: clocks, tokio, sockets, the disk, the kernel.
 
 use crate::sys::{boot_now, wall_now};
+use crate::threads::Handles;
 use crate::wire::channels::PeerChannels;
 use ha_core::check::{CheckResult, Probe};
 use ha_core::id::NodeId;
@@ -13,25 +14,49 @@ use ha_trust::store::TrustStore;
 use openraft_rt_tokio::TokioRuntime;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
 /// The agreement of the cluster, as it runs here.
 pub type Consensus = ha_node::consensus::Consensus<TokioRuntime>;
 
-/// The outside of node `me`.
+/// A node, as it runs here.
+pub type Node = ha_node::Node<TokioRuntime>;
+
+/// The outside of node `me`, with everything on the threads that this is called on.
 pub fn of(
     me: NodeId,
     trust: Arc<TrustStore>,
     store: Arc<dyn LogStore>,
     addresses: Arc<dyn Addresses>,
 ) -> Outside {
+    on(&Handles::here(), me, trust, store, addresses)
+}
+
+/// The outside of node `me`: its tasks and its calls are on the threads that keep the lease, probes are not.
+pub fn on(
+    threads: &Handles,
+    me: NodeId,
+    trust: Arc<TrustStore>,
+    store: Arc<dyn LogStore>,
+    addresses: Arc<dyn Addresses>,
+) -> Outside {
+    let peers = PeerChannels::on(&threads.lease, me, trust);
     Outside {
         clock: Arc::new(SystemClock),
-        tasks: Arc::new(Spawned),
-        peers: Arc::new(Network(Arc::new(PeerChannels::new(me, trust)))),
-        prober: Arc::new(Probes),
+        tasks: Arc::new(Spawned(threads.lease.clone())),
+        peers: Arc::new(Network(Arc::new(peers))),
+        prober: Arc::new(Probes(threads.others.clone())),
         store,
         addresses,
+    }
+}
+
+/// The same outside, with tasks on other threads.
+pub fn with_tasks_on(threads: &Handle, outside: &Outside) -> Outside {
+    Outside {
+        tasks: Arc::new(Spawned(threads.clone())),
+        ..outside.clone()
     }
 }
 
@@ -52,15 +77,12 @@ impl Clock for SystemClock {
     }
 }
 
-struct Spawned;
+struct Spawned(Handle);
 
 impl Tasks for Spawned {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the spawn that everybody else is told to use"
-    )]
     fn spawn(&self, name: &'static str, task: Boxed<()>) {
-        tokio::spawn(task.instrument(tracing::debug_span!("task", name)));
+        self.0
+            .spawn(task.instrument(tracing::debug_span!("task", name)));
     }
 }
 
@@ -79,10 +101,16 @@ impl Peers for Network {
     }
 }
 
-struct Probes;
+/// What a check does follows from what operators wrote.
+struct Probes(Handle);
 
 impl Prober for Probes {
     fn probe(&self, probe: Probe) -> Boxed<CheckResult> {
-        Box::pin(ha_check::probe(probe))
+        let threads = self.0.clone();
+        Box::pin(async move {
+            let probing = threads.spawn(ha_check::probe(probe));
+            // A probe that panicked found nothing that works.
+            probing.await.unwrap_or(CheckResult::TimedOut)
+        })
     }
 }

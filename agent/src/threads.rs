@@ -12,6 +12,7 @@
 
 use crate::sys::platform::process::prefer_this_thread;
 use std::io;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// None of them ever waits for a disk or does long work, so two are enough: one goes on while the other is in the
@@ -22,6 +23,8 @@ const LEASE_THREADS: usize = 2;
 const CONSENSUS_THREADS: usize = 10;
 /// For everything else.
 const CONTROL_THREADS: usize = 4;
+/// What does not end by itself is left behind after this.
+const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where to start what.
 #[derive(Clone, Debug)]
@@ -77,6 +80,17 @@ impl Threads {
     /// Where to start what.
     pub const fn handles(&self) -> &Handles {
         &self.handles
+    }
+
+    /// Ends them, and what runs on them; waits for that, at most a second each.
+    pub async fn end(mut self) {
+        let own = std::mem::take(&mut self.own);
+        let ending = tokio::task::spawn_blocking(move || {
+            for runtime in own {
+                runtime.shutdown_timeout(END_WITHIN);
+            }
+        });
+        ending.await.ok();
     }
 }
 

@@ -15,6 +15,7 @@ use ha_agent::entrance::{Entrance, Presented};
 use ha_agent::outside;
 use ha_agent::store::SledStore;
 use ha_agent::sys::wall_now;
+use ha_agent::threads::Handles;
 use ha_agent::wire::channels::{PeerChannels, server};
 use ha_core::id::NodeId;
 use ha_core::model::{CERTIFICATE_LIFETIME, VirtualIp};
@@ -189,7 +190,9 @@ impl Cluster {
             familiar: Arc::new(|_| true),
             known: Arc::new(|shows| matches!(shows, Presented::Certificate(_))),
         }
-        .open(&outside);
+        .open(outside.clock, &Handles::here())
+        .expect("a thread")
+        .members;
         tokio::spawn(async move {
             let service = ConsensusServer::new(Echo).max_decoding_message_size(MESSAGE_MAX);
             server()

@@ -9,8 +9,8 @@
 //! [`Tasks`](crate::outside::Tasks). So the caller can give the two threads of their own: the library waits for disks.
 
 use crate::binder::LogBinder;
-use crate::consensus::{Consensus, ConsensusSettings};
 use crate::consensus::types::Runtime;
+use crate::consensus::{Consensus, ConsensusSettings};
 use crate::driver::{Driver, DriverHandle, Input};
 use crate::outside::{Boxed, Outside, SelfCheck};
 use crate::report::{Found, Reporter};
@@ -265,7 +265,12 @@ async fn start_consensus<R: Runtime>(
     on_applied: Option<OnApplied<R>>,
 ) -> io::Result<Consensus<R>> {
     let Some(look) = on_applied else {
-        return Consensus::start(outside.clone(), settings, Arc::new(move || driver.applied())).await;
+        return Consensus::start(
+            outside.clone(),
+            settings,
+            Arc::new(move || driver.applied()),
+        )
+        .await;
     };
     let started: Arc<OnceLock<Consensus<R>>> = Arc::default();
     let known = started.clone();

@@ -70,7 +70,8 @@ impl<R: Runtime> Reporter<R> {
             } else {
                 self.tell(&found);
             }
-            self.driver.tell(Event::Sessions(self.self_check.sessions()));
+            self.driver
+                .tell(Event::Sessions(self.self_check.sessions()));
             if self.consensus.failure().is_some() {
                 return;
             }

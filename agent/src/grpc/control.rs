@@ -5,20 +5,20 @@
 //!          \--> leader's Control, once (header `ha-forwarded`) --> its reply
 //! ```
 
-use super::guard::{FORWARDED, NAMED, ON_BEHALF, principal};
+use super::guard::{FORWARDED, principal};
+use super::leader::{self, Leader, forwarded};
 use super::why_of;
 use crate::operate::{Operations, Removal, events};
-use crate::permissions::{Caller, Principal};
-use crate::wire::channels::{belief, channel};
+use crate::permissions::Caller;
+use crate::wire::channels::Idle;
+use crate::wire::kept::KeptChannels;
 use ha_proto::control as pb;
-use ha_proto::control::control_client::ControlClient;
 use ha_proto::control::control_server::{Control, ControlServer};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::metadata::MetadataValue;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 /// Largest request, in bytes: a configuration file.
@@ -30,64 +30,24 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<pb::EventRecord, Status>> + 
 /// See the module.
 pub struct Api {
     node: Arc<Operations>,
+    /// To nodes that lead.
+    channels: Arc<KeptChannels>,
 }
 
 impl Api {
-    /// The service, ready to be added to a server.
+    /// The service, ready to be added to servers. Its connections to the leader are on the threads that this is
+    /// called on.
     pub fn server(node: Arc<Operations>) -> ControlServer<Self> {
-        ControlServer::new(Api { node }).max_decoding_message_size(REQUEST_MAX)
+        let (trust, threads) = (node.trust.clone(), Handle::current());
+        let channels = Arc::new(KeptChannels::new(trust, threads, Idle::Closed));
+        ControlServer::new(Api { node, channels }).max_decoding_message_size(REQUEST_MAX)
     }
 
     /// The leader's service, when it is another node. `None`: answer here.
-    async fn leader<T>(
-        &self,
-        request: &Request<T>,
-    ) -> Result<Option<ControlClient<Channel>>, Status> {
-        let news = self.node.consensus.news();
-        if news.leader == Some(self.node.member.id) {
-            return Ok(None);
-        }
-        let Some(leader) = news.leader else {
-            let voters: usize = news
-                .voters
-                .first()
-                .map_or(0, std::collections::BTreeSet::len);
-            return Err(Status::unavailable(format!(
-                "there is no leader at the moment: a majority of the {voters} voters must be running and reach each other; try again"
-            )));
-        };
-        if request.metadata().contains_key(FORWARDED) {
-            return Err(Status::unavailable("leadership is moving: try again"));
-        }
-        let address = news.addresses.get(&leader).ok_or_else(|| {
-            Status::unavailable("the leader's address is not known yet: try again")
-        })?;
-        let channel = channel(address, Some(leader), belief(&self.node.trust))
-            .map_err(|e| Status::internal(e.to_string()))?;
-        Ok(Some(
-            ControlClient::new(channel).max_decoding_message_size(64 << 20),
-        ))
+    async fn leader<T>(&self, request: &Request<T>) -> Result<Option<Leader>, Status> {
+        let has_come_far = request.metadata().contains_key(FORWARDED);
+        leader::of(&self.node, &self.channels, has_come_far)
     }
-}
-
-/// What is passed on, with the access of who asks.
-fn forwarded<T>(principal: &Principal, request: T) -> Request<T> {
-    let mut next = Request::new(request);
-    let headers = next.metadata_mut();
-    headers.insert(FORWARDED, MetadataValue::from_static("1"));
-    if let Some(access) = principal.caller.access() {
-        headers.insert(ON_BEHALF, MetadataValue::from_static(access.word()));
-    }
-    // Names and digits in hexadecimal: both can stand in a header.
-    if let Some(named) = principal
-        .named
-        .as_ref()
-        .and_then(|(name, key)| format!("{name} {key}").parse().ok())
-    {
-        headers.insert(NAMED, named);
-    }
-    next.set_timeout(Duration::from_secs(60));
-    next
 }
 
 /// A request that says who asks for it; the guard knows better.
@@ -124,7 +84,11 @@ macro_rules! on_leader {
     ($self:ident, $request:ident, $method:ident) => {{
         let who = principal(&$request)?;
         match $self.leader(&$request).await? {
-            Some(mut leader) => leader.$method(forwarded(&who, $request.into_inner())).await,
+            Some(mut leader) => {
+                let question = forwarded(&who, $request.into_inner());
+                let answer = leader.client.$method(question).await;
+                leader.heard(answer)
+            }
             None => Ok(Response::new(
                 $self.node.$method($request.into_inner()).await?,
             )),
@@ -162,9 +126,10 @@ impl Control for Api {
             // Without a leader, or while it does not answer, this node still says what it knows.
             Ok(Some(mut leader)) => match tokio::time::timeout(
                 Duration::from_secs(1),
-                leader.status(forwarded(&who, r.into_inner())),
+                leader.client.status(forwarded(&who, r.into_inner())),
             )
             .await
+            .map(|answer| leader.heard(answer))
             {
                 Ok(Ok(reply)) => Ok(reply),
                 // It is out: what it knows is not what is.
@@ -229,7 +194,11 @@ impl Control for Api {
         r.get_mut().dry_run = true;
         let who = principal(&r)?;
         match self.leader(&r).await? {
-            Some(mut leader) => leader.diff(forwarded(&who, r.into_inner())).await,
+            Some(mut leader) => {
+                let question = forwarded(&who, r.into_inner());
+                let answer = leader.client.diff(question).await;
+                leader.heard(answer)
+            }
             None => Ok(Response::new(self.node.apply(r.into_inner()).await?)),
         }
     }
@@ -316,12 +285,19 @@ impl Control for Api {
         self.signed(&mut r)?;
         let (who, again) = (principal(&r)?, r.get_ref().clone());
         match self.leader(&r).await? {
-            Some(mut leader) => leader.remove_member(forwarded(&who, r.into_inner())).await,
+            Some(mut leader) => {
+                let question = forwarded(&who, r.into_inner());
+                let answer = leader.client.remove_member(question).await;
+                leader.heard(answer)
+            }
             None => match self.node.remove_member(r.into_inner()).await? {
                 Removal::Done(reply) => Ok(Response::new(reply)),
                 // This node leads and is the one to go: it has handed over, and the next leader does it.
                 Removal::HandedOver => match self.leader(&Request::new(())).await? {
-                    Some(mut leader) => leader.remove_member(forwarded(&who, again)).await,
+                    Some(mut leader) => {
+                        let answer = leader.client.remove_member(forwarded(&who, again)).await;
+                        leader.heard(answer)
+                    }
                     None => Err(Status::unavailable(
                         "leadership could not be handed over: try again",
                     )),

@@ -1,7 +1,9 @@
 //! gRPC: the guard, what peers ask, what operators ask. Thin: answers come from `ha-node` and `operate`.
 
 pub mod control;
+pub mod elsewhere;
 pub mod guard;
+mod leader;
 pub mod peers;
 
 use crate::operate::{RequestError, Why};

@@ -11,18 +11,33 @@ use ha_node::outside::{Call, MESSAGE_MAX};
 use ha_proto::consensus::consensus_server::{Consensus as Service, ConsensusServer};
 use ha_proto::consensus::{Envelope, SnapshotPiece};
 use std::io;
+use tokio::runtime::Handle;
 use tonic::{Request, Response, Status, Streaming};
+
+/// What is larger is taken apart on the threads of consensus: it would hold up what keeps the lease. All that the
+/// lease and an election ask is far smaller.
+const IN_PLACE_MAX: usize = 64 << 10;
 
 /// See the module.
 pub struct PeerService {
     consensus: Consensus,
     driver: DriverHandle,
+    large: Handle,
 }
 
 impl PeerService {
-    /// The service, ready to be added to a server.
-    pub fn server(consensus: Consensus, driver: DriverHandle) -> ConsensusServer<Self> {
-        ConsensusServer::new(PeerService { consensus, driver })
+    /// The service, ready to be added to a server. `large`: the threads for large messages.
+    pub fn server(
+        consensus: Consensus,
+        driver: DriverHandle,
+        large: Handle,
+    ) -> ConsensusServer<Self> {
+        let service = PeerService {
+            consensus,
+            driver,
+            large,
+        };
+        ConsensusServer::new(service)
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX)
     }
@@ -35,9 +50,15 @@ impl PeerService {
         let caller = principal(&request)?.caller;
         let Envelope { from, body } = request.into_inner();
         let from = speaks_for(&caller, &from)?;
-        let body = hear(&self.consensus, &self.driver, from, call, &body)
-            .await
-            .map_err(status)?;
+        let body = if body.len() <= IN_PLACE_MAX {
+            hear(&self.consensus, &self.driver, from, call, &body).await
+        } else {
+            let (consensus, driver) = (self.consensus.clone(), self.driver.clone());
+            let heard = async move { hear(&consensus, &driver, from, call, &body).await };
+            let heard = self.large.spawn(heard).await;
+            heard.unwrap_or_else(|e| Err(io::Error::other(e)))
+        }
+        .map_err(status)?;
         Ok(Response::new(Envelope {
             from: self.consensus.me().0.as_bytes().to_vec(),
             body,

@@ -3,7 +3,7 @@
 use super::{Inspection, Moment, Said};
 use crate::found::JOIN_WITHIN;
 use crate::sys::{boot_now, wall_now};
-use crate::wire::channels;
+use crate::wire::channels::{self, Idle};
 use ha_core::trust::Digest;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
@@ -113,6 +113,7 @@ fn channel(address: &str, authority: Option<Digest>) -> Result<Channel, crate::r
         address,
         None,
         Arc::new(move || config.clone()),
+        Idle::LookedAfter,
     )?)
 }
 

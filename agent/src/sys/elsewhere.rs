@@ -78,6 +78,12 @@ pub mod process {
         Ok(())
     }
 
+    /// # Errors
+    /// Always: threads run as they are.
+    pub fn prefer_this_thread() -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// There is none.
     pub fn stderr_is_the_journal() -> bool {
         false

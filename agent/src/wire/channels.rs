@@ -1,11 +1,12 @@
 //! The one place where channels and servers are made, and the peer protocol over them. Every channel is TLS;
 //! what comes in comes by `entrance`.
 
+use super::kept::KeptChannels;
 use ha_core::id::NodeId;
 use ha_node::outside::{Addressee, Call, CallError, MESSAGE_MAX};
 use ha_proto::consensus::consensus_client::ConsensusClient;
 use ha_proto::consensus::{Envelope, SnapshotPiece};
-use ha_trust::store::{Live, TrustStore};
+use ha_trust::store::TrustStore;
 use ha_trust::tls;
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Status};
 
@@ -35,6 +37,15 @@ pub fn belief(trust: &Arc<TrustStore>) -> Belief {
     Arc::new(move || trust.live().client.clone())
 }
 
+/// What becomes of a connection on which nothing is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// It is looked after: who asks next finds one that works.
+    LookedAfter,
+    /// Nobody looks at it, and after a while it is closed.
+    Closed,
+}
+
 /// The way to the agent at `address`; it must be `node`, or any member when that is not known. Connects when it is used.
 ///
 /// # Errors
@@ -43,6 +54,7 @@ pub fn channel(
     address: &str,
     node: Option<NodeId>,
     belief: Belief,
+    idle: Idle,
 ) -> Result<Channel, tonic::transport::Error> {
     // What protects it is made by the connector; `https` here would have it made twice.
     // A black-holed connection is given up within 750 ms: TCP alone would take minutes.
@@ -50,7 +62,7 @@ pub fn channel(
         .connect_timeout(SECURE_WITHIN)
         .http2_keep_alive_interval(Duration::from_millis(250))
         .keep_alive_timeout(Duration::from_millis(500))
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(idle == Idle::LookedAfter);
     let address = address.to_owned();
     let connector = tower::service_fn(move |_| {
         let (address, config) = (address.clone(), belief());
@@ -75,33 +87,26 @@ pub fn server() -> Server {
 /// Peers of which something is told; more than there are members.
 const TOLD_MAX: usize = 256;
 
-/// Connections to peers, made when first used and kept.
+/// Calls to peers, on connections that are kept.
 pub struct PeerChannels {
     me: NodeId,
-    trust: Arc<TrustStore>,
-    open: Mutex<Open>,
+    channels: KeptChannels,
     /// What was said last of whom, while it is so.
     told: Mutex<BTreeMap<String, String>>,
     anything_told: AtomicBool,
 }
 
-struct Open {
-    /// What was believed and shown when they were made.
-    under: Arc<Live>,
-    clients: BTreeMap<(NodeId, String), ConsensusClient<Channel>>,
-}
-
 impl PeerChannels {
-    /// None yet.
+    /// None yet; connections on the threads that this is called on.
     pub fn new(me: NodeId, trust: Arc<TrustStore>) -> Self {
-        let open = Mutex::new(Open {
-            under: trust.live(),
-            clients: BTreeMap::new(),
-        });
+        PeerChannels::on(&Handle::current(), me, trust)
+    }
+
+    /// None yet; connections on `threads`, whoever calls.
+    pub fn on(threads: &Handle, me: NodeId, trust: Arc<TrustStore>) -> Self {
         PeerChannels {
             me,
-            trust,
-            open,
+            channels: KeptChannels::new(trust, threads.clone(), Idle::LookedAfter),
             told: Mutex::default(),
             anything_told: AtomicBool::new(false),
         }
@@ -196,26 +201,13 @@ impl PeerChannels {
     }
 
     fn client(&self, to: &Addressee) -> Result<ConsensusClient<Channel>, CallError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.trust.live();
-        if !Arc::ptr_eq(&open.under, &now) {
-            // From now on another certificate is shown. Calls that are under way keep their connection to their end.
-            *open = Open {
-                under: now,
-                clients: BTreeMap::new(),
-            };
-        }
-        let key = (to.node, to.at.clone());
-        if let Some(client) = open.clients.get(&key) {
-            return Ok(client.clone());
-        }
-        let channel = channel(&to.at, Some(to.node), belief(&self.trust))
+        let channel = self
+            .channels
+            .to(to.node, &to.at)
             .map_err(|e| CallError::Unreachable(format!("{}: {e}", to.at)))?;
-        let client = ConsensusClient::new(channel)
+        Ok(ConsensusClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX)
-            .max_encoding_message_size(MESSAGE_MAX);
-        open.clients.insert(key, client.clone());
-        Ok(client)
+            .max_encoding_message_size(MESSAGE_MAX))
     }
 }
 
