@@ -191,13 +191,13 @@ impl Cluster {
             known: Arc::new(|shows| matches!(shows, Presented::Certificate(_))),
         }
         .open(outside.clock, &Handles::here())
-        .expect("a thread")
-        .members;
+        .expect("a thread");
         tokio::spawn(async move {
+            let _others = incoming.others;
             let service = ConsensusServer::new(Echo).max_decoding_message_size(MESSAGE_MAX);
             server()
                 .add_service(service)
-                .serve_with_incoming(incoming)
+                .serve_with_incoming(incoming.members)
                 .await
                 .expect("it serves");
         });

@@ -146,28 +146,16 @@ mod tests {
     use std::thread;
     use tower::Layer as _;
 
-    /// Answers with the name of the thread that answers.
-    fn who_answers(
-        threads: &Handle,
-    ) -> impl tower::Service<
-        http::Request<Body>,
-        Response = http::Response<Body>,
-        Error = Infallible,
-    > + Clone {
-        Elsewhere::on(threads.clone()).layer(tower::service_fn(|_| async {
-            let name = thread::current().name().unwrap_or_default().to_owned();
-            Ok::<_, Infallible>(http::Response::new(Body::new(
-                http_body_util::Full::new(name.into()).map_err(|e| match e {}),
-            )))
-        }))
-    }
-
+    /// Asks a service that answers with the name of the thread that answers.
     async fn ask(threads: &Handle, path: &str) -> String {
-        let request = http::Request::builder()
-            .uri(path)
-            .body(Body::empty())
-            .unwrap();
-        let answer = who_answers(threads).oneshot(request).await.unwrap();
+        let named = tower::service_fn(|_| async {
+            let name = thread::current().name().unwrap_or_default().to_owned();
+            let body = http_body_util::Full::new(name.into()).map_err(|e: Infallible| match e {});
+            Ok::<_, Infallible>(http::Response::new(Body::new(body)))
+        });
+        let request = http::Request::builder().uri(path).body(Body::empty());
+        let service = Elsewhere::on(threads.clone()).layer(named);
+        let answer = service.oneshot(request.unwrap()).await.unwrap();
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(bytes.to_vec()).unwrap()
     }

@@ -2,5 +2,6 @@
 
 mod holder;
 mod moving;
+mod occupied;
 mod partition;
 mod peer;
