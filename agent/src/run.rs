@@ -9,7 +9,7 @@ mod binder;
 mod news;
 mod renewal;
 mod self_check;
-mod serve;
+pub mod serve;
 
 use crate::config::AgentConfig;
 use crate::hands::Hands;
