@@ -14,7 +14,10 @@ pub mod log;
 pub mod log_store;
 pub mod machine;
 pub mod network;
+mod settings;
 pub mod types;
+
+pub use settings::{ConsensusSettings, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY};
 
 use crate::outside::{Call, Outside};
 use codec::{decode, encode, encoded_len};
@@ -22,7 +25,7 @@ use ha_core::command::{Answer, Stamped};
 use ha_core::controller::{NodeReport, RaftNews, RaftRole};
 use ha_core::id::NodeId;
 use ha_core::lease::{Ballot, Lease, Promise, Refusal, VoteDecision};
-use ha_core::model::{Role, Timing};
+use ha_core::model::Role;
 use ha_core::time::Instant;
 use log::Log;
 use machine::{AppliedState, Listener, Machine};
@@ -38,7 +41,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use thiserror::Error;
 use types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 
 /// One promise per node, one lock.
@@ -67,46 +69,6 @@ impl<R: Runtime> Clone for Consensus<R> {
             promise_length: self.promise_length,
         }
     }
-}
-
-/// Who takes part, and how fast.
-#[derive(Clone, Copy, Debug)]
-pub struct ConsensusSettings {
-    /// This node.
-    pub me: NodeId,
-    /// What it is for: a witness campaigns later than the others.
-    pub role: Role,
-    /// The cluster's timers.
-    pub timing: Timing,
-    /// How long a voter stays promised; the same on all nodes.
-    pub promise: Duration,
-    /// Whether this node cannot have promised anything before: it makes the cluster.
-    pub founding: bool,
-    /// Entries between two snapshots; a fifth of them stays in the log for who is a little behind.
-    pub snapshot_every: u64,
-}
-
-/// [`ConsensusSettings::snapshot_every`] of the product.
-pub const SNAPSHOT_EVERY: u64 = 5000;
-
-/// The largest command, in bytes: what the log adds to it in an entry is less than 1 KiB.
-pub const PROPOSAL_MAX: usize = codec::ENTRY_MAX - (1 << 10);
-
-/// Why a proposal did not come to an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ProposeError {
-    /// Another node leads.
-    #[error("this node does not lead")]
-    NotLeader(Option<NodeId>),
-    /// Nobody leads, or a majority does not answer. It may still be committed later.
-    #[error("no majority has answered in time: {0}")]
-    NoMajority(String),
-    /// Consensus has ended on this node.
-    #[error("consensus has ended on this node: {0}")]
-    Ended(String),
-    /// No log entry is as large. Nothing was proposed.
-    #[error("it is too large for the log: found {0} bytes; use at most {PROPOSAL_MAX}")]
-    TooLarge(usize),
 }
 
 /// What a voter answers to a `Lease`, with what the leader should know about it.

@@ -1,7 +1,7 @@
 //! A connection that is let in, as the server takes it.
 
 use super::ConnectionInfo;
-use super::counts::Pass;
+use super::admission::Pass;
 use ha_trust::tls::ServerStream;
 use std::io;
 use std::os::fd::AsFd as _;

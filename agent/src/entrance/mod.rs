@@ -10,7 +10,7 @@
 //! An address says only where a handshake is made; where the connection is served is said by the certificate.
 
 mod accepted;
-mod counts;
+mod admission;
 pub mod limiter;
 mod local;
 
@@ -18,7 +18,7 @@ pub use accepted::Accepted;
 pub use local::local_socket;
 
 use crate::threads::Handles;
-use counts::{ConnectionLimiter, Pass, Preferred, lock};
+use admission::{ConnectionLimiter, Pass, Preferred, lock};
 use ha_node::outside::Clock;
 use ha_trust::identity::{CertificateClaims, Subject};
 use ha_trust::store::TrustStore;

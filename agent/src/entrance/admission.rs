@@ -1,4 +1,4 @@
-//! Counts who is inside and who failed, and bounds both. Time is an argument.
+//! Counts who is inside and whose handshakes failed, by address.
 
 use super::limiter::{Limiter, share_of};
 use ha_core::time::Instant;
@@ -16,6 +16,7 @@ const FAILURES_MAX: u32 = 20;
 const FAILURES_WINDOW: Duration = Duration::from_secs(10);
 /// Handshakes of one address that show nothing, in [`FAILURES_WINDOW`]: each costs as much as a good one.
 const STRANGERS_MAX: u32 = 100;
+
 /// Handshakes of one member's address at a time on the threads that keep the lease: each takes about a millisecond of
 /// one of them, and a member makes one or two.
 const PREFERRED_MAX: u32 = 4;
