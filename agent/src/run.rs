@@ -156,6 +156,7 @@ fn settings(config: &AgentConfig, identity: &Identity) -> NodeSettings {
         controller: ControllerSettings::of(me, config.role, promise),
         cluster: Some(identity.cluster_id),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        speaks: CURRENT,
     }
 }
 

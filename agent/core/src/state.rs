@@ -87,6 +87,17 @@ pub struct Facts {
 }
 
 impl ClusterState {
+    /// The same state for who writes it down, at the cost of pointers. It is good for nothing else: it has lost the
+    /// order in which bindings were used.
+    #[must_use]
+    pub fn to_write(&self) -> ClusterState {
+        ClusterState {
+            clock: self.clock,
+            facts: self.facts.clone(),
+            stick: self.stick.to_write(),
+        }
+    }
+
     /// The one road in: applies a command, or says why it changes nothing.
     pub fn apply(&mut self, stamped: &Stamped) -> Answer {
         self.clock = stamped.at;

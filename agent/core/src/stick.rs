@@ -106,6 +106,14 @@ impl StickIndex {
         &self.table
     }
 
+    /// The same bindings for who writes them down, at the cost of pointers: the order of last use is left out.
+    pub(crate) fn to_write(&self) -> StickIndex {
+        StickIndex {
+            table: self.table.clone(),
+            by_use: BTreeSet::new(),
+        }
+    }
+
     /// Binds `key`, or refreshes it, and keeps at most `max` entries by dropping the least recently used.
     pub fn put(&mut self, key: StickKey, entry: StickEntry, max: u32) {
         self.remove(&key);

@@ -16,7 +16,7 @@ use ha_core::controller::{Event, NodeReport};
 use ha_core::id::ServerId;
 use ha_core::model::Role;
 use ha_core::placement;
-use ha_core::version::CURRENT;
+use ha_core::version::Speaks;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,7 @@ const SIDE_BY_SIDE: usize = 64;
 pub(crate) struct Reporter<R: Runtime> {
     pub(crate) role: Role,
     pub(crate) agent_version: String,
+    pub(crate) speaks: Speaks,
     pub(crate) outside: Outside,
     pub(crate) self_check: Arc<dyn SelfCheck>,
     pub(crate) consensus: Consensus<R>,
@@ -95,7 +96,7 @@ impl<R: Runtime> Reporter<R> {
             down: found.down.clone(),
             credentials: self.self_check.credentials(),
             agent_version: self.agent_version.clone(),
-            speaks: CURRENT,
+            speaks: self.speaks,
             checks: Kind::known_set(),
         };
         self.consensus.set_report(report.clone());

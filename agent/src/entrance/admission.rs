@@ -18,8 +18,8 @@ const FAILURES_WINDOW: Duration = Duration::from_secs(10);
 const STRANGERS_MAX: u32 = 100;
 
 /// Handshakes of one member's address at a time on the threads that keep the lease: each takes about a millisecond of
-/// one of them, and a member makes one or two.
-const PREFERRED_MAX: u32 = 4;
+/// one of them, and a member makes two.
+const PREFERRED_MAX: u32 = 8;
 
 /// Counts who is inside and who failed.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use ha_node::outside::{Boxed, Outside};
 use ha_trust::store::TrustStore;
 use std::sync::Arc;
 
+/// Where operators on this machine come in.
 pub fn socket_path(config: &AgentConfig) -> std::path::PathBuf {
     config.socket_path(std::env::var_os("RUNTIME_DIRECTORY").map(Into::into))
 }

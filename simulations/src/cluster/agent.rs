@@ -120,6 +120,7 @@ fn settings(universe: &Universe, me: usize, role: Role, founding: bool) -> NodeS
         controller,
         cluster: None,
         agent_version: String::new(),
+        speaks: CURRENT,
     }
 }
 

@@ -115,9 +115,11 @@ mod tests {
         };
         apply(Command::Bind((0..500).map(bind).collect()));
         assert_eq!(state.stick.table().len(), 500);
-        assert_eq!(
-            decode::<ClusterState>(&encode(&state).unwrap()).unwrap(),
-            state
+        let written = encode(&state).unwrap();
+        assert_eq!(decode::<ClusterState>(&written).unwrap(), state);
+        assert!(
+            encode(&state.to_write()).unwrap() == written,
+            "the copy for writing says the same"
         );
     }
 

@@ -130,14 +130,16 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for Machine<R> {
     type SnapshotData = Vec<u8>;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<R>, io::Error> {
-        let (meta, data) = {
+        let (meta, state) = {
             let inner = self.lock();
             let meta = SnapshotMeta::<R> {
                 last_log_id: inner.applied,
                 last_membership: inner.membership.clone(),
             };
-            (meta, encode(&inner.state)?)
+            (meta, inner.state.to_write())
         };
+        // Without the lock: it takes long, and the driver, which keeps the lease, reads the state.
+        let data = encode(&state)?;
         self.save(&meta, data.clone()).await?;
         Ok(Snapshot::<R> {
             meta,

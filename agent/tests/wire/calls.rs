@@ -1,14 +1,8 @@
-//! The peer protocol over real sockets: deadlines, a peer that comes and goes, a connection that swallows
-//! everything, snapshots larger than any message.
-
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test over real sockets, in real time"
-)]
+//! Calls to a peer that says what it heard.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ha_agent::entrance::{Entrance, Presented};
@@ -16,21 +10,23 @@ use ha_agent::outside;
 use ha_agent::store::SledStore;
 use ha_agent::sys::wall_now;
 use ha_agent::threads::Handles;
-use ha_agent::wire::channels::{PeerChannels, server};
-use ha_core::id::NodeId;
-use ha_core::model::{CERTIFICATE_LIFETIME, VirtualIp};
+use ha_agent::wire::channels::{Idle, PeerChannels, server};
+use ha_agent::wire::kept::KeptChannels;
+use ha_core::model::VirtualIp;
 use ha_node::outside::{Addressee, Addresses, Call, CallError, Intercepted, MESSAGE_MAX, Release};
+use ha_proto::consensus::consensus_client::ConsensusClient;
 use ha_proto::consensus::consensus_server::{Consensus, ConsensusServer};
 use ha_proto::consensus::{Envelope, SnapshotPiece};
-use ha_trust::authority::{Authority, Seal, request};
-use ha_trust::identity::Subject;
+use ha_trust::authority::Authority;
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tonic::{Request, Response, Status, Streaming};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tonic::{Code, Request, Response, Status, Streaming};
 
-const WITHIN: Duration = Duration::from_secs(5);
+use crate::cable::Cable;
+use crate::lab::{CLIENT, Cluster, SERVER, WITHIN, id};
+
 const CALLS: [Call; 6] = [
     Call::AppendEntries,
     Call::Vote,
@@ -106,81 +102,15 @@ impl Addresses for NoAddresses {
     }
 }
 
-/// A cluster's authority, and what it gives to its nodes.
-struct Cluster {
-    authority: Authority,
-    seal: Seal,
-    dir: tempfile::TempDir,
-}
-
-const CLIENT: u128 = 1;
-const SERVER: u128 = 2;
-
-fn id(i: u128) -> NodeId {
-    NodeId::from_random(i)
-}
-
 impl Cluster {
-    fn new() -> Cluster {
-        Cluster {
-            authority: Authority::generate(id(9), wall_now()).expect("an authority"),
-            seal: Seal::generate().expect("a seal"),
-            dir: tempfile::tempdir().expect("a directory"),
-        }
-    }
-
-    fn keyring(&self, node: u128, authorities: &[&Authority]) -> Keyring {
-        let (key, asked) = request().expect("a request");
-        let certificate = authorities[0]
-            .sign(
-                &asked,
-                &Subject::Node(id(node)),
-                id(9),
-                wall_now(),
-                CERTIFICATE_LIFETIME,
-            )
-            .expect("a certificate");
-        let authorities = authorities
-            .iter()
-            .map(|a| a.certificate().to_vec())
-            .collect();
-        Keyring {
-            generation: 1,
-            authorities,
-            crosses: Vec::new(),
-            certificate,
-            key: key.serialize_der(),
-            seal: self.seal.clone(),
-        }
-    }
-
-    fn trust(&self, node: u128) -> Arc<TrustStore> {
-        let dir = self
-            .dir
-            .path()
-            .join(format!("{node}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        std::fs::create_dir_all(&dir).expect("a directory");
-        self.keyring(node, &[&self.authority])
-            .save(&dir)
-            .expect("saved");
-        Arc::new(TrustStore::open(&dir).expect("a store"))
-    }
-
-    fn channels(&self) -> PeerChannels {
-        PeerChannels::new(id(CLIENT), self.trust(CLIENT))
-    }
-
-    async fn serve(&self, at: SocketAddr) -> SocketAddr {
+    pub async fn serve(&self, at: SocketAddr) -> SocketAddr {
         self.serve_as(at, self.trust(SERVER)).await
     }
 
     async fn serve_as(&self, at: SocketAddr, trust: Arc<TrustStore>) -> SocketAddr {
         let listener = TcpListener::bind(at).await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let store = self
-            .dir
-            .path()
-            .join(format!("store-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let store = self.directory("store");
         let store = Arc::new(SledStore::open(&store).expect("a disk"));
         let outside = outside::of(id(SERVER), trust.clone(), store, Arc::new(NoAddresses));
         let incoming = Entrance {
@@ -205,9 +135,7 @@ impl Cluster {
     }
 }
 
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
-fn loopback() -> SocketAddr {
+pub fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().expect("an address")
 }
 
@@ -215,61 +143,6 @@ fn server_at(at: SocketAddr) -> Addressee {
     Addressee {
         node: id(SERVER),
         at: at.to_string(),
-    }
-}
-
-/// Carries connections to a server. Those that were made before the newest cut swallow everything.
-struct Cable {
-    address: SocketAddr,
-    cuts: Arc<AtomicU64>,
-    made: Arc<AtomicUsize>,
-}
-
-impl Cable {
-    async fn to(server: SocketAddr) -> Cable {
-        let listener = TcpListener::bind(loopback()).await.expect("a port");
-        let cable = Cable {
-            address: listener.local_addr().expect("its address"),
-            cuts: Arc::default(),
-            made: Arc::default(),
-        };
-        let (cuts, made) = (cable.cuts.clone(), cable.made.clone());
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(server)
-                    .await
-                    .expect("the server is there");
-                made.fetch_add(1, Ordering::Relaxed);
-                let (near_in, near_out) = near.into_split();
-                let (far_in, far_out) = far.into_split();
-                tokio::spawn(carry(near_in, far_out, cuts.clone()));
-                tokio::spawn(carry(far_in, near_out, cuts.clone()));
-            }
-        });
-        cable
-    }
-
-    /// From now on nothing passes on connections that are open.
-    fn cut(&self) {
-        self.cuts.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-async fn carry(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    cuts: Arc<AtomicU64>,
-) {
-    let (made_at, mut buffer) = (cuts.load(Ordering::Relaxed), [0; 4096]);
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if cuts.load(Ordering::Relaxed) == made_at && to.write_all(&buffer[..length]).await.is_err()
-        {
-            return;
-        }
-    }
-    // A black hole closes nothing either.
-    if cuts.load(Ordering::Relaxed) != made_at {
-        std::future::pending::<()>().await;
     }
 }
 
@@ -492,4 +365,28 @@ async fn an_authority_follows_another_without_a_call_that_fails() {
         .call(to, Call::Lease, Vec::new(), WITHIN)
         .await;
     assert!(late.is_err(), "{late:?}");
+}
+
+/// What a follower passes on to the leader: one handshake for all of it.
+#[tokio::test]
+async fn a_channel_is_kept_until_nothing_comes_back_by_it() {
+    let cluster = Cluster::new();
+    let cable = Cable::to(cluster.serve(loopback()).await).await;
+    let (trust, at) = (cluster.trust(CLIENT), cable.address.to_string());
+    let channels = KeptChannels::new(trust, Handle::current(), Idle::Closed);
+    let ask = || async {
+        let channel = channels.to(id(SERVER), &at).expect("an address");
+        let mut client = ConsensusClient::new(channel);
+        let answer = tokio::time::timeout(WITHIN, client.lease(Envelope::default())).await;
+        answer.expect("in time").map_err(|status| status.code())
+    };
+    for _ in 0..20 {
+        ask().await.expect("answered");
+    }
+    assert_eq!(cable.made.load(Ordering::Relaxed), 1);
+    cable.cut();
+    assert_eq!(ask().await.err(), Some(Code::Unavailable));
+    channels.forget(id(SERVER), &at);
+    ask().await.expect("answered by a new one");
+    assert_eq!(cable.made.load(Ordering::Relaxed), 2);
 }

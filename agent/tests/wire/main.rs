@@ -1,0 +1,13 @@
+//! The peer protocol over real sockets: deadlines, a peer that comes and goes, a connection that swallows
+//! everything, snapshots larger than any message; and whole nodes over it, whose other threads are occupied.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests over real sockets, in real time"
+)]
+
+mod cable;
+mod calls;
+mod lab;
+mod nodes;
+mod threads;
