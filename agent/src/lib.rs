@@ -21,6 +21,7 @@ pub mod permissions;
 pub mod preflight;
 pub mod readers;
 pub mod run;
+pub mod stderr;
 pub mod store;
 pub mod sys;
 pub mod threads;

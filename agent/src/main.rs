@@ -7,6 +7,7 @@ use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::found;
 use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
 use ha_agent::run::{self, Failure};
+use ha_agent::stderr;
 use ha_agent::sys::{platform, wall_now};
 use ha_agent::threads;
 use ha_core::id::NodeId;
@@ -15,10 +16,6 @@ use ha_trust::token::Token;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{Format, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage, 8 a configuration file is wrong.";
 
@@ -160,18 +157,13 @@ enum What {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env("HA_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,sled=warn"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    if platform::process::stderr_is_the_journal() {
-        log.event_format(ForJournal).init();
-    } else {
-        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init();
-    }
+    let lines = match stderr::tell_what_happens() {
+        Ok(lines) => lines,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
     let result = match threads::control() {
         Ok(runtime) => {
             let result = runtime.block_on(act(args.command, args.output));
@@ -180,6 +172,7 @@ fn main() -> ExitCode {
         }
         Err(e) => Err(e.into()),
     };
+    lines.end(std::time::Duration::from_secs(1));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -204,36 +197,6 @@ fn main() -> ExitCode {
             }
             ExitCode::from(if wrong_file { 8 } else { 1 })
         }
-    }
-}
-
-/// One line per event, with its priority before it (sd-daemon(3)) and without the time, which the journal has.
-struct ForJournal;
-
-impl<S, N> FormatEvent<S, N> for ForJournal
-where
-    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        ctx: &FmtContext<'_, S, N>,
-        mut to: Writer<'_>,
-        event: &tracing::Event<'_>,
-    ) -> std::fmt::Result {
-        let priority = match *event.metadata().level() {
-            tracing::Level::ERROR => 3,
-            tracing::Level::WARN => 4,
-            tracing::Level::INFO => 6,
-            _ => 7,
-        };
-        write!(to, "<{priority}>")?;
-        Format::default()
-            .without_time()
-            .with_level(false)
-            .with_target(false)
-            .with_ansi(false)
-            .format_event(ctx, to, event)
     }
 }
 

@@ -3,8 +3,8 @@
 use super::ConnectionInfo;
 use super::admission::Pass;
 use ha_trust::tls::ServerStream;
+use socket2::SockRef;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl Accepted {
         // Sockets and timers belong to the threads on which they are made.
         let _on = on.enter();
         let socket = stream.get_mut().0;
-        *socket = TcpStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?;
+        *socket = TcpStream::from_std(SockRef::from(&*socket).try_clone()?.into())?;
         let stay = pass.map(|pass| StrangerDeadline {
             _pass: pass,
             end: Box::pin(tokio::time::sleep(STRANGER_STAYS)),

@@ -89,3 +89,21 @@ fn an_agent_without_file_descriptors_goes_on_and_says_so() {
     site.serves();
     site.holds();
 }
+
+/// As a service manager that stalls: its pipe is full. Every request is told on it.
+#[test]
+fn an_agent_whose_log_nobody_reads_goes_on() {
+    require_root!("python3");
+    let mut site = Site::start();
+    site.agent.terminate(BOUND);
+    let nobody_reads = "import os, sys\n\
+        there, here = os.pipe()\n\
+        os.set_inheritable(there, True)\n\
+        os.dup2(here, 2)\n\
+        os.environ['HA_LOG'] = 'trace'\n\
+        os.execv(sys.argv[1], sys.argv[1:])";
+    site.start_under(&["python3", "-c", nobody_reads]);
+    site.serves();
+    site.holds();
+    wait::throughout("it to hold", Duration::from_secs(3), || site.leads());
+}
