@@ -77,7 +77,10 @@ async fn run_on(
     let settings = settings(&config, &identity);
     let (promise, lease) = (settings.controller.promise, settings.controller.lease);
     let gate = WatchedGate::new();
-    let (hands, kernel_news) = Hands::start(&config, gate.clone(), promise, lease)?;
+    let (for_hands, opens) = (config.clone(), gate.clone());
+    // Threads of the fence are preferred as those are that start them.
+    let start_hands = move || Hands::start(&for_hands, opens, promise, lease);
+    let (hands, kernel_news) = threads.lease.spawn_blocking(start_hands).await??;
     let addresses: Arc<dyn Addresses> = Arc::new(hands.clone());
     let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&config.data_dir)?);
     written::note(&config.data_dir)?;

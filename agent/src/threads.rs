@@ -7,8 +7,8 @@
 //!   ha-control    4  everybody else: operators, handshakes of strangers, probes, renewal, preflight
 //! ```
 //!
-//! Fence and addresses (`ha-address`), the log's writer (`store`) and the data plane (`ha-proxy`) have threads of
-//! their own beside these. "Preferred" threads run before others where the machine allows it.
+//! Fence and addresses (`ha-address`, preferred too), the log's writer (`store`) and the data plane (`ha-proxy`) have
+//! threads of their own beside these. "Preferred" threads run before others where the machine allows it.
 
 use crate::sys::platform::process::prefer_this_thread;
 use std::io;
