@@ -9,7 +9,7 @@ use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
 use crate::driver::DriverHandle;
 use crate::node::Stage;
-use crate::outside::{Outside, SelfCheck};
+use crate::outside::{Clock, Outside, Prober, SelfCheck};
 use futures_util::{StreamExt as _, stream};
 use ha_core::check::{CheckResult, Kind, Probe};
 use ha_core::controller::{Event, NodeReport};
@@ -106,26 +106,99 @@ impl<R: Runtime> Reporter<R> {
     /// Servers on this node that do not accept: its agent sees that first. `before`: those that did not last time.
     async fn own_servers_down(&self, before: &BTreeSet<ServerId>) -> BTreeSet<ServerId> {
         let facts = self.consensus.read().facts;
-        let own: Vec<(ServerId, Probe)> = placement::on_node(&facts, self.consensus.me())
+        let own = placement::on_node(&facts, self.consensus.me())
             .filter_map(|place| Some((place.id, place.probe()?.at_most(OWN_SERVER_WITHIN))))
             .collect();
-        stream::iter(own)
-            .map(|(id, probe)| async move {
-                let is_down = self.is_down(probe).await;
-                is_down.unwrap_or(before.contains(&id)).then_some(id)
-            })
-            .buffer_unordered(SIDE_BY_SIDE)
-            .filter_map(std::future::ready)
-            .collect()
-            .await
+        down_of(own, before, &*self.outside.prober, &*self.outside.clock).await
+    }
+}
+
+/// Which of these do not accept; of one about which nothing was found out, what was known `before`.
+async fn down_of(
+    servers: Vec<(ServerId, Probe)>,
+    before: &BTreeSet<ServerId>,
+    prober: &dyn Prober,
+    clock: &dyn Clock,
+) -> BTreeSet<ServerId> {
+    let is_down = |(id, probe)| async move {
+        let down = tokio::select! {
+            biased;
+            result = prober.probe(probe) => result != CheckResult::Passed,
+            () = clock.sleep(PROBE_LOST) => before.contains(&id),
+        };
+        down.then_some(id)
+    };
+    stream::iter(servers)
+        .map(is_down)
+        .buffer_unordered(SIDE_BY_SIDE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outside::Boxed;
+    use ha_core::time::{Instant, Timestamp};
+    use std::net::SocketAddr;
+
+    struct Tokio(tokio::time::Instant);
+
+    impl Clock for Tokio {
+        fn now(&self) -> Instant {
+            Instant::from(self.0.elapsed())
+        }
+        fn wall(&self) -> Timestamp {
+            Timestamp(0)
+        }
+        fn sleep(&self, duration: Duration) -> Boxed<()> {
+            Box::pin(tokio::time::sleep(duration))
+        }
     }
 
-    /// `None`: nothing was found out.
-    async fn is_down(&self, probe: Probe) -> Option<bool> {
-        tokio::select! {
-            biased;
-            result = self.outside.prober.probe(probe) => Some(result != CheckResult::Passed),
-            () = self.outside.clock.sleep(PROBE_LOST) => None,
+    /// By the last digit of the port: 0 answers, 1 is silent, of 2 nothing is ever heard.
+    struct ByPort;
+
+    impl Prober for ByPort {
+        fn probe(&self, probe: Probe) -> Boxed<CheckResult> {
+            Box::pin(async move {
+                match probe.port % 10 {
+                    0 => CheckResult::Passed,
+                    1 => {
+                        tokio::time::sleep(probe.within).await;
+                        CheckResult::TimedOut
+                    }
+                    _ => std::future::pending().await,
+                }
+            })
         }
+    }
+
+    async fn look(ports: impl Iterator<Item = u16>, before: &[u16]) -> (BTreeSet<u32>, Duration) {
+        let clock = Tokio(tokio::time::Instant::now());
+        let probe = |port| {
+            let at = SocketAddr::from(([10, 0, 0, 1], port));
+            (ServerId(port.into()), Probe::connect(at, OWN_SERVER_WITHIN))
+        };
+        let before = before.iter().map(|port| ServerId((*port).into())).collect();
+        let down = down_of(ports.map(probe).collect(), &before, &ByPort, &clock).await;
+        (down.iter().map(|id| id.0).collect(), clock.0.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_servers_are_waited_for_side_by_side() {
+        let silent = (0..SIDE_BY_SIDE as u16).map(|n| n * 10 + 1);
+        let (down, took) = look(silent.chain([500]), &[]).await;
+        assert_eq!(down.len(), SIDE_BY_SIDE);
+        assert!(took < 2 * OWN_SERVER_WITHIN, "{took:?}");
+    }
+
+    /// The threads that probe are busy: that is no fault of the server.
+    #[tokio::test(start_paused = true)]
+    async fn of_a_server_that_was_not_come_to_the_last_word_stands() {
+        let (down, took) = look([10, 11, 12, 22].into_iter(), &[10, 22]).await;
+        assert_eq!(down, BTreeSet::from([11, 22]));
+        assert!(took < 2 * PROBE_LOST, "{took:?}");
     }
 }
