@@ -10,6 +10,9 @@
 //! a lease that is sent late is a lease lost.
 
 mod act;
+mod inbox;
+
+pub use inbox::{DriverHandle, Inbox, Input, channel};
 
 use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
@@ -20,66 +23,14 @@ use ha_core::id::Epoch;
 use ha_core::view::{Routes, View};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
-
-/// Inputs that may wait; above it, news that repeat themselves are dropped.
-const INBOX_MAX: usize = 4096;
-
-/// What reaches the driver.
-pub enum Input {
-    /// News for the controller.
-    Event(Box<Event>),
-    /// Something was applied: look.
-    Applied,
-    /// A question to the controller, answered between two steps.
-    Ask(Box<dyn FnOnce(&Controller) + Send>),
-}
-
-/// How others reach the driver. Cheap to clone.
-#[derive(Clone)]
-pub struct DriverHandle {
-    inbox: mpsc::Sender<Input>,
-}
-
-impl DriverHandle {
-    /// A handle and the inbox it leads to.
-    pub fn channel() -> (DriverHandle, mpsc::Receiver<Input>) {
-        let (inbox, receiver) = mpsc::channel(INBOX_MAX);
-        (DriverHandle { inbox }, receiver)
-    }
-
-    /// Tells the controller something. Never blocks; at the bound the news is lost, which the
-    /// controller's timers make good.
-    pub fn tell(&self, event: Event) {
-        if self.inbox.try_send(Input::Event(Box::new(event))).is_err() {
-            tracing::debug!("the driver's inbox is full or closed");
-        }
-    }
-
-    /// Says that something was applied.
-    pub fn applied(&self) {
-        // A full inbox holds an earlier input after which the driver looks at the state anyway.
-        self.inbox.try_send(Input::Applied).ok();
-    }
-
-    /// Asks the controller something; `None` when the driver has ended.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Controller) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (answer, waiting) = tokio::sync::oneshot::channel();
-        let ask = Input::Ask(Box::new(move |c| drop(answer.send(question(c)))));
-        self.inbox.send(ask).await.ok()?;
-        waiting.await.ok()
-    }
-}
+use tokio::sync::watch;
 
 /// The loop of one node.
 pub struct Driver<R: Runtime> {
     outside: Outside,
     consensus: Consensus<R>,
     controller: Controller,
-    inbox: mpsc::Receiver<Input>,
+    inbox: Inbox,
     handle: DriverHandle,
     view: watch::Sender<Arc<View>>,
     configured: Option<u64>,
@@ -92,7 +43,7 @@ impl<R: Runtime> Driver<R> {
         outside: Outside,
         consensus: Consensus<R>,
         settings: ControllerSettings,
-        (handle, inbox): (DriverHandle, mpsc::Receiver<Input>),
+        (handle, inbox): (DriverHandle, Inbox),
         view: watch::Sender<Arc<View>>,
     ) -> Self {
         let controller = Controller::new(settings, outside.clock.now());
@@ -127,7 +78,7 @@ impl<R: Runtime> Driver<R> {
             tokio::select! {
                 biased;
                 () = &mut stop => return,
-                input = self.inbox.recv() => match input {
+                input = self.inbox.next() => match input {
                     None => return,
                     Some(Input::Event(event)) => self.step(*event),
                     Some(Input::Applied) => self.look(false),
