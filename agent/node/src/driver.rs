@@ -20,10 +20,16 @@ use crate::outside::{Boxed, Outside};
 use act::Actor;
 use ha_core::controller::{Controller, ControllerSettings, Event, RaftRole};
 use ha_core::id::Epoch;
+use ha_core::time::Instant;
 use ha_core::view::{Routes, View};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// The share of the lease that one turn may take before it is said.
+const LONG_TURN_SHARE: u32 = 10;
+/// That a turn was long is said at most once in so long.
+const LONG_TURN_SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// The loop of one node.
 pub struct Driver<R: Runtime> {
@@ -35,6 +41,9 @@ pub struct Driver<R: Runtime> {
     view: watch::Sender<Arc<View>>,
     configured: Option<u64>,
     applied_index: u64,
+    /// What takes longer is said.
+    long_turn: Duration,
+    quiet_until: Instant,
 }
 
 impl<R: Runtime> Driver<R> {
@@ -46,6 +55,7 @@ impl<R: Runtime> Driver<R> {
         (handle, inbox): (DriverHandle, Inbox),
         view: watch::Sender<Arc<View>>,
     ) -> Self {
+        let long_turn = settings.lease / LONG_TURN_SHARE;
         let controller = Controller::new(settings, outside.clock.now());
         Driver {
             outside,
@@ -56,6 +66,8 @@ impl<R: Runtime> Driver<R> {
             view,
             configured: None,
             applied_index: 0,
+            long_turn,
+            quiet_until: Instant::ZERO,
         }
     }
 
@@ -75,17 +87,41 @@ impl<R: Runtime> Driver<R> {
                 .saturating_since(now)
                 .max(Duration::from_millis(1));
             let timer = self.outside.clock.sleep(wait);
-            tokio::select! {
+            let input = tokio::select! {
                 biased;
                 () = &mut stop => return,
                 input = self.inbox.next() => match input {
                     None => return,
-                    Some(Input::Event(event)) => self.step(*event),
-                    Some(Input::Applied) => self.look(false),
-                    Some(Input::Ask(question)) => question(&self.controller),
+                    Some(input) => input,
                 },
-                () = timer => self.step(Event::Tick),
-            }
+                () = timer => Input::Event(Box::new(Event::Tick)),
+            };
+            self.turn(input);
+        }
+    }
+
+    /// A lease is sent between two turns: one that is long costs it.
+    fn turn(&mut self, input: Input) {
+        let began = self.outside.clock.now();
+        let what = match &input {
+            Input::Event(event) => event.word(),
+            Input::Applied => "applied",
+            Input::Ask(_) => "a question",
+        };
+        match input {
+            Input::Event(event) => self.step(*event),
+            Input::Applied => self.look(false),
+            Input::Ask(question) => question(&self.controller),
+        }
+        let took = self.outside.clock.now().saturating_since(began);
+        self.handle.note_turn(took);
+        if took >= self.long_turn && began >= self.quiet_until {
+            self.quiet_until = began + LONG_TURN_SAID_EVERY;
+            tracing::warn!(
+                ?took,
+                what,
+                "the driver was held up: is this machine overloaded, or was it stopped?"
+            );
         }
     }
 

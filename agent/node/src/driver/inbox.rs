@@ -15,7 +15,9 @@
 
 use ha_core::controller::{Controller, Event, RaftNews};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 /// Inputs that may wait; above it they are lost.
@@ -57,6 +59,8 @@ type Through = Box<dyn FnMut(Event) -> Option<Event> + Send>;
 struct Newest {
     changed: Notify,
     held: Mutex<Held>,
+    /// Nanoseconds.
+    longest_turn: AtomicU64,
 }
 
 #[derive(Default)]
@@ -125,6 +129,16 @@ impl DriverHandle {
         let ask = Input::Ask(Box::new(move |c| drop(answer.send(question(c)))));
         self.queue.send(ask).await.ok()?;
         waiting.await.ok()
+    }
+
+    /// The longest that the driver has taken from an input to being ready for the next one.
+    pub fn longest_turn(&self) -> Duration {
+        Duration::from_nanos(self.newest.longest_turn.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn note_turn(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.newest.longest_turn.fetch_max(nanos, Ordering::Relaxed);
     }
 
     fn hold(&self, change: impl FnOnce(&mut Held)) {
