@@ -141,7 +141,7 @@ async fn run_on(
     tokio::time::timeout(STOP_WITHIN, node.consensus.shutdown())
         .await
         .ok();
-    tracing::info!("stopped");
+    tracing::info!(longest_turn = ?node.driver.longest_turn(), "stopped");
     Ok(())
 }
 

@@ -93,6 +93,21 @@ pub fn wall() -> Duration {
         .expect("the clock is past 1970")
 }
 
+/// Raises the limit of open files of this process, and of what it starts, as far as it may; what it is then.
+pub fn open_files_max() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit outlives both calls.
+    unsafe {
+        check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
+        limit.rlim_cur = limit.rlim_max;
+        check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
+    }
+    Ok(limit.rlim_max)
+}
+
 /// Turns the -1 of a system call into the error behind it.
 pub fn check(result: i32) -> io::Result<()> {
     if result == -1 {

@@ -10,6 +10,9 @@
 //! a lease that is sent late is a lease lost.
 
 mod act;
+mod inbox;
+
+pub use inbox::{DriverHandle, Inbox, Input, channel};
 
 use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
@@ -17,73 +20,30 @@ use crate::outside::{Boxed, Outside};
 use act::Actor;
 use ha_core::controller::{Controller, ControllerSettings, Event, RaftRole};
 use ha_core::id::Epoch;
+use ha_core::time::Instant;
 use ha_core::view::{Routes, View};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-/// Inputs that may wait; above it, news that repeat themselves are dropped.
-const INBOX_MAX: usize = 4096;
-
-/// What reaches the driver.
-pub enum Input {
-    /// News for the controller.
-    Event(Box<Event>),
-    /// Something was applied: look.
-    Applied,
-    /// A question to the controller, answered between two steps.
-    Ask(Box<dyn FnOnce(&Controller) + Send>),
-}
-
-/// How others reach the driver. Cheap to clone.
-#[derive(Clone)]
-pub struct DriverHandle {
-    inbox: mpsc::Sender<Input>,
-}
-
-impl DriverHandle {
-    /// A handle and the inbox it leads to.
-    pub fn channel() -> (DriverHandle, mpsc::Receiver<Input>) {
-        let (inbox, receiver) = mpsc::channel(INBOX_MAX);
-        (DriverHandle { inbox }, receiver)
-    }
-
-    /// Tells the controller something. Never blocks; at the bound the news is lost, which the
-    /// controller's timers make good.
-    pub fn tell(&self, event: Event) {
-        if self.inbox.try_send(Input::Event(Box::new(event))).is_err() {
-            tracing::debug!("the driver's inbox is full or closed");
-        }
-    }
-
-    /// Says that something was applied.
-    pub fn applied(&self) {
-        // A full inbox holds an earlier input after which the driver looks at the state anyway.
-        self.inbox.try_send(Input::Applied).ok();
-    }
-
-    /// Asks the controller something; `None` when the driver has ended.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Controller) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (answer, waiting) = tokio::sync::oneshot::channel();
-        let ask = Input::Ask(Box::new(move |c| drop(answer.send(question(c)))));
-        self.inbox.send(ask).await.ok()?;
-        waiting.await.ok()
-    }
-}
+/// The share of the lease that one turn may take before it is said.
+const LONG_TURN_SHARE: u32 = 10;
+/// That a turn was long is said at most once in so long.
+const LONG_TURN_SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// The loop of one node.
 pub struct Driver<R: Runtime> {
     outside: Outside,
     consensus: Consensus<R>,
     controller: Controller,
-    inbox: mpsc::Receiver<Input>,
+    inbox: Inbox,
     handle: DriverHandle,
     view: watch::Sender<Arc<View>>,
     configured: Option<u64>,
     applied_index: u64,
+    /// What takes longer is said.
+    long_turn: Duration,
+    quiet_until: Instant,
 }
 
 impl<R: Runtime> Driver<R> {
@@ -92,9 +52,10 @@ impl<R: Runtime> Driver<R> {
         outside: Outside,
         consensus: Consensus<R>,
         settings: ControllerSettings,
-        (handle, inbox): (DriverHandle, mpsc::Receiver<Input>),
+        (handle, inbox): (DriverHandle, Inbox),
         view: watch::Sender<Arc<View>>,
     ) -> Self {
+        let long_turn = settings.lease / LONG_TURN_SHARE;
         let controller = Controller::new(settings, outside.clock.now());
         Driver {
             outside,
@@ -105,6 +66,8 @@ impl<R: Runtime> Driver<R> {
             view,
             configured: None,
             applied_index: 0,
+            long_turn,
+            quiet_until: Instant::ZERO,
         }
     }
 
@@ -124,17 +87,41 @@ impl<R: Runtime> Driver<R> {
                 .saturating_since(now)
                 .max(Duration::from_millis(1));
             let timer = self.outside.clock.sleep(wait);
-            tokio::select! {
+            let input = tokio::select! {
                 biased;
                 () = &mut stop => return,
-                input = self.inbox.recv() => match input {
+                input = self.inbox.next() => match input {
                     None => return,
-                    Some(Input::Event(event)) => self.step(*event),
-                    Some(Input::Applied) => self.look(false),
-                    Some(Input::Ask(question)) => question(&self.controller),
+                    Some(input) => input,
                 },
-                () = timer => self.step(Event::Tick),
-            }
+                () = timer => Input::Event(Box::new(Event::Tick)),
+            };
+            self.turn(input);
+        }
+    }
+
+    /// A lease is sent between two turns: one that is long costs it.
+    fn turn(&mut self, input: Input) {
+        let began = self.outside.clock.now();
+        let what = match &input {
+            Input::Event(event) => event.word(),
+            Input::Applied => "applied",
+            Input::Ask(_) => "a question",
+        };
+        match input {
+            Input::Event(event) => self.step(*event),
+            Input::Applied => self.look(false),
+            Input::Ask(question) => question(&self.controller),
+        }
+        let took = self.outside.clock.now().saturating_since(began);
+        self.handle.note_turn(took);
+        if took >= self.long_turn && began >= self.quiet_until {
+            self.quiet_until = began + LONG_TURN_SAID_EVERY;
+            tracing::warn!(
+                ?took,
+                what,
+                "the driver was held up: is this machine overloaded, or was it stopped?"
+            );
         }
     }
 

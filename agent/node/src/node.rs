@@ -11,7 +11,7 @@
 use crate::binder::LogBinder;
 use crate::consensus::types::Runtime;
 use crate::consensus::{Consensus, ConsensusSettings};
-use crate::driver::{Driver, DriverHandle, Input};
+use crate::driver::{self, Driver, DriverHandle, Inbox};
 use crate::outside::{Boxed, Outside, SelfCheck};
 use crate::report::{Found, Reporter};
 use ha_core::controller::{ControllerSettings, Event, HandoverReason, NodeReport, RaftRole};
@@ -23,7 +23,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 /// How long leadership may take to move when a node stops.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(3);
@@ -61,7 +61,7 @@ pub struct NodeSettings {
 /// What the surroundings of a node know before it starts: where the data plane finds its view and its bindings.
 pub struct Parts<R: Runtime> {
     driver: DriverHandle,
-    inbox: mpsc::Receiver<Input>,
+    inbox: Inbox,
     view: watch::Sender<Arc<View>>,
     binder: Arc<LogBinder>,
     on_applied: Option<OnApplied<R>>,
@@ -95,7 +95,7 @@ pub(crate) enum Stage {
 impl<R: Runtime> Parts<R> {
     /// Nothing runs yet, and the view is empty. `now`: the boot-time clock, for the binder.
     pub fn new(now: fn() -> Instant) -> Self {
-        let (driver, inbox) = DriverHandle::channel();
+        let (driver, inbox) = driver::channel();
         Parts {
             driver,
             inbox,
@@ -115,13 +115,13 @@ impl<R: Runtime> Parts<R> {
         self.binder.clone()
     }
 
-    /// The driver's inbox passes through `other`, for who watches or disturbs it.
+    /// Every event for the controller passes through `other`, for who watches or disturbs them; `None` loses it.
     #[must_use]
     pub fn inbox_through(
         mut self,
-        other: impl FnOnce(mpsc::Receiver<Input>) -> mpsc::Receiver<Input>,
+        other: impl FnMut(Event) -> Option<Event> + Send + 'static,
     ) -> Self {
-        self.inbox = other(self.inbox);
+        self.inbox = self.inbox.through(other);
         self
     }
 
@@ -238,10 +238,13 @@ impl<R: Runtime> Node<R> {
             .await
             .flatten();
         let Some(to) = to else { return false };
-        self.driver.tell(Event::MoveLeader {
+        let order = Event::MoveLeader {
             to: Some(to),
             reason: HandoverReason::Shutdown,
-        });
+        };
+        if !self.driver.order(order).await {
+            return false;
+        }
         // Else a drained node to which it goes for want of another would hand it back at once.
         self.consensus.set_report(NodeReport {
             why_not: STOPS.to_owned(),

@@ -322,10 +322,13 @@ impl Operations {
 
     /// Starts a handover and waits until another node leads.
     pub(crate) async fn move_to(&self, to: NodeId, by: String) -> Result<NodeId, RequestError> {
-        self.driver.tell(Event::MoveLeader {
+        let order = Event::MoveLeader {
             to: Some(to),
             reason: HandoverReason::Operator(by),
-        });
+        };
+        if !self.driver.order(order).await {
+            return Err(RequestError::unavailable("this agent is stopping"));
+        }
         let deadline = self.outside.clock.now() + HANDOVER_WITHIN;
         while self.outside.clock.now() < deadline {
             self.outside.clock.sleep(Duration::from_millis(5)).await;

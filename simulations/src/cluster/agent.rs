@@ -75,7 +75,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
     });
     let watched = universe.clone();
     let parts = Parts::new(node_now)
-        .inbox_through(|inbox| tamper::inbox(planted, me, inbox))
+        .inbox_through(tamper::inbox(universe.clone(), me))
         .on_applied(move |consensus| watched.on_applied(me, consensus));
     let (view, binder, open) = (parts.view(), parts.binder(), Arc::<Open>::default());
     let settings = settings(&universe, me, role, founding);

@@ -60,6 +60,8 @@ pub enum Kind {
     DiskFull,
     /// What is read from the disk fails.
     DiskUnreadable,
+    /// The driver cannot keep up: its inbox is full.
+    InboxFull,
     /// A machine is lost for good; another takes its name, with an empty disk and a new id.
     Replaced,
     /// The leader is cut off, and all others are killed and started while it is.
@@ -124,7 +126,7 @@ impl Theme {
 }
 
 /// Each kind: how often it is drawn, its word, and how long it lasts in milliseconds.
-pub const KINDS: [(Kind, u64, &str, (u64, u64)); 25] = [
+pub const KINDS: [(Kind, u64, &str, (u64, u64)); 26] = [
     (Kind::PowerLoss, 6, "power loss", (300, 3000)),
     (Kind::KillAndRestart, 6, "kill and restart at once", (1, 2)),
     (Kind::Kill, 6, "kill", (300, 3000)),
@@ -155,6 +157,8 @@ pub const KINDS: [(Kind, u64, &str, (u64, u64)); 25] = [
     ),
     (Kind::Shrink, 1, "shrink", (500, 1500)),
     (Kind::ShrinkAndCut, 1, "shrink and cut", (300, 1500)),
+    // Drawn apart, see `overflows`.
+    (Kind::InboxFull, 0, "inbox full", (50, 1500)),
 ];
 
 /// One thing that goes wrong.
@@ -206,7 +210,35 @@ pub fn draw(seed: u64, nodes: usize, length: u64, theme: Theme) -> Vec<Fault> {
         at = pause;
         faults.extend(together);
     }
+    if theme == Theme::Anything {
+        faults.extend(overflows(seed, nodes, length));
+        faults.sort_by_key(|f| f.at);
+    }
     faults
+}
+
+/// In every third run some drivers cannot keep up now and then, whatever else goes wrong. Drawn with dice of its own, so
+/// that the other faults of a seed stay what they are.
+fn overflows(seed: u64, nodes: usize, length: u64) -> Vec<Fault> {
+    let mut dice = Dice(mix(seed ^ 0x0069_6e62_6f78));
+    if dice.next(3) != 0 {
+        return Vec::new();
+    }
+    let (mut faults, mut at) = (Vec::new(), 500);
+    loop {
+        at += dice.between(1000, 6000);
+        let fault = Fault {
+            at,
+            kind: Kind::InboxFull,
+            lasts: dice.between(50, 1500),
+            node: (dice.next(2) == 0).then(|| 1 + dice.next(nodes as u64) as usize),
+            into: 0,
+        };
+        if fault.at + fault.lasts > length {
+            return faults;
+        }
+        faults.push(fault);
+    }
 }
 
 /// The next faults of a theme from `at` on, and from when on the ones after them may come.
@@ -362,6 +394,7 @@ fn heal(universe: &Arc<Universe>) {
             node.serve(Service::Up);
             node.disk.slow_down(Duration::ZERO);
             node.disk.break_down(None);
+            node.inbox_full = false;
         }
     });
     for node in 1..=universe.size() {
@@ -433,6 +466,11 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
             }));
             lasts().await;
             disk.break_down(None);
+        }
+        Kind::InboxFull => {
+            universe.with(|s| s.nodes[node].inbox_full = true);
+            lasts().await;
+            universe.with(|s| s.nodes[node].inbox_full = false);
         }
         Kind::Replaced => membership::replace(universe, node, fault.lasts).await,
         Kind::CutAndRestartOthers => cut_and_restart_others(universe, node, fault).await,
@@ -518,10 +556,11 @@ async fn move_away(universe: &Arc<Universe>, fault: Fault) {
         return;
     };
     bounds::watch(universe, leader, bounds::MOVED);
-    running.driver.tell(Event::MoveLeader {
+    let order = Event::MoveLeader {
         to: None,
         reason: HandoverReason::Operator("the plan".to_owned()),
-    });
+    };
+    running.driver.order(order).await;
     scheduler::world_ms(fault.into).await;
     match fault.kind {
         Kind::MoveAndCut => cut(universe, &links(universe, leader, true, true), fault.lasts).await,

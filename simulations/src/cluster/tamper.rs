@@ -13,15 +13,14 @@ use ha_core::time::{Instant, Timestamp};
 use ha_node::consensus::LeaseReply;
 use ha_node::consensus::codec::{decode, encode};
 use ha_node::consensus::types::{SnapshotMeta, Types, Vote};
-use ha_node::driver::Input;
 use ha_node::outside::Call;
 use openraft::EntryPayload;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 type SimTypes = Types<NodeRuntime>;
 
@@ -124,37 +123,24 @@ fn with_commands(body: &[u8], change: impl Fn(&mut Stamped)) -> Option<Vec<u8>> 
     Some(written(&request, body))
 }
 
-/// The inbox of node `me`'s driver, with what reaches it changed on the way.
-pub fn inbox(planted: Planted, me: usize, inbox: mpsc::Receiver<Input>) -> mpsc::Receiver<Input> {
-    if !matches!(
-        planted,
-        Planted::CountedFromArrival
-            | Planted::HalfOfJoint
-            | Planted::SessionsNotCounted
-            | Planted::DrainsNeverEnd
-    ) {
-        return inbox;
-    }
-    let (pass, tampered) = mpsc::channel(1024);
-    let mut inbox = inbox;
-    scheduler::spawn_on(me, async move {
-        while let Some(input) = inbox.recv().await {
-            let input = match input {
-                Input::Event(event) => match changed(planted, me, *event) {
-                    Some(event) => Input::Event(Box::new(event)),
-                    None => continue,
-                },
-                other => other,
-            };
-            if pass.send(input).await.is_err() {
-                return;
-            }
+/// What reaches node `me`'s driver, changed or lost on the way.
+pub fn inbox(universe: Arc<Universe>, me: usize) -> impl FnMut(Event) -> Option<Event> + Send {
+    move |event| {
+        let planted = universe.planted;
+        // These never are: only the newest of them counts, or who tells waits.
+        let kept = matches!(
+            event,
+            Event::Raft(_) | Event::Dropped { .. } | Event::MoveLeader { .. }
+        );
+        let lost = !kept && universe.with(|s| s.nodes[me].inbox_full);
+        if lost {
+            None
+        } else {
+            changed(planted, me, event)
         }
-    });
-    tampered
+    }
 }
 
-/// `None`: it does not arrive.
 fn changed(planted: Planted, me: usize, event: Event) -> Option<Event> {
     Some(match (planted, event) {
         (

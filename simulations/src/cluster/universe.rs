@@ -83,6 +83,8 @@ pub struct Node {
     pub running: Option<Running>,
     /// The highest term that it was asked for or asked for itself in a pre-vote. Of use to a planted bug only.
     pub pre_voted: u64,
+    /// Its driver cannot keep up: what may be lost is lost.
+    pub inbox_full: bool,
 }
 
 impl Node {
@@ -187,6 +189,7 @@ impl Universe {
             started: false,
             running: None,
             pre_voted: 0,
+            inbox_full: false,
         };
         let state = State {
             network: Network::default(),

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,9 @@ pub enum Work {
     Connections(usize),
 }
 
-const REQUEST: &[u8; 64] = b"a request of sixty-four bytes, that is sent back as it came.....";
-const REQUEST_AND_CLOSE: &[u8; 64] =
+pub(super) const REQUEST: &[u8; 64] =
+    b"a request of sixty-four bytes, that is sent back as it came.....";
+pub(super) const REQUEST_AND_CLOSE: &[u8; 64] =
     b"Closes when it has been answered: sixty-four bytes, sent back...";
 
 /// Loads an address for a time and gives units (bytes, requests, connections) per second, and failures.
@@ -251,6 +252,27 @@ pub(super) fn close(fd: RawFd) {
 fn connect(to: SocketAddr) -> io::Result<RawFd> {
     let fd = socket()?;
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+    begin(fd, to)
+}
+
+/// The same from an address of this machine's choice; the kernel chooses the port when it knows the other end.
+pub(super) fn connect_from(source: Ipv4Addr, to: SocketAddr) -> io::Result<RawFd> {
+    let fd = socket()?;
+    let bound = set(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT).and_then(|()| {
+        let (raw, length) = raw((source, 0).into());
+        // SAFETY: the address outlives the call.
+        check(unsafe { libc::bind(fd, (&raw const raw).cast(), length) })
+    });
+    match bound {
+        Ok(()) => begin(fd, to),
+        Err(error) => {
+            close(fd);
+            Err(error)
+        }
+    }
+}
+
+fn begin(fd: RawFd, to: SocketAddr) -> io::Result<RawFd> {
     let (raw, length) = raw(to);
     // SAFETY: the address outlives the call.
     match check(unsafe { libc::connect(fd, (&raw const raw).cast(), length) }) {

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// The first checks of servers are this far apart, so that they do not all fall into one instant.
 const SPREAD: Duration = Duration::from_millis(7);
+/// A check that has said nothing for so long after its timeout never will: its result was lost on the way.
+const LOST_AFTER: Duration = Duration::from_secs(1);
 
 /// One run per checked server.
 #[derive(Debug, Default)]
@@ -25,10 +27,18 @@ struct Run {
     health: ServerHealth,
     check: Check,
     due: Instant,
-    under_way: bool,
+    /// Until when its result may still come.
+    under_way: Option<Instant>,
     checked_at: Instant,
     last: Option<CheckResult>,
     failed_connects: u32,
+}
+
+impl Run {
+    /// When the next check is due, or the one that is under way is taken for lost.
+    fn wanted_at(&self) -> Instant {
+        self.under_way.unwrap_or(self.due)
+    }
 }
 
 impl Checks {
@@ -57,7 +67,7 @@ impl Checks {
                         health,
                         check: check.clone(),
                         due,
-                        under_way: false,
+                        under_way: None,
                         checked_at: Instant::ZERO,
                         last: None,
                         failed_connects: 0,
@@ -70,11 +80,8 @@ impl Checks {
 
     /// Starts the checks that are due. A server in maintenance is not checked.
     pub fn start_due(&mut self, now: Instant, facts: &Facts, actions: &mut Vec<Action>) {
-        for (id, run) in self
-            .runs
-            .iter_mut()
-            .filter(|(_, r)| !r.under_way && r.due <= now)
-        {
+        for (id, run) in self.runs.iter_mut().filter(|(_, r)| r.wanted_at() <= now) {
+            run.under_way = None;
             let Some(place) = placement::of(facts, *id) else {
                 run.due = now + run.check.inter;
                 continue;
@@ -87,7 +94,7 @@ impl Checks {
                 run.due = now + run.check.inter;
                 continue;
             };
-            run.under_way = true;
+            run.under_way = Some(now + run.check.timeout + LOST_AFTER);
             actions.push(Action::Probe {
                 server: *id,
                 probe,
@@ -104,7 +111,7 @@ impl Checks {
         result: CheckResult,
     ) -> Option<HealthChange> {
         let run = self.runs.get_mut(&server)?;
-        run.under_way = false;
+        run.under_way = None;
         run.checked_at = now;
         run.last = Some(result);
         let transition = run.health.record(result);
@@ -125,7 +132,7 @@ impl Checks {
         for id in down {
             if let Some(run) = self.runs.get_mut(id).filter(|r| {
                 r.health.is_up()
-                    && !r.under_way
+                    && r.under_way.is_none()
                     && now.saturating_since(r.checked_at) >= r.check.fastinter
             }) {
                 run.due = now;
@@ -172,8 +179,7 @@ impl Checks {
     pub fn next_due(&self, limit: Instant) -> Instant {
         self.runs
             .values()
-            .filter(|r| !r.under_way)
-            .map(|r| r.due)
+            .map(Run::wanted_at)
             .min()
             .map_or(limit, |d| d.min(limit))
     }
@@ -182,4 +188,61 @@ impl Checks {
 /// Servers with the check of their backend.
 fn checked(facts: &Facts) -> impl Iterator<Item = (ServerId, &Check)> {
     placement::all(facts).filter_map(|p| Some((p.id, p.backend.check.as_ref()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{CheckClose, Kind};
+    use crate::command::{Command, Stamped};
+    use crate::state::ClusterState;
+    use crate::testing::{backend, check, config, server};
+    use crate::time::Timestamp;
+    use std::sync::Arc;
+
+    fn one_server() -> Arc<Facts> {
+        let mut state = ClusterState::default();
+        let kind = Kind::Tcp {
+            port: Some(5022),
+            close: CheckClose::Rst,
+        };
+        let mut servers = vec![server(1)];
+        servers[0].node = None;
+        servers[0].address = Some([10, 0, 0, 1].into());
+        let mut config = config(vec![backend("ts", servers)]);
+        config.backends[0].check = Some(check(kind));
+        let command = Command::Configure {
+            config,
+            text: String::new(),
+            expect: None,
+        };
+        let stamped = Stamped {
+            at: Timestamp(1),
+            by: String::new(),
+            command,
+        };
+        state.apply(&stamped).unwrap();
+        state.facts
+    }
+
+    /// A check whose result is lost on its way is made again; one that is merely slow is not made twice.
+    #[test]
+    fn a_lost_result_does_not_leave_a_server_unchecked() {
+        let (facts, start) = (one_server(), Instant::from(Duration::from_secs(100)));
+        let mut checks = Checks::taking_over(&facts, start);
+        let mut probes_at = |now| {
+            let mut actions = Vec::new();
+            checks.start_due(now, &facts, &mut actions);
+            (
+                actions.len(),
+                checks.next_due(now + Duration::from_secs(3600)),
+            )
+        };
+        let (probes, lost_at) = probes_at(start);
+        assert_eq!(probes, 1);
+        let timeout = facts.config.backends[0].check.as_ref().unwrap().timeout;
+        assert_eq!(lost_at, start + timeout + LOST_AFTER);
+        assert_eq!(probes_at(start + timeout).0, 0, "it may still come");
+        assert_eq!(probes_at(lost_at).0, 1, "it will not come any more");
+    }
 }

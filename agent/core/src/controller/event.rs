@@ -146,6 +146,27 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Its word, for logs.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Event::Tick => "tick",
+            Event::Raft(_) => "consensus",
+            Event::Applied(_) => "applied",
+            Event::LeaseAnswered { .. } => "lease answered",
+            Event::ReleaseAnswered { .. } => "release answered",
+            Event::Dropped { .. } => "dropped",
+            Event::Promised { .. } => "promised",
+            Event::Checked { .. } => "checked",
+            Event::ConnectFailed(_) => "connect failed",
+            Event::ConnectWorked(_) => "connect worked",
+            Event::Own(_) => "own report",
+            Event::Sessions(_) => "sessions",
+            Event::MoveLeader { .. } => "move of the lead",
+        }
+    }
+}
+
 /// Why a server is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
