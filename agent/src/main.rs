@@ -2,13 +2,14 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ha_address::VipSettings;
-use ha_agent::backup::Backup;
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::found;
 use ha_agent::preflight::{self, Finding, Moment, Subject, Verdict};
 use ha_agent::run::{self, Failure};
 use ha_agent::sys::{platform, wall_now};
 use ha_core::id::NodeId;
+use ha_core::version::CURRENT;
+use ha_record::backup::Backup;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
 use std::path::{Path, PathBuf};
@@ -337,6 +338,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let locked = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let said = |e: String| format!("{}: {e}", file.display());
             let backup = Backup::from_bytes(
+                CURRENT,
                 &passphrase::unlock(
                     &passphrase::ask(passphrase_file.as_deref(), false)?,
                     &locked,

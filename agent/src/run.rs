@@ -83,6 +83,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         timing,
         promise,
         founding: false,
+        speaks: CURRENT,
         snapshot_every: SNAPSHOT_EVERY,
     };
     let consensus = Consensus::start(

@@ -179,6 +179,11 @@ pub fn sender_speaks(message: &[u8]) -> Option<Speaks> {
     Speaks::read(&mut from).ok().filter(|s| s.min <= s.max)
 }
 
+/// The version of a record or message, whether or not this program reads it.
+pub fn version_of(bytes: &[u8]) -> Option<RecordVersion> {
+    In::of(bytes, ANY).begin().ok()
+}
+
 const ANY: Speaks = Speaks {
     min: RecordVersion(1),
     max: RecordVersion(u32::MAX),

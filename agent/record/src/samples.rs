@@ -16,6 +16,8 @@ pub struct Sample {
     pub record: &'static str,
     /// Tells it from the others of that record.
     pub name: String,
+    /// Whether it goes between peers.
+    pub is_message: bool,
     /// As it is written.
     pub bytes: Vec<u8>,
     /// See [`Compare`].
@@ -51,6 +53,7 @@ impl Samples {
         self.made.push(Sample {
             record,
             name: name.to_owned(),
+            is_message: false,
             bytes: encode(self.at, &value)?,
             reads: Box::new(move |bytes| Ok(decode::<T>(CURRENT, bytes)? == value)),
         });
@@ -68,6 +71,7 @@ impl Samples {
         self.made.push(Sample {
             record,
             name: name.to_owned(),
+            is_message: true,
             bytes: encode_message(self.at, speaks, &value)?,
             reads: Box::new(move |bytes| Ok(decode_message::<T>(CURRENT, bytes)? == value)),
         });

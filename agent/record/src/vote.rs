@@ -10,8 +10,8 @@ use ha_core::id::NodeId;
 pub struct Vote {
     /// The term it is for.
     pub term: u64,
-    /// Who got it, or leads by it.
-    pub node: Option<NodeId>,
+    /// Who got it, or leads by it; nil before the first.
+    pub node: NodeId,
     /// Whether a majority gave it: then that node leads.
     pub committed: bool,
 }
@@ -26,6 +26,6 @@ pub struct LogId {
 }
 
 structs! {
-    Vote { term: u64, node: Option<NodeId>, committed: bool }
+    Vote { term: u64, node: NodeId, committed: bool }
     LogId { term: u64, index: u64 }
 }

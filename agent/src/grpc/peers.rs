@@ -4,12 +4,12 @@ use super::guard::asker;
 use crate::outside::Consensus;
 use crate::permissions::Caller;
 use ha_core::id::NodeId;
-use ha_node::consensus::codec::RECORD_MAX;
 use ha_node::driver::DriverHandle;
 use ha_node::incoming::hear;
 use ha_node::outside::{Call, MESSAGE_MAX};
 use ha_proto::consensus::consensus_server::{Consensus as Service, ConsensusServer};
 use ha_proto::consensus::{Envelope, SnapshotPiece};
+use ha_record::RECORD_MAX;
 use std::io;
 use tonic::{Request, Response, Status, Streaming};
 

@@ -21,20 +21,23 @@ use ha_core::version::RecordVersion;
 use model::{digest, node};
 use std::sync::Arc;
 
-const VOTE: Vote = Vote {
-    term: 300,
-    node: None,
-    committed: false,
-};
 const AT: LogId = LogId {
     term: 7,
     index: 1_000_000,
 };
 
+fn asks() -> Vote {
+    Vote {
+        term: 300,
+        node: node(2),
+        committed: false,
+    }
+}
+
 fn leads() -> Vote {
     Vote {
         term: 7,
-        node: Some(node(1)),
+        node: node(1),
         committed: true,
     }
 }
@@ -148,7 +151,7 @@ fn votes(samples: &mut Samples) -> Result<(), RecordError> {
         "vote-request",
         "transfer",
         VoteRequest {
-            vote: VOTE,
+            vote: asks(),
             last: Some(AT),
             transfer: true,
         },
@@ -177,7 +180,7 @@ fn votes(samples: &mut Samples) -> Result<(), RecordError> {
             "vote-changed",
             TransferAnswer::VoteChanged {
                 expected: leads(),
-                actual: VOTE,
+                actual: asks(),
             },
         ),
         (
@@ -228,7 +231,7 @@ fn leases(samples: &mut Samples) -> Result<(), RecordError> {
 
 /// What is on a disk beside the entries.
 pub(super) fn kept(samples: &mut Samples) -> Result<(), RecordError> {
-    samples.record("vote", "candidate", VOTE)?;
+    samples.record("vote", "candidate", asks())?;
     samples.record("vote", "leader", leads())?;
     samples.record("log-id", "none", None::<LogId>)?;
     samples.record("log-id", "some", Some(AT))?;
