@@ -12,7 +12,7 @@ use ha_node::consensus::types::{LogId, SnapshotMeta, Types, Vote};
 use ha_record::backup::Backup;
 use ha_record::lease::LeaseAnswer;
 use ha_record::{decode, decode_message, encode, sender_speaks};
-use ha_trust::identity::{Identity, key_id};
+use ha_trust::identity::{CertificateClaims, key_id};
 use ha_trust::passphrase;
 use ha_trust::token::Token;
 use openraft::raft::{
@@ -85,7 +85,7 @@ fn join_token(bytes: &[u8]) {
 
 fn certificate(bytes: &[u8]) {
     let _ = (
-        Identity::of(bytes),
+        CertificateClaims::of(bytes),
         key_id(bytes),
         ha_trust::authority::requested_key(bytes),
     );
@@ -147,7 +147,7 @@ fn backup_file(bytes: &[u8]) {
     if iterations < 100 {
         let _ = passphrase::unlock("passphrase", bytes);
     }
-    let _ = Backup::from_bytes(CURRENT, bytes);
+    let _ = Backup::from_bytes(bytes);
 }
 
 /// For each reader, bytes that it takes: where fuzzing begins.

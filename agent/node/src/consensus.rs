@@ -16,20 +16,22 @@ pub mod log_store;
 pub mod machine;
 pub mod network;
 mod news;
+mod settings;
 pub mod types;
 pub mod versions;
+
+pub use settings::{ConsensusSettings, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY};
 
 use crate::outside::Outside;
 use ha_core::command::{Answer, Command, Stamped};
 use ha_core::controller::{NodeReport, RaftNews};
 use ha_core::id::NodeId;
 use ha_core::lease::{Lease, Promise, Refusal};
-use ha_core::model::{Role, Timing};
+use ha_core::model::Role;
 use ha_core::time::Instant;
-use ha_core::version::{RecordVersion, Speaks};
-use ha_record::{ENTRY_MAX, RecordError};
+use ha_core::version::RecordVersion;
 use log::Log;
-use machine::{Listener, Machine, Snap};
+use machine::{AppliedState, Listener, Machine};
 use network::Network;
 use news::{news_of, propose_error};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -41,7 +43,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use thiserror::Error;
 use types::{Proposal, Runtime, Types};
 use versions::Versions;
 
@@ -75,51 +76,6 @@ impl<R: Runtime> Clone for Consensus<R> {
     }
 }
 
-/// Who takes part, and how fast.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// This node.
-    pub me: NodeId,
-    /// What it is for: a witness campaigns later than the others.
-    pub role: Role,
-    /// The cluster's timers.
-    pub timing: Timing,
-    /// How long a voter stays promised; the same on all nodes.
-    pub promise: Duration,
-    /// Whether this node cannot have promised anything before: it makes the cluster.
-    pub founding: bool,
-    /// What this program reads and writes.
-    pub speaks: Speaks,
-    /// Entries between two snapshots; a fifth of them stays in the log for who is a little behind.
-    pub snapshot_every: u64,
-}
-
-/// [`Settings::snapshot_every`] of the product.
-pub const SNAPSHOT_EVERY: u64 = 5000;
-
-/// The largest command, in bytes: what the log adds to it in an entry is less than 1 KiB.
-pub const PROPOSAL_MAX: usize = ENTRY_MAX - (1 << 10);
-
-/// Why a proposal did not come to an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ProposeError {
-    /// Another node leads.
-    #[error("this node does not lead")]
-    NotLeader(Option<NodeId>),
-    /// Nobody leads, or a majority does not answer. It may still be committed later.
-    #[error("no majority has answered in time: {0}")]
-    NoMajority(String),
-    /// Consensus has ended on this node.
-    #[error("consensus has ended on this node: {0}")]
-    Ended(String),
-    /// No log entry is as large. Nothing was proposed.
-    #[error("it is too large for the log: found {0} bytes; use at most {PROPOSAL_MAX}")]
-    TooLarge(usize),
-    /// It does not exist at the active version. Nothing was proposed.
-    #[error(transparent)]
-    NotYet(RecordError),
-}
-
 /// Takes the lock even after a panic elsewhere: a promise is always consistent between two calls.
 pub(crate) fn lock(promise: &SharedPromise) -> MutexGuard<'_, Promise> {
     promise.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,7 +89,7 @@ impl<R: Runtime> Consensus<R> {
     /// library refuses.
     pub async fn start(
         outside: Outside,
-        settings: Settings,
+        settings: ConsensusSettings,
         listener: Listener,
     ) -> io::Result<Self> {
         let versions = Versions::of(settings.speaks);
@@ -244,7 +200,7 @@ impl<R: Runtime> Consensus<R> {
     }
 
     /// The replicated state at this moment.
-    pub fn read(&self) -> Snap {
+    pub fn read(&self) -> AppliedState {
         self.machine.read()
     }
 
@@ -410,7 +366,7 @@ impl<R: Runtime> Consensus<R> {
     }
 }
 
-fn config(settings: Settings) -> Result<Config, String> {
+fn config(settings: ConsensusSettings) -> Result<Config, String> {
     let ms = |d: Duration| d.as_millis() as u64;
     let (min, max) = settings.timing.election();
     // A witness leaves the others the first try: it may lead only to hand over.

@@ -5,7 +5,7 @@ use crate::form::Form;
 use crate::{RecordError, decode, encode};
 use ha_core::state::Facts;
 use ha_core::time::Timestamp;
-use ha_core::version::{RecordVersion, Speaks};
+use ha_core::version::{CURRENT, RecordVersion};
 use std::time::Duration;
 
 /// See the module.
@@ -40,8 +40,8 @@ impl Backup {
     ///
     /// # Errors
     /// A newer version, or bytes that mean nothing.
-    pub fn from_bytes(speaks: Speaks, bytes: &[u8]) -> Result<Backup, RecordError> {
-        let backup: Backup = decode(speaks, bytes)?;
+    pub fn from_bytes(bytes: &[u8]) -> Result<Backup, RecordError> {
+        let backup: Backup = decode(CURRENT, bytes)?;
         if backup.facts.trust.signing().is_none() || backup.facts.config_version == 0 {
             return Err(RecordError::Malformed(
                 "the backup holds no authority or no configuration",

@@ -5,7 +5,7 @@ use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 use super::{Consensus, SharedPromise, lock};
 use crate::outside::Call;
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Gate, Lease};
+use ha_core::lease::{Ballot, Lease, VoteDecision};
 use ha_record::lease::{LeaseAnswer, Released};
 use openraft::raft::VoteRequest;
 use std::io;
@@ -65,7 +65,8 @@ impl<R: Runtime> Consensus<R> {
     async fn handle_vote(&self, from: NodeId, ballot: Ballot, body: &[u8]) -> io::Result<Vec<u8>> {
         let request: VoteRequest<Types<R>> = self.heard(from, body)?;
         let term = request.vote.leader_id.term;
-        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot) == Gate::Refuse
+        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot)
+            == VoteDecision::Refuse
         {
             tracing::trace!(%from, term, ?ballot, "vote refused: this node is promised to another");
             return Err(io::Error::new(
