@@ -10,14 +10,14 @@ use super::segment::Hands;
 use super::sessions::Open;
 use super::story;
 use super::tamper;
-use super::universe::{Running, Service, Universe};
+use super::universe::{OLD, Running, Service, Universe};
 use super::world::{NodeWorld, node_now};
 use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{ControllerSettings, Event, NodeReport};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
-use ha_core::version::CURRENT;
+use ha_core::version::Speaks;
 use ha_node::binder::LogBinder;
 use ha_node::consensus::{Consensus, ConsensusSettings};
 use ha_node::driver::{Driver, DriverHandle};
@@ -62,7 +62,10 @@ pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
 /// Runs until consensus fails; why it did.
 async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Result<String> {
     let planted = universe.planted;
-    let (disk, real_role) = universe.with(|s| (s.nodes[me].disk.clone(), s.nodes[me].role));
+    let (disk, real_role, speaks) = universe.with(|s| {
+        let node = &s.nodes[me];
+        (node.disk.clone(), node.role, node.program)
+    });
     let role = if planted == Planted::WitnessHolds {
         Role::Server
     } else {
@@ -85,6 +88,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
         timing: Timing::Lan,
         promise: universe.promise,
         founding,
+        speaks,
         snapshot_every: SNAPSHOT_EVERY,
     };
     let started: Arc<OnceLock<Consensus<NodeRuntime>>> = Arc::default();
@@ -157,11 +161,15 @@ async fn report(
             .filter(|_| is_down)
             .into_iter()
             .collect();
+        let speaks = consensus.versions().speaks();
         let report = NodeReport {
             eligible: why_not.is_empty(),
             why_not: why_not.to_owned(),
             fence: world.hands.fence(),
             down,
+            agent_version: version_of(speaks),
+            speaks,
+            checks: Kind::known_set(),
             ..NodeReport::default()
         };
         consensus.set_report(report.clone());
@@ -176,18 +184,23 @@ async fn report(
     }
 }
 
+/// What a program calls itself.
+fn version_of(speaks: Speaks) -> String {
+    format!("0.{}", speaks.max)
+}
+
 /// What a node is to the others, under an id of its own or that of its successor.
 pub fn member_as(universe: &Universe, node: usize, id: NodeId) -> Member {
     let address = Universe::address_of(node);
-    let role = universe.with(|s| s.nodes[node].role);
+    let (role, speaks) = universe.with(|s| (s.nodes[node].role, s.nodes[node].program));
     Member {
         id,
         name: format!("node-{node}"),
         listen: Universe::listen_of(node),
         address,
         role,
-        version: String::new(),
-        speaks: CURRENT,
+        version: version_of(speaks),
+        speaks,
         checks: Kind::known_set(),
     }
 }
@@ -211,7 +224,7 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
         Command::Found {
             cluster_id: NodeId::from_random(7),
             timing: Timing::Lan,
-            version: CURRENT.max,
+            version: OLD.max,
         },
         Command::AddMember(member_as(universe, 1, universe.id_of(1))),
         Command::Configure {

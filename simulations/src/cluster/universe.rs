@@ -16,6 +16,7 @@ use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
 use ha_core::placement;
+use ha_core::version::{RecordVersion, Speaks};
 use ha_core::view::View;
 use ha_node::binder::LogBinder;
 use ha_node::consensus::Consensus;
@@ -48,6 +49,17 @@ pub enum Service {
     Hanging,
 }
 
+/// What the program speaks that nodes begin with.
+pub const OLD: Speaks = Speaks {
+    min: RecordVersion(1),
+    max: RecordVersion(1),
+};
+/// What the program speaks to which nodes are upgraded.
+pub const NEW: Speaks = Speaks {
+    min: RecordVersion(1),
+    max: RecordVersion(2),
+};
+
 /// The process of a node.
 #[derive(Clone)]
 pub struct Running {
@@ -77,6 +89,8 @@ pub struct Node {
     pub broken_since: Option<u64>,
     /// Its disk.
     pub disk: Disk,
+    /// What its program speaks, from its next start on.
+    pub program: Speaks,
     /// A process was started and has not been killed since.
     pub started: bool,
     /// Its process, once it takes part.
@@ -184,6 +198,7 @@ impl Universe {
             service: Service::Up,
             broken_since: None,
             disk: Disk::new(run.planted),
+            program: OLD,
             started: false,
             running: None,
             pre_voted: 0,
