@@ -1,6 +1,9 @@
 //! How this node is: whether its proxy accepts, its interface has carrier, its own servers answer.
 //! Looked at a few times a second and told to the controller, and through it to the leader.
 
+#[cfg(feature = "next")]
+mod rehearsal;
+
 use crate::config::AgentConfig;
 use crate::hands::Hands;
 use crate::outside::Consensus;
@@ -49,6 +52,11 @@ impl Reporter {
 
     /// Looks until consensus fails; then the agent must end.
     pub async fn run(self) {
+        #[cfg(feature = "next")]
+        {
+            let keep = rehearsal::keep(self.consensus.clone(), self.outside.clock.clone());
+            self.outside.tasks.spawn("rehearsal", Box::pin(keep));
+        }
         let (mut fault, mut down) = self.look().await;
         for turn in 1u32.. {
             self.outside.clock.sleep(EVERY).await;

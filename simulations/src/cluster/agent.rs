@@ -10,7 +10,8 @@ use super::segment::Hands;
 use super::sessions::Open;
 use super::story;
 use super::tamper;
-use super::universe::{OLD, Running, Service, Universe};
+use super::universe::{Running, Service, Universe};
+use super::upgrade::{ACTIVATE_AFTER, OLD};
 use super::world::{NodeWorld, node_now};
 use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
@@ -19,6 +20,7 @@ use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
 use ha_core::version::Speaks;
 use ha_node::binder::LogBinder;
+use ha_node::consensus::log_store::LogStore as _;
 use ha_node::consensus::{Consensus, ConsensusSettings};
 use ha_node::driver::{Driver, DriverHandle};
 use ha_node::founding::write_first;
@@ -99,10 +101,12 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
             watched.on_applied(me, consensus);
         }
     };
+    universe.with(|s| s.invariants.versions.on_started(world.id, speaks));
     let consensus = Consensus::start(world.outside(), settings, Arc::new(applied)).await?;
     started.set(consensus.clone()).ok();
     let mut controller = ControllerSettings {
         voters_max: universe.voters_max(),
+        activate_after: ACTIVATE_AFTER,
         ..ControllerSettings::of(universe.id_of(me), role, universe.promise)
     };
     if planted == Planted::LeaseTooLong {
@@ -176,6 +180,13 @@ async fn report(
         driver.tell(Event::Own(report));
         if let Some(sessions) = open.news(universe.planted) {
             driver.tell(sessions);
+        }
+        if consensus.versions().halted().is_some() {
+            let noted = world.disk.active().ok().flatten();
+            universe.with(|s| {
+                let outcome = s.invariants.versions.on_halted(me, speaks, noted);
+                s.check(outcome);
+            });
         }
         if let Some(why) = consensus.failure() {
             return format!("consensus has failed: {why}");

@@ -2,13 +2,15 @@
 
 use super::planted::Planted;
 use super::scheduler;
-use super::universe::{NEW, Universe};
+use super::universe::Universe;
+use super::upgrade::NEW;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::Event;
 use ha_core::lease::{Lease, Refusal};
 use ha_core::state::ClusterState;
 use ha_core::stick::StickIndex;
 use ha_core::time::{Instant, Timestamp};
+use ha_core::version::RecordVersion;
 use ha_node::driver::Input;
 use ha_node::outside::Call;
 use ha_record::entry::{Entry, Payload};
@@ -52,6 +54,10 @@ pub fn asked(planted: Planted, to: usize, call: Call, body: &[u8]) -> Vec<u8> {
         (Planted::OwnClock, Call::AppendEntries) => with_commands(body, |stamped| {
             stamped.at = Timestamp(stamped.at.0 + to as u64)
         }),
+        (Planted::WritesAtNewest, Call::AppendEntries) => {
+            let newest = sender_speaks(body).map_or(RecordVersion(1), |s| s.max);
+            with_entries(body, |entry| entry.version = newest)
+        }
         (Planted::HealthForgotten, Call::AppendEntries) => with_commands(body, |stamped| {
             if let Command::Health(changes) = &mut stamped.command {
                 changes.clear();
@@ -79,6 +85,9 @@ pub fn answered(
     let (Some(lease), Some(mut reply)) = (read::<Lease>(body), read::<LeaseAnswer>(&answer)) else {
         return answer;
     };
+    if universe.planted == Planted::SpeaksForOthers {
+        (reply.report.speaks, reply.report.agent_version) = (NEW, "0.2".to_owned());
+    }
     reply.result = match (universe.planted, reply.result) {
         (Planted::PromisesToTwo, Err(Refusal::Promised(_) | Refusal::LaterTerm(_)))
         | (Planted::IgnoresLaterTerm, Err(Refusal::LaterTerm(_))) => Ok(()),

@@ -1,6 +1,7 @@
 //! Everything there is: nodes, their disks and servers, the network, the segment, what is checked and counted.
 
 use super::Run;
+use super::counts::Counts;
 use super::disk::Disk;
 use super::invariants::ideal::{RegisterKey, Value};
 use super::invariants::{Invariants, one_holder, same_state, unique};
@@ -12,17 +13,17 @@ use super::scheduler::{self, WORLD, world_now};
 use super::segment::{Hands, Segment};
 use super::sessions::Open;
 use super::story;
+use super::upgrade::OLD;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
 use ha_core::placement;
-use ha_core::version::{RecordVersion, Speaks};
+use ha_core::version::Speaks;
 use ha_core::view::View;
 use ha_node::binder::LogBinder;
 use ha_node::consensus::Consensus;
 use ha_node::driver::DriverHandle;
 use ha_node::outside::Call;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,17 +49,6 @@ pub enum Service {
     /// It does not answer.
     Hanging,
 }
-
-/// What the program speaks that nodes begin with.
-pub const OLD: Speaks = Speaks {
-    min: RecordVersion(1),
-    max: RecordVersion(1),
-};
-/// What the program speaks to which nodes are upgraded.
-pub const NEW: Speaks = Speaks {
-    min: RecordVersion(1),
-    max: RecordVersion(2),
-};
 
 /// The process of a node.
 #[derive(Clone)]
@@ -108,27 +98,6 @@ impl Node {
         } else {
             self.broken_since.or(Some(world_now()))
         };
-    }
-}
-
-/// What a run was like.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// How often each thing happened: faults by name, elections, claims, sessions, ...
-    pub of: BTreeMap<&'static str, u64>,
-}
-
-impl Counts {
-    /// One more.
-    pub fn add(&mut self, what: &'static str) {
-        self.add_many(what, 1);
-    }
-
-    /// So many more; none leaves no trace.
-    pub fn add_many(&mut self, what: &'static str, more: u64) {
-        if more > 0 {
-            *self.of.entry(what).or_default() += more;
-        }
     }
 }
 
@@ -442,6 +411,13 @@ impl Universe {
                 story::fnv(story::FNV, text.as_bytes())
             });
         self.with(|s| {
+            let speaks = consensus.versions().speaks();
+            let (index, versions) = (snap.applied_index, &mut s.invariants.versions);
+            match versions.on_applied(me, speaks, index, &snap.facts) {
+                Ok(true) => s.counts.add("versions activated"),
+                Ok(false) => {}
+                Err(what) => s.check(Err(what)),
+            }
             s.invariants.knowledge.on_applied(snap.applied_index);
             s.invariants
                 .service

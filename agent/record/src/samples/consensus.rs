@@ -78,7 +78,7 @@ pub(super) fn entries(samples: &mut Samples) -> Result<(), RecordError> {
         "membership",
         entry(Payload::Membership(membership())),
     )?;
-    for (name, stamped) in model::commands(version) {
+    for (name, stamped) in model::commands::commands(version) {
         samples.record("entry", name, entry(Payload::Command(Arc::new(stamped))))?;
     }
     Ok(())
@@ -96,7 +96,7 @@ pub(super) fn messages(samples: &mut Samples) -> Result<(), RecordError> {
         id: LogId { term: 7, index },
         payload,
     };
-    let (_, stamped) = model::commands(version).remove(0);
+    let (_, stamped) = model::commands::commands(version).remove(0);
     samples.message(
         "append",
         "entries",
@@ -237,7 +237,7 @@ pub(super) fn kept(samples: &mut Samples) -> Result<(), RecordError> {
     samples.record("log-id", "some", Some(AT))?;
     samples.record("snapshot-header", "joint", header())?;
     samples.record("snapshot-header", "empty", Header::default())?;
-    samples.record("state", "everything", model::state(samples.at))?;
+    samples.record("state", "everything", model::state::state(samples.at))?;
     samples.record(
         "backup",
         "backup",
@@ -246,7 +246,7 @@ pub(super) fn kept(samples: &mut Samples) -> Result<(), RecordError> {
             version: "0.2.0".to_owned(),
             promise_ms: 300,
             seal: [9; 32],
-            facts: (*model::state(samples.at).facts).clone(),
+            facts: (*model::state::state(samples.at).facts).clone(),
         },
     )
 }

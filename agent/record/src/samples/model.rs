@@ -1,4 +1,7 @@
-//! Commands of every kind and a state with everything in it.
+//! The values of which samples are made: what commands of every kind and a state with everything in it have in common.
+
+pub(super) mod commands;
+pub(super) mod state;
 
 use ha_core::check::Kind;
 use ha_core::command::{AdminOrder, AdminTarget, Command, DrainEnd, HealthChange, Stamped};
@@ -35,11 +38,11 @@ pub(super) const fn speaks() -> Speaks {
 }
 
 /// Of the first version, whatever this program knows.
-fn checks() -> BTreeSet<String> {
+pub(super) fn checks() -> BTreeSet<String> {
     ["tcp".to_owned()].into()
 }
 
-fn member(i: u8, role: Role) -> Member {
+pub(super) fn member(i: u8, role: Role) -> Member {
     Member {
         id: node(i),
         name: format!("node-{i}"),
@@ -52,7 +55,7 @@ fn member(i: u8, role: Role) -> Member {
     }
 }
 
-fn config() -> ClusterConfig {
+pub(super) fn config() -> ClusterConfig {
     let backend = |name: &str, balance, on_down, persistence, check| Backend {
         name: name.to_owned(),
         balance,
@@ -146,7 +149,7 @@ fn server(i: u8) -> Server {
     }
 }
 
-fn admin(state: AdminState) -> AdminRecord {
+pub(super) fn admin(state: AdminState) -> AdminRecord {
     AdminRecord {
         state,
         sticky: Sticky::Move,
@@ -159,7 +162,7 @@ fn admin(state: AdminState) -> AdminRecord {
     }
 }
 
-fn binding(i: u8) -> (StickKey, StickEntry) {
+pub(super) fn binding(i: u8) -> (StickKey, StickEntry) {
     let key = StickKey {
         group: if i.is_multiple_of(2) { "print" } else { "scan" }.into(),
         client: if i == 3 {
@@ -176,392 +179,4 @@ fn binding(i: u8) -> (StickKey, StickEntry) {
         expire: 30 * MINUTE,
     };
     (key, entry)
-}
-
-/// One of each kind, by its name.
-pub(super) fn commands(at: RecordVersion) -> Vec<(&'static str, Stamped)> {
-    let order = |state| AdminOrder {
-        state,
-        sticky: Sticky::Honour,
-        deadline: None,
-        then: Some(AdminState::Ready),
-        reason: "updates".to_owned(),
-        lock: "owner".to_owned(),
-    };
-    let text = |text: &str| text.to_owned();
-    #[allow(unused_mut, reason = "the feature `next` has one more")]
-    let mut commands = vec![
-        ("bind", Command::Bind((1..=3).map(binding).collect())),
-        (
-            "found",
-            Command::Found {
-                cluster_id: node(99),
-                timing: Timing::Wan,
-                version: RecordVersion(1),
-            },
-        ),
-        (
-            "restore",
-            Command::Restore(Box::new((*state(at).facts).clone())),
-        ),
-        (
-            "configure",
-            Command::Configure {
-                config: config(),
-                text: text("[cluster]"),
-                expect: Some(3),
-            },
-        ),
-        ("rollback", Command::Rollback(Some(2))),
-        ("rollback-to-the-last", Command::Rollback(None)),
-        (
-            "set-admin-of-a-node",
-            Command::SetAdmin {
-                target: AdminTarget::Node(node(2)),
-                order: order(AdminState::Drain),
-                force: false,
-            },
-        ),
-        (
-            "set-admin-of-servers",
-            Command::SetAdmin {
-                target: AdminTarget::Servers(vec![ServerId(1), ServerId(2)]),
-                order: order(AdminState::Maintenance),
-                force: true,
-            },
-        ),
-        (
-            "lock",
-            Command::Lock {
-                owner: text("owner"),
-                purpose: text("rolling restart"),
-                expires: NOW,
-            },
-        ),
-        (
-            "unlock",
-            Command::Unlock {
-                owner: text("owner"),
-            },
-        ),
-        (
-            "drain-ended",
-            Command::DrainEnded {
-                target: AdminTarget::Node(node(2)),
-                began: NOW,
-                end: DrainEnd::Empty,
-            },
-        ),
-        (
-            "health",
-            Command::Health(vec![HealthChange {
-                server: ServerId(1),
-                up: false,
-                why: text("L4CON"),
-            }]),
-        ),
-        ("add-member", Command::AddMember(member(4, Role::Witness))),
-        (
-            "admit",
-            Command::Admit {
-                member: member(5, Role::Server),
-                ticket: Ticket {
-                    token: text("0a1b"),
-                    secret: digest(3),
-                    key: digest(4),
-                },
-            },
-        ),
-        ("remove-member", Command::RemoveMember(node(3))),
-        (
-            "describe",
-            Command::Describe {
-                node: node(2),
-                agent_version: text("0.2.1"),
-                speaks: speaks(),
-                checks: checks(),
-            },
-        ),
-        ("activate", Command::Activate(RecordVersion(2))),
-        (
-            "holder",
-            Command::Holder {
-                node: node(1),
-                epoch: Epoch(8),
-                reason: text("elected in term 8"),
-            },
-        ),
-        (
-            "note",
-            Command::Note {
-                kind: text("backup"),
-                text: text("a backup was taken"),
-            },
-        ),
-    ];
-    commands.extend(
-        trust_orders()
-            .into_iter()
-            .map(|(name, order)| (name, Command::Trust(order))),
-    );
-    #[cfg(feature = "next")]
-    if at >= RecordVersion(2) {
-        commands.push((
-            "rehearse",
-            Command::Rehearse {
-                text: text("a text"),
-            },
-        ));
-    }
-    let stamped = |command| Stamped {
-        at: NOW,
-        by: "alice".to_owned(),
-        command,
-    };
-    commands
-        .into_iter()
-        .map(|(name, command)| (name, stamped(command)))
-        .collect()
-}
-
-fn trust_orders() -> Vec<(&'static str, TrustOrder)> {
-    let text = |text: &str| text.to_owned();
-    vec![
-        (
-            "trust-introduce",
-            TrustOrder::Introduce {
-                fingerprint: digest(1),
-                certificate: vec![0x30, 0x82],
-                cross: vec![1],
-                sealed_key: vec![2, 3],
-            },
-        ),
-        ("trust-advance", TrustOrder::Advance(digest(1))),
-        ("trust-retire", TrustOrder::Retire(digest(1))),
-        (
-            "trust-make-token",
-            TrustOrder::MakeToken {
-                id: text("0a1b"),
-                secret: digest(3),
-                role: Role::Witness,
-                expires: NOW,
-            },
-        ),
-        ("trust-revoke-token", TrustOrder::RevokeToken(text("0a1b"))),
-        (
-            "trust-add-user",
-            TrustOrder::AddUser {
-                name: text("alice"),
-                access: Access::Operator,
-                key: digest(5),
-            },
-        ),
-        ("trust-remove-user", TrustOrder::RemoveUser(text("alice"))),
-    ]
-}
-
-fn happened() -> Vec<What> {
-    let text = |text: &str| text.to_owned();
-    let listen = ([10, 0, 0, 4], 7400).into();
-    let mut all = vec![
-        What::ConfigApplied {
-            version: 3,
-            changes: vec![text("a line")],
-        },
-        What::AdminSet {
-            target: Target::Node(text("node-2")),
-            state: AdminState::Drain,
-            reason: text("updates"),
-        },
-        What::DrainEnded {
-            target: Target::Servers(vec![text("a/server-1")]),
-            began: NOW,
-            end: DrainEnd::Empty,
-            then: None,
-        },
-        What::LockTaken {
-            purpose: text("rolling restart"),
-        },
-        What::LockReturned,
-        What::ServerWentUp {
-            server: text("a/server-1"),
-            why: text("L4OK"),
-        },
-        What::ServerWentDown {
-            server: text("a/server-1"),
-            why: text("L4TOUT"),
-        },
-        What::HolderChanged {
-            node: text("node-1"),
-            epoch: Epoch(8),
-            reason: text("elected"),
-        },
-        What::MemberAdded {
-            node: text("node-4"),
-            role: Role::Witness,
-            listen,
-        },
-        What::MemberAdmitted {
-            node: text("node-5"),
-            role: Role::Server,
-            listen,
-            token: text("0a1b"),
-        },
-        What::MemberDescribed {
-            node: text("node-2"),
-            agent_version: text("0.2.1"),
-            before: text("0.2.0"),
-            speaks: speaks(),
-        },
-        What::VersionActivated {
-            version: RecordVersion(2),
-            before: RecordVersion(1),
-        },
-        What::MemberRemoved {
-            node: text("node-3"),
-        },
-        What::Restored,
-        What::Note {
-            kind: text("backup"),
-            text: text("a backup was taken"),
-        },
-    ];
-    let trust = [
-        TrustChange::AuthorityFounded(text("01010101")),
-        TrustChange::AuthorityIntroduced(text("02020202")),
-        TrustChange::AuthoritySigns(text("02020202")),
-        TrustChange::AuthorityRetired(text("01010101")),
-        TrustChange::TokenMade {
-            id: text("0a1b"),
-            role: Role::Server,
-        },
-        TrustChange::TokenRevoked(text("0a1b")),
-        TrustChange::UserAdded {
-            name: text("alice"),
-            access: Access::Admin,
-        },
-        TrustChange::UserRemoved(text("alice")),
-    ];
-    all.extend(trust.into_iter().map(What::Trust));
-    all
-}
-
-fn trust() -> Trust {
-    let authority = |i: u8, stage| Authority {
-        fingerprint: digest(i),
-        certificate: vec![0x30, i],
-        cross: vec![i],
-        sealed_key: vec![7; 20],
-        stage,
-        since: NOW,
-    };
-    let token = |used, revoked| TokenRecord {
-        secret: digest(3),
-        role: Role::Server,
-        expires: NOW,
-        made: NOW,
-        by: "alice".to_owned(),
-        used,
-        revoked,
-    };
-    let user = UserRecord {
-        access: Access::Viewer,
-        key: digest(5),
-        since: NOW,
-        by: "root".to_owned(),
-    };
-    Trust {
-        generation: 3,
-        authorities: vec![
-            authority(1, Stage::Leaving),
-            authority(2, Stage::Signing),
-            authority(3, Stage::Spreading),
-        ],
-        tokens: BTreeMap::from([
-            ("0a1b".to_owned(), token(Some((node(3), digest(4))), false)),
-            ("0a1c".to_owned(), token(None, true)),
-        ]),
-        users: BTreeMap::from([("alice".to_owned(), user)]),
-        removed: BTreeMap::from([(node(9), NOW)]),
-    }
-}
-
-/// A state with everything in it that there is at that version.
-pub(super) fn state(at: RecordVersion) -> ClusterState {
-    let mut events = EventLog::default();
-    for what in happened() {
-        events.add(NOW, what, "alice");
-    }
-    let mut stick = StickIndex::default();
-    for (key, entry) in (1..=5).map(binding) {
-        stick.put(key, entry, 100);
-    }
-    let server = |name: &str| ("a".to_owned(), name.to_owned());
-    let facts = Facts {
-        cluster_id: node(99),
-        timing: Timing::Fast,
-        active_version: at,
-        members: Arc::new(
-            (1..=3)
-                .map(|i| (node(i), member(i, Role::Server)))
-                .collect(),
-        ),
-        config: Arc::new(config()),
-        config_version: 12,
-        history: Arc::new(
-            [ConfigVersion {
-                version: 12,
-                at: NOW,
-                by: "alice".to_owned(),
-                changes: vec!["a line".to_owned()],
-                text: "[cluster]\nname = \"site\"\n".to_owned(),
-                config: Arc::new(ClusterConfig {
-                    failback: Failback::Manual,
-                    ..config()
-                }),
-            }]
-            .into(),
-        ),
-        server_ids: Arc::new(BTreeMap::from([
-            (server("server-1"), ServerId(1)),
-            (server("server-2"), ServerId(2)),
-        ])),
-        next_server_id: 3,
-        server_admin: BTreeMap::from([(ServerId(1), admin(AdminState::Maintenance))]),
-        node_admin: BTreeMap::from([(node(2), admin(AdminState::Drain))]),
-        health: Arc::new(BTreeMap::from([(
-            ServerId(1),
-            HealthRecord {
-                up: false,
-                since: NOW,
-                why: "L4CON".to_owned(),
-            },
-        )])),
-        holder: Some(HolderRecord {
-            node: node(1),
-            epoch: Epoch(7),
-            since: NOW,
-            reason: "elected".to_owned(),
-        }),
-        maintenance: Some(MaintenanceLock {
-            owner: "owner".to_owned(),
-            purpose: "rolling restart".to_owned(),
-            by: "alice".to_owned(),
-            since: NOW,
-            expires: NOW,
-        }),
-        trust: Arc::new(trust()),
-        events: Arc::new(events),
-        #[cfg(feature = "next")]
-        rehearsal: if at >= RecordVersion(2) {
-            "a text".to_owned()
-        } else {
-            String::new()
-        },
-    };
-    ClusterState {
-        clock: NOW,
-        facts: Arc::new(facts),
-        stick,
-    }
 }
