@@ -102,7 +102,13 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
         }
     };
     universe.with(|s| s.invariants.versions.on_started(world.id, speaks));
-    let consensus = Consensus::start(world.outside(), settings, Arc::new(applied)).await?;
+    let consensus = Consensus::start(world.outside(), settings, Arc::new(applied))
+        .await
+        .inspect_err(|e| {
+            if e.kind() == std::io::ErrorKind::Unsupported {
+                universe.with(|s| s.counts.add("downgrades refused"));
+            }
+        })?;
     started.set(consensus.clone()).ok();
     let mut controller = ControllerSettings {
         voters_max: universe.voters_max(),

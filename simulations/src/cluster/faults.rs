@@ -9,7 +9,7 @@ use super::planted::Planted;
 use super::scheduler::{self, WORLD};
 use super::story;
 use super::universe::{Service, Universe};
-use super::upgrade::{self, NEW};
+use super::upgrade::{self, NEW, OLD};
 use ha_core::controller::{Event, HandoverReason};
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +140,7 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
         }
         Kind::Upgrade => upgrade::replace(universe, node, NEW, fault.lasts).await,
         Kind::UpgradeAll => upgrade::replace_all(universe, fault.lasts).await,
-        Kind::Downgrade => upgrade::downgrade(universe, node, fault.lasts).await,
+        Kind::Downgrade => upgrade::replace(universe, node, OLD, fault.lasts).await,
         Kind::Move | Kind::MoveAndCut | Kind::MoveAndPause | Kind::MoveAndKill => {
             move_away(universe, fault).await
         }

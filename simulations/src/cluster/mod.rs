@@ -210,8 +210,11 @@ async fn live(universe: &Arc<Universe>, faults: &[Fault]) {
     if universe.theme != Theme::Quiet {
         operator::start(universe);
     }
-    #[cfg(feature = "next")]
-    upgrade::rehearse(universe);
+    if universe.theme == Theme::Upgrading {
+        upgrade::look_after(universe);
+        #[cfg(feature = "next")]
+        upgrade::rehearse(universe);
+    }
     let watching = watch_for_errors(universe.clone());
     let acting = async {
         faults::carry_out(universe, faults).await;

@@ -61,7 +61,7 @@ pub enum Kind {
     Upgrade,
     /// One after the other is.
     UpgradeAll,
-    /// A node goes back to the version before, and forward again when that is refused.
+    /// A node goes back to the version before.
     Downgrade,
 }
 

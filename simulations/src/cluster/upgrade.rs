@@ -2,7 +2,7 @@
 
 use super::agent;
 use super::plan::Theme;
-use super::scheduler;
+use super::scheduler::{self, WORLD};
 use super::story;
 use super::universe::Universe;
 use ha_core::version::{RecordVersion, Speaks};
@@ -22,6 +22,9 @@ pub const NEW: Speaks = Speaks {
 /// Runs are short: so is the time after which a version that all speak becomes active.
 pub const ACTIVATE_AFTER: Duration = Duration::from_secs(2);
 
+/// Between two looks at the machines, in milliseconds.
+const LOOKS_EVERY: u64 = 1500;
+
 /// Another program takes the place of that of a node, and is started after so many milliseconds.
 pub async fn replace(universe: &Arc<Universe>, node: usize, program: Speaks, lasts: u64) {
     universe.kill(node);
@@ -39,15 +42,28 @@ pub async fn replace_all(universe: &Arc<Universe>, lasts: u64) {
     }
 }
 
-/// A node goes back to the program before. When the cluster is beyond that, it does not start, and whoever did it
-/// sees that and upgrades it again.
-pub async fn downgrade(universe: &Arc<Universe>, node: usize, lasts: u64) {
-    replace(universe, node, OLD, 100).await;
-    scheduler::world_ms(lasts).await;
-    if universe.with(|s| s.invariants.versions.newest()) > OLD.max {
-        universe.with(|s| s.counts.add("downgrades refused"));
-        replace(universe, node, NEW, 100).await;
-    }
+/// Whoever looks after the machines sees a program that is too old for its cluster, and upgrades it.
+pub fn look_after(universe: &Arc<Universe>) {
+    let universe = universe.clone();
+    scheduler::spawn_on(WORLD, async move {
+        loop {
+            scheduler::world_ms(LOOKS_EVERY).await;
+            for node in 1..=universe.size() {
+                let (is_too_old, started) = universe.with(|s| {
+                    let n = &s.nodes[node];
+                    (
+                        !n.program.contains(s.invariants.versions.newest()),
+                        n.started,
+                    )
+                });
+                if is_too_old && started {
+                    replace(&universe, node, NEW, 100).await;
+                } else if is_too_old {
+                    universe.with(|s| s.nodes[node].program = NEW);
+                }
+            }
+        }
+    });
 }
 
 /// At the end every node has what the cluster may need.
@@ -65,7 +81,7 @@ pub fn rehearse(universe: &Arc<Universe>) {
     use ha_core::command::Command;
     use ha_node::consensus::ProposeError;
     let universe = universe.clone();
-    scheduler::spawn_on(scheduler::WORLD, async move {
+    scheduler::spawn_on(WORLD, async move {
         for turn in 0u32.. {
             scheduler::world_ms(700).await;
             let Some((at, leader)) = universe.leader() else {

@@ -20,8 +20,7 @@ const LONGER: &[(&str, usize)] = &[
     ("agent/src/run.rs", 426),
     ("agent/src/store/mod.rs", 824),
     ("agent/tests/wire.rs", 492),
-    ("simulations/src/cluster/plan.rs", 532),
-    ("simulations/src/cluster/universe.rs", 476),
+    ("simulations/src/cluster/universe.rs", 467),
     ("simulations/src/controllers/world.rs", 664),
 ];
 

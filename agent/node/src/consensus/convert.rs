@@ -388,3 +388,6 @@ impl<R: Runtime> Recorded for SnapshotResponse<Types<R>> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,3 +210,50 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
         self.write_durably(batch).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::log_store::memory::MemoryStore;
+    use ha_core::version::{RecordVersion, Speaks};
+    use ha_record::entry::{Entry, Payload};
+    use openraft_rt_tokio::TokioRuntime;
+
+    #[tokio::test]
+    async fn an_entry_of_a_newer_version_halts_the_node_and_stays_in_the_log() {
+        let speaks = |max| Speaks {
+            min: RecordVersion(1),
+            max: RecordVersion(max),
+        };
+        let store = Arc::new(MemoryStore::default());
+        let entry = |version: u32| {
+            let version = RecordVersion(version);
+            let id = ha_record::vote::LogId {
+                term: 1,
+                index: version.0.into(),
+            };
+            let payload = Payload::Blank;
+            let entry = Entry {
+                version,
+                id,
+                payload,
+            };
+            (id.index, ha_record::encode(version, &entry).unwrap())
+        };
+        let batch = Batch {
+            put: vec![entry(1), entry(2)],
+            ..Batch::default()
+        };
+        store.write(batch, None).unwrap();
+        let (old, new) = (Versions::of(speaks(1)), Versions::of(speaks(2)));
+        let mut log = Log::<TokioRuntime>::new(store.clone(), new.clone());
+        assert_eq!(log.try_get_log_entries(1..3).await.unwrap().len(), 2);
+        let mut log = Log::<TokioRuntime>::new(store.clone(), old.clone());
+        assert_eq!(log.try_get_log_entries(1..2).await.unwrap().len(), 1);
+        assert_eq!(old.halted(), None);
+        log.try_get_log_entries(1..3).await.unwrap_err();
+        assert!(log.get_log_state().await.is_err(), "nor does it start");
+        assert!(old.halted().unwrap().contains("version 2"));
+        assert_eq!((store.read(1..3).unwrap().len(), new.halted()), (2, None));
+    }
+}

@@ -292,31 +292,4 @@ fn version_after(facts: &Arc<Facts>, stamped: &Stamped) -> Option<RecordVersion>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::consensus::log_store::memory::MemoryStore;
-    use ha_core::version::CURRENT;
-    use openraft::vote::leader_id_std::CommittedLeaderId;
-    use openraft_rt_tokio::TokioRuntime;
-
-    #[tokio::test]
-    async fn a_snapshot_that_was_overtaken_is_not_saved_over_the_newer_one() {
-        let store = Arc::new(MemoryStore::default());
-        let machine =
-            Machine::<TokioRuntime>::open(store.clone(), Versions::of(CURRENT), Arc::new(|| {}))
-                .unwrap();
-        let at = |index| {
-            let id = LogId::<TokioRuntime>::new(CommittedLeaderId { term: 1 }, index);
-            SnapshotMeta::<TokioRuntime> {
-                last_log_id: Some(id),
-                ..Default::default()
-            }
-        };
-        let saved = || store.load_snapshot().unwrap().map(|s| s.data);
-        machine.save(&at(9), b"newer".to_vec()).await.unwrap();
-        machine.save(&at(5), b"overtaken".to_vec()).await.unwrap();
-        assert_eq!(saved(), Some(b"newer".to_vec()));
-        machine.save(&at(12), b"newest".to_vec()).await.unwrap();
-        assert_eq!(saved(), Some(b"newest".to_vec()));
-    }
-}
+mod tests;
