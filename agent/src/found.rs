@@ -4,7 +4,6 @@ mod join;
 
 pub use join::join;
 
-use crate::backup::Backup;
 use crate::config::{AgentConfig, ClusterFile};
 use crate::identity::Identity;
 use crate::outside::{self, Consensus};
@@ -20,10 +19,11 @@ use ha_core::state::Facts;
 use ha_core::time::Instant;
 use ha_core::trust::TrustOrder;
 use ha_core::version::CURRENT;
-use ha_node::consensus::codec::encoded_len;
 use ha_node::consensus::{ConsensusSettings, PROPOSAL_MAX, SNAPSHOT_EVERY};
 use ha_node::founding::write_first;
 use ha_node::outside::{Addresses, Intercepted, Release};
+use ha_record::backup::Backup;
+use ha_record::encode;
 use ha_trust::authority::{Authority, Seal, request};
 use ha_trust::identity::Subject;
 use ha_trust::keyring::Keyring;
@@ -126,8 +126,10 @@ pub async fn restore(
 
 /// What fits into one log entry: of a cluster that has lived long, the oldest events and configurations are left out.
 fn one_entry(mut facts: Facts) -> std::io::Result<Facts> {
+    // A backup may be of a version that this program reads and does not write.
+    facts.active_version = facts.active_version.max(CURRENT.min);
     // Beside it there is no more than the command's name, a stamp and who proposes it.
-    while encoded_len(&facts)? > PROPOSAL_MAX - (1 << 10) {
+    while encode(facts.active_version, &facts)?.len() > PROPOSAL_MAX - (1 << 10) {
         if !Arc::make_mut(&mut facts.events).forget_half() {
             let history = Arc::make_mut(&mut facts.history);
             // The newest is the one in force. What is left is refused by name if it is still too large.
@@ -157,6 +159,7 @@ async fn found_with(
         timing: identity.timing(),
         promise: identity.promise(),
         founding: true,
+        speaks: CURRENT,
         snapshot_every: SNAPSHOT_EVERY,
     };
     let consensus = Consensus::start(outside.clone(), settings, Arc::new(|| {})).await?;
@@ -271,7 +274,6 @@ mod tests {
     use ha_core::model::ClusterConfig;
     use ha_core::state::ConfigVersion;
     use ha_core::time::Timestamp;
-    use ha_node::consensus::codec::encode;
 
     /// A cluster that has lived long is restored too: what is left out is old.
     #[test]
@@ -299,15 +301,14 @@ mod tests {
             };
             Arc::make_mut(&mut facts.history).push_back(kept);
         }
-        assert!(encoded_len(&facts).unwrap() > 2 * PROPOSAL_MAX);
+        assert!(encode(CURRENT.max, &facts).unwrap().len() > 2 * PROPOSAL_MAX);
         let facts = one_entry(facts).unwrap();
         let restore = Stamped {
             at: Timestamp(u64::MAX),
             by: "restore".to_owned(),
             command: Command::Restore(Box::new(facts.clone())),
         };
-        let size = encode(&restore).unwrap().len();
-        assert_eq!(size, encoded_len(&restore).unwrap());
+        let size = encode(CURRENT.max, &restore).unwrap().len();
         assert!((PROPOSAL_MAX / 2..=PROPOSAL_MAX).contains(&size), "{size}");
         assert_eq!(facts.history.back().map(|v| v.version), Some(11));
     }

@@ -2,7 +2,6 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ha_address::VipSettings;
-use ha_agent::backup::Backup;
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::found;
 use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
@@ -11,6 +10,7 @@ use ha_agent::stderr;
 use ha_agent::sys::{platform, wall_now};
 use ha_agent::threads;
 use ha_core::id::NodeId;
+use ha_record::backup::Backup;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
 use std::path::{Path, PathBuf};
@@ -155,7 +155,8 @@ enum What {
     },
 }
 
-fn main() -> ExitCode {
+/// The life of the process.
+pub fn main() -> ExitCode {
     let args = Args::parse();
     let lines = match stderr::tell_what_happens() {
         Ok(lines) => lines,

@@ -1,21 +1,23 @@
 //! Everything that reads bytes from outside, one function for each kind: what fuzzing feeds (`tests/fuzz`), and what
 //! replays its finds. Each must end with a value or an error, whatever the bytes are.
 
-use crate::backup::Backup;
 use crate::config::{AgentConfig, parse_cluster};
-use ha_core::command::{Answer, Command, Stamped};
+use ha_core::command::{Command, Stamped};
 use ha_core::lease::Lease;
 use ha_core::state::ClusterState;
 use ha_core::time::Timestamp;
-use ha_node::consensus::LeaseReply;
-use ha_node::consensus::codec::{decode, encode};
-use ha_node::consensus::types::{SnapshotMeta, Types, Vote};
+use ha_core::version::CURRENT;
+use ha_node::consensus::convert::Recorded;
+use ha_node::consensus::types::{LogId, SnapshotMeta, Types, Vote};
+use ha_record::backup::Backup;
+use ha_record::lease::LeaseAnswer;
+use ha_record::{decode, decode_message, encode, sender_speaks};
 use ha_trust::identity::{CertificateClaims, key_id};
 use ha_trust::passphrase;
 use ha_trust::token::Token;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-    VoteRequest, VoteResponse,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft_rt_tokio::TokioRuntime;
 
@@ -89,33 +91,47 @@ fn certificate(bytes: &[u8]) {
     );
 }
 
-/// Every body that one agent takes from another.
+/// Every body that one agent takes from another, and what is made of it.
 fn peer_message(bytes: &[u8]) {
-    let _ = decode::<AppendEntriesRequest<T>>(bytes);
-    let _ = decode::<AppendEntriesResponse<T>>(bytes);
-    let _ = decode::<VoteRequest<T>>(bytes);
-    let _ = decode::<VoteResponse<T>>(bytes);
-    let _ = decode::<TransferLeaderRequest<T>>(bytes);
-    let _ = decode::<(Vote<TokioRuntime>, SnapshotMeta<TokioRuntime>, Vec<u8>)>(bytes);
-    let _ = decode::<SnapshotResponse<T>>(bytes);
-    let _ = decode::<Lease>(bytes);
-    let _ = decode::<LeaseReply>(bytes);
+    message::<AppendEntriesRequest<T>>(bytes);
+    message::<AppendEntriesResponse<T>>(bytes);
+    message::<VoteRequest<T>>(bytes);
+    message::<VoteResponse<T>>(bytes);
+    message::<TransferLeaderRequest<T>>(bytes);
+    message::<TransferLeaderResponse<T>>(bytes);
+    message::<(Vote<TokioRuntime>, SnapshotMeta<TokioRuntime>, Vec<u8>)>(bytes);
+    message::<SnapshotResponse<T>>(bytes);
+    let _ = decode_message::<Lease>(CURRENT, bytes);
+    let _ = decode_message::<LeaseAnswer>(CURRENT, bytes);
+    let _ = sender_speaks(bytes);
+}
+
+fn message<M: Recorded>(bytes: &[u8]) {
+    if let Ok(record) = decode_message::<M::Record>(CURRENT, bytes) {
+        let _ = M::from_record(record);
+    }
 }
 
 /// Every record that the store keeps.
 fn stored_record(bytes: &[u8]) {
-    let _ = decode::<Entry>(bytes);
-    let _ = decode::<Vote<TokioRuntime>>(bytes);
-    let _ = decode::<SnapshotMeta<TokioRuntime>>(bytes);
-    let _ = decode::<Answer>(bytes);
-    if let Ok(state) = decode::<ClusterState>(bytes) {
-        let _ = encode(&state);
+    stored::<Entry>(bytes);
+    stored::<Vote<TokioRuntime>>(bytes);
+    stored::<Option<LogId<TokioRuntime>>>(bytes);
+    stored::<SnapshotMeta<TokioRuntime>>(bytes);
+    if let Ok(state) = decode::<ClusterState>(CURRENT, bytes) {
+        let _ = encode(CURRENT.max, &state);
+    }
+}
+
+fn stored<M: Recorded>(bytes: &[u8]) {
+    if let Ok(record) = decode::<M::Record>(CURRENT, bytes) {
+        let _ = M::from_record(record);
     }
 }
 
 /// A command that can be read can be applied, to a young cluster and once more.
 fn command(bytes: &[u8]) {
-    let Ok(stamped) = decode::<Stamped>(bytes) else {
+    let Ok(stamped) = decode::<Stamped>(CURRENT, bytes) else {
         return;
     };
     let mut state = ClusterState::default();
@@ -143,7 +159,6 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
     use ha_core::id::NodeId;
     use ha_core::model::{CERTIFICATE_LIFETIME, Member, Role, Timing};
     use ha_core::trust::{Access, Digest, Ticket, TrustOrder};
-    use ha_core::version::CURRENT;
     use ha_trust::authority::{Authority, Seal, request};
     use ha_trust::identity::Subject;
     let (node, now) = (NodeId::from_random(1), Timestamp(1_800_000_000_000));
@@ -214,9 +229,15 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
             authority.sign(&asked, &subject, node, now, CERTIFICATE_LIFETIME)?,
         ),
         ("certificate", asked),
-        ("peer_message", encode(&(1_u64, 2_u64, [3_u8; 16]))?),
         ("backup_file", passphrase::lock("passphrase", b"content")?),
     ];
+    for sample in ha_record::samples::all(CURRENT.max)? {
+        samples.push(match sample.record {
+            "backup" => ("backup_file", sample.bytes),
+            _ if sample.is_message => ("peer_message", sample.bytes),
+            _ => ("stored_record", sample.bytes),
+        });
+    }
     for command in commands {
         let stamped = Stamped {
             at: now,
@@ -224,9 +245,9 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
             command,
         };
         let _ = state.apply(&stamped);
-        samples.push(("command", encode(&stamped)?));
+        samples.push(("command", encode(CURRENT.max, &stamped)?));
     }
-    samples.push(("stored_record", encode(&state)?));
+    samples.push(("stored_record", encode(CURRENT.max, &state)?));
     let backup = Backup {
         made: now,
         version: "1".into(),
@@ -237,11 +258,14 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
     samples.push(("backup_file", backup.to_bytes()?));
     samples.push((
         "command",
-        encode(&Stamped {
-            at: now,
-            by: String::new(),
-            command: Command::Restore(Box::new((*state.facts).clone())),
-        })?,
+        encode(
+            CURRENT.max,
+            &Stamped {
+                at: now,
+                by: String::new(),
+                command: Command::Restore(Box::new((*state.facts).clone())),
+            },
+        )?,
     ));
     Ok(samples)
 }

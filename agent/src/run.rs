@@ -7,6 +7,8 @@
 
 mod binder;
 mod news;
+#[cfg(feature = "next")]
+mod rehearsal;
 mod renewal;
 mod self_check;
 pub mod serve;
@@ -100,6 +102,14 @@ async fn run_on(
     let starting = Node::start(parts, kept.clone(), settings, this_machine);
     let node = threads.consensus.spawn(starting).await?;
     let node = node.map_err(|e| not_started(e, &config, &identity))?;
+    #[cfg(feature = "next")]
+    outside.tasks.spawn(
+        "rehearsal",
+        Box::pin(rehearsal::keep(
+            node.consensus.clone(),
+            outside.clock.clone(),
+        )),
+    );
     news::hear(&kept, &outside, &node.driver, proxy_news, kernel_news);
 
     let operations = Operations::new(
@@ -154,12 +164,12 @@ fn settings(config: &AgentConfig, identity: &Identity) -> NodeSettings {
             timing: identity.timing(),
             promise,
             founding: false,
+            speaks: CURRENT,
             snapshot_every: SNAPSHOT_EVERY,
         },
         controller: ControllerSettings::of(me, config.role, promise),
         cluster: Some(identity.cluster_id),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        speaks: CURRENT,
     }
 }
 

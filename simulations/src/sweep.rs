@@ -1,8 +1,8 @@
 //! Many seeds, several at once, with progress, a summary of what was exercised, and a way to replay what failed.
 
+use crate::cluster::counts::Counts;
 use crate::cluster::plan::{KINDS, Theme};
 use crate::cluster::planted::{Bug, Planted};
-use crate::cluster::universe::Counts;
 use crate::cluster::{Outcome, Run, run};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ const PLANTED_WITHIN: u64 = 200;
 /// Fewer seeds than this are no sweep whose coverage could be judged.
 const COVERAGE_FROM: u64 = 100;
 /// What must happen in a sweep besides every fault.
-const MUST_HAPPEN: [&str; 13] = [
+const MUST_HAPPEN: [&str; 15] = [
     "elections",
     "claims",
     "sessions",
@@ -28,6 +28,8 @@ const MUST_HAPPEN: [&str; 13] = [
     "takeovers within bounds",
     "sessions that lasted",
     "sessions cut",
+    "versions activated",
+    "downgrades refused",
 ];
 
 /// Which seeds, and how.

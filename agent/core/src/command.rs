@@ -132,6 +132,12 @@ pub enum Command {
         /// One line.
         text: String,
     },
+    /// Of the next version, for tests of upgrades: keeps a text in [`Facts::rehearsal`].
+    #[cfg(feature = "next")]
+    Rehearse {
+        /// What is kept, and told as an event.
+        text: String,
+    },
 }
 
 /// Of what an administrative state is set.

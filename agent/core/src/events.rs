@@ -50,6 +50,16 @@ impl EventLog {
         }
     }
 
+    /// A log whose newest event had the number `last`, with those that are kept.
+    pub const fn of(last: u64, kept: VecDeque<EventRecord>) -> Self {
+        EventLog { next: last, kept }
+    }
+
+    /// Those that are kept, oldest first.
+    pub const fn kept(&self) -> &VecDeque<EventRecord> {
+        &self.kept
+    }
+
     /// Events after `seq`, oldest first.
     pub fn after(&self, seq: u64) -> impl Iterator<Item = &EventRecord> {
         self.kept.iter().filter(move |e| e.seq > seq)

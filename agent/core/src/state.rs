@@ -84,6 +84,9 @@ pub struct Facts {
     pub trust: Arc<Trust>,
     /// What happened.
     pub events: Arc<EventLog>,
+    /// Of the next version, for tests of upgrades: what was rehearsed last.
+    #[cfg(feature = "next")]
+    pub rehearsal: String,
 }
 
 impl ClusterState {
@@ -164,6 +167,8 @@ impl ClusterState {
                 next.event(at, What::Note { kind, text }, by);
                 Ok(Outcome::Done)
             }
+            #[cfg(feature = "next")]
+            Command::Rehearse { text } => Ok(next.rehearse(text, at, by)),
         }?;
         let servers_changed = !Arc::ptr_eq(&next.server_ids, &self.facts.server_ids);
         self.facts = Arc::new(next);

@@ -29,10 +29,10 @@ pub struct Speaks {
     pub max: RecordVersion,
 }
 
-/// What this agent speaks.
+/// What this agent speaks. With the feature `next`, which is for tests of upgrades, also the version to come.
 pub const CURRENT: Speaks = Speaks {
     min: RecordVersion(1),
-    max: RecordVersion(1),
+    max: RecordVersion(if cfg!(feature = "next") { 2 } else { 1 }),
 };
 
 impl Speaks {

@@ -2,46 +2,49 @@
 //!
 //! ```text
 //!   propose --> Consensus --network.rs (guard out)--> peers
-//!   peers ----> handle (guard in) --> library --> log.rs --> LogStore (sled)
+//!   peers ----> hear.rs (guard in) --> library --> log.rs --> LogStore (sled)
 //!                                        |------> machine.rs --> ClusterState --> listener
 //! ```
 //!
 //! Owns the [`Promise`] of this node: guard and lease handler take the same lock. Leaves to the
 //! controller what leadership means for the address.
 
-pub mod codec;
+pub mod convert;
+mod hear;
 pub mod log;
 pub mod log_store;
 pub mod machine;
 pub mod network;
+mod news;
 mod settings;
 pub mod types;
+pub mod versions;
 
 pub use settings::{ConsensusSettings, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY};
 
-use crate::outside::{Call, Outside};
-use codec::{decode, encode, encoded_len};
-use ha_core::command::{Answer, Stamped};
-use ha_core::controller::{NodeReport, RaftNews, RaftRole};
+use crate::outside::Outside;
+use ha_core::command::{Answer, Command, Stamped};
+use ha_core::controller::{NodeReport, RaftNews};
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Lease, Promise, Refusal, VoteDecision};
+use ha_core::lease::{Lease, Promise, Refusal};
 use ha_core::model::Role;
 use ha_core::time::Instant;
+use ha_core::version::RecordVersion;
 use log::Log;
 use machine::{AppliedState, Listener, Machine};
 use network::Network;
+use news::{news_of, propose_error};
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{
-    BasicNode, ChangeMembers, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy,
-    StepDownPolicy,
+    BasicNode, ChangeMembers, Config, Raft, ServerState, SnapshotPolicy, StepDownPolicy,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
+use types::{Proposal, Runtime, Types};
+use versions::Versions;
 
 /// One promise per node, one lock.
 pub type SharedPromise = Arc<Mutex<Promise>>;
@@ -54,6 +57,7 @@ pub struct Consensus<R: Runtime> {
     outside: Outside,
     me: NodeId,
     report: Arc<RwLock<NodeReport>>,
+    versions: Versions,
     promise_length: Duration,
 }
 
@@ -66,18 +70,10 @@ impl<R: Runtime> Clone for Consensus<R> {
             outside: self.outside.clone(),
             me: self.me,
             report: self.report.clone(),
+            versions: self.versions.clone(),
             promise_length: self.promise_length,
         }
     }
-}
-
-/// What a voter answers to a `Lease`, with what the leader should know about it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct LeaseReply {
-    /// Whether it is promised.
-    pub result: Result<(), Refusal>,
-    /// How it is.
-    pub report: NodeReport,
 }
 
 /// Takes the lock even after a panic elsewhere: a promise is always consistent between two calls.
@@ -89,14 +85,17 @@ impl<R: Runtime> Consensus<R> {
     /// Starts from what is on disk.
     ///
     /// # Errors
-    /// A log or snapshot that cannot be read, or settings the library refuses.
+    /// A cluster that writes what this program does not speak, a log or snapshot that cannot be read, or settings the
+    /// library refuses.
     pub async fn start(
         outside: Outside,
         settings: ConsensusSettings,
         listener: Listener,
     ) -> io::Result<Self> {
-        let log = Log::<R>::new(outside.store.clone());
-        let machine = Machine::open(outside.store.clone(), listener)?;
+        let versions = Versions::of(settings.speaks);
+        versions.check(&*outside.store)?;
+        let log = Log::<R>::new(outside.store.clone(), versions.clone());
+        let machine = Machine::open(outside.store.clone(), versions.clone(), listener)?;
         let promise = if settings.founding {
             Promise::fresh(settings.promise)
         } else {
@@ -108,6 +107,7 @@ impl<R: Runtime> Consensus<R> {
             runtime: PhantomData,
             me: settings.me,
             promise: promise.clone(),
+            versions: versions.clone(),
         };
         let config = config(settings).map_err(io::Error::other)?;
         let raft = Raft::new(settings.me, Arc::new(config), peers, log, machine.clone())
@@ -120,6 +120,7 @@ impl<R: Runtime> Consensus<R> {
             outside,
             me: settings.me,
             report: Arc::default(),
+            versions,
             promise_length: settings.promise,
         })
     }
@@ -137,14 +138,55 @@ impl<R: Runtime> Consensus<R> {
     /// # Errors
     /// See [`ProposeError`]. What is too large is refused here: the log could only end this node over it.
     pub async fn propose(&self, stamped: Stamped) -> Result<Answer, ProposeError> {
-        let size = encoded_len(&stamped).map_err(|e| ProposeError::Ended(e.to_string()))?;
+        self.own_term_applied().await?;
+        let version = match &stamped.command {
+            // Before them there is no cluster that writes at a version.
+            Command::Found { version, .. } => *version,
+            Command::Restore(facts) => facts.active_version,
+            _ => self.versions.writes(),
+        };
+        let version = version.max(RecordVersion(1));
+        let size = match ha_record::encode(version, &stamped) {
+            Ok(bytes) => bytes.len(),
+            Err(e) => return Err(ProposeError::NotYet(e)),
+        };
         if size > PROPOSAL_MAX {
             return Err(ProposeError::TooLarge(size));
         }
-        match self.raft.client_write(stamped).await {
+        let stamped = Arc::new(stamped);
+        match self.raft.client_write(Proposal { version, stamped }).await {
             Ok(response) => Ok(response.data.0),
             Err(e) => Err(propose_error(e)),
         }
+    }
+
+    /// Until a leader has applied an entry of its own term it may not know the active version, and writes nothing.
+    async fn own_term_applied(&self) -> Result<(), ProposeError> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            {
+                let m = metrics.borrow_watched();
+                if let Err(e) = &m.running_state {
+                    return Err(ProposeError::Ended(e.to_string()));
+                }
+                if m.state != ServerState::Leader {
+                    return Err(ProposeError::NotLeader(m.current_leader));
+                }
+                if m.last_applied
+                    .is_some_and(|l| l.leader_id.term == m.current_term)
+                {
+                    return Ok(());
+                }
+            }
+            if metrics.changed().await.is_err() {
+                return Err(ProposeError::Ended("it was shut down".to_owned()));
+            }
+        }
+    }
+
+    /// At which version this node writes, and what it reads.
+    pub const fn versions(&self) -> &Versions {
+        &self.versions
     }
 
     /// This node.
@@ -191,13 +233,16 @@ impl<R: Runtime> Consensus<R> {
 
     /// Whether consensus has failed on this node, and why. Such a node must stop.
     pub fn failure(&self) -> Option<String> {
-        self.raft
+        let failed = self
+            .raft
             .metrics()
             .borrow_watched()
             .running_state
             .as_ref()
             .err()
-            .map(ToString::to_string)
+            .map(ToString::to_string);
+        // What made it halt comes first: it says what to do.
+        self.versions.halted().or(failed)
     }
 
     /// Asks for votes, a pre-vote first: never without one, which would depose a leader that is well.
@@ -315,103 +360,9 @@ impl<R: Runtime> Consensus<R> {
         lock(&self.promise).promised_to(self.outside.clock.now())
     }
 
-    /// Answers what peer `from` asks. `Err` closes that call and nothing else.
-    pub async fn handle(&self, from: NodeId, call: Call, body: &[u8]) -> io::Result<Vec<u8>> {
-        match call {
-            Call::AppendEntries => encode(
-                &self
-                    .raft
-                    .append_entries(decode(body)?)
-                    .await
-                    .map_err(io::Error::other)?,
-            ),
-            Call::TransferLeader => encode(
-                &self
-                    .raft
-                    .handle_transfer_leader(decode(body)?)
-                    .await
-                    .map_err(io::Error::other)?,
-            ),
-            Call::PreVote => self.handle_vote(from, Ballot::PreVote, body).await,
-            Call::Vote => self.handle_vote(from, Ballot::Vote, body).await,
-            Call::InstallSnapshot => {
-                let (vote, meta, data): (Vote<R>, SnapshotMeta<R>, Vec<u8>) = decode(body)?;
-                let snapshot = Snapshot::<R> {
-                    meta,
-                    snapshot: data,
-                };
-                encode(
-                    &self
-                        .raft
-                        .install_full_snapshot(vote, snapshot)
-                        .await
-                        .map_err(io::Error::other)?,
-                )
-            }
-            Call::Lease => {
-                let lease: Lease = decode(body)?;
-                let result = self.promise_to(self.outside.clock.now(), from, lease);
-                encode(&LeaseReply {
-                    result,
-                    report: self
-                        .report
-                        .read()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .clone(),
-                })
-            }
-            Call::Release => {
-                lock(&self.promise).on_release(from, decode(body)?);
-                encode(&())
-            }
-        }
-    }
-
-    async fn handle_vote(&self, from: NodeId, ballot: Ballot, body: &[u8]) -> io::Result<Vec<u8>> {
-        let request: openraft::raft::VoteRequest<Types<R>> = decode(body)?;
-        let term = request.vote.leader_id.term;
-        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot)
-            == VoteDecision::Refuse
-        {
-            tracing::trace!(%from, term, ?ballot, "vote refused: this node is promised to another");
-            return Err(io::Error::new(
-                io::ErrorKind::WouldBlock,
-                "promised to another leader",
-            ));
-        }
-        if ballot == Ballot::PreVote {
-            return encode(
-                &self
-                    .raft
-                    .pre_vote(request)
-                    .await
-                    .map_err(io::Error::other)?,
-            );
-        }
-        // Whatever happens inside, the note in the promise must be taken back: also when this future is dropped.
-        let mut note = VoteNote {
-            promise: self.promise.clone(),
-            answered: 0,
-        };
-        let response = self.raft.vote(request).await.map_err(io::Error::other)?;
-        note.answered = response.vote.leader_id.term;
-        drop(note);
-        encode(&response)
-    }
-
     /// Ends this node's part.
     pub async fn shutdown(&self) {
         self.raft.shutdown().await.ok();
-    }
-}
-
-struct VoteNote {
-    promise: SharedPromise,
-    answered: u64,
-}
-impl Drop for VoteNote {
-    fn drop(&mut self) {
-        lock(&self.promise).vote_answered(self.answered);
     }
 }
 
@@ -439,43 +390,4 @@ fn config(settings: ConsensusSettings) -> Result<Config, String> {
     }
     .validate()
     .map_err(|e| e.to_string())
-}
-
-fn propose_error<R: Runtime>(e: RaftError<Types<R>, ClientWriteError<Types<R>>>) -> ProposeError {
-    match e {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => {
-            ProposeError::NotLeader(f.leader_id)
-        }
-        RaftError::APIError(other) => ProposeError::NoMajority(other.to_string()),
-        RaftError::Fatal(e) => ProposeError::Ended(e.to_string()),
-    }
-}
-
-fn news_of<R: Runtime>(m: &RaftMetrics<Types<R>>) -> RaftNews {
-    let membership = m.membership_config.membership();
-    RaftNews {
-        role: match m.state {
-            ServerState::Leader => RaftRole::Leader,
-            ServerState::Candidate => RaftRole::Candidate,
-            ServerState::Learner => RaftRole::Learner,
-            _ => RaftRole::Follower,
-        },
-        term: m.current_term,
-        leader: m.current_leader,
-        voters: membership.get_joint_config().clone(),
-        learners: membership.learner_ids().collect(),
-        addresses: membership
-            .nodes()
-            .map(|(id, n)| (*id, n.addr.clone()))
-            .collect(),
-        applied_term: m.last_applied.map_or(0, |l| l.leader_id.term),
-        last_log: m.last_log_index.unwrap_or(0),
-        matched: m
-            .replication
-            .iter()
-            .flatten()
-            .filter_map(|(id, log)| log.as_ref().map(|l| (*id, l.index)))
-            .collect(),
-        committed: m.cluster_committed.map_or(0, |l| l.index),
-    }
 }

@@ -31,7 +31,11 @@ pub async fn write_first<R: Runtime>(
             match consensus.propose(stamped).await {
                 Ok(Ok(_)) => break,
                 Ok(Err(rejection)) => return Err(rejection.into()),
-                Err(ended @ (ProposeError::Ended(_) | ProposeError::TooLarge(_))) => {
+                Err(
+                    ended @ (ProposeError::Ended(_)
+                    | ProposeError::TooLarge(_)
+                    | ProposeError::NotYet(_)),
+                ) => {
                     return Err(ended.into());
                 }
                 // It has not elected itself yet.

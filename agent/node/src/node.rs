@@ -17,7 +17,6 @@ use crate::report::{Found, Reporter};
 use ha_core::controller::{ControllerSettings, Event, HandoverReason, NodeReport, RaftRole};
 use ha_core::id::NodeId;
 use ha_core::time::Instant;
-use ha_core::version::Speaks;
 use ha_core::view::View;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -54,8 +53,6 @@ pub struct NodeSettings {
     pub cluster: Option<NodeId>,
     /// What the report says of the agent: its own version.
     pub agent_version: String,
-    /// And which versions of records it reads and writes.
-    pub speaks: Speaks,
 }
 
 /// What the surroundings of a node know before it starts: where the data plane finds its view and its bindings.
@@ -186,7 +183,7 @@ impl<R: Runtime> Node<R> {
         Reporter {
             role: settings.consensus.role,
             agent_version: settings.agent_version.clone(),
-            speaks: settings.speaks,
+            speaks: settings.consensus.speaks,
             outside: self.outside.clone(),
             self_check: self.self_check.clone(),
             consensus: self.consensus.clone(),

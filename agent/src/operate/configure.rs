@@ -1,11 +1,11 @@
 //! `apply`, `diff`, `rollback`, `config history`.
 
 use super::{Operations, RequestError, wire_problem};
-use crate::backup::Backup;
 use crate::config::{Problem, parse_cluster};
 use ha_core::command::{Command, Outcome};
 use ha_core::state::{ConfigVersion, Facts, changes};
 use ha_proto::control as pb;
+use ha_record::backup::Backup;
 
 impl Operations {
     pub(crate) async fn apply(&self, r: pb::ApplyRequest) -> Result<pb::ApplyReply, RequestError> {

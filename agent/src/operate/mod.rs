@@ -124,6 +124,7 @@ fn propose_error(e: &ProposeError) -> RequestError {
         ProposeError::NoMajority(_) => RequestError::unavailable(e.to_string()),
         ProposeError::Ended(_) => RequestError::internal(e.to_string()),
         ProposeError::TooLarge(_) => RequestError::invalid_argument(e.to_string()),
+        ProposeError::NotYet(_) => RequestError::failed_precondition(e.to_string()),
     }
 }
 

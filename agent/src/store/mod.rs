@@ -20,9 +20,11 @@ mod mark;
 mod snapshot;
 
 use crate::sys::platform::process::sync_directory;
+use crate::written;
 use blobs::Blobs;
-use ha_node::consensus::codec::ENTRY_MAX;
+use ha_core::version::RecordVersion;
 use ha_node::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
+use ha_record::ENTRY_MAX;
 use mark::{Mark, Sure};
 use snapshot::{read_snapshot, write_snapshot};
 use std::fs::{self, File};
@@ -397,6 +399,20 @@ impl LogStore for SledStore {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    fn note_active(&self, version: RecordVersion, durable: Durable) {
+        let dir = self.dir.clone();
+        let spawned = std::thread::Builder::new()
+            .name("ha-version".to_owned())
+            .spawn(move || durable(written::note_active(&dir, version)));
+        if let Err(e) = spawned {
+            tracing::error!(error = %e, "no thread for writing the active version");
+        }
+    }
+
+    fn active(&self) -> io::Result<Option<RecordVersion>> {
+        written::active(&self.dir)
     }
 }
 

@@ -151,12 +151,12 @@ fn settings(node: u128) -> NodeSettings {
             timing: Timing::Lan,
             promise,
             founding: node == 1,
+            speaks: CURRENT,
             snapshot_every: SNAPSHOT_EVERY,
         },
         controller: ControllerSettings::of(me, role, promise),
         cluster: None,
         agent_version: String::new(),
-        speaks: CURRENT,
     }
 }
 

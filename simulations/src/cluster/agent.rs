@@ -10,17 +10,19 @@ use super::sessions::Open;
 use super::story;
 use super::tamper;
 use super::universe::{Running, Universe};
+use super::upgrade::{ACTIVATE_AFTER, OLD};
 use super::world::{NodeWorld, node_now};
 use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::ControllerSettings;
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
-use ha_core::version::CURRENT;
+use ha_core::version::Speaks;
 use ha_node::Node;
 use ha_node::consensus::ConsensusSettings;
+use ha_node::consensus::log_store::LogStore as _;
 use ha_node::founding::write_first;
-use ha_node::node::{NodeSettings, Parts};
+use ha_node::node::{NodeSettings, Parts, StartError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +61,10 @@ pub fn start(universe: &Arc<Universe>, node: usize, founding: bool) {
 /// Runs until consensus fails; why it did.
 async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Result<String> {
     let planted = universe.planted;
-    let (disk, real_role) = universe.with(|s| (s.nodes[me].disk.clone(), s.nodes[me].role));
+    let (disk, real_role, speaks) = universe.with(|s| {
+        let node = &s.nodes[me];
+        (node.disk.clone(), node.role, node.program)
+    });
     let role = if planted == Planted::WitnessHolds {
         Role::Server
     } else {
@@ -78,10 +83,19 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
         .inbox_through(tamper::inbox(universe.clone(), me))
         .on_applied(move |consensus| watched.on_applied(me, consensus));
     let (view, binder, open) = (parts.view(), parts.binder(), Arc::<Open>::default());
-    let settings = settings(&universe, me, role, founding);
+    let settings = settings(&universe, me, role, speaks, founding);
+    universe.with(|s| s.invariants.versions.on_started(world.id, speaks));
     let node = Node::start(parts, world.outside(), settings, open.clone())
         .await
-        .map_err(std::io::Error::other)?;
+        .map_err(|e| match e {
+            StartError::Consensus(e) => {
+                if e.kind() == std::io::ErrorKind::Unsupported {
+                    universe.with(|s| s.counts.add("downgrades refused"));
+                }
+                e
+            }
+            e @ StartError::OtherCluster(_) => std::io::Error::other(e),
+        })?;
     universe.with(|s| {
         s.nodes[me].running = Some(Running {
             consensus: node.consensus.clone(),
@@ -94,15 +108,29 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
     });
     story::note(&format!("node-{me} runs"));
     node.ended().await;
+    if node.consensus.versions().halted().is_some() {
+        let noted = world.disk.active().ok().flatten();
+        universe.with(|s| {
+            let outcome = s.invariants.versions.on_halted(me, speaks, noted);
+            s.check(outcome);
+        });
+    }
     Ok(format!(
         "consensus has failed: {}",
         node.consensus.failure().unwrap_or_default()
     ))
 }
 
-fn settings(universe: &Universe, me: usize, role: Role, founding: bool) -> NodeSettings {
+fn settings(
+    universe: &Universe,
+    me: usize,
+    role: Role,
+    speaks: Speaks,
+    founding: bool,
+) -> NodeSettings {
     let mut controller = ControllerSettings {
         voters_max: universe.voters_max(),
+        activate_after: ACTIVATE_AFTER,
         ..ControllerSettings::of(universe.id_of(me), role, universe.promise)
     };
     if universe.planted == Planted::LeaseTooLong {
@@ -115,27 +143,32 @@ fn settings(universe: &Universe, me: usize, role: Role, founding: bool) -> NodeS
             timing: Timing::Lan,
             promise: universe.promise,
             founding: founding || universe.planted == Planted::NoWaitAfterRestart,
+            speaks,
             snapshot_every: SNAPSHOT_EVERY,
         },
         controller,
         cluster: None,
-        agent_version: String::new(),
-        speaks: CURRENT,
+        agent_version: version_of(speaks),
     }
+}
+
+/// What a program calls itself.
+fn version_of(speaks: Speaks) -> String {
+    format!("0.{}", speaks.max)
 }
 
 /// What a node is to the others, under an id of its own or that of its successor.
 pub fn member_as(universe: &Universe, node: usize, id: NodeId) -> Member {
     let address = Universe::address_of(node);
-    let role = universe.with(|s| s.nodes[node].role);
+    let (role, speaks) = universe.with(|s| (s.nodes[node].role, s.nodes[node].program));
     Member {
         id,
         name: format!("node-{node}"),
         listen: Universe::listen_of(node),
         address,
         role,
-        version: String::new(),
-        speaks: CURRENT,
+        version: version_of(speaks),
+        speaks,
         checks: Kind::known_set(),
     }
 }
@@ -159,7 +192,7 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
         Command::Found {
             cluster_id: NodeId::from_random(7),
             timing: Timing::Lan,
-            version: CURRENT.max,
+            version: OLD.max,
         },
         Command::AddMember(member_as(universe, 1, universe.id_of(1))),
         Command::Configure {

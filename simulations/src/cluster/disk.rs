@@ -4,6 +4,7 @@
 use super::planted::Planted;
 use super::scheduler::{self, WORLD};
 use super::story;
+use ha_core::version::RecordVersion;
 use ha_node::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -16,11 +17,13 @@ struct Image {
     log: BTreeMap<u64, Vec<u8>>,
     meta: BTreeMap<Meta, Vec<u8>>,
     snapshot: Option<StoredSnapshot>,
+    active: Option<RecordVersion>,
 }
 
 enum Write {
     Batch(Batch),
     Snapshot(StoredSnapshot),
+    Active(RecordVersion),
 }
 
 #[derive(Default)]
@@ -78,6 +81,7 @@ impl Write {
             Write::Snapshot(snapshot) => {
                 story::mark(&[b"snapshot", &snapshot.header, &snapshot.data])
             }
+            Write::Active(version) => story::mark(&[b"active", &version.0.to_le_bytes()]),
         }
     }
 }
@@ -93,6 +97,7 @@ impl Image {
                 self.meta.extend(batch.meta.iter().cloned());
             }
             Write::Snapshot(snapshot) => self.snapshot = Some(snapshot.clone()),
+            Write::Active(version) => self.active = Some(*version),
         }
     }
 }
@@ -256,5 +261,17 @@ impl LogStore for Disk {
     fn load_snapshot(&self) -> io::Result<Option<StoredSnapshot>> {
         self.works(Trouble::Unreadable)?;
         Ok(self.lock().seen.snapshot.clone())
+    }
+
+    fn note_active(&self, version: RecordVersion, durable: Durable) {
+        match self.works(Trouble::Full) {
+            Ok(()) => self.put(Write::Active(version), Some(durable)),
+            Err(full) => durable(Err(full)),
+        }
+    }
+
+    fn active(&self) -> io::Result<Option<RecordVersion>> {
+        self.works(Trouble::Unreadable)?;
+        Ok(self.lock().seen.active)
     }
 }

@@ -15,7 +15,9 @@
 pub mod agent;
 pub mod bounds;
 mod configuration;
+pub mod counts;
 pub mod disk;
+pub mod faults;
 pub mod invariants;
 pub mod membership;
 pub mod network;
@@ -30,9 +32,11 @@ pub mod story;
 pub mod tamper;
 pub mod traffic;
 pub mod universe;
+pub mod upgrade;
 pub mod watch;
 pub mod world;
 
+use counts::Counts;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::lease::VoterSets;
@@ -40,7 +44,7 @@ use plan::{Fault, Theme};
 use planted::Planted;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
-use universe::{Counts, Universe};
+use universe::Universe;
 
 /// The sizes that a sweep takes in turn; the second is two servers and a witness.
 pub const SIZES: [(usize, bool); 5] = [(3, false), (3, true), (1, false), (5, false), (7, false)];
@@ -206,9 +210,14 @@ async fn live(universe: &Arc<Universe>, faults: &[Fault]) {
     if universe.theme != Theme::Quiet {
         operator::start(universe);
     }
+    if universe.theme == Theme::Upgrading {
+        upgrade::look_after(universe);
+        #[cfg(feature = "next")]
+        upgrade::rehearse(universe);
+    }
     let watching = watch_for_errors(universe.clone());
     let acting = async {
-        plan::carry_out(universe, faults).await;
+        faults::carry_out(universe, faults).await;
         recover(universe, &served).await;
     };
     tokio::select! {

@@ -2,18 +2,7 @@
 //!
 //! Most runs have anything at random; some dwell on what chance rarely does ([`Theme`]).
 
-use super::agent;
-use super::bounds;
-use super::disk::Trouble;
-use super::membership;
-use super::planted::Planted;
-use super::scheduler::{self, WORLD};
-use super::story;
-use super::universe::{Service, Universe};
 use ha_core::balance::mix;
-use ha_core::controller::{Event, HandoverReason};
-use std::sync::Arc;
-use std::time::Duration;
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +59,12 @@ pub enum Kind {
     Shrink,
     /// The voters shrink to one, and the leader is cut off in the middle.
     ShrinkAndCut,
+    /// A node is upgraded to the next version.
+    Upgrade,
+    /// One after the other is.
+    UpgradeAll,
+    /// A node goes back to the version before.
+    Downgrade,
 }
 
 /// What a run dwells on.
@@ -89,13 +84,15 @@ pub enum Theme {
     KnownDown,
     /// Nodes are drained, most with a deadline, and now and then the leader moves.
     Draining,
+    /// Nodes go from one version to the next and back, among everything else: programs of both are there.
+    Upgrading,
     /// Nothing but moves and lost leaders, in a network without trouble: the address is elsewhere within bounds.
     Quiet,
 }
 
 impl Theme {
     /// All, with their words.
-    pub const ALL: [(&'static str, Theme); 7] = [
+    pub const ALL: [(&'static str, Theme); 8] = [
         ("anything", Theme::Anything),
         ("restart-all", Theme::RestartAll),
         ("blinks", Theme::Blinks),
@@ -103,13 +100,16 @@ impl Theme {
         ("known-down", Theme::KnownDown),
         ("draining", Theme::Draining),
         ("quiet", Theme::Quiet),
+        ("upgrading", Theme::Upgrading),
     ];
 
     /// What a sweep gives a seed: every second time anything.
     pub fn of(seed: u64) -> Theme {
         // The size goes with the seed itself, so that every theme meets every size.
         let turn = (seed / 5) % 12;
-        if turn < 6 {
+        if turn == 3 {
+            Theme::Upgrading
+        } else if turn < 6 {
             Theme::Anything
         } else {
             Theme::ALL[turn as usize - 5].1
@@ -126,7 +126,7 @@ impl Theme {
 }
 
 /// Each kind: how often it is drawn, its word, and how long it lasts in milliseconds.
-pub const KINDS: [(Kind, u64, &str, (u64, u64)); 26] = [
+pub const KINDS: [(Kind, u64, &str, (u64, u64)); 29] = [
     (Kind::PowerLoss, 6, "power loss", (300, 3000)),
     (Kind::KillAndRestart, 6, "kill and restart at once", (1, 2)),
     (Kind::Kill, 6, "kill", (300, 3000)),
@@ -159,6 +159,10 @@ pub const KINDS: [(Kind, u64, &str, (u64, u64)); 26] = [
     (Kind::ShrinkAndCut, 1, "shrink and cut", (300, 1500)),
     // Drawn apart, see `overflows`.
     (Kind::InboxFull, 0, "inbox full", (50, 1500)),
+    // Drawn by a theme of their own only.
+    (Kind::Upgrade, 0, "upgrade", (100, 600)),
+    (Kind::UpgradeAll, 0, "upgrade of all", (2000, 5000)),
+    (Kind::Downgrade, 0, "downgrade", (500, 2500)),
 ];
 
 /// One thing that goes wrong.
@@ -321,6 +325,20 @@ fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<
             vec![leader(Kind::Move, at, 300, 0)],
             at + dice.between(8000, 14_000),
         )),
+        Theme::Upgrading => {
+            let kind = match dice.next(8) {
+                0 | 1 => Kind::Upgrade,
+                2 => Kind::UpgradeAll,
+                3 => Kind::Downgrade,
+                4 => Kind::ShrinkAndCut,
+                _ => {
+                    let fault = anything(dice, nodes, at);
+                    return Some((vec![fault], at + fault.lasts + dice.between(200, 1500)));
+                }
+            };
+            let fault = fault_of(dice, kind, nodes, at);
+            Some((vec![fault], at + fault.lasts + dice.between(500, 3000)))
+        }
         Theme::Quiet => {
             let kind = if dice.next(2) == 0 {
                 Kind::Move
@@ -344,7 +362,14 @@ fn anything(dice: &mut Dice, nodes: usize, at: u64) -> Fault {
         here
     });
     // What is drawn is below the sum of the weights, so one of them has it.
-    let (kind, _, _, (from, to)) = *drawn.unwrap_or(&KINDS[0]);
+    fault_of(dice, drawn.unwrap_or(&KINDS[0]).0, nodes, at)
+}
+
+fn fault_of(dice: &mut Dice, kind: Kind, nodes: usize, at: u64) -> Fault {
+    let (from, to) = KINDS
+        .iter()
+        .find(|(k, ..)| *k == kind)
+        .map_or((0, 1), |(.., lasts)| *lasts);
     let lasts = dice.between(from, to);
     // Half of them hit who leads; the others anybody.
     let node = (dice.next(2) == 0).then(|| 1 + dice.next(nodes as u64) as usize);
@@ -354,218 +379,5 @@ fn anything(dice: &mut Dice, nodes: usize, at: u64) -> Fault {
         lasts,
         node,
         into: dice.next(60),
-    }
-}
-
-/// The longest fault is far shorter; joins and replacements take what elections take.
-const OVER_WITHIN: Duration = Duration::from_secs(90);
-
-/// Lets it all happen; returns when the last fault is over and everything runs.
-pub async fn carry_out(universe: &Arc<Universe>, faults: &[Fault]) {
-    let mut under_way = Vec::new();
-    let mut now = 0;
-    for fault in faults {
-        scheduler::world_ms(fault.at - now).await;
-        now = fault.at;
-        let (universe, fault) = (universe.clone(), *fault);
-        under_way.push(scheduler::spawn_on(WORLD, async move {
-            happen(&universe, fault).await
-        }));
-    }
-    let all_over = async {
-        for fault in under_way {
-            fault.await.ok();
-        }
-    };
-    if tokio::time::timeout(OVER_WITHIN, all_over).await.is_err() {
-        universe.with(|s| s.check(Err(format!("liveness: what was begun (a join, a replacement) has not ended within {OVER_WITHIN:?}"))));
-    }
-    universe.calm_down();
-    heal(universe);
-}
-
-/// Nothing is wrong any more.
-fn heal(universe: &Arc<Universe>) {
-    universe.with(|s| {
-        s.network.cut.clear();
-        s.network.slow.clear();
-        s.network.loss = universe.usual_loss();
-        for node in &mut s.nodes {
-            node.serve(Service::Up);
-            node.disk.slow_down(Duration::ZERO);
-            node.disk.break_down(None);
-            node.inbox_full = false;
-        }
-    });
-    for node in 1..=universe.size() {
-        scheduler::resume(node);
-        agent::start(universe, node, false);
-    }
-    story::note("all faults are over");
-}
-
-async fn happen(universe: &Arc<Universe>, fault: Fault) {
-    let Some(node) = fault.node.or_else(|| universe.leader().map(|(n, _)| n)) else {
-        return;
-    };
-    let name = word(fault.kind);
-    story::note(&format!("FAULT {name}, node-{node}, {} ms", fault.lasts));
-    universe.with(|s| s.counts.add(name));
-    let lasts = || scheduler::world_ms(fault.lasts);
-    match fault.kind {
-        Kind::PowerLoss => {
-            bounds::watch(universe, node, bounds::LOST);
-            universe.lose_power(node);
-            lasts().await;
-            agent::start(universe, node, false);
-        }
-        Kind::KillAndRestart | Kind::Kill => kill(universe, node, fault.lasts).await,
-        Kind::Pause => pause(universe, node, fault.lasts).await,
-        Kind::Cut => cut(universe, &links(universe, node, true, true), fault.lasts).await,
-        Kind::Deaf => cut(universe, &links(universe, node, true, false), fault.lasts).await,
-        Kind::Mute => cut(universe, &links(universe, node, false, true), fault.lasts).await,
-        Kind::CutPair => {
-            let other = 1 + (node + fault.into as usize) % universe.size();
-            cut(universe, &[(node, other), (other, node)], fault.lasts).await;
-        }
-        Kind::SlowLink => {
-            let by = Duration::from_millis(20 + fault.into * 5);
-            let slow = links(universe, node, true, true);
-            universe.with(|s| s.network.slow.extend(slow.iter().map(|l| (*l, by))));
-            lasts().await;
-            universe.with(|s| s.network.slow.retain(|l, _| !slow.contains(l)));
-        }
-        Kind::Loss => {
-            universe.with(|s| s.network.loss = 50 + fault.into * 5);
-            lasts().await;
-            universe.with(|s| s.network.loss = universe.usual_loss());
-        }
-        Kind::Flapping => {
-            for _ in 0..8 {
-                cut(
-                    universe,
-                    &links(universe, node, true, true),
-                    fault.lasts / 16,
-                )
-                .await;
-                scheduler::world_ms(fault.lasts / 16).await;
-            }
-        }
-        Kind::SlowDisk => {
-            let disk = universe.with(|s| s.nodes[node].disk.clone());
-            disk.slow_down(Duration::from_millis(50 + fault.into * 40));
-            lasts().await;
-            disk.slow_down(Duration::ZERO);
-        }
-        Kind::DiskFull | Kind::DiskUnreadable => {
-            let disk = universe.with(|s| s.nodes[node].disk.clone());
-            disk.break_down(Some(if fault.kind == Kind::DiskFull {
-                Trouble::Full
-            } else {
-                Trouble::Unreadable
-            }));
-            lasts().await;
-            disk.break_down(None);
-        }
-        Kind::InboxFull => {
-            universe.with(|s| s.nodes[node].inbox_full = true);
-            lasts().await;
-            universe.with(|s| s.nodes[node].inbox_full = false);
-        }
-        Kind::Replaced => membership::replace(universe, node, fault.lasts).await,
-        Kind::CutAndRestartOthers => cut_and_restart_others(universe, node, fault).await,
-        Kind::Shrink => membership::shrink(universe, node, fault.lasts).await,
-        Kind::ShrinkAndCut => {
-            let Some((leader, _)) = universe.leader() else {
-                return;
-            };
-            let links = links(universe, leader, true, true);
-            let cutting = async {
-                scheduler::world_ms(fault.into).await;
-                cut(universe, &links, fault.lasts).await;
-            };
-            tokio::join!(membership::shrink(universe, node, fault.lasts), cutting);
-        }
-        Kind::Move | Kind::MoveAndCut | Kind::MoveAndPause | Kind::MoveAndKill => {
-            move_away(universe, fault).await
-        }
-        Kind::RollingRestart => {
-            for node in 1..=universe.size() {
-                kill(universe, node, 100).await;
-                scheduler::world_ms(fault.lasts / universe.size() as u64).await;
-            }
-        }
-        Kind::ServerRefuses | Kind::ServerHangs => {
-            let service = if fault.kind == Kind::ServerHangs {
-                Service::Hanging
-            } else {
-                Service::Refusing
-            };
-            universe.with(|s| s.nodes[node].serve(service));
-            lasts().await;
-            universe.with(|s| s.nodes[node].serve(Service::Up));
-        }
-    }
-}
-
-async fn kill(universe: &Arc<Universe>, node: usize, lasts: u64) {
-    universe.kill(node);
-    scheduler::world_ms(lasts).await;
-    agent::start(universe, node, false);
-}
-
-async fn pause(universe: &Universe, node: usize, lasts: u64) {
-    scheduler::pause(node, universe.planted != Planted::ClockStopsInPause);
-    scheduler::world_ms(lasts).await;
-    scheduler::resume(node);
-}
-
-fn links(universe: &Universe, node: usize, inward: bool, outward: bool) -> Vec<(usize, usize)> {
-    let others = (1..=universe.size()).filter(|o| *o != node);
-    others
-        .flat_map(|o| [inward.then_some((o, node)), outward.then_some((node, o))])
-        .flatten()
-        .collect()
-}
-
-async fn cut(universe: &Universe, links: &[(usize, usize)], lasts: u64) {
-    universe.with(|s| s.network.cut.extend(links));
-    scheduler::world_ms(lasts).await;
-    universe.with(|s| s.network.cut.retain(|l| !links.contains(l)));
-}
-
-/// Node `leader` is cut off; whoever may have promised itself to it is killed meanwhile and starts at once.
-async fn cut_and_restart_others(universe: &Arc<Universe>, leader: usize, fault: Fault) {
-    let links = links(universe, leader, true, true);
-    let restarting = async {
-        scheduler::world_ms(fault.into).await;
-        for other in (1..=universe.size()).filter(|n| *n != leader) {
-            universe.kill(other);
-            agent::start(universe, other, false);
-        }
-    };
-    tokio::join!(
-        cut(universe, &links, fault.lasts.max(fault.into)),
-        restarting
-    );
-}
-
-/// The leader hands over; what else happens to it comes in the middle of that.
-async fn move_away(universe: &Arc<Universe>, fault: Fault) {
-    let Some((leader, running)) = universe.leader() else {
-        return;
-    };
-    bounds::watch(universe, leader, bounds::MOVED);
-    let order = Event::MoveLeader {
-        to: None,
-        reason: HandoverReason::Operator("the plan".to_owned()),
-    };
-    running.driver.order(order).await;
-    scheduler::world_ms(fault.into).await;
-    match fault.kind {
-        Kind::MoveAndCut => cut(universe, &links(universe, leader, true, true), fault.lasts).await,
-        Kind::MoveAndPause => pause(universe, leader, fault.lasts).await,
-        Kind::MoveAndKill => kill(universe, leader, fault.lasts).await,
-        _ => scheduler::world_ms(fault.lasts).await,
     }
 }

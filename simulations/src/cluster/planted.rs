@@ -55,6 +55,10 @@ pub enum Planted {
     WallClockAhead,
     /// The state depends on when a node applies, by its own clock.
     OwnClock,
+    /// A leader writes entries at the newest version that its program has, whatever is active.
+    WritesAtNewest,
+    /// A version is activated without having heard from every member that it speaks it.
+    SpeaksForOthers,
 }
 
 /// One of them, as the table has it.
@@ -134,7 +138,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 25] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -265,6 +269,18 @@ impl Planted {
             Planted::OwnClock,
             Theme::Anything,
             &["same log, same state", "what was acknowledged survives"],
+        ),
+        bug(
+            "writes-at-newest",
+            Planted::WritesAtNewest,
+            Theme::Upgrading,
+            &["versions"],
+        ),
+        bug(
+            "speaks-for-others",
+            Planted::SpeaksForOthers,
+            Theme::Upgrading,
+            &["versions"],
         ),
         bug(
             "clock-stops-in-pause",

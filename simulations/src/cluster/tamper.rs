@@ -1,36 +1,38 @@
 //! Bugs that are planted on the wire and before the driver's inbox: seams that only the simulation has.
 
 use super::planted::Planted;
-use super::runtime::NodeRuntime;
 use super::scheduler;
 use super::universe::Universe;
+use super::upgrade::NEW;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::Event;
 use ha_core::lease::{Lease, Refusal};
 use ha_core::state::ClusterState;
 use ha_core::stick::StickIndex;
 use ha_core::time::{Instant, Timestamp};
-use ha_node::consensus::LeaseReply;
-use ha_node::consensus::codec::{decode, encode};
-use ha_node::consensus::types::{SnapshotMeta, Types, Vote};
+use ha_core::version::RecordVersion;
 use ha_node::outside::Call;
-use openraft::EntryPayload;
-use openraft::raft::{AppendEntriesRequest, VoteRequest};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use ha_record::entry::{Entry, Payload};
+use ha_record::lease::LeaseAnswer;
+use ha_record::peer::{Append, Snapshot, VoteRequest};
+use ha_record::{
+    Record, decode, decode_message, encode, encode_message, sender_speaks, version_of,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-type SimTypes = Types<NodeRuntime>;
-
-/// Reads what the product wrote: its own codec on both sides.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
-    decode(body).ok()
+/// Reads what the product wrote: its own records on both sides.
+fn read<T: Record>(body: &[u8]) -> Option<T> {
+    decode_message(NEW, body).ok()
 }
 
-fn written<T: Serialize>(value: &T, otherwise: &[u8]) -> Vec<u8> {
-    encode(value).unwrap_or_else(|_| otherwise.to_vec())
+/// Writes a message again as it was written, changed.
+fn written<T: Record>(message: &T, as_was: &[u8]) -> Vec<u8> {
+    let (Some(at), Some(speaks)) = (version_of(as_was), sender_speaks(as_was)) else {
+        return as_was.to_vec();
+    };
+    encode_message(at, speaks, message).unwrap_or_else(|_| as_was.to_vec())
 }
 
 /// A message leaves a node.
@@ -51,6 +53,10 @@ pub fn asked(planted: Planted, to: usize, call: Call, body: &[u8]) -> Vec<u8> {
         (Planted::OwnClock, Call::AppendEntries) => with_commands(body, |stamped| {
             stamped.at = Timestamp(stamped.at.0 + to as u64)
         }),
+        (Planted::WritesAtNewest, Call::AppendEntries) => {
+            let newest = sender_speaks(body).map_or(RecordVersion(1), |s| s.max);
+            with_entries(body, |entry| entry.version = newest)
+        }
         (Planted::HealthForgotten, Call::AppendEntries) => with_commands(body, |stamped| {
             if let Command::Health(changes) = &mut stamped.command {
                 changes.clear();
@@ -75,9 +81,12 @@ pub fn answered(
     if call != Call::Lease {
         return answer;
     }
-    let (Some(lease), Some(mut reply)) = (read::<Lease>(body), read::<LeaseReply>(&answer)) else {
+    let (Some(lease), Some(mut reply)) = (read::<Lease>(body), read::<LeaseAnswer>(&answer)) else {
         return answer;
     };
+    if universe.planted == Planted::SpeaksForOthers {
+        (reply.report.speaks, reply.report.agent_version) = (NEW, "0.2".to_owned());
+    }
     reply.result = match (universe.planted, reply.result) {
         (Planted::PromisesToTwo, Err(Refusal::Promised(_) | Refusal::LaterTerm(_)))
         | (Planted::IgnoresLaterTerm, Err(Refusal::LaterTerm(_))) => Ok(()),
@@ -95,32 +104,39 @@ pub fn answered(
 }
 
 fn write_down(universe: &Universe, node: usize, body: &[u8]) {
-    let Some(request) = read::<VoteRequest<SimTypes>>(body) else {
+    let Some(request) = read::<VoteRequest>(body) else {
         return;
     };
-    universe.with(|s| {
-        s.nodes[node].pre_voted = s.nodes[node].pre_voted.max(request.vote.leader_id.term)
-    });
+    universe.with(|s| s.nodes[node].pre_voted = s.nodes[node].pre_voted.max(request.vote.term));
 }
 
 fn without_bindings(body: &[u8]) -> Option<Vec<u8>> {
-    let (vote, meta, data): (Vote<NodeRuntime>, SnapshotMeta<NodeRuntime>, Vec<u8>) = read(body)?;
+    let message: Snapshot = read(body)?;
     let state = ClusterState {
         stick: StickIndex::default(),
-        ..read(&data)?
+        ..decode(NEW, &message.state).ok()?
     };
-    Some(written(&(vote, meta, written(&state, &data)), body))
+    let message = Snapshot {
+        state: encode(version_of(&message.state)?, &state).ok()?,
+        ..message
+    };
+    Some(written(&message, body))
 }
 
 /// The entries that a leader sends, each changed.
-fn with_commands(body: &[u8], change: impl Fn(&mut Stamped)) -> Option<Vec<u8>> {
-    let mut request: AppendEntriesRequest<SimTypes> = read(body)?;
-    for entry in &mut request.entries {
-        if let EntryPayload::Normal(stamped) = &mut entry.payload {
-            change(stamped);
-        }
-    }
+fn with_entries(body: &[u8], change: impl Fn(&mut Entry)) -> Option<Vec<u8>> {
+    let mut request: Append = read(body)?;
+    request.entries.iter_mut().for_each(change);
     Some(written(&request, body))
+}
+
+/// The commands that a leader sends, each changed.
+fn with_commands(body: &[u8], change: impl Fn(&mut Stamped)) -> Option<Vec<u8>> {
+    with_entries(body, |entry| {
+        if let Payload::Command(stamped) = &mut entry.payload {
+            change(Arc::make_mut(stamped));
+        }
+    })
 }
 
 /// What reaches node `me`'s driver, changed or lost on the way.

@@ -28,14 +28,13 @@ fn seeds_that_once_failed_do_not_fail_again() {
         .filter(|l| !l.starts_with('#'));
     let mut replayed = 0;
     for line in lines {
-        let mut words = line
-            .split_whitespace()
-            .map(|w| w.parse::<u64>().expect("two numbers in a line"));
-        let (seed, seconds) = (
-            words.next().expect("a seed"),
-            words.next().expect("seconds"),
-        );
-        let again = Run::of(seed, seconds * SECONDS);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| words[at].parse::<u64>().expect("two numbers in a line");
+        let mut again = Run::of(number(0), number(1) * SECONDS);
+        if let Some(theme) = words.get(2) {
+            let known = Theme::ALL.iter().find(|(word, _)| word == theme);
+            again.theme = known.expect("a theme").1;
+        }
         assert_eq!(
             run(again.clone()).violation,
             None,
@@ -74,6 +73,8 @@ fn planted_bugs_are_found() {
         "transfer-before-release",
         "order-on-one-node",
         "own-clock",
+        "writes-at-newest",
+        "speaks-for-others",
     ] {
         let bug = Planted::named(word).expect("it is in the table");
         let found = (0..40).find(|seed| {
@@ -82,6 +83,45 @@ fn planted_bugs_are_found() {
                 .is_some_and(|v| bug.is_found_by(&v))
         });
         assert!(found.is_some(), "{word} escaped 40 seeds");
+    }
+}
+
+/// Both versions of the program in one cluster, upgraded and downgraded among the faults.
+#[test]
+fn clusters_go_from_one_version_to_the_next() {
+    let mut counts = counts::Counts::default();
+    for seed in 0..10 {
+        let upgrading = Run {
+            theme: Theme::Upgrading,
+            ..Run::of(seed, 40 * SECONDS)
+        };
+        let outcome = run(upgrading.clone());
+        assert_eq!(
+            outcome.violation,
+            None,
+            "replay: {}",
+            crate::sweep::replay(&upgrading)
+        );
+        for (what, many) in outcome.counts.of {
+            counts.add_many(what, many);
+        }
+    }
+    let mut must = vec![
+        "upgrade",
+        "downgrade",
+        "versions activated",
+        "downgrades refused",
+        "snapshots installed",
+        "memberships shrunk",
+    ];
+    if cfg!(feature = "next") {
+        must.push("rehearsals");
+    }
+    for what in must {
+        assert!(
+            counts.of.contains_key(what),
+            "{what} never happened: {counts:?}"
+        );
     }
 }
 

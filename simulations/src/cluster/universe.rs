@@ -1,6 +1,7 @@
 //! Everything there is: nodes, their disks and servers, the network, the segment, what is checked and counted.
 
 use super::Run;
+use super::counts::Counts;
 use super::disk::Disk;
 use super::invariants::ideal::{RegisterKey, Value};
 use super::invariants::{Invariants, one_holder, same_state, unique};
@@ -12,16 +13,17 @@ use super::scheduler::{self, WORLD, world_now};
 use super::segment::{Hands, Segment};
 use super::sessions::Open;
 use super::story;
+use super::upgrade::OLD;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
 use ha_core::placement;
+use ha_core::version::Speaks;
 use ha_core::view::View;
 use ha_node::binder::LogBinder;
 use ha_node::consensus::Consensus;
 use ha_node::driver::DriverHandle;
 use ha_node::outside::Call;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,6 +79,8 @@ pub struct Node {
     pub broken_since: Option<u64>,
     /// Its disk.
     pub disk: Disk,
+    /// What its program speaks, from its next start on.
+    pub program: Speaks,
     /// A process was started and has not been killed since.
     pub started: bool,
     /// Its process, once it takes part.
@@ -96,27 +100,6 @@ impl Node {
         } else {
             self.broken_since.or(Some(world_now()))
         };
-    }
-}
-
-/// What a run was like.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// How often each thing happened: faults by name, elections, claims, sessions, ...
-    pub of: BTreeMap<&'static str, u64>,
-}
-
-impl Counts {
-    /// One more.
-    pub fn add(&mut self, what: &'static str) {
-        self.add_many(what, 1);
-    }
-
-    /// So many more; none leaves no trace.
-    pub fn add_many(&mut self, what: &'static str, more: u64) {
-        if more > 0 {
-            *self.of.entry(what).or_default() += more;
-        }
     }
 }
 
@@ -186,6 +169,7 @@ impl Universe {
             service: Service::Up,
             broken_since: None,
             disk: Disk::new(run.planted),
+            program: OLD,
             started: false,
             running: None,
             pre_voted: 0,
@@ -430,6 +414,13 @@ impl Universe {
                 story::fnv(story::FNV, text.as_bytes())
             });
         self.with(|s| {
+            let speaks = consensus.versions().speaks();
+            let (index, versions) = (snap.applied_index, &mut s.invariants.versions);
+            match versions.on_applied(me, speaks, index, &snap.facts) {
+                Ok(true) => s.counts.add("versions activated"),
+                Ok(false) => {}
+                Err(what) => s.check(Err(what)),
+            }
             s.invariants.knowledge.on_applied(snap.applied_index);
             s.invariants
                 .service

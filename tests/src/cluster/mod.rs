@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use files::{Agent, Backend, Config, Frontend, Plan, Server, Timing};
-pub use programs::{agent_program, cli_program};
+pub use programs::{agent_program, cli_program, next_agent_program};
 pub use status::Status;
 
 use crate::netns::{Machine, Topology};
@@ -149,8 +149,13 @@ impl Cluster {
 
     /// Starts the agent of a node that has been made or has joined.
     pub fn start_agent(&mut self, number: u8) {
+        self.start_agent_of(number, &agent_program());
+    }
+
+    /// The same with another program.
+    pub fn start_agent_of(&mut self, number: u8, program: &str) {
         let agent = self.write_agent(number);
-        let mut command = self.machine(number).command(agent_program());
+        let mut command = self.machine(number).command(program);
         command
             .args(["run", "--config", &agent])
             .envs(self.plan.environment(self.machine(number)));
@@ -166,6 +171,13 @@ impl Cluster {
         self.agents
             .get(&number)
             .unwrap_or_else(|| panic!("the agent of node-{number} runs"))
+    }
+
+    /// Whether the agent of a node has ended by itself.
+    pub fn agent_ended(&mut self, number: u8) -> bool {
+        self.agents
+            .get_mut(&number)
+            .is_none_or(|agent| agent.ended().is_some())
     }
 
     /// Starts the sample server of a node on all ports of the plan.

@@ -9,4 +9,5 @@ mod operator;
 mod permissions;
 mod rolling;
 mod tokens;
+mod upgrade;
 mod wire;

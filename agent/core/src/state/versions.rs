@@ -64,6 +64,15 @@ impl Facts {
         Ok(Outcome::Done)
     }
 
+    /// Keeps a text, and tells it with the one before it.
+    #[cfg(feature = "next")]
+    pub(super) fn rehearse(&mut self, text: &str, at: Timestamp, by: &str) -> Outcome {
+        let before = std::mem::replace(&mut self.rehearsal, text.to_owned());
+        let (kind, text) = ("rehearsal".to_owned(), format!("{text} ({before} before)"));
+        self.event(at, What::Note { kind, text }, by);
+        Outcome::Done
+    }
+
     /// Whether a node reads and writes what this cluster writes. One that is not founded writes nothing yet.
     pub(super) fn check_speaks(&self, member: &Member) -> Result<(), Rejection> {
         let needed = self.active_version;

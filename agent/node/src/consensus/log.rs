@@ -1,11 +1,12 @@
 //! Gives the consensus library its log: entries to records, callbacks to futures.
 
-use super::codec::{decode, encode};
+use super::convert::Recorded;
 use super::log_store::{Batch, LogStore, Meta};
 use super::types::{Entry, LogId, Runtime, Types, Vote};
+use super::versions::Versions;
+use ha_record::RecordError;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
-use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::io;
 use std::marker::PhantomData;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 /// The log of one node.
 pub struct Log<R> {
     store: Arc<dyn LogStore>,
+    versions: Versions,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -22,6 +24,7 @@ impl<R> Clone for Log<R> {
     fn clone(&self) -> Self {
         Log {
             store: self.store.clone(),
+            versions: self.versions.clone(),
             runtime: PhantomData,
         }
     }
@@ -29,9 +32,10 @@ impl<R> Clone for Log<R> {
 
 impl<R: Runtime> Log<R> {
     /// Over a store.
-    pub fn new(store: Arc<dyn LogStore>) -> Self {
+    pub fn new(store: Arc<dyn LogStore>, versions: Versions) -> Self {
         Log {
             store,
+            versions,
             runtime: PhantomData,
         }
     }
@@ -43,11 +47,26 @@ impl<R: Runtime> Log<R> {
             .map_or(0, |v| v.leader_id.term))
     }
 
-    fn get<T: DeserializeOwned>(&self, key: Meta) -> io::Result<Option<T>> {
+    fn get<T: Recorded>(&self, key: Meta) -> io::Result<Option<T>> {
         self.store
             .meta(key)?
-            .map(|bytes| decode(&bytes))
+            .map(|bytes| self.decode(&bytes))
             .transpose()
+    }
+
+    /// What is newer than this program halts the node: it is neither skipped nor taken away.
+    fn decode<T: Recorded>(&self, bytes: &[u8]) -> io::Result<T> {
+        let record = ha_record::decode(self.versions.speaks(), bytes).inspect_err(|e| {
+            if let RecordError::Newer { found, .. } = e {
+                self.versions.halt(*found);
+            }
+        })?;
+        Ok(T::from_record(record)?)
+    }
+
+    fn encode<T: Recorded>(&self, value: &T) -> io::Result<Vec<u8>> {
+        let at = self.versions.writes();
+        Ok(ha_record::encode(at, &value.to_record(at))?)
     }
 
     async fn write_durably(&self, batch: Batch) -> io::Result<()> {
@@ -81,7 +100,7 @@ impl<R: Runtime> RaftLogReader<Types<R>> for Log<R> {
         self.store
             .read(start..end)?
             .iter()
-            .map(|bytes| decode(bytes))
+            .map(|bytes| self.decode(bytes))
             .collect()
     }
 
@@ -101,7 +120,7 @@ impl<R: Runtime> RaftLogReader<Types<R>> for Log<R> {
         let read = self.store.read(start..end)?;
         read.iter()
             .take_while(|bytes| fits(bytes))
-            .map(|bytes| decode(bytes))
+            .map(|bytes| self.decode(bytes))
             .collect()
     }
 
@@ -114,8 +133,9 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types<R>>, io::Error> {
-        let purged: Option<LogId<R>> = self.get(Meta::Purged)?;
-        let last: Option<Entry<R>> = self.store.last()?.map(|bytes| decode(&bytes)).transpose()?;
+        let purged = self.get::<Option<LogId<R>>>(Meta::Purged)?.flatten();
+        let last = self.store.last()?;
+        let last: Option<Entry<R>> = last.map(|bytes| self.decode(&bytes)).transpose()?;
         Ok(LogState {
             last_purged_log_id: purged,
             last_log_id: last.map(|e| e.log_id).or(purged),
@@ -128,7 +148,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
 
     async fn save_vote(&mut self, vote: &Vote<R>) -> Result<(), io::Error> {
         self.write_durably(Batch {
-            meta: vec![(Meta::Vote, encode(vote)?)],
+            meta: vec![(Meta::Vote, self.encode(vote)?)],
             ..Batch::default()
         })
         .await
@@ -138,7 +158,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
         // May lag behind: it only spares work at start.
         self.store.write(
             Batch {
-                meta: vec![(Meta::Committed, encode(&committed)?)],
+                meta: vec![(Meta::Committed, self.encode(&committed)?)],
                 ..Batch::default()
             },
             None,
@@ -160,7 +180,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
     {
         let put = entries
             .into_iter()
-            .map(|e| Ok((e.log_id.index, encode(&e)?)))
+            .map(|e| Ok((e.log_id.index, self.encode(&e)?)))
             .collect::<io::Result<Vec<_>>>()?;
         self.store.write(
             Batch {
@@ -184,9 +204,56 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
         // One batch: the mark and the removal are atomic.
         let batch = Batch {
             remove: Some(0..upto.index + 1),
-            meta: vec![(Meta::Purged, encode(&upto)?)],
+            meta: vec![(Meta::Purged, self.encode(&Some(upto))?)],
             ..Batch::default()
         };
         self.write_durably(batch).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::log_store::memory::MemoryStore;
+    use ha_core::version::{RecordVersion, Speaks};
+    use ha_record::entry::{Entry, Payload};
+    use openraft_rt_tokio::TokioRuntime;
+
+    #[tokio::test]
+    async fn an_entry_of_a_newer_version_halts_the_node_and_stays_in_the_log() {
+        let speaks = |max| Speaks {
+            min: RecordVersion(1),
+            max: RecordVersion(max),
+        };
+        let store = Arc::new(MemoryStore::default());
+        let entry = |version: u32| {
+            let version = RecordVersion(version);
+            let id = ha_record::vote::LogId {
+                term: 1,
+                index: version.0.into(),
+            };
+            let payload = Payload::Blank;
+            let entry = Entry {
+                version,
+                id,
+                payload,
+            };
+            (id.index, ha_record::encode(version, &entry).unwrap())
+        };
+        let batch = Batch {
+            put: vec![entry(1), entry(2)],
+            ..Batch::default()
+        };
+        store.write(batch, None).unwrap();
+        let (old, new) = (Versions::of(speaks(1)), Versions::of(speaks(2)));
+        let mut log = Log::<TokioRuntime>::new(store.clone(), new.clone());
+        assert_eq!(log.try_get_log_entries(1..3).await.unwrap().len(), 2);
+        let mut log = Log::<TokioRuntime>::new(store.clone(), old.clone());
+        assert_eq!(log.try_get_log_entries(1..2).await.unwrap().len(), 1);
+        assert_eq!(old.halted(), None);
+        log.try_get_log_entries(1..3).await.unwrap_err();
+        assert!(log.get_log_state().await.is_err(), "nor does it start");
+        assert!(old.halted().unwrap().contains("version 2"));
+        assert_eq!((store.read(1..3).unwrap().len(), new.halted()), (2, None));
     }
 }

@@ -3,6 +3,7 @@
 //! A [`Batch`] is atomic: after a crash all of it is there or nothing. What was reported durable
 //! survives any crash. Reads see what was written at once, durable or not.
 
+use ha_core::version::RecordVersion;
 use std::io;
 use std::ops::Range;
 
@@ -54,6 +55,10 @@ pub trait LogStore: Send + Sync + 'static {
     fn save_snapshot(&self, snapshot: StoredSnapshot, durable: Durable);
     /// The newest snapshot that was saved completely.
     fn load_snapshot(&self) -> io::Result<Option<StoredSnapshot>>;
+    /// Notes the version at which the cluster writes from now on; calls `durable` later, when it survives a crash.
+    fn note_active(&self, version: RecordVersion, durable: Durable);
+    /// What was noted last.
+    fn active(&self) -> io::Result<Option<RecordVersion>>;
 }
 
 /// The contract of [`LogStore`], for every implementation: call it from a test with a way to open
@@ -78,6 +83,7 @@ pub mod contract {
         assert_eq!(s.read(0..u64::MAX).unwrap(), Vec::<Vec<u8>>::new());
         assert_eq!(s.meta(Meta::Vote).unwrap(), None);
         assert_eq!(s.load_snapshot().unwrap(), None);
+        assert_eq!(s.active().unwrap(), None);
 
         flush(
             &*s,
@@ -134,6 +140,15 @@ pub mod contract {
             Box::new(move |r| second.send(r).unwrap()),
         );
         rx.recv().unwrap().unwrap();
+        for version in [1, 2] {
+            let (tx, rx) = mpsc::channel();
+            s.note_active(
+                RecordVersion(version),
+                Box::new(move |r| tx.send(r).unwrap()),
+            );
+            rx.recv().unwrap().unwrap();
+            assert_eq!(s.active().unwrap(), Some(RecordVersion(version)));
+        }
         drop(s);
 
         let s = open();
@@ -149,6 +164,7 @@ pub mod contract {
                 data: vec![2; 50]
             })
         );
+        assert_eq!(s.active().unwrap(), Some(RecordVersion(2)));
     }
 }
 
@@ -167,6 +183,7 @@ pub(crate) mod memory {
         entries: BTreeMap<u64, Vec<u8>>,
         meta: BTreeMap<Meta, Vec<u8>>,
         snapshot: Option<StoredSnapshot>,
+        active: Option<RecordVersion>,
     }
 
     impl LogStore for MemoryStore {
@@ -205,6 +222,15 @@ pub(crate) mod memory {
 
         fn load_snapshot(&self) -> io::Result<Option<StoredSnapshot>> {
             Ok(self.0.lock().unwrap().snapshot.clone())
+        }
+
+        fn note_active(&self, version: RecordVersion, durable: Durable) {
+            self.0.lock().unwrap().active = Some(version);
+            durable(Ok(()));
+        }
+
+        fn active(&self) -> io::Result<Option<RecordVersion>> {
+            Ok(self.0.lock().unwrap().active)
         }
     }
 }

@@ -3,13 +3,17 @@
 //! After each entry the listener is told, so that the driver can look; a reader takes the lock only
 //! to clone two pointers.
 
-use super::codec::{decode, encode};
+use super::convert::Recorded;
 use super::log_store::{LogStore, StoredSnapshot};
-use super::types::{Applied, LogId, Membership, Runtime, Snapshot, SnapshotMeta, Types};
+use super::types::{Applied, LogId, Membership, Proposal, Runtime, Snapshot, SnapshotMeta, Types};
+use super::versions::Versions;
 use futures_util::{Stream, TryStreamExt};
+use ha_core::command::{Command, Stamped};
 use ha_core::state::{ClusterState, Facts};
-use ha_core::stick::StickTable;
+use ha_core::stick::{StickIndex, StickTable};
 use ha_core::time::Timestamp;
+use ha_core::version::RecordVersion;
+use ha_record::RecordError;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use std::io;
@@ -24,6 +28,7 @@ pub struct Machine<R: Runtime> {
     /// Held while a snapshot is saved.
     newest_saved: Arc<tokio::sync::Mutex<Option<LogId<R>>>>,
     store: Arc<dyn LogStore>,
+    versions: Versions,
     listener: Listener,
 }
 
@@ -54,6 +59,7 @@ impl<R: Runtime> Clone for Machine<R> {
             inner: self.inner.clone(),
             newest_saved: self.newest_saved.clone(),
             store: self.store.clone(),
+            versions: self.versions.clone(),
             listener: self.listener.clone(),
         }
     }
@@ -64,27 +70,54 @@ impl<R: Runtime> Machine<R> {
     ///
     /// # Errors
     /// A snapshot that cannot be read: the node must not start without it.
-    pub fn open(store: Arc<dyn LogStore>, listener: Listener) -> io::Result<Self> {
+    pub fn open(
+        store: Arc<dyn LogStore>,
+        versions: Versions,
+        listener: Listener,
+    ) -> io::Result<Self> {
         let mut inner = Inner {
             applied: None,
             membership: Membership::<R>::default(),
             state: ClusterState::default(),
         };
         if let Some(stored) = store.load_snapshot()? {
-            let meta: SnapshotMeta<R> = decode(&stored.header)?;
+            let meta = header_of::<R>(&versions, &stored.header)?;
             (inner.applied, inner.membership, inner.state) = (
                 meta.last_log_id,
                 meta.last_membership,
-                decode(&stored.data)?,
+                state_of(&versions, &stored.data)?,
             );
+            versions.applied(inner.state.facts.active_version);
         }
         let newest_saved = Arc::new(tokio::sync::Mutex::new(inner.applied));
         Ok(Machine {
             inner: Arc::new(Mutex::new(inner)),
             newest_saved,
             store,
+            versions,
             listener,
         })
+    }
+
+    /// Before a version becomes active here: this program speaks it, and a start will know it.
+    async fn adopt(&self, version: RecordVersion) -> io::Result<()> {
+        if version == RecordVersion::default() {
+            return Ok(());
+        }
+        let known = self.store.active()?;
+        if known.is_none_or(|known| known < version) {
+            let (done, waiting) = tokio::sync::oneshot::channel();
+            self.store
+                .note_active(version, Box::new(move |r| drop(done.send(r))));
+            waiting
+                .await
+                .map_err(|_| io::Error::other("the writer of the active version has ended"))??;
+        }
+        if self.versions.speaks().contains(version) {
+            Ok(())
+        } else {
+            Err(self.versions.halt(version).into())
+        }
     }
 
     /// The state at this moment.
@@ -111,8 +144,9 @@ impl<R: Runtime> Machine<R> {
         if meta.last_log_id < *newest {
             return Ok(());
         }
+        let at = self.versions.writes();
         let stored = StoredSnapshot {
-            header: encode(meta)?,
+            header: ha_record::encode(at, &meta.to_record(at))?,
             data,
         };
         let (done, waiting) = tokio::sync::oneshot::channel();
@@ -139,7 +173,7 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for Machine<R> {
             (meta, inner.state.to_write())
         };
         // Without the lock: it takes long, and the driver, which keeps the lease, reads the state.
-        let data = encode(&state)?;
+        let data = ha_record::encode(self.versions.writes(), &state)?;
         self.save(&meta, data.clone()).await?;
         Ok(Snapshot::<R> {
             meta,
@@ -162,12 +196,22 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
         S: Stream<Item = Result<EntryResponder<Types<R>>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
+            let facts = self.lock().state.facts.clone();
+            if let EntryPayload::Normal(Proposal { stamped, .. }) = &entry.payload
+                && let Some(version) = version_after(&facts, stamped)
+            {
+                self.adopt(version).await?;
+            }
             let answer = {
                 let mut inner = self.lock();
                 inner.applied = Some(entry.log_id);
                 match entry.payload {
                     EntryPayload::Blank => Applied(Ok(ha_core::command::Outcome::Done)),
-                    EntryPayload::Normal(stamped) => Applied(inner.state.apply(&stamped)),
+                    EntryPayload::Normal(Proposal { stamped, .. }) => {
+                        let answer = inner.state.apply(&stamped);
+                        self.versions.applied(inner.state.facts.active_version);
+                        Applied(answer)
+                    }
                     EntryPayload::Membership(m) => {
                         inner.membership = Membership::<R>::new(Some(entry.log_id), m);
                         Applied(Ok(ha_core::command::Outcome::Done))
@@ -191,12 +235,15 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
         meta: &SnapshotMeta<R>,
         data: Vec<u8>,
     ) -> Result<(), io::Error> {
-        let state: ClusterState = decode(&data)?;
+        let state = state_of(&self.versions, &data)?;
+        let active = state.facts.active_version;
+        self.adopt(active).await?;
         self.save(meta, data).await?;
         {
             let mut inner = self.lock();
             (inner.applied, inner.membership, inner.state) =
                 (meta.last_log_id, meta.last_membership.clone(), state);
+            self.versions.applied(active);
         }
         (self.listener)();
         Ok(())
@@ -207,35 +254,41 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
             return Ok(None);
         };
         Ok(Some(Snapshot::<R> {
-            meta: decode(&stored.header)?,
+            meta: header_of::<R>(&self.versions, &stored.header)?,
             snapshot: stored.data,
         }))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::consensus::log_store::memory::MemoryStore;
-    use openraft::vote::leader_id_std::CommittedLeaderId;
-    use openraft_rt_tokio::TokioRuntime;
-
-    #[tokio::test]
-    async fn a_snapshot_that_was_overtaken_is_not_saved_over_the_newer_one() {
-        let store = Arc::new(MemoryStore::default());
-        let machine = Machine::<TokioRuntime>::open(store.clone(), Arc::new(|| {})).unwrap();
-        let at = |index| {
-            let id = LogId::<TokioRuntime>::new(CommittedLeaderId { term: 1 }, index);
-            SnapshotMeta::<TokioRuntime> {
-                last_log_id: Some(id),
-                ..Default::default()
-            }
-        };
-        let saved = || store.load_snapshot().unwrap().map(|s| s.data);
-        machine.save(&at(9), b"newer".to_vec()).await.unwrap();
-        machine.save(&at(5), b"overtaken".to_vec()).await.unwrap();
-        assert_eq!(saved(), Some(b"newer".to_vec()));
-        machine.save(&at(12), b"newest".to_vec()).await.unwrap();
-        assert_eq!(saved(), Some(b"newest".to_vec()));
-    }
+fn header_of<R: Runtime>(versions: &Versions, header: &[u8]) -> io::Result<SnapshotMeta<R>> {
+    let header = ha_record::decode(versions.speaks(), header)?;
+    Ok(SnapshotMeta::<R>::from_record(header)?)
 }
+
+fn state_of(versions: &Versions, data: &[u8]) -> io::Result<ClusterState> {
+    let state = ha_record::decode(versions.speaks(), data).inspect_err(|e| {
+        if let RecordError::Newer { found, .. } = e {
+            versions.halt(*found);
+        }
+    });
+    Ok(state?)
+}
+
+/// The active version that a command brings, if it changes it and is not refused.
+fn version_after(facts: &Arc<Facts>, stamped: &Stamped) -> Option<RecordVersion> {
+    let (Command::Found { .. } | Command::Restore(_) | Command::Activate(_)) = &stamped.command
+    else {
+        return None;
+    };
+    let mut tried = ClusterState {
+        clock: Timestamp::default(),
+        facts: facts.clone(),
+        stick: StickIndex::default(),
+    };
+    tried.apply(stamped).ok()?;
+    let after = tried.facts.active_version;
+    (after != facts.active_version).then_some(after)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! Outbound: what the consensus library sends, with the guard on votes before it leaves.
 
-use super::codec::{decode, encode};
+use super::convert::Recorded;
 use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
+use super::versions::Versions;
 use super::{SharedPromise, lock};
 use crate::outside::{Addressee, Call, CallError, Outside};
 use ha_core::id::NodeId;
 use ha_core::lease::{Ballot, VoteDecision};
+use ha_record::RecordError;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -13,8 +15,6 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub struct Network<R> {
     pub(super) runtime: PhantomData<fn() -> R>,
     pub(super) me: NodeId,
     pub(super) promise: SharedPromise,
+    pub(super) versions: Versions,
 }
 
 /// The way to one peer.
@@ -36,6 +37,7 @@ pub struct Peer<R> {
     runtime: PhantomData<fn() -> R>,
     me: NodeId,
     promise: SharedPromise,
+    versions: Versions,
     to: Addressee,
 }
 
@@ -48,6 +50,7 @@ impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
             runtime: PhantomData,
             me: self.me,
             promise: self.promise.clone(),
+            versions: self.versions.clone(),
             to: Addressee {
                 node: id,
                 at: node.addr.clone(),
@@ -57,23 +60,31 @@ impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
 }
 
 impl<R: Runtime> Peer<R> {
-    async fn ask<Q: Serialize, A: DeserializeOwned>(
+    async fn ask<Q: Recorded, A: Recorded>(
         &self,
         call: Call,
         question: &Q,
         within: Duration,
     ) -> Result<A, RPCError<Types<R>>> {
-        let body = encode(question).map_err(|e| RPCError::Network(NetworkError::new(&e)))?;
+        let failed = |e: RecordError| RPCError::Network(NetworkError::new(&e));
+        let record = question.to_record(self.versions.writes());
+        let body = self.versions.tell(self.to.node, &record).map_err(failed)?;
         let answer = self
             .outside
             .peers
             .call(self.to.clone(), call, body, within)
-            .await
-            .map_err(|e| match e {
+            .await;
+        let answer = answer.map_err(|e| {
+            self.versions.forget(self.to.node);
+            match e {
                 CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&e)),
                 CallError::NoAnswer(_) => RPCError::Network(NetworkError::new(&e)),
-            })?;
-        decode(&answer).map_err(|e| RPCError::Network(NetworkError::new(&e)))
+            }
+        })?;
+        self.versions
+            .hear(self.to.node, &answer)
+            .and_then(A::from_record)
+            .map_err(failed)
     }
 
     /// While this node is promised to another, its own votes stay here.

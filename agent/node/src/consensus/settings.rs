@@ -1,8 +1,9 @@
 //! What consensus is started with, and why a proposal may come to nothing.
 
-use super::codec;
 use ha_core::id::NodeId;
 use ha_core::model::{Role, Timing};
+use ha_core::version::Speaks;
+use ha_record::{ENTRY_MAX, RecordError};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -19,6 +20,8 @@ pub struct ConsensusSettings {
     pub promise: Duration,
     /// Whether this node cannot have promised anything before: it makes the cluster.
     pub founding: bool,
+    /// What this program reads and writes.
+    pub speaks: Speaks,
     /// Entries between two snapshots; a fifth of them stays in the log for who is a little behind.
     pub snapshot_every: u64,
 }
@@ -27,7 +30,7 @@ pub struct ConsensusSettings {
 pub const SNAPSHOT_EVERY: u64 = 5000;
 
 /// The largest command, in bytes: what the log adds to it in an entry is less than 1 KiB.
-pub const PROPOSAL_MAX: usize = codec::ENTRY_MAX - (1 << 10);
+pub const PROPOSAL_MAX: usize = ENTRY_MAX - (1 << 10);
 
 /// Why a proposal did not come to an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -44,4 +47,7 @@ pub enum ProposeError {
     /// No log entry is as large. Nothing was proposed.
     #[error("it is too large for the log: found {0} bytes; use at most {PROPOSAL_MAX}")]
     TooLarge(usize),
+    /// It does not exist at the active version. Nothing was proposed.
+    #[error(transparent)]
+    NotYet(RecordError),
 }

@@ -2,26 +2,43 @@
 
 use ha_core::command::{Answer, Stamped};
 use ha_core::id::NodeId;
+use ha_core::version::RecordVersion;
 use openraft::RaftTypeConfig;
 use openraft::alias::{EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf};
 use openraft_rt::AsyncRuntime;
 use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// Where consensus gets its tasks, timers and random numbers: tokio in production, the simulator's in simulation.
 pub trait Runtime: AsyncRuntime + Send + Sync {}
 impl<R: AsyncRuntime + Send + Sync> Runtime for R {}
 
-/// What is stored in the log and answered from it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What is answered to a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied(pub Answer);
+
+/// What is proposed to the log, at the version that was active where it was proposed: it is written so everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// That version.
+    pub version: RecordVersion,
+    /// The command.
+    pub stamped: Arc<Stamped>,
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stamped.fmt(f)
+    }
+}
 
 /// The library's type configuration over a runtime.
 pub struct Types<R>(PhantomData<fn() -> R>);
 
 impl<R: Runtime> RaftTypeConfig for Types<R> {
-    type D = Stamped;
+    type D = Proposal;
     type R = Applied;
     type NodeId = NodeId;
     type Node = openraft::BasicNode;
@@ -29,7 +46,7 @@ impl<R: Runtime> RaftTypeConfig for Types<R> {
     /// One leader per term, so that the term can be the epoch.
     type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>;
     type Vote = openraft::impls::Vote<Self::LeaderId>;
-    type Payload = openraft::EntryPayload<Stamped, NodeId, openraft::BasicNode>;
+    type Payload = openraft::EntryPayload<Proposal, NodeId, openraft::BasicNode>;
     type Entry = openraft::impls::Entry<
         <Self::LeaderId as openraft::vote::RaftLeaderId>::Committed,
         Self::Payload,

@@ -1,15 +1,16 @@
 //! Carries out one action. Nothing here waits: what takes time becomes a task that reports back.
 
 use super::DriverHandle;
-use crate::consensus::codec::{decode, encode};
+use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
-use crate::consensus::{Consensus, LeaseReply};
+use crate::consensus::versions::Versions;
 use crate::outside::{Addressee, Addresses, Call, Intercepted, Outside, Release};
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, DropReason, Event, NodeReport};
 use ha_core::id::NodeId;
 use ha_core::lease::Lease;
 use ha_core::model::ClusterConfig;
+use ha_record::lease::LeaseAnswer;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -111,21 +112,26 @@ impl<R: Runtime> Actor<'_, R> {
         if refused {
             return;
         }
-        self.call_all(Call::Lease, lease, to, move |handle, from, body| {
-            if let Ok(LeaseReply { result, report }) = decode(body) {
-                handle.tell(Event::LeaseAnswered {
-                    from,
-                    lease,
-                    result,
-                    report,
-                });
-            }
-        });
+        self.call_all(
+            Call::Lease,
+            lease,
+            to,
+            move |versions, handle, from, body| {
+                if let Ok(LeaseAnswer { result, report }) = versions.hear(from, body) {
+                    handle.tell(Event::LeaseAnswered {
+                        from,
+                        lease,
+                        result,
+                        report,
+                    });
+                }
+            },
+        );
     }
 
     fn send_release(&self, release: Lease, to: &BTreeSet<NodeId>) {
         self.consensus.release_self(release);
-        self.call_all(Call::Release, release, to, move |handle, from, _| {
+        self.call_all(Call::Release, release, to, move |_, handle, from, _| {
             handle.tell(Event::ReleaseAnswered { from, release })
         });
     }
@@ -135,24 +141,29 @@ impl<R: Runtime> Actor<'_, R> {
         call: Call,
         lease: Lease,
         to: &BTreeSet<NodeId>,
-        answered: impl Fn(&DriverHandle, NodeId, &[u8]) + Clone + Send + 'static,
+        answered: impl Fn(&Versions, &DriverHandle, NodeId, &[u8]) + Clone + Send + 'static,
     ) {
-        let Ok(body) = encode(&lease) else { return };
+        let versions = self.consensus.versions();
         let addresses = self.consensus.news().addresses;
         for node in to {
             let Some(at) = addresses.get(node).cloned() else {
                 continue;
             };
+            let Ok(body) = versions.tell(*node, &lease) else {
+                continue;
+            };
             let asking = self.outside.peers.call(
                 Addressee { node: *node, at },
                 call,
-                body.clone(),
+                body,
                 LEASE_CALL_WITHIN,
             );
             let (handle, node, answered) = (self.handle.clone(), *node, answered.clone());
+            let versions = versions.clone();
             let task = async move {
-                if let Ok(body) = asking.await {
-                    answered(&handle, node, &body);
+                match asking.await {
+                    Ok(body) => answered(&versions, &handle, node, &body),
+                    Err(_) => versions.forget(node),
                 }
             };
             self.outside.tasks.spawn("lease", Box::pin(task));

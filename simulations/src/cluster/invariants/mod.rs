@@ -15,6 +15,7 @@
 //! | a drain keeps its sessions, gets no newcomer, and ends by its deadline | semantics, "Administrative states" | `drains`, `service` |
 //! | a name belongs to one member, whatever is replaced | "State" | `unique` |
 //! | a moved or lost address is elsewhere within bounds, when nothing else is wrong | "Bounds" | `bounds` (cluster) |
+//! | no program applies what it does not know; the active version never falls, and every member has spoken it | "Versions" | `versions` |
 //! | the product logs no ERROR | "Operating" | `story` (cluster) |
 
 pub mod affinity;
@@ -27,6 +28,7 @@ pub mod one_holder;
 pub mod same_state;
 pub mod service;
 pub mod unique;
+pub mod versions;
 
 /// All of them, with what they remember.
 #[derive(Debug, Default)]
@@ -45,4 +47,6 @@ pub struct Invariants {
     pub ideal: ideal::Ideal,
     /// See [`service`].
     pub service: service::Service,
+    /// See [`versions`].
+    pub versions: versions::Versions,
 }

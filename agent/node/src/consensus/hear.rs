@@ -1,0 +1,101 @@
+//! What peers ask, answered: the guard on votes that come in, and the lease protocol.
+
+use super::convert::Recorded;
+use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
+use super::{Consensus, SharedPromise, lock};
+use crate::outside::Call;
+use ha_core::id::NodeId;
+use ha_core::lease::{Ballot, Lease, VoteDecision};
+use ha_record::lease::{LeaseAnswer, Released};
+use openraft::raft::VoteRequest;
+use std::io;
+use std::sync::PoisonError;
+
+impl<R: Runtime> Consensus<R> {
+    /// Answers what peer `from` asks. `Err` closes that call and nothing else, unless it carried what this node
+    /// cannot read: see [`Consensus::failure`].
+    pub async fn handle(&self, from: NodeId, call: Call, body: &[u8]) -> io::Result<Vec<u8>> {
+        if let Some(why) = self.versions.halted() {
+            return Err(io::Error::other(why));
+        }
+        match call {
+            Call::AppendEntries => {
+                let asked = self.raft.append_entries(self.heard(from, body)?).await;
+                self.answer(from, &asked.map_err(io::Error::other)?)
+            }
+            Call::TransferLeader => {
+                let asked = self.raft.handle_transfer_leader(self.heard(from, body)?);
+                self.answer(from, &asked.await.map_err(io::Error::other)?)
+            }
+            Call::PreVote => self.handle_vote(from, Ballot::PreVote, body).await,
+            Call::Vote => self.handle_vote(from, Ballot::Vote, body).await,
+            Call::InstallSnapshot => {
+                let (vote, meta, snapshot): (Vote<R>, SnapshotMeta<R>, Vec<u8>) =
+                    self.heard(from, body)?;
+                let snapshot = Snapshot::<R> { meta, snapshot };
+                let asked = self.raft.install_full_snapshot(vote, snapshot).await;
+                self.answer(from, &asked.map_err(io::Error::other)?)
+            }
+            Call::Lease => {
+                let lease: Lease = self.versions.hear(from, body)?;
+                let result = self.promise_to(self.outside.clock.now(), from, lease);
+                let report = self
+                    .report
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                Ok(self.versions.tell(from, &LeaseAnswer { result, report })?)
+            }
+            Call::Release => {
+                lock(&self.promise).on_release(from, self.versions.hear(from, body)?);
+                Ok(self.versions.tell(from, &Released)?)
+            }
+        }
+    }
+
+    fn heard<T: Recorded>(&self, from: NodeId, body: &[u8]) -> io::Result<T> {
+        Ok(T::from_record(self.versions.hear(from, body)?)?)
+    }
+
+    fn answer<T: Recorded>(&self, to: NodeId, answer: &T) -> io::Result<Vec<u8>> {
+        let record = answer.to_record(self.versions.writes());
+        Ok(self.versions.tell(to, &record)?)
+    }
+
+    async fn handle_vote(&self, from: NodeId, ballot: Ballot, body: &[u8]) -> io::Result<Vec<u8>> {
+        let request: VoteRequest<Types<R>> = self.heard(from, body)?;
+        let term = request.vote.leader_id.term;
+        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot)
+            == VoteDecision::Refuse
+        {
+            tracing::trace!(%from, term, ?ballot, "vote refused: this node is promised to another");
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "promised to another leader",
+            ));
+        }
+        if ballot == Ballot::PreVote {
+            let asked = self.raft.pre_vote(request).await;
+            return self.answer(from, &asked.map_err(io::Error::other)?);
+        }
+        // Whatever happens inside, the note in the promise must be taken back: also when this future is dropped.
+        let mut note = VoteNote {
+            promise: self.promise.clone(),
+            answered: 0,
+        };
+        let response = self.raft.vote(request).await.map_err(io::Error::other)?;
+        note.answered = response.vote.leader_id.term;
+        drop(note);
+        self.answer(from, &response)
+    }
+}
+
+struct VoteNote {
+    promise: SharedPromise,
+    answered: u64,
+}
+impl Drop for VoteNote {
+    fn drop(&mut self) {
+        lock(&self.promise).vote_answered(self.answered);
+    }
+}

@@ -1,0 +1,69 @@
+//! The replicated state.
+
+use crate::RecordError;
+use crate::bytes::{In, Out};
+use crate::form::Form;
+use ha_core::command::DrainEnd;
+use ha_core::events::EventLog;
+use ha_core::id::{Epoch, NodeId, ServerId};
+use ha_core::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use ha_core::state::{
+    AdminRecord, ClusterState, ConfigVersion, Facts, HealthRecord, HolderRecord, MaintenanceLock,
+};
+use ha_core::stick::StickIndex;
+use ha_core::time::Timestamp;
+use ha_core::trust::Trust;
+use ha_core::version::RecordVersion;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+structs! {
+    ClusterState { clock: Timestamp, facts: Arc<Facts>, stick: StickIndex }
+    Facts {
+        cluster_id: NodeId,
+        timing: Timing,
+        active_version: RecordVersion,
+        members: Arc<BTreeMap<NodeId, Member>>,
+        config: Arc<ClusterConfig>,
+        config_version: u64,
+        history: Arc<VecDeque<ConfigVersion>>,
+        server_ids: Arc<BTreeMap<(String, String), ServerId>>,
+        next_server_id: u32,
+        server_admin: BTreeMap<ServerId, AdminRecord>,
+        node_admin: BTreeMap<NodeId, AdminRecord>,
+        health: Arc<BTreeMap<ServerId, HealthRecord>>,
+        holder: Option<HolderRecord>,
+        maintenance: Option<MaintenanceLock>,
+        trust: Arc<Trust>,
+        events: Arc<EventLog>,
+        #[cfg(feature = "next")]
+        [2] rehearsal: String,
+    }
+    ConfigVersion {
+        version: u64,
+        at: Timestamp,
+        by: String,
+        changes: Vec<String>,
+        text: String,
+        config: Arc<ClusterConfig>,
+    }
+    AdminRecord {
+        state: AdminState,
+        sticky: Sticky,
+        deadline: Option<Timestamp>,
+        then: Option<AdminState>,
+        ended: Option<DrainEnd>,
+        since: Timestamp,
+        by: String,
+        reason: String,
+    }
+    MaintenanceLock {
+        owner: String,
+        purpose: String,
+        by: String,
+        since: Timestamp,
+        expires: Timestamp,
+    }
+    HealthRecord { up: bool, since: Timestamp, why: String }
+    HolderRecord { node: NodeId, epoch: Epoch, since: Timestamp, reason: String }
+}

@@ -1,0 +1,9 @@
+//! The parts of the model of which records are made.
+
+mod command;
+mod config;
+mod events;
+mod facts;
+mod plain;
+mod stick;
+mod trust;
