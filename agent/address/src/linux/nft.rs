@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::clock::boot_now;
-use super::elements::{NFPROTO_INET, NFPROTO_NETDEV, SUBSYSTEM};
+use super::elements::{NFPROTO_ARP, NFPROTO_INET, NFPROTO_NETDEV, SUBSYSTEM};
 use super::netlink::Netlink;
 use super::ruleset::{FENCE, INTERCEPT};
 use super::wire::{Message, attributes, text};
@@ -122,6 +122,7 @@ pub(super) fn parts(netlink: &mut Netlink) -> io::Result<Vec<Part>> {
     let mut all = Vec::new();
     for (family, table) in [
         (NFPROTO_NETDEV, FENCE),
+        (NFPROTO_ARP, FENCE),
         (NFPROTO_INET, FENCE),
         (NFPROTO_INET, INTERCEPT),
     ] {

@@ -292,14 +292,16 @@ impl Tables {
     }
 }
 
+const FENCE_TABLES: [(&str, &str); 3] = [("netdev", FENCE), ("inet", FENCE), ("arp", FENCE)];
+
 /// Deletes the fence tables, whether or not they are there.
 fn delete() -> String {
-    delete_tables(&[("netdev", FENCE), ("inet", FENCE)])
+    delete_tables(&FENCE_TABLES)
 }
 
 /// Deletes all of our tables, whether or not they are there.
 pub(super) fn delete_all() -> String {
-    delete_tables(&[("netdev", FENCE), ("inet", FENCE), ("inet", INTERCEPT)])
+    delete_tables(&FENCE_TABLES) + &delete_tables(&[("inet", INTERCEPT)])
 }
 
 fn delete_tables(tables: &[(&str, &str)]) -> String {

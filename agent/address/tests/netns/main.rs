@@ -10,9 +10,11 @@
 )]
 
 mod net;
+mod probes;
 mod tools;
 
 mod fence;
 mod intercept;
+mod interfaces;
 mod life;
 mod parking;
