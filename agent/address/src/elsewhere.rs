@@ -1,7 +1,8 @@
 //! Platforms on which the kernel side is not there yet: every question is answered with how to do without.
 
 use crate::{
-    ActiveFence, Intercept, Interface, Traffic, Vip, VipError, VipEvent, VipSettings, VirtualIps,
+    ActiveFence, Intercept, Interface, Taken, Traffic, Vip, VipError, VipEvent, VipSettings,
+    VirtualIps,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,11 +53,17 @@ pub mod examine {
 
     /// # Errors
     /// Always.
+    pub fn at_home(_: &VipSettings, _: &[Vip]) -> Result<Vec<(IpAddr, Taken)>, VipError> {
+        unsupported()
+    }
+
+    /// # Errors
+    /// Always.
     pub fn claimed(
         _: &VipSettings,
         _: &[Vip],
         _: Duration,
-    ) -> Result<Vec<(IpAddr, [u8; 6])>, VipError> {
+    ) -> Result<Vec<(IpAddr, Taken)>, VipError> {
         unsupported()
     }
 }

@@ -98,6 +98,52 @@ pub struct Interface {
     pub carrier: bool,
 }
 
+/// Who has an address already that is to be a virtual IP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// This machine is reached there.
+    Own,
+    /// This machine has it besides, as keepalived or a network configuration put it there.
+    Left {
+        /// Where it is.
+        interface: String,
+        /// With what length of subnet.
+        prefix: u8,
+    },
+    /// Another machine answers for it.
+    Other {
+        /// With this hardware address.
+        mac: [u8; 6],
+    },
+}
+
+impl Taken {
+    /// What was found and what helps, in words.
+    pub fn words(&self, address: IpAddr) -> (String, String) {
+        match self {
+            Taken::Own => (
+                format!("{address} is this machine's own address"),
+                "give the virtual IP an address of the same subnet that no machine has".to_owned(),
+            ),
+            Taken::Left { interface, prefix } => (
+                format!("{address} is a static address of this machine"),
+                format!(
+                    "take it away (`ip addr del {address}/{prefix} dev {interface}`), and out of keepalived.conf or the network configuration: the agent alone adds it, where it is held"
+                ),
+            ),
+            Taken::Other { mac } => (
+                format!("{address} is answered for by {}", mac_words(*mac)),
+                "take the address off that machine first: two of them would answer".to_owned(),
+            ),
+        }
+    }
+}
+
+/// As people write a hardware address.
+pub fn mac_words(mac: [u8; 6]) -> String {
+    mac.map(|b| format!("{b:02x}")).join(":")
+}
+
 /// TCP ports of one virtual IP that go to a transparent listener on loopback.
 ///
 /// Naming an address here also guards it: other TCP ports are refused with a reset, UDP with port
@@ -187,6 +233,14 @@ pub enum VipError {
         address: IpAddr,
         /// What was looked for.
         reason: String,
+    },
+    /// A virtual IP is an address that this machine is reached at: it gets no fence and is not held.
+    #[error(
+        "{address} is this machine's own address: give the virtual IP an address of the same subnet that no machine has"
+    )]
+    Own {
+        /// The virtual IP.
+        address: IpAddr,
     },
     /// The configuration contradicts itself.
     #[error("{0}")]

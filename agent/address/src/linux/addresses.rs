@@ -16,12 +16,14 @@ pub(super) const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
+const RTA_PREFSRC: u16 = 7;
 const RTN_LOCAL: u8 = 2;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
 const IFA_PROTO: u16 = 11;
+const IFA_F_SECONDARY: u32 = 0x01;
 const IFA_F_NODAD: u32 = 0x02;
 const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 const FOREVER: u32 = u32::MAX;
@@ -44,6 +46,8 @@ pub(super) struct KernelAddress {
     pub(super) prefix: u8,
     pub(super) preferred: u32,
     pub(super) mark: Option<u8>,
+    /// Another address of the same subnet was there before it (IPv4), or it is a passing one (IPv6).
+    pub(super) is_secondary: bool,
 }
 
 impl KernelAddress {
@@ -54,6 +58,24 @@ impl KernelAddress {
                 && self.prefix == full_prefix(self.address)
                 && self.preferred == 0)
     }
+}
+
+/// The address that this machine's own traffic to `far` has, if there is a way.
+pub(super) fn source_towards(netlink: &mut Netlink, far: IpAddr) -> Option<IpAddr> {
+    let mut route = [0; 12];
+    route[..2].copy_from_slice(&head(0, far)[..2]);
+    let found = netlink.get(
+        RTM_GETROUTE,
+        &route,
+        |out| with_bytes(far, |bytes| out.put(RTA_DST, bytes)),
+        |m| {
+            let mut all = attributes(m.payload.get(12..)?);
+            all.find(|(kind, _)| *kind == RTA_PREFSRC)
+                .and_then(|(_, v)| ip(v))
+        },
+    );
+    // No route is no source.
+    found.ok().flatten()
 }
 
 /// All addresses of this network namespace.
@@ -146,6 +168,7 @@ pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
     }
     let head: &[u8; HEAD] = message.payload.first_chunk()?;
     let (mut local, mut peer, mut preferred, mut mark) = (None, None, FOREVER, None);
+    let mut flags = u32::from(head[2]);
     for (kind, value) in attributes(&message.payload[HEAD..]) {
         match kind {
             IFA_LOCAL => local = ip(value),
@@ -154,6 +177,11 @@ pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
                 preferred = value
                     .first_chunk()
                     .map_or(FOREVER, |b| u32::from_ne_bytes(*b));
+            }
+            IFA_FLAGS => {
+                flags = value
+                    .first_chunk()
+                    .map_or(flags, |b| u32::from_ne_bytes(*b))
             }
             IFA_PROTO => mark = value.first().copied(),
             _ => {}
@@ -165,6 +193,7 @@ pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
         prefix: head[1],
         preferred,
         mark,
+        is_secondary: flags & IFA_F_SECONDARY != 0,
     })
 }
 

@@ -1,21 +1,28 @@
 //! What this machine has for a virtual IP, looked at without changing anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::addresses::KernelAddress;
 use super::netlink::Netlink;
 use super::nft::Nft;
-use super::place::{Plan, place};
+use super::own::Machine;
+use super::place::{Placed, Plan, place};
 use super::probe;
 use super::ruleset::{Features, Targets, fence_rules, fence_sets, intercept};
 use super::{addresses, links};
-use crate::types::{Interface, Vip, VipError, VipSettings};
+use crate::types::{Interface, Taken, Vip, VipError, VipSettings};
+
+/// Questions to the network that are open at a time.
+const AT_ONCE: usize = 32;
 
 struct Seen {
     plan: Plan,
     links: Vec<links::Link>,
-    managed: Vec<IpAddr>,
+    known: Vec<KernelAddress>,
+    errors: Vec<VipError>,
 }
 
 fn look(settings: &VipSettings, vips: &[Vip]) -> Result<Seen, VipError> {
@@ -23,20 +30,38 @@ fn look(settings: &VipSettings, vips: &[Vip]) -> Result<Seen, VipError> {
         .map_err(VipError::kernel("open rtnetlink"))?;
     let links = links::list(&mut route).map_err(VipError::kernel("list interfaces"))?;
     let known = addresses::list(&mut route).map_err(VipError::kernel("list addresses"))?;
-    let (plan, errors) = place(settings, vips, &links, &known);
-    if let Some(error) = errors.into_iter().next() {
-        return Err(error);
-    }
-    let managed = known
-        .iter()
-        .filter(|a| a.mark == Some(settings.mark))
-        .map(|a| a.address)
-        .collect();
+    let machine = Machine::look(settings.node_address, &mut route);
+    let (plan, errors) = place(settings, vips, &links, &known, &machine, &BTreeSet::new());
     Ok(Seen {
         plan,
         links,
-        managed,
+        known,
+        errors,
     })
+}
+
+impl Seen {
+    /// The first error that is about a place; those about whose an address is are told by [`at_home`].
+    fn unplaced(&mut self) -> Result<(), VipError> {
+        let at = self
+            .errors
+            .iter()
+            .position(|e| !matches!(e, VipError::Own { .. }));
+        at.map_or(Ok(()), |at| Err(self.errors.swap_remove(at)))
+    }
+}
+
+/// Which of `vips` this machine has, put there by somebody else.
+///
+/// # Errors
+/// A kernel that does not answer.
+pub fn at_home(settings: &VipSettings, vips: &[Vip]) -> Result<Vec<(IpAddr, Taken)>, VipError> {
+    let seen = look(settings, vips)?;
+    let own = seen.errors.iter().filter_map(|e| match e {
+        VipError::Own { address } => Some((*address, Taken::Own)),
+        _ => None,
+    });
+    Ok(own.chain(seen.plan.left()).collect())
 }
 
 /// The interfaces of `vips`; without any, the one that they would go on by default.
@@ -44,7 +69,8 @@ fn look(settings: &VipSettings, vips: &[Vip]) -> Result<Seen, VipError> {
 /// # Errors
 /// A virtual IP that fits on none, or a kernel that does not answer.
 pub fn interfaces(settings: &VipSettings, vips: &[Vip]) -> Result<Vec<Interface>, VipError> {
-    let seen = look(settings, vips)?;
+    let mut seen = look(settings, vips)?;
+    seen.unplaced()?;
     let carrier = |index| seen.links.iter().any(|l| l.index == index && l.carrier);
     Ok(seen
         .plan
@@ -82,7 +108,7 @@ pub fn rules(settings: &VipSettings, proxy_port: u16) -> Result<(), VipError> {
     ))
 }
 
-/// Which of `vips` another machine answers for, and with which hardware address. Takes `wait` for each.
+/// Which of `vips` another machine answers for, and with which hardware address. Takes `wait` for each 32 of them.
 ///
 /// # Errors
 /// No `CAP_NET_RAW`, or as [`interfaces`].
@@ -90,21 +116,39 @@ pub fn claimed(
     settings: &VipSettings,
     vips: &[Vip],
     wait: Duration,
-) -> Result<Vec<(IpAddr, [u8; 6])>, VipError> {
-    let seen = look(settings, vips)?;
+) -> Result<Vec<(IpAddr, Taken)>, VipError> {
+    let mut seen = look(settings, vips)?;
+    seen.unplaced()?;
+    let managed = |p: &&Placed| {
+        let mut here = seen.known.iter().filter(|a| a.address == p.address);
+        here.any(|a| a.mark == Some(settings.mark))
+    };
+    let unmanaged: Vec<&Placed> = seen.plan.placed.iter().filter(|p| !managed(p)).collect();
     let mut found = Vec::new();
-    for placed in seen
-        .plan
-        .placed
-        .iter()
-        .filter(|p| !seen.managed.contains(&p.address))
-    {
-        let Some(link) = seen.links.iter().find(|l| l.index == placed.index) else {
-            continue;
-        };
-        let other = probe::ask(link, &seen.links, placed.address, wait)
-            .map_err(VipError::kernel("ask for a duplicate"))?;
-        found.extend(other.map(|mac| (placed.address, mac)));
+    for some in unmanaged.chunks(AT_ONCE) {
+        for outcome in ask_all(some, &seen.links, wait) {
+            found.extend(outcome.map_err(VipError::kernel("ask for a duplicate"))?);
+        }
     }
     Ok(found)
+}
+
+type Answer = io::Result<Option<(IpAddr, Taken)>>;
+
+fn ask_all(placed: &[&Placed], links: &[links::Link], wait: Duration) -> Vec<Answer> {
+    let ask = |p: &Placed| -> Answer {
+        let Some(link) = links.iter().find(|l| l.index == p.index) else {
+            return Ok(None);
+        };
+        let other = probe::ask(link, links, p.address, wait)?;
+        Ok(other.map(|mac| (p.address, Taken::Other { mac })))
+    };
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = placed.iter().map(|p| scope.spawn(|| ask(p))).collect();
+        let ended = asking.into_iter().map(|a| {
+            a.join()
+                .unwrap_or_else(|_| Err(io::Error::other("the question was not asked to its end")))
+        });
+        ended.collect()
+    })
 }

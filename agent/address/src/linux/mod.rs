@@ -44,6 +44,7 @@ mod links;
 mod netlink;
 mod nft;
 mod only;
+mod own;
 mod packet;
 mod parking;
 mod place;

@@ -22,6 +22,7 @@ use super::elements::{self, NFPROTO_NETDEV};
 use super::links;
 use super::netlink::Netlink;
 use super::nft::{self, Nft, Part};
+use super::own::Machine;
 use super::place::{Plan, place};
 use super::ruleset::{self, FENCE, Features, INTERCEPT, Targets};
 use super::shared::Shared;
@@ -123,8 +124,16 @@ impl Tables {
     fn settle(&mut self) -> Result<(), VipError> {
         let links = links::list(&mut self.route).map_err(VipError::kernel("list interfaces"))?;
         let have = addresses::list(&mut self.route).map_err(VipError::kernel("list addresses"))?;
-        let (plan, mut errors) = place(&self.shared.settings, &self.wanted.vips, &links, &have);
         let old = self.shared.plan();
+        let machine = Machine::look(self.shared.settings.node_address, &mut self.route);
+        let (plan, mut errors) = place(
+            &self.shared.settings,
+            &self.wanted.vips,
+            &links,
+            &have,
+            &machine,
+            &old.addresses(),
+        );
         let staying = old.common(&plan);
         if staying.placed.len() < old.placed.len() {
             self.move_to(&staying);
