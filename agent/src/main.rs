@@ -9,6 +9,7 @@ use ha_agent::preflight::{self, Finding, Moment, Subject, Verdict};
 use ha_agent::run::{self, Failure};
 use ha_agent::sys::{platform, wall_now};
 use ha_core::id::NodeId;
+use ha_core::own_address::REMEDY as OWN_REMEDY;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
 use std::path::{Path, PathBuf};
@@ -429,15 +430,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             run::run(agent, stop).await?;
         }
         What::Check { config, cluster } => {
-            let mut problems = Vec::new();
-            if let Some(path) = &config {
-                problems.extend(read_agent(path).err().into_iter().flat_map(|p| p.0));
-            }
-            if let Some(path) = &cluster {
-                let parsed = config::read(path)
-                    .and_then(|text| parse_cluster(&path.display().to_string(), &text));
-                problems.extend(parsed.err().into_iter().flat_map(|p| p.0));
-            }
+            let problems = config::check(config.as_deref(), cluster.as_deref());
             if !problems.is_empty() {
                 return Err(config::Problems(problems).into());
             }
@@ -485,6 +478,10 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
 
 /// What `preflight` says before a node is made: what is not as it should be, and no further when something fails.
 async fn look_first(subject: &Subject<'_>, skip: bool) -> Result<(), Failure> {
+    // It would cut this machine off, so nobody skips it.
+    if let Some(own) = subject.config.own_among(subject.virtual_ips).first() {
+        return Err(format!("virtual_ip {}: {own}: {OWN_REMEDY}", own.virtual_ip).into());
+    }
     if skip {
         return Ok(());
     }

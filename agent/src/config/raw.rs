@@ -126,7 +126,7 @@ pub struct RawAgent {
     pub data_dir: Spanned<std::path::PathBuf>,
     pub listen: Spanned<String>,
     pub address: Option<Spanned<String>>,
-    pub interface: Option<String>,
+    pub interface: Option<Spanned<toml::Value>>,
     pub vip: Option<Spanned<String>>,
     pub fence: Option<Spanned<String>>,
     pub role: Option<Spanned<String>>,

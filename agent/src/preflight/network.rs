@@ -1,9 +1,10 @@
 //! What the virtual IP needs of the network: interface, rules, an address that nobody has.
 
 use super::{Moment, NOT_HERE, Said, Subject, Verdict, machine};
-use crate::hands::LIFETIME_PROMISE_MIN;
+use crate::hands::{self, LIFETIME_PROMISE_MIN};
 use ha_address::platform::examine;
 use ha_address::{FenceMode, Vip, VipSettings};
+use ha_core::own_address;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -18,14 +19,7 @@ fn settings(s: &Subject) -> VipSettings {
 }
 
 fn vips(s: &Subject) -> Vec<Vip> {
-    s.virtual_ips
-        .iter()
-        .map(|v| Vip {
-            name: v.name.clone(),
-            address: v.address,
-            interface: None,
-        })
-        .collect()
+    hands::vips(&s.config.interfaces, s.virtual_ips)
 }
 
 pub(super) fn interface(s: &Subject) -> Said {
@@ -107,21 +101,30 @@ pub(super) fn addresses(s: &Subject) -> Said {
     if s.virtual_ips.is_empty() || s.moment == Moment::Starting {
         return Said::skipped("the virtual IPs are not known here");
     }
-    match examine::claimed(&settings(s), &vips(s), ANSWER_WITHIN) {
+    if let Some(own) = s.config.own_among(s.virtual_ips).first() {
+        return Said::failed(own.to_string(), own_address::REMEDY);
+    }
+    let (settings, vips) = (settings(s), vips(s));
+    match examine::at_home(&settings, &vips) {
+        Err(error) => return Said::failed(error.to_string(), "the kernel must answer rtnetlink"),
+        Ok(found) => {
+            if let Some((address, taken)) = found.first() {
+                let (found, remedy) = taken.words(*address);
+                return Said::failed(found, remedy);
+            }
+        }
+    }
+    match examine::claimed(&settings, &vips, ANSWER_WITHIN) {
         Err(error) => Said::warning(
             error.to_string(),
             "whether another machine has the virtual IP cannot be seen without CAP_NET_RAW",
         ),
         Ok(claimed) => match claimed.first() {
             None => Said::ok("nobody answers for the virtual IPs"),
-            Some((address, mac)) => {
-                let mac: Vec<String> = mac.iter().map(|b| format!("{b:02x}")).collect();
-                let found = format!("{address} is answered for by {}", mac.join(":"));
+            Some((address, taken)) => {
+                let (found, remedy) = taken.words(*address);
                 if s.moment == Moment::Founding {
-                    Said::failed(
-                        found,
-                        "take the address off that machine first: two of them would answer",
-                    )
+                    Said::failed(found, remedy)
                 } else {
                     Said::warning(
                         found,

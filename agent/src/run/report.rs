@@ -8,6 +8,7 @@ use ha_core::check::{CheckResult, Kind};
 use ha_core::controller::{Event, NodeReport};
 use ha_core::id::ServerId;
 use ha_core::model::Role;
+use ha_core::own_address;
 use ha_core::placement;
 use ha_core::version::CURRENT;
 use ha_node::driver::DriverHandle;
@@ -83,6 +84,7 @@ impl Reporter {
         let witness = (self.config.role == Role::Witness).then(|| "it is a witness".to_owned());
         let why_not = witness
             .or_else(|| fault.map(|f| format!("its proxy does not work: {f}")))
+            .or_else(|| self.own_address())
             .or_else(|| self.hands.obstacle());
         let report = NodeReport {
             eligible: why_not.is_none(),
@@ -96,6 +98,19 @@ impl Reporter {
         };
         self.consensus.set_report(report.clone());
         self.driver.tell(Event::Own(report));
+    }
+
+    /// A virtual IP that is a member's own address: an agent that did not look has accepted it.
+    fn own_address(&self) -> Option<String> {
+        let facts = self.consensus.read().facts;
+        let members = facts.members.values().flat_map(own_address::of);
+        let own = own_address::among(&facts.config.virtual_ips, members);
+        let own = own.first()?;
+        Some(format!(
+            "virtual_ip {}: {own}: {}",
+            own.virtual_ip,
+            own_address::REMEDY
+        ))
     }
 
     /// Servers on this node that do not accept: its agent sees that first.

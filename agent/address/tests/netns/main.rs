@@ -17,4 +17,5 @@ mod fence;
 mod intercept;
 mod interfaces;
 mod life;
+mod own;
 mod parking;
