@@ -15,7 +15,7 @@ mod settings;
 pub use health::{CheckResult, ServerHealth, Transition};
 
 use serde::{Deserialize, Serialize};
-use settings::{Settings, Value};
+use settings::{SettingsText, Value};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Kind {
     /// What the kind was told, in the one text that every node makes of it: `port = 5022, close = "rst"`.
     pub fn settings(&self) -> String {
         match self {
-            Kind::Tcp { port, close } => Settings::default()
+            Kind::Tcp { port, close } => SettingsText::default()
                 .with("port", port.map(|p| Value::Number(p.into())))
                 .with("close", Some(Value::Text(close.word().to_owned())))
                 .to_string(),
@@ -100,7 +100,7 @@ impl Kind {
     /// The kind that a record names. One that this version does not know, or whose settings it does not
     /// understand, is kept as [`Kind::Other`], so that nothing is lost when it is written again.
     pub fn from_record(name: &str, settings: &str) -> Kind {
-        let known = Settings::parse(settings).and_then(|given| match name {
+        let known = SettingsText::parse(settings).and_then(|given| match name {
             "tcp" => tcp(given),
             _ => None,
         });
@@ -139,7 +139,7 @@ impl Kind {
     }
 }
 
-fn tcp(mut given: Settings) -> Option<Kind> {
+fn tcp(mut given: SettingsText) -> Option<Kind> {
     let port = match given.take("port") {
         None => None,
         Some(Value::Number(port)) => Some(u16::try_from(port).ok().filter(|p| *p > 0)?),
