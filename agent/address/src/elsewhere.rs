@@ -1,10 +1,11 @@
 //! Platforms on which the kernel side is not there yet: every question is answered with how to do without.
 
 use crate::{
-    ActiveFence, Intercept, Interface, Taken, Traffic, Vip, VipError, VipEvent, VipSettings,
-    VirtualIps,
+    ActiveFence, Foreign, Intercept, Interface, Taken, Traffic, Vip, VipError, VipEvent,
+    VipSettings, VirtualIps,
 };
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
@@ -42,6 +43,16 @@ pub mod examine {
     /// # Errors
     /// Always.
     pub fn interfaces(_: &VipSettings, _: &[Vip]) -> Result<Vec<Interface>, VipError> {
+        unsupported()
+    }
+
+    /// # Errors
+    /// Always.
+    pub fn foreign_rules(
+        _: &VipSettings,
+        _: &[Vip],
+        _: &[(IpAddr, Vec<RangeInclusive<u16>>)],
+    ) -> Result<Vec<Foreign>, VipError> {
         unsupported()
     }
 

@@ -22,7 +22,7 @@ pub use elsewhere as platform;
 #[cfg(target_os = "linux")]
 pub use linux as platform;
 pub use types::{
-    ActiveFence, Done, FenceMode, Intercept, Interface, Taken, Vip, VipError, VipEvent,
+    ActiveFence, Done, FenceMode, Foreign, Intercept, Interface, Taken, Vip, VipError, VipEvent,
     VipSettings, mac_words,
 };
 

@@ -98,6 +98,15 @@ pub struct Interface {
     pub carrier: bool,
 }
 
+/// What other people's rules, or settings of the kernel, do to a virtual IP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// What was found, in words.
+    pub found: String,
+    /// What to add or change.
+    pub remedy: String,
+}
+
 /// Who has an address already that is to be a virtual IP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {

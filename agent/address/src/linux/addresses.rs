@@ -16,6 +16,7 @@ pub(super) const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
 const RTA_PREFSRC: u16 = 7;
 const RTN_LOCAL: u8 = 2;
 const IFA_ADDRESS: u16 = 1;
@@ -60,8 +61,15 @@ impl KernelAddress {
     }
 }
 
-/// The address that this machine's own traffic to `far` has, if there is a way.
-pub(super) fn source_towards(netlink: &mut Netlink, far: IpAddr) -> Option<IpAddr> {
+/// How this machine's own traffic leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) source: Option<IpAddr>,
+    pub(super) index: Option<u32>,
+}
+
+/// The way to `far`, if there is one.
+pub(super) fn way_towards(netlink: &mut Netlink, far: IpAddr) -> Option<Way> {
     let mut route = [0; 12];
     route[..2].copy_from_slice(&head(0, far)[..2]);
     let found = netlink.get(
@@ -69,12 +77,18 @@ pub(super) fn source_towards(netlink: &mut Netlink, far: IpAddr) -> Option<IpAdd
         &route,
         |out| with_bytes(far, |bytes| out.put(RTA_DST, bytes)),
         |m| {
-            let mut all = attributes(m.payload.get(12..)?);
-            all.find(|(kind, _)| *kind == RTA_PREFSRC)
-                .and_then(|(_, v)| ip(v))
+            let mut way = Way::default();
+            for (kind, value) in attributes(m.payload.get(12..)?) {
+                match kind {
+                    RTA_PREFSRC => way.source = ip(value),
+                    RTA_OIF => way.index = value.first_chunk().map(|b| u32::from_ne_bytes(*b)),
+                    _ => {}
+                }
+            }
+            Some(way)
         },
     );
-    // No route is no source.
+    // No route is no way.
     found.ok().flatten()
 }
 

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::addresses::KernelAddress;
+use super::foreign::{self, Rules};
 use super::netlink::Netlink;
 use super::nft::Nft;
 use super::own::Machine;
@@ -13,7 +15,7 @@ use super::place::{Placed, Plan, place};
 use super::probe;
 use super::ruleset::{Features, Targets, fence_rules, fence_sets, intercept};
 use super::{addresses, links};
-use crate::types::{Interface, Taken, Vip, VipError, VipSettings};
+use crate::types::{Foreign, Interface, Taken, Vip, VipError, VipSettings};
 
 /// Questions to the network that are open at a time.
 const AT_ONCE: usize = 32;
@@ -23,6 +25,8 @@ struct Seen {
     links: Vec<links::Link>,
     known: Vec<KernelAddress>,
     errors: Vec<VipError>,
+    /// The interface of the default route, if there is one.
+    way_out: Option<u32>,
 }
 
 fn look(settings: &VipSettings, vips: &[Vip]) -> Result<Seen, VipError> {
@@ -37,6 +41,7 @@ fn look(settings: &VipSettings, vips: &[Vip]) -> Result<Seen, VipError> {
         links,
         known,
         errors,
+        way_out: machine.way_out,
     })
 }
 
@@ -131,6 +136,45 @@ pub fn claimed(
         }
     }
     Ok(found)
+}
+
+/// What other people's rules, or settings of the kernel, do to these virtual IPs and ports.
+///
+/// # Errors
+/// As [`interfaces`], or `nft` cannot list the rules.
+pub fn foreign_rules(
+    settings: &VipSettings,
+    vips: &[Vip],
+    ports: &[(IpAddr, Vec<RangeInclusive<u16>>)],
+) -> Result<Vec<Foreign>, VipError> {
+    let mut seen = look(settings, vips)?;
+    seen.unplaced()?;
+    let rules = Rules::read(&Nft::new(&settings.nft).rules()?);
+    let placed = ports.iter().filter_map(|(address, ranges)| {
+        let placed = seen.plan.find(*address)?;
+        let ranges = ranges.iter().map(|r| (*r.start(), *r.end())).collect();
+        Some((*address, placed.interface.clone(), ranges))
+    });
+    let placed: Vec<_> = placed.collect();
+    let mut found = foreign::judge(&rules, &placed);
+    found.extend(seen.plan.interfaces().iter().filter_map(|(index, name)| {
+        let strict = is_strict(name) && seen.way_out.is_some_and(|way| way != *index);
+        strict.then(|| Foreign {
+            found: format!("{name} takes packets only from where its own routes lead (rp_filter), and the default route leads elsewhere"),
+            remedy: format!("sysctl net.ipv4.conf.{name}.rp_filter=2, and in /etc/sysctl.d: clients beyond a router are not heard there otherwise"),
+        })
+    }));
+    Ok(found)
+}
+
+/// The stricter of the setting for all interfaces and that for this one is in force.
+fn is_strict(interface: &str) -> bool {
+    let of = |name: &str| {
+        let path = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.trim().parse::<u8>().unwrap_or(0)
+    };
+    of("all").max(of(interface)) == 1
 }
 
 type Answer = io::Result<Option<(IpAddr, Taken)>>;

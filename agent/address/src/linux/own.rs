@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::addresses::{KernelAddress, full_prefix};
+use super::addresses::{KernelAddress, Way, full_prefix};
 use super::netlink::Netlink;
 
 /// An address that is on this machine and was not put there by this module.
@@ -23,19 +23,23 @@ pub(super) struct Machine {
     pub(super) node: Option<IpAddr>,
     /// What its traffic by the default routes comes from.
     pub(super) sources: Vec<IpAddr>,
+    /// The interface of its default route in IPv4.
+    pub(super) way_out: Option<u32>,
 }
 
 impl Machine {
     /// Asks the kernel for the sources, with addresses for documentation: only a default route leads there.
     pub(super) fn look(node: IpAddr, route: &mut Netlink) -> Machine {
         let far = ["192.0.2.1", "2001:db8::1"];
-        let sources = far
+        let ways: Vec<Way> = far
             .into_iter()
-            .filter_map(|f| super::addresses::source_towards(route, f.parse().ok()?))
+            .filter_map(|f| super::addresses::way_towards(route, f.parse().ok()?))
             .collect();
+        let v4 = ways.iter().find(|w| w.source.is_some_and(|s| s.is_ipv4()));
         Machine {
             node: Some(node),
-            sources,
+            way_out: v4.and_then(|w| w.index),
+            sources: ways.iter().filter_map(|w| w.source).collect(),
         }
     }
 
@@ -103,6 +107,7 @@ mod tests {
         let machine = Machine {
             node: Some(IpAddr::from([10, 8, 0, 1])),
             sources: vec![IpAddr::from([10, 0, 0, 102])],
+            way_out: None,
         };
         let fenced = BTreeSet::from([IpAddr::from([10, 9, 0, 1])]);
         let none = BTreeSet::new();

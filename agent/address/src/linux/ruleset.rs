@@ -9,7 +9,8 @@
 //!   Before a handover also what would begin a connection (`parking` keeps it for the next holder).
 //! - `netdev ha_fence`: on the interfaces that carry virtual IPs the same once more, where packet
 //!   sockets send too (kernels before 5.16 have no egress hook).
-//! - `inet ha_intercept`: configured ports to the proxy, the rest refused.
+//! - `inet ha_intercept`: configured ports to the proxy, the rest refused; nothing of it tracked, so that
+//!   nobody's NAT rules rewrite it.
 //!
 //! Each text is one transaction. The rules depend on interfaces and on the proxy's ports only; which
 //! addresses and ports they are about stands in sets (`contents`), which change without them.
@@ -203,6 +204,7 @@ pub(super) fn intercept(before: &Targets, now: &Targets) -> String {
             &format!("type {address} . inet_service; flags interval;"),
         );
     }
+    untracked(&mut text);
     let base = "type filter hook prerouting priority mangle";
     let mut rules = Chain::open(&mut text, "inet", INTERCEPT, "pre", base);
     for (ipv4, to_port) in now {
@@ -240,6 +242,28 @@ pub(super) fn intercept(before: &Targets, now: &Targets) -> String {
         );
     }
     text
+}
+
+/// Keeps connection tracking away from what goes to and comes from guarded addresses: without it no NAT rule takes
+/// effect, such as one for the same port on all addresses, and no table of connections fills up. On the way out
+/// only what stays on this machine: a client here may be served by another node.
+fn untracked(text: &mut String) {
+    for (chain, hook, matches) in [
+        ("raw_in", "prerouting", ["daddr"].as_slice()),
+        ("raw_out", "output", &["saddr", "daddr"]),
+    ] {
+        let base = format!("type filter hook {hook} priority raw");
+        let mut rules = Chain::open(text, "inet", INTERCEPT, chain, &base);
+        for side in matches {
+            let local = if (hook, *side) == ("output", "daddr") {
+                "oif lo "
+            } else {
+                ""
+            };
+            rules.add(&format!("{local}ip {side} @guarded4 notrack"));
+            rules.add(&format!("{local}ip6 {side} @guarded6 notrack"));
+        }
+    }
 }
 
 /// A base chain that is made if need be, emptied, and filled, in one transaction.

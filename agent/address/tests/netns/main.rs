@@ -19,3 +19,4 @@ mod interfaces;
 mod life;
 mod own;
 mod parking;
+mod rules;
