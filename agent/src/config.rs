@@ -85,12 +85,9 @@ pub fn check(agent: Option<&Path>, cluster: Option<&Path>) -> Vec<Problem> {
     let (agent_file, cluster_file) = (named(agent), named(cluster));
     let agent = texts.0.map(|text| AgentConfig::parse(&agent_file, &text));
     let parsed = (texts.1.as_ref()).map(|text| parse_cluster(&cluster_file, text));
-    match (&agent, &parsed, &texts.1) {
-        (Some(Ok(agent)), Some(Ok(parsed)), Some(text)) => {
-            let own = agent.own_among(&parsed.config.virtual_ips);
-            problems.extend(own_addresses(&cluster_file, text, &own));
-        }
-        _ => {}
+    if let (Some(Ok(agent)), Some(Ok(parsed)), Some(text)) = (&agent, &parsed, &texts.1) {
+        let own = agent.own_among(&parsed.config.virtual_ips);
+        problems.extend(own_addresses(&cluster_file, text, &own));
     }
     problems.extend(agent.and_then(Result::err).into_iter().flat_map(|p| p.0));
     problems.extend(parsed.and_then(Result::err).into_iter().flat_map(|p| p.0));

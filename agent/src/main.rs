@@ -271,7 +271,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             );
             let subject = Inspection {
                 config: &agent,
-                virtual_ips: &parsed.config.virtual_ips,
+                cluster: Some(&parsed.config),
                 promise,
                 member: None,
                 authority: None,
@@ -305,7 +305,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             look_first(
                 &Inspection {
                     config: &agent,
-                    virtual_ips: &[],
+                    cluster: None,
                     promise: None,
                     member: Some(&address),
                     authority: Some(token.authority),
@@ -346,11 +346,10 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             )
             .map_err(|e| said(e.to_string()))?;
             // The one that it takes the place of must not answer for the addresses any more.
-            let virtual_ips = &backup.facts.config.virtual_ips;
             look_first(
                 &Inspection {
                     config: &agent,
-                    virtual_ips,
+                    cluster: Some(&backup.facts.config),
                     promise: Some(backup.promise()),
                     member: None,
                     authority: None,
@@ -393,10 +392,9 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let cluster = cluster
                 .map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?))
                 .transpose()?;
-            let virtual_ips = cluster.map(|c| c.config.virtual_ips).unwrap_or_default();
             let findings = preflight::look(&Inspection {
                 config: &agent,
-                virtual_ips: &virtual_ips,
+                cluster: cluster.as_ref().map(|c| &c.config),
                 promise: None,
                 member: member.as_deref(),
                 authority: None,
@@ -479,7 +477,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
 /// What `preflight` says before a node is made: what is not as it should be, and no further when something fails.
 async fn look_first(subject: &Inspection<'_>, skip: bool) -> Result<(), Failure> {
     // It would cut this machine off, so nobody skips it.
-    if let Some(own) = subject.config.own_among(subject.virtual_ips).first() {
+    if let Some(own) = subject.config.own_among(subject.virtual_ips()).first() {
         return Err(format!("virtual_ip {}: {own}: {OWN_REMEDY}", own.virtual_ip).into());
     }
     if skip {

@@ -315,7 +315,7 @@ async fn look_at_members(config: AgentConfig, consensus: Consensus, outside: Out
 fn starting<'a>(config: &'a AgentConfig, member: Option<&'a str>) -> Inspection<'a> {
     Inspection {
         config,
-        virtual_ips: &[],
+        cluster: None,
         promise: None,
         member,
         authority: None,

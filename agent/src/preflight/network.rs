@@ -4,6 +4,7 @@ use super::{Inspection, Moment, NOT_HERE, Said, Verdict, machine};
 use crate::hands::{self, LIFETIME_PROMISE_MIN};
 use ha_address::platform::examine;
 use ha_address::{FenceMode, Vip, VipSettings};
+use ha_core::model::VirtualIp;
 use ha_core::own_address;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -19,7 +20,7 @@ fn settings(s: &Inspection) -> VipSettings {
 }
 
 fn vips(s: &Inspection) -> Vec<Vip> {
-    hands::vips(&s.config.interfaces, s.virtual_ips)
+    hands::vips(&s.config.interfaces, s.virtual_ips())
 }
 
 pub(super) fn interface(s: &Inspection) -> Said {
@@ -35,7 +36,7 @@ pub(super) fn interface(s: &Inspection) -> Said {
                 |name| format!("there is no interface {name}"),
             );
             // The subnets of the virtual IPs may say more.
-            if s.virtual_ips.is_empty() && s.config.interface.is_none() {
+            if s.virtual_ips().is_empty() && s.config.interface.is_none() {
                 Said::warning(found, remedy)
             } else {
                 Said::failed(found, remedy)
@@ -98,10 +99,10 @@ pub(super) fn addresses(s: &Inspection) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped(NOT_HERE);
     }
-    if s.virtual_ips.is_empty() || s.moment == Moment::Starting {
+    if s.virtual_ips().is_empty() || s.moment == Moment::Starting {
         return Said::skipped("the virtual IPs are not known here");
     }
-    if let Some(own) = s.config.own_among(s.virtual_ips).first() {
+    if let Some(own) = s.config.own_among(s.virtual_ips()).first() {
         return Said::failed(own.to_string(), own_address::REMEDY);
     }
     let (settings, vips) = (settings(s), vips(s));
@@ -131,6 +132,38 @@ pub(super) fn addresses(s: &Inspection) -> Said {
                         "unless that is a member of this cluster, take the address off it: two would answer",
                     )
                 }
+            }
+        },
+    }
+}
+
+/// Other people's rules on the way of the clients.
+pub(super) fn firewall(s: &Inspection) -> Said {
+    if !s.config.holds_in_kernel() {
+        return Said::skipped(NOT_HERE);
+    }
+    if s.virtual_ips().is_empty() || s.moment == Moment::Starting {
+        return Said::skipped("the virtual IPs are not known here");
+    }
+    let ports = |v: &VirtualIp| {
+        let all = s.cluster.iter().flat_map(|c| &c.frontends);
+        let its = all.filter(|f| f.virtual_ip == v.name);
+        let listeners = its.flat_map(|f| f.listeners.iter().map(|l| l.first..=l.last));
+        (v.address, listeners.collect())
+    };
+    let ports: Vec<_> = s.virtual_ips().iter().map(ports).collect();
+    match examine::foreign_rules(&settings(s), &vips(s), &ports) {
+        // A machine without the program has none of its rules, and is told so above.
+        Err(error) => Said::skipped(&error.to_string()),
+        Ok(found) => match found.first() {
+            None => Said::ok("no rule of this machine drops what goes to the virtual IPs"),
+            Some(first) => {
+                let more = match found.len() {
+                    1 => String::new(),
+                    all => format!(" (and {} more like it)", all - 1),
+                };
+                let remedies: Vec<&str> = found.iter().map(|f| f.remedy.as_str()).collect();
+                Said::warning(format!("{}{more}", first.found), remedies.join("\n"))
             }
         },
     }

@@ -223,6 +223,23 @@ fn an_address_of_this_machine_stops_init_with_words() {
 }
 
 #[test]
+fn a_firewall_that_drops_the_clients_is_told_with_what_to_add() {
+    require_root!();
+    let bare = Bare::new();
+    assert_eq!(bare.preflight().of_check("firewall").0, "ok");
+    let script = "table inet mine { chain in { type filter hook input priority 0; policy drop; tcp dport { 22, 7400, 5022 } accept; }; }";
+    let closed = bare.topology.node(1).run(&["nft", script], BOUND);
+    closed.ok().expect("a firewall");
+    let findings = bare.preflight();
+    let (verdict, found) = findings.of_check("firewall");
+    assert_eq!(verdict, "warning");
+    for ports in ["5012", "5014-5019", "50808-50809"] {
+        assert!(found.contains(ports), "{found}");
+    }
+    assert!(!found.contains("5022"), "that one is open: {found}");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     require_root!("setpriv");
     let bare = Bare::new();

@@ -142,7 +142,7 @@ impl Watch {
         }
     }
 
-    /// Compares with the last look, tells what changed, announces after a link came up.
+    /// Compares with the last look, tells what changed, announces when a link came up or has another address.
     fn look_at_links(&mut self) {
         let links = match links::list(&mut self.ears.route) {
             Ok(links) => links,
@@ -162,6 +162,11 @@ impl Watch {
                 if up {
                     self.wake_address_thread(true);
                 }
+            }
+            let mac = |links: &[Link]| links.iter().find(|l| l.index == *index)?.mac;
+            if known && was && up && mac(&self.links) != mac(&links) {
+                tracing::info!(interface = name, "new hardware address");
+                self.wake_address_thread(true);
             }
         }
         let indexes = |links: &[Link]| links.iter().map(|l| l.index).collect::<Vec<_>>();

@@ -17,6 +17,7 @@ mod fence;
 mod intercept;
 mod interfaces;
 mod life;
+mod neighbours;
 mod own;
 mod parking;
 mod rules;
