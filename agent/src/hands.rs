@@ -62,6 +62,8 @@ impl Hands {
         settings.warden = Some("/proc/self/exe".into());
         settings.overrun = (promise - lease) * OVERRUN_PARTS.0 / OVERRUN_PARTS.1;
         settings.fence = config.fence;
+        settings.on_claim = config.on_claim;
+        settings.gateways = config.gateways.clone();
         let (events, news) = mpsc::channel(NEWS_MAX);
         let (addresses, fence) = platform::start(settings, traffic, events).map_err(|e| match e {
             VipError::InUse(_) => e.to_string(),

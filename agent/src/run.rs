@@ -6,6 +6,7 @@
 //! ```
 
 mod binder;
+mod kernel_news;
 mod renewal;
 mod report;
 
@@ -23,7 +24,6 @@ use crate::sys::{boot_now, platform, wall_now};
 use crate::wire::channels;
 use crate::written;
 use binder::ProxyBinder;
-use ha_address::VipEvent;
 use ha_core::check::Kind;
 use ha_core::controller::{ControllerSettings, Event, HandoverReason, NodeReport, RaftRole};
 use ha_core::model::Member;
@@ -36,6 +36,7 @@ use ha_node::driver::{Driver, DriverHandle};
 use ha_node::outside::{Addresses, Boxed, Outside};
 use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
 use ha_trust::store::TrustStore;
+use kernel_news::KernelNews;
 use report::Reporter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,8 +172,15 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
         Box::pin(hear_proxy(proxy_news, driver.clone())),
     );
     if let Some(news) = kernel_news {
-        let heard = hear_kernel(news, addresses.clone(), driver.clone());
-        outside.tasks.spawn("kernel-news", Box::pin(heard));
+        let hearing = KernelNews {
+            outside: outside.clone(),
+            consensus: consensus.clone(),
+            driver: driver.clone(),
+            on_claim: config.on_claim,
+        };
+        outside
+            .tasks
+            .spawn("kernel-news", Box::pin(hearing.hear(news)));
     }
 
     let node = Operations::new(
@@ -329,36 +337,6 @@ fn tell_findings(findings: Vec<preflight::Finding>) {
         .filter(|f| f.verdict >= Verdict::Warning)
     {
         tracing::warn!(check = f.check, found = %f.found, remedy = %f.remedy, "preflight");
-    }
-}
-
-/// Passes news of the kernel on to the log of this agent.
-async fn hear_kernel(
-    mut news: mpsc::Receiver<VipEvent>,
-    addresses: Arc<dyn Addresses>,
-    driver: DriverHandle,
-) {
-    while let Some(event) = news.recv().await {
-        match event {
-            VipEvent::Carrier { interface, up } => {
-                tracing::info!(interface, up, "carrier");
-                if up {
-                    addresses.announce();
-                }
-                driver.tell(Event::Tick);
-            }
-            VipEvent::ForeignClaim { address, mac } => {
-                tracing::warn!(%address, ?mac, "another machine claims the virtual IP; announced again");
-            }
-            VipEvent::AddressGone { address, interface } => {
-                tracing::warn!(%address, interface, "the virtual IP was removed by somebody else; put back");
-            }
-            VipEvent::Mended { what } => tracing::info!(what, "mended"),
-            VipEvent::FenceLate { by } => {
-                tracing::warn!(?by, "a renewal of the fence came too late and was not sent");
-            }
-            VipEvent::Failed { what } => tracing::warn!(what, "the kernel refused"),
-        }
     }
 }
 

@@ -40,6 +40,15 @@ impl ActiveFence {
     }
 }
 
+/// What is done when another machine claims an address that is held here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnClaim {
+    /// The neighbours are told again where it is.
+    Defend,
+    /// This node is not fit to hold while that machine answers for it, and for 10 s after its last claim.
+    Yield,
+}
+
 /// What stays the same while the agent runs.
 #[derive(Debug, Clone)]
 pub struct VipSettings {
@@ -58,13 +67,17 @@ pub struct VipSettings {
     pub mark: u8,
     /// The `nft` program, looked up in `PATH` when it has no slash.
     pub nft: PathBuf,
+    /// What is done about another machine's claim.
+    pub on_claim: OnClaim,
+    /// Machines of the segment of which one must answer for this node to be fit to hold; empty: none must.
+    pub gateways: Vec<IpAddr>,
     /// Program that is started with the arguments `warden MARK` and calls `platform::warden::run`;
     /// `None`: nothing but the address's lifetime takes it off when this process is killed.
     pub warden: Option<PathBuf>,
 }
 
 impl VipSettings {
-    /// Settings with the usual defaults: interface by subnet, fence `Auto`, mark 0x48.
+    /// Settings with the usual defaults: interface by subnet, fence `Auto`, mark 0x48, claims defended, no gateway.
     pub fn new(node_address: IpAddr) -> Self {
         Self {
             interface: None,
@@ -74,6 +87,8 @@ impl VipSettings {
             mark: 0x48,
             nft: PathBuf::from("nft"),
             warden: None,
+            on_claim: OnClaim::Defend,
+            gateways: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::raw::RawAgent;
 use super::{Checker, Problems};
-use ha_address::FenceMode;
+use ha_address::{FenceMode, OnClaim};
 use ha_core::model::{Role, VirtualIp};
 use ha_core::own_address::{self, OwnAddress};
 use std::collections::BTreeMap;
@@ -34,6 +34,10 @@ pub struct AgentConfig {
     pub interface: Option<String>,
     /// Interfaces of single virtual IPs, by the names of those.
     pub interfaces: BTreeMap<String, String>,
+    /// Of these one must answer for this node to be fit to hold; empty: none must.
+    pub gateways: Vec<IpAddr>,
+    /// What is done when another machine claims a held address.
+    pub on_claim: OnClaim,
     /// See [`VipMode`].
     pub vip: VipMode,
     /// What enforces the lease beside the agent.
@@ -149,6 +153,13 @@ impl AgentConfig {
             &[("kernel", VipMode::Kernel), ("bind", VipMode::Bind)],
             VipMode::Kernel,
         );
+        let on_claim = c.choice(
+            "on_claim",
+            raw.on_claim.as_ref(),
+            &[("defend", OnClaim::Defend), ("yield", OnClaim::Yield)],
+            OnClaim::Defend,
+        );
+        let gateways = c.gateways(raw.gateway.as_ref());
         let fence = c.choice(
             "fence",
             raw.fence.as_ref(),
@@ -202,6 +213,8 @@ impl AgentConfig {
             address,
             interface,
             interfaces,
+            gateways,
+            on_claim,
             vip,
             fence,
             role,
@@ -214,6 +227,8 @@ impl AgentConfig {
     }
 }
 
+/// Each is asked every second.
+const GATEWAYS_MAX: usize = 8;
 /// Letters of an interface's name, as the kernel has them.
 const INTERFACE_MAX: usize = 15;
 
@@ -245,6 +260,38 @@ impl Checker<'_> {
             interfaces.extend(name.map(|name| (virtual_ip.clone(), name)));
         }
         (None, interfaces)
+    }
+
+    /// An address, or several.
+    fn gateways(&mut self, found: Option<&toml::Spanned<toml::Value>>) -> Vec<IpAddr> {
+        let Some(found) = found else {
+            return Vec::new();
+        };
+        let all = match found.get_ref() {
+            toml::Value::Array(all) => all.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let mut gateways = Vec::new();
+        for one in all {
+            match one.as_str().map(str::parse) {
+                Some(Ok(address)) => gateways.push(address),
+                _ => self.problem(
+                    found.span().start,
+                    "gateway",
+                    one,
+                    "write the address of a router on the virtual IP's segment, e.g. \"10.0.0.254\", or a list of them",
+                ),
+            }
+        }
+        if gateways.len() > GATEWAYS_MAX {
+            self.problem(
+                found.span().start,
+                "gateway",
+                format!("{} addresses", gateways.len()),
+                format!("name at most {GATEWAYS_MAX}"),
+            );
+        }
+        gateways
     }
 
     fn interface(&mut self, at: usize, name: &str) -> Option<String> {

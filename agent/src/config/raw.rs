@@ -110,6 +110,8 @@ pub struct RawAgent {
     pub listen: Spanned<String>,
     pub address: Option<Spanned<String>>,
     pub interface: Option<Spanned<toml::Value>>,
+    pub gateway: Option<Spanned<toml::Value>>,
+    pub on_claim: Option<Spanned<String>>,
     pub vip: Option<Spanned<String>>,
     pub fence: Option<Spanned<String>>,
     pub role: Option<Spanned<String>>,

@@ -8,9 +8,10 @@
 
 use super::clock::boot_now;
 use super::examine;
+use super::gateway::Gateway;
 use super::kernel::Kernel;
 use crate::types::{
-    ActiveFence, Done, Intercept, Taken, Vip, VipError, VipEvent, VipSettings, mac_words,
+    ActiveFence, Done, Intercept, OnClaim, Taken, Vip, VipError, VipEvent, VipSettings, mac_words,
 };
 use crate::{Release, Traffic, VirtualIps};
 use ha_core::time::Instant;
@@ -59,6 +60,7 @@ struct KernelAddresses {
     kernel: Arc<Kernel>,
     state: Arc<Mutex<State>>,
     orders: mpsc::SyncSender<Order>,
+    gateway: Arc<Gateway>,
 }
 
 #[derive(Default)]
@@ -110,6 +112,7 @@ impl KernelAddresses {
             .spawn(move || worker.run(&inbox))?;
         Ok(KernelAddresses {
             traffic,
+            gateway: Gateway::watch(kernel.settings())?,
             kernel,
             state,
             orders,
@@ -139,7 +142,8 @@ impl Worker {
     fn run(mut self, inbox: &mpsc::Receiver<Order>) {
         loop {
             let in_trouble = !lock(&self.state).obstacle.is_empty() && !self.vips.is_empty();
-            let next = if in_trouble {
+            let yields = self.kernel.settings().on_claim == OnClaim::Yield;
+            let next = if in_trouble || yields {
                 inbox.recv_timeout(AGAIN)
             } else {
                 inbox
@@ -150,7 +154,13 @@ impl Worker {
                 Ok(Order::Configure(vips, intercepts)) => {
                     (self.vips, self.intercepts) = (vips, intercepts)
                 }
-                Ok(Order::Vet) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Ok(Order::Vet) => {}
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.kernel.ask_claimants(PROBE);
+                    if !in_trouble {
+                        continue;
+                    }
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             self.carry_out();
@@ -332,6 +342,10 @@ impl VirtualIps for KernelAddresses {
             return Some(state.obstacle.clone());
         }
         // Who holds already goes on: nothing is won by a change of hand.
+        let away = self.kernel.yielded().or_else(|| self.gateway.obstacle());
+        if away.is_some() {
+            return away;
+        }
         let left = self.kernel.left().into_iter().find(|_| !state.held);
         let (found, remedy) = left.map(|(address, taken)| taken.words(address))?;
         Some(format!("{found}: {remedy}"))

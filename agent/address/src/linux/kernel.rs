@@ -224,6 +224,23 @@ impl Kernel {
         self.shared.carrier.load(Ordering::Relaxed)
     }
 
+    /// Why this node stays away from an address that another machine claims, if it yields to that.
+    pub fn yielded(&self) -> Option<String> {
+        self.shared.claims().obstacle()
+    }
+
+    /// Asks whether machines that were yielded to still have the addresses. Blocking, for `wait` each.
+    pub fn ask_claimants(&self, wait: Duration) {
+        let due = self.shared.claims().due(boot_now());
+        for (address, mac) in due {
+            let there = self.probe_duplicate(address, wait);
+            // Another answer is a member's that holds.
+            let still_there = there.map_or(true, |found| found == Some(mac));
+            let now = boot_now();
+            self.shared.claims().asked(address, still_there, now);
+        }
+    }
+
     /// Managed addresses that somebody else has put on this machine. They are fenced as long as this handle is there
     /// and its fence has nftables, and not longer.
     pub fn left(&self) -> Vec<(IpAddr, Taken)> {

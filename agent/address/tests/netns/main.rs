@@ -13,6 +13,7 @@ mod net;
 mod probes;
 mod tools;
 
+mod claims;
 mod fence;
 mod intercept;
 mod interfaces;
