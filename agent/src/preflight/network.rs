@@ -27,6 +27,18 @@ pub(super) fn interface(s: &Inspection) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped(NOT_HERE);
     }
+    let names: Vec<&str> = s.virtual_ips().iter().map(|v| v.name.as_str()).collect();
+    let mut for_none = s
+        .config
+        .interfaces
+        .keys()
+        .filter(|n| !names.contains(&n.as_str()));
+    if let Some(name) = for_none.next().filter(|_| !names.is_empty()) {
+        return Said::warning(
+            format!("`interface` in agent.toml names {name}, and there is no such virtual_ip"),
+            format!("use a name of cluster.toml: {}", names.join(", ")),
+        );
+    }
     let remedy = "set `interface` in agent.toml, or `address` to one that this machine has";
     match examine::interfaces(&settings(s), &vips(s)) {
         Err(error) => Said::failed(error.to_string(), remedy),

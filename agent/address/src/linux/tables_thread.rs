@@ -17,6 +17,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::addresses;
+use super::clock::boot_now;
 use super::contents::{self, Contents};
 use super::elements::{self, NFPROTO_NETDEV};
 use super::links;
@@ -67,9 +68,7 @@ pub(super) fn run(shared: &Arc<Shared>, netfilter: Netlink, route: Netlink, feat
     };
     loop {
         if let Some(within) = shared.tables.change(|o| o.stop) {
-            if let Err(error) = tables.nft.run_within(&delete_all(), within) {
-                tracing::debug!(%error, "tables not removed");
-            }
+            delete_all(&tables.nft, within);
             return;
         }
         let request = shared.tables.wait(LOOK_EVERY, |o| {
@@ -308,9 +307,20 @@ fn delete() -> String {
     delete_tables(&FENCE_TABLES)
 }
 
-/// Deletes all of our tables, whether or not they are there.
-pub(super) fn delete_all() -> String {
-    delete_tables(&FENCE_TABLES) + &delete_tables(&[("inet", INTERCEPT)])
+/// Deletes all of our tables, whether or not they are there, within about this time.
+pub(super) fn delete_all(nft: &Nft, within: Duration) {
+    let end = boot_now() + within;
+    let delete = |families: &[&str]| {
+        let mut tables = vec![("inet", INTERCEPT)];
+        tables.extend(families.iter().map(|family| (*family, FENCE)));
+        nft.run_within(&delete_tables(&tables), end.saturating_sub(boot_now()))
+    };
+    let all = FENCE_TABLES.map(|(family, _)| family);
+    // A kernel without one of the families has no such table, and refuses the whole of it.
+    let outcome = delete(&all).or_else(|_| delete(&["netdev", "inet"]));
+    if let Err(error) = outcome.or_else(|_| delete(&["inet"])) {
+        tracing::debug!(%error, "no tables removed");
+    }
 }
 
 fn delete_tables(tables: &[(&str, &str)]) -> String {

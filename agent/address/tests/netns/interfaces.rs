@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-use ha_address::FenceMode;
+use ha_address::{FenceMode, Vip};
 
 use crate::net::{Net, V4, V6};
 use crate::probes::{Ask, Prober};
-use crate::tools::{Holder, LEASE, Vipd, ms, sleep, wait_for};
+use crate::tools::{Holder, LEASE, Vipd, ms, sleep, vip, wait_for};
 
 /// Whether the neighbour table of `node` has a hardware address for this one.
 fn is_resolved(net: &Net, node: &str, address: &str) -> bool {
@@ -139,5 +139,81 @@ struct Guest(String);
 impl Drop for Guest {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+/// A name, and how it is made in the node and in the client.
+type Kind = (&'static str, &'static str, &'static str, &'static str);
+
+const KINDS: [Kind; 4] = [
+    (
+        "vlan",
+        "eth0.20",
+        "ip link add link eth0 name eth0.20 type vlan id 20",
+        "ip link add link eth0 name eth0.20 type vlan id 20 && ip link set eth0.20 up && ip addr add 10.78.0.3/24 dev eth0.20",
+    ),
+    (
+        "bond",
+        "bond7",
+        "ip link add bond7 type bond mode active-backup && ip link set eth1 down && ip link set eth1 master bond7",
+        "ip addr add 10.78.0.3/24 dev eth0",
+    ),
+    (
+        "bridge",
+        "br7",
+        "ip link add br7 type bridge && ip link set eth1 master br7",
+        "ip addr add 10.78.0.3/24 dev eth0",
+    ),
+    (
+        "macvlan",
+        "mv7",
+        "ip link add mv7 link eth1 type macvlan mode bridge",
+        "ip addr add 10.78.0.3/24 dev eth0",
+    ),
+];
+
+#[test]
+fn each_virtual_ip_goes_on_its_own_interface_of_whatever_kind() {
+    for (kind, name, make, in_client) in KINDS {
+        let Some(net) = Net::new() else { return };
+        plug_in(&net, "a", "eth1");
+        let made = net.sh("a", &format!("{{ {make}; }} 2>&1 || echo FAILED"));
+        if made.contains("Unknown device type") {
+            eprintln!("skipped: this kernel has no {kind}");
+            continue;
+        }
+        assert!(!made.contains("FAILED"), "{kind}: {made}");
+        net.sh("a", &format!("ip link set {name} up"));
+        net.sh("c", in_client);
+        net.sh("a", "ip link set eth1 up");
+        let holder = Holder::start(&net, "a", FenceMode::Auto, LEASE);
+        let there = "10.78.0.100";
+        let vips = vec![
+            vip(V4),
+            Vip {
+                interface: Some(name.to_owned()),
+                ..vip(there)
+            },
+        ];
+        holder.kernel.configure(vips, vec![]).expect(kind);
+        holder.renew(true);
+        net.sh(
+            "c",
+            "ip route replace 10.78.0.0/24 dev $(ip -o addr show to 10.78.0.3 | cut -d\" \" -f2)",
+        );
+        // The way back to the client.
+        net.sh("a", &format!("ip route replace 10.78.0.0/24 dev {name}"));
+        for address in [V4, there] {
+            Prober::start(&net, "c", Ask::Icmp, address).wait_answer();
+        }
+        assert!(net.has_address("a", V4), "{kind}");
+        let on = net.sh("a", &format!("ip addr show dev {name}"));
+        assert!(on.contains(there), "{kind}: {on}");
+        // They move together, and without a lease both are silent.
+        holder.renew(false);
+        let probes = [V4, there].map(|a| Prober::start(&net, "c", Ask::Icmp, a));
+        wait_for("silence", ms(3000), || {
+            probes.iter().all(|p| p.is_silent_for(ms(300)))
+        });
     }
 }
