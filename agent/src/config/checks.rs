@@ -16,6 +16,7 @@ const INTER: Duration = Duration::from_secs(2);
 #[serde(deny_unknown_fields)]
 pub struct RawCheck {
     pub tcp: Option<Spanned<u16>>,
+    pub always: Option<Spanned<String>>,
     #[serde(alias = "interval", alias = "probe_interval")]
     pub inter: Option<Spanned<Span>>,
     pub fastinter: Option<Spanned<Span>>,
@@ -35,13 +36,32 @@ impl Checker<'_> {
         let raw = spanned.get_ref();
         let inter = self.positive("backend.check.inter", raw.inter.as_ref(), INTER);
         Check {
-            kind: self.tcp(spanned, b),
+            kind: self.kind(spanned, b),
             inter,
             fastinter: self.positive("backend.check.fastinter", raw.fastinter.as_ref(), inter),
             downinter: self.positive("backend.check.downinter", raw.downinter.as_ref(), inter),
             timeout: self.positive("backend.check.timeout", raw.timeout.as_ref(), inter),
             rise: self.count("backend.check.rise", raw.rise.as_ref(), 2),
             fall: self.count("backend.check.fall", raw.fall.as_ref(), 3),
+        }
+    }
+
+    fn kind(&mut self, spanned: &Spanned<RawCheck>, b: &RawBackend) -> Kind {
+        let raw = spanned.get_ref();
+        let Some(always) = &raw.always else {
+            return self.tcp(spanned, b);
+        };
+        if raw.tcp.is_some() || raw.close.is_some() {
+            self.problem(
+                always.span().start,
+                "backend.check.always",
+                "a second kind of check beside it",
+                "use one of: always, tcp (with close)",
+            );
+        }
+        let words = [("up", true), ("down", false)];
+        Kind::Always {
+            up: self.choice("backend.check.always", Some(always), &words, true),
         }
     }
 
