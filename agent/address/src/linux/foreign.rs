@@ -296,3 +296,6 @@ fn told(rules: &Rules, dropper: &Dropper, ranges: &[(u16, u16)]) -> Foreign {
     };
     Foreign { found, remedy }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,9 @@ const THEIRS: &str = "02:00:00:00:77:bb";
 
 #[test]
 fn a_claim_is_told_with_its_hardware_address_in_both_families_and_defended() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     let (hands, mut events) = started(&net, VipSettings::new(ip("10.77.0.1")));
     hold_until(&hands, "held", 2000, || net.has_address("a", V4));
     claim(&net, &hands);
@@ -94,7 +96,9 @@ fn a_claim_is_told_with_its_hardware_address_in_both_families_and_defended() {
 
 #[test]
 fn who_yields_is_not_fit_to_hold_until_the_other_machine_is_gone() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     let settings = VipSettings {
         on_claim: OnClaim::Yield,
         ..VipSettings::new(ip("10.77.0.1"))
@@ -130,7 +134,9 @@ fn who_yields_is_not_fit_to_hold_until_the_other_machine_is_gone() {
 #[test]
 fn a_node_that_reaches_no_gateway_is_not_fit_to_hold() {
     for gateway in ["10.77.0.2", "fd77::2"] {
-        let Some(net) = Net::new() else { return };
+        let Some(net) = Net::beside_others() else {
+            return;
+        };
         let settings = VipSettings {
             // One of them is enough.
             gateways: vec![ip("10.77.0.250"), ip(gateway)],

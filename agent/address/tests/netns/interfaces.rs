@@ -38,7 +38,9 @@ fn both_questions(net: &Net) -> [Prober; 2] {
 
 #[test]
 fn a_second_interface_on_the_same_segment_does_not_answer() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     plug_in(&net, "a", "eth1");
     net.sh("a", "ip addr add 10.77.0.11/24 dev eth1");
     let holder = Holder::start(&net, "a", FenceMode::Auto, LEASE);
@@ -63,7 +65,9 @@ fn a_second_interface_on_the_same_segment_does_not_answer() {
 
 #[test]
 fn an_interface_that_appears_while_the_agent_is_stopped_does_not_answer() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     let vipd = Vipd::start(&net, "a", "auto", 240, &[V4, V6]);
     let probes = both_questions(&net);
     probes.iter().for_each(|p| _ = p.wait_answer());
@@ -94,7 +98,9 @@ fn an_interface_that_appears_while_the_agent_is_stopped_does_not_answer() {
 /// What only passes through a standby is not its own to answer or to drop.
 #[test]
 fn a_guest_behind_a_bridge_of_a_standby_finds_the_holder() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     let holder = Holder::start(&net, "a", FenceMode::Auto, LEASE);
     holder.configure(&[V4, V6], vec![]);
     holder.renew(true);
@@ -175,7 +181,9 @@ const KINDS: [Kind; 4] = [
 #[test]
 fn each_virtual_ip_goes_on_its_own_interface_of_whatever_kind() {
     for (kind, name, make, in_client) in KINDS {
-        let Some(net) = Net::new() else { return };
+        let Some(net) = Net::beside_others() else {
+            return;
+        };
         plug_in(&net, "a", "eth1");
         let made = net.sh("a", &format!("{{ {make}; }} 2>&1 || echo FAILED"));
         if made.contains("Unknown device type") {

@@ -21,7 +21,9 @@ fn mislead(net: &Net, address: &str) {
 
 #[test]
 fn a_neighbour_that_was_misled_finds_the_holder_again_within_2_5_s() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     // It would ask again by itself once it doubts the entry.
     for family in ["ipv4", "ipv6"] {
         net.sh(
@@ -67,7 +69,9 @@ fn a_neighbour_that_was_misled_finds_the_holder_again_within_2_5_s() {
 
 #[test]
 fn a_new_hardware_address_is_announced_at_once() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     let holder = Holder::start(&net, "a", FenceMode::Auto, LEASE);
     holder.configure(&[V4, V6], vec![]);
     holder.renew(true);

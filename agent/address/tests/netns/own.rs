@@ -9,7 +9,9 @@ use crate::tools::{Holder, LEASE, sleep, vip};
 
 #[test]
 fn an_address_that_the_machine_is_reached_at_gets_no_fence() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     net.sh(
         "a",
         "ip link add eth1 type bridge && ip link set eth1 up && ip addr add 10.78.0.1/24 dev eth1 && \
@@ -40,7 +42,9 @@ fn an_address_that_the_machine_is_reached_at_gets_no_fence() {
 
 #[test]
 fn an_address_that_keepalived_left_is_silent_and_told() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     net.sh(
         "a",
         &format!("ip addr add {V4}/24 dev eth0; ip addr add {V6}/128 dev eth0 nodad"),
@@ -78,7 +82,9 @@ fn an_address_that_keepalived_left_is_silent_and_told() {
 
 #[test]
 fn another_machine_that_has_the_address_is_found_before_it_is_configured() {
-    let Some(net) = Net::new() else { return };
+    let Some(net) = Net::beside_others() else {
+        return;
+    };
     net.sh(
         "b",
         &format!("ip addr add {V4}/32 dev eth0; ip addr add {V6}/128 dev eth0 nodad"),
