@@ -13,7 +13,9 @@ pub mod units;
 pub use agent_file::{AgentConfig, VipMode};
 pub use cluster_file::{ClusterFile, parse_cluster};
 
+use ha_core::own_address::{self, OwnAddress};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// One thing that is wrong in a file.
@@ -69,6 +71,63 @@ pub fn read(path: &Path) -> Result<String, Problems> {
             remedy,
         }])
     })
+}
+
+/// Reads either file, or both, and says what is wrong with them, also together.
+pub fn check(agent: Option<&Path>, cluster: Option<&Path>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut get = |path: &Path| {
+        let text = read(path);
+        text.map_err(|p| problems.extend(p.0)).ok()
+    };
+    let texts = (agent.and_then(&mut get), cluster.and_then(&mut get));
+    let named = |path: Option<&Path>| path.map_or_else(String::new, |p| p.display().to_string());
+    let (agent_file, cluster_file) = (named(agent), named(cluster));
+    let agent = texts.0.map(|text| AgentConfig::parse(&agent_file, &text));
+    let parsed = (texts.1.as_ref()).map(|text| parse_cluster(&cluster_file, text));
+    if let (Some(Ok(agent)), Some(Ok(parsed)), Some(text)) = (&agent, &parsed, &texts.1) {
+        let own = agent.own_among(&parsed.config.virtual_ips);
+        problems.extend(own_addresses(&cluster_file, text, &own));
+    }
+    problems.extend(agent.and_then(Result::err).into_iter().flat_map(|p| p.0));
+    problems.extend(parsed.and_then(Result::err).into_iter().flat_map(|p| p.0));
+    problems
+}
+
+/// A problem for each virtual IP that is a machine's own address, where the file names it.
+pub fn own_addresses(file: &str, text: &str, own: &[OwnAddress]) -> Vec<Problem> {
+    let problem = |own: &OwnAddress| {
+        virtual_ip_problem(
+            file,
+            text,
+            own.address,
+            own.to_string(),
+            own_address::REMEDY.to_owned(),
+        )
+    };
+    own.iter().map(problem).collect()
+}
+
+/// A problem with a virtual IP's address, where the file names it.
+pub fn virtual_ip_problem(
+    file: &str,
+    text: &str,
+    address: IpAddr,
+    found: String,
+    remedy: String,
+) -> Problem {
+    let names = |line: &str| {
+        let mut quoted = line.split('"').skip(1).step_by(2);
+        quoted.any(|q| q.split('/').next().unwrap_or(q).parse() == Ok(address))
+    };
+    let line = text.lines().position(names).map_or(0, |n| n + 1);
+    Problem {
+        file: file.to_owned(),
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        key: "virtual_ip.address".to_owned(),
+        found,
+        remedy,
+    }
 }
 
 /// Where problems of one file are collected.

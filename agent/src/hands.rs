@@ -29,6 +29,7 @@ const NEWS_MAX: usize = 256;
 pub struct Hands {
     addresses: Arc<dyn VirtualIps>,
     proxy_port: u16,
+    interfaces: Arc<BTreeMap<String, String>>,
 }
 
 /// News of the kernel, if it is the kernel that holds.
@@ -49,6 +50,7 @@ impl Hands {
         let hands = |addresses| Hands {
             addresses,
             proxy_port: config.proxy_port,
+            interfaces: Arc::new(config.interfaces.clone()),
         };
         // A witness never holds: it needs no privilege.
         if !config.holds_in_kernel() {
@@ -60,6 +62,8 @@ impl Hands {
         settings.warden = Some("/proc/self/exe".into());
         settings.overrun = (promise - lease) * OVERRUN_PARTS.0 / OVERRUN_PARTS.1;
         settings.fence = config.fence;
+        settings.on_claim = config.on_claim;
+        settings.gateways = config.gateways.clone();
         let (events, news) = mpsc::channel(NEWS_MAX);
         let (addresses, fence) = platform::start(settings, traffic, events).map_err(|e| match e {
             VipError::InUse(_) => e.to_string(),
@@ -85,22 +89,29 @@ impl Hands {
         tokio::time::timeout(within, away).await.ok();
     }
 
+    fn vips(&self, virtual_ips: &[VirtualIp]) -> Vec<Vip> {
+        vips(&self.interfaces, virtual_ips)
+    }
+
     /// Why this node cannot hold, if it cannot.
     pub fn obstacle(&self) -> Option<String> {
         self.addresses.obstacle()
     }
 }
 
+/// The virtual IPs with the interfaces that the machine's file gives some of them.
+pub fn vips(interfaces: &BTreeMap<String, String>, virtual_ips: &[VirtualIp]) -> Vec<Vip> {
+    let vip = |v: &VirtualIp| Vip {
+        name: v.name.clone(),
+        address: v.address,
+        interface: interfaces.get(&v.name).cloned(),
+    };
+    virtual_ips.iter().map(vip).collect()
+}
+
 impl Addresses for Hands {
     fn configure(&self, virtual_ips: &[VirtualIp], intercepted: &[Intercepted]) {
-        let vips = virtual_ips
-            .iter()
-            .map(|v| Vip {
-                name: v.name.clone(),
-                address: v.address,
-                interface: None,
-            })
-            .collect();
+        let vips = self.vips(virtual_ips);
         // One entry per address, also when no frontend uses it: it is guarded all the same.
         let mut by_address: BTreeMap<IpAddr, Intercept> = BTreeMap::new();
         for i in intercepted {
@@ -115,6 +126,19 @@ impl Addresses for Hands {
         }
         self.addresses
             .configure(vips, by_address.into_values().collect());
+    }
+
+    fn taken(&self, virtual_ips: &[VirtualIp]) -> Vec<(String, String)> {
+        let taken = self.addresses.taken(&self.vips(virtual_ips));
+        let name_of = |address: IpAddr| {
+            let named = virtual_ips.iter().find(|v| v.address == address);
+            named.map_or_else(String::new, |v| v.name.clone())
+        };
+        let told = taken.into_iter().map(|(address, taken)| {
+            let (found, remedy) = taken.words(address);
+            (name_of(address), format!("{found}; {remedy}"))
+        });
+        told.collect()
     }
 
     fn hold(&self, until: Instant, first_ever: bool) {

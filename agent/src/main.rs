@@ -10,6 +10,7 @@ use ha_agent::stderr;
 use ha_agent::sys::{platform, wall_now};
 use ha_agent::threads;
 use ha_core::id::NodeId;
+use ha_core::own_address::REMEDY as OWN_REMEDY;
 use ha_record::backup::Backup;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
@@ -226,7 +227,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             );
             let subject = Inspection {
                 config: &agent,
-                virtual_ips: &parsed.config.virtual_ips,
+                cluster: Some(&parsed.config),
                 promise,
                 member: None,
                 authority: None,
@@ -260,7 +261,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             look_first(
                 &Inspection {
                     config: &agent,
-                    virtual_ips: &[],
+                    cluster: None,
                     promise: None,
                     member: Some(&address),
                     authority: Some(token.authority),
@@ -301,11 +302,10 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             )
             .map_err(|e| said(e.to_string()))?;
             // The one that it takes the place of must not answer for the addresses any more.
-            let virtual_ips = &backup.facts.config.virtual_ips;
             look_first(
                 &Inspection {
                     config: &agent,
-                    virtual_ips,
+                    cluster: Some(&backup.facts.config),
                     promise: Some(backup.promise()),
                     member: None,
                     authority: None,
@@ -348,10 +348,9 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let cluster = cluster
                 .map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?))
                 .transpose()?;
-            let virtual_ips = cluster.map(|c| c.config.virtual_ips).unwrap_or_default();
             let findings = preflight::look(&Inspection {
                 config: &agent,
-                virtual_ips: &virtual_ips,
+                cluster: cluster.as_ref().map(|c| &c.config),
                 promise: None,
                 member: member.as_deref(),
                 authority: None,
@@ -385,15 +384,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             run::run(agent, stop).await?;
         }
         What::Check { config, cluster } => {
-            let mut problems = Vec::new();
-            if let Some(path) = &config {
-                problems.extend(read_agent(path).err().into_iter().flat_map(|p| p.0));
-            }
-            if let Some(path) = &cluster {
-                let parsed = config::read(path)
-                    .and_then(|text| parse_cluster(&path.display().to_string(), &text));
-                problems.extend(parsed.err().into_iter().flat_map(|p| p.0));
-            }
+            let problems = config::check(config.as_deref(), cluster.as_deref());
             if !problems.is_empty() {
                 return Err(config::Problems(problems).into());
             }
@@ -441,6 +432,10 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
 
 /// What `preflight` says before a node is made: what is not as it should be, and no further when something fails.
 async fn look_first(subject: &Inspection<'_>, skip: bool) -> Result<(), Failure> {
+    // It would cut this machine off, so nobody skips it.
+    if let Some(own) = subject.config.own_among(subject.virtual_ips()).first() {
+        return Err(format!("virtual_ip {}: {own}: {OWN_REMEDY}", own.virtual_ip).into());
+    }
     if skip {
         return Ok(());
     }

@@ -12,7 +12,7 @@ mod member;
 mod network;
 
 use crate::config::AgentConfig;
-use ha_core::model::VirtualIp;
+use ha_core::model::{ClusterConfig, VirtualIp};
 use ha_core::trust::Digest;
 use serde::Serialize;
 use std::fmt;
@@ -112,8 +112,8 @@ pub enum Moment {
 pub struct Inspection<'a> {
     /// This node's file.
     pub config: &'a AgentConfig,
-    /// The virtual IPs of the cluster, as far as they are known.
-    pub virtual_ips: &'a [VirtualIp],
+    /// The configuration of the cluster, as far as it is known.
+    pub cluster: Option<&'a ClusterConfig>,
     /// How long a voter stays promised, as far as it is known.
     pub promise: Option<Duration>,
     /// `HOST:PORT` of a member to be asked.
@@ -125,6 +125,11 @@ pub struct Inspection<'a> {
 }
 
 impl Inspection<'_> {
+    /// Those of the cluster, as far as they are known.
+    pub fn virtual_ips(&self) -> &[VirtualIp] {
+        self.cluster.map_or(&[], |c| &c.virtual_ips)
+    }
+
     /// How bad it is that the one who asks may not do something: who asks by hand need not be who runs the agent.
     fn denied(&self) -> Verdict {
         if self.moment == Moment::Asked {
@@ -138,7 +143,7 @@ impl Inspection<'_> {
 type Check = (&'static str, fn(&Inspection) -> Said);
 
 /// What is looked at on this machine, in the order in which it is told. What needs others is in [`member`].
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     ("kernel", machine::kernel),
     ("privileges", machine::privileges),
     ("files", machine::files),
@@ -149,6 +154,7 @@ const CHECKS: [Check; 10] = [
     ("interface", network::interface),
     ("nftables", network::rules),
     ("addresses", network::addresses),
+    ("firewall", network::firewall),
 ];
 
 /// Looks at everything. Takes about a second on this machine, a slow disk's flushes more; a member that does not

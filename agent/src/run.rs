@@ -6,6 +6,7 @@
 //! ```
 
 mod binder;
+mod kernel_news;
 mod news;
 #[cfg(feature = "next")]
 mod rehearsal;
@@ -36,6 +37,7 @@ use ha_node::node::{NodeSettings, Parts, StartError};
 use ha_node::outside::{Addresses, Outside};
 use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
 use ha_trust::store::TrustStore;
+use kernel_news::KernelNews;
 use openraft_rt_tokio::TokioRuntime;
 use self_check::ThisMachine;
 use std::sync::Arc;
@@ -110,7 +112,13 @@ async fn run_on(
             outside.clock.clone(),
         )),
     );
-    news::hear(&kept, &outside, &node.driver, proxy_news, kernel_news);
+    let hearing = KernelNews {
+        outside: kept.clone(),
+        consensus: node.consensus.clone(),
+        driver: node.driver.clone(),
+        on_claim: config.on_claim,
+    };
+    news::hear(&kept, &outside, proxy_news, hearing, kernel_news);
 
     let operations = Operations::new(
         member(&config, me),
@@ -266,7 +274,7 @@ async fn look_at_members(config: AgentConfig, consensus: Consensus, outside: Out
 fn starting<'a>(config: &'a AgentConfig, member: Option<&'a str>) -> Inspection<'a> {
     Inspection {
         config,
-        virtual_ips: &[],
+        cluster: None,
         promise: None,
         member,
         authority: None,

@@ -1,7 +1,8 @@
 //! For machines without privilege: the addresses are there already, and the holder's proxy binds them.
 
-use crate::{Intercept, Release, Traffic, Vip, VirtualIps};
+use crate::{Intercept, Release, Taken, Traffic, Vip, VirtualIps};
 use ha_core::time::Instant;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Holds by letting the traffic in. The kernel lets one process at a time bind an address and port: that is the
@@ -19,6 +20,11 @@ impl Bound {
 
 impl VirtualIps for Bound {
     fn configure(&self, _: Vec<Vip>, _: Vec<Intercept>) {}
+
+    fn taken(&self, _: &[Vip]) -> Vec<(IpAddr, Taken)> {
+        // They are on the machine already.
+        Vec::new()
+    }
 
     fn hold(&self, until: Instant, _: bool) {
         self.traffic.open(until);

@@ -1,9 +1,11 @@
 //! Platforms on which the kernel side is not there yet: every question is answered with how to do without.
 
 use crate::{
-    ActiveFence, Intercept, Interface, Traffic, Vip, VipError, VipEvent, VipSettings, VirtualIps,
+    ActiveFence, Foreign, Intercept, Interface, Taken, Traffic, Vip, VipError, VipEvent,
+    VipSettings, VirtualIps,
 };
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
@@ -46,7 +48,23 @@ pub mod examine {
 
     /// # Errors
     /// Always.
+    pub fn foreign_rules(
+        _: &VipSettings,
+        _: &[Vip],
+        _: &[(IpAddr, Vec<RangeInclusive<u16>>)],
+    ) -> Result<Vec<Foreign>, VipError> {
+        unsupported()
+    }
+
+    /// # Errors
+    /// Always.
     pub fn rules(_: &VipSettings, _: u16) -> Result<(), VipError> {
+        unsupported()
+    }
+
+    /// # Errors
+    /// Always.
+    pub fn at_home(_: &VipSettings, _: &[Vip]) -> Result<Vec<(IpAddr, Taken)>, VipError> {
         unsupported()
     }
 
@@ -56,7 +74,7 @@ pub mod examine {
         _: &VipSettings,
         _: &[Vip],
         _: Duration,
-    ) -> Result<Vec<(IpAddr, [u8; 6])>, VipError> {
+    ) -> Result<Vec<(IpAddr, Taken)>, VipError> {
         unsupported()
     }
 }

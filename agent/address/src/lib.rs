@@ -22,10 +22,12 @@ pub use elsewhere as platform;
 #[cfg(target_os = "linux")]
 pub use linux as platform;
 pub use types::{
-    ActiveFence, Done, FenceMode, Intercept, Interface, Vip, VipError, VipEvent, VipSettings,
+    ActiveFence, Done, FenceMode, Foreign, Intercept, Interface, OnClaim, Taken, Vip, VipError,
+    VipEvent, VipSettings, mac_words,
 };
 
 use ha_core::time::Instant;
+use std::net::IpAddr;
 
 /// The virtual IPs of one node. No method blocks.
 pub trait VirtualIps: Send + Sync + 'static {
@@ -34,6 +36,9 @@ pub trait VirtualIps: Send + Sync + 'static {
     /// Holds them until then: claims at the first call after a release, renews at further ones.
     /// `first_ever`: no node of this cluster has held before, so a machine that answers is a foreign one.
     fn hold(&self, until: Instant, first_ever: bool);
+    /// Which of these, that are not managed yet, this machine or another has, and what helps, in words. The network
+    /// is asked: takes about 300 ms for each 32 of them.
+    fn taken(&self, vips: &[Vip]) -> Vec<(IpAddr, Taken)>;
     /// Drops them now; `done` is called when this node no longer answers for them.
     fn release(&self, why: Release, done: Box<dyn FnOnce() + Send>);
     /// Tells the neighbours again.

@@ -40,6 +40,15 @@ impl ActiveFence {
     }
 }
 
+/// What is done when another machine claims an address that is held here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnClaim {
+    /// The neighbours are told again where it is.
+    Defend,
+    /// This node is not fit to hold while that machine answers for it, and for 10 s after its last claim.
+    Yield,
+}
+
 /// What stays the same while the agent runs.
 #[derive(Debug, Clone)]
 pub struct VipSettings {
@@ -58,13 +67,17 @@ pub struct VipSettings {
     pub mark: u8,
     /// The `nft` program, looked up in `PATH` when it has no slash.
     pub nft: PathBuf,
+    /// What is done about another machine's claim.
+    pub on_claim: OnClaim,
+    /// Machines of the segment of which one must answer for this node to be fit to hold; empty: none must.
+    pub gateways: Vec<IpAddr>,
     /// Program that is started with the arguments `warden MARK` and calls `platform::warden::run`;
     /// `None`: nothing but the address's lifetime takes it off when this process is killed.
     pub warden: Option<PathBuf>,
 }
 
 impl VipSettings {
-    /// Settings with the usual defaults: interface by subnet, fence `Auto`, mark 0x48.
+    /// Settings with the usual defaults: interface by subnet, fence `Auto`, mark 0x48, claims defended, no gateway.
     pub fn new(node_address: IpAddr) -> Self {
         Self {
             interface: None,
@@ -74,6 +87,8 @@ impl VipSettings {
             mark: 0x48,
             nft: PathBuf::from("nft"),
             warden: None,
+            on_claim: OnClaim::Defend,
+            gateways: Vec::new(),
         }
     }
 }
@@ -96,6 +111,61 @@ pub struct Interface {
     pub name: String,
     /// Whether it is up and the cable is in.
     pub carrier: bool,
+}
+
+/// What other people's rules, or settings of the kernel, do to a virtual IP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// What was found, in words.
+    pub found: String,
+    /// What to add or change.
+    pub remedy: String,
+}
+
+/// Who has an address already that is to be a virtual IP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// This machine is reached there.
+    Own,
+    /// This machine has it besides, as keepalived or a network configuration put it there.
+    Left {
+        /// Where it is.
+        interface: String,
+        /// With what length of subnet.
+        prefix: u8,
+    },
+    /// Another machine answers for it.
+    Other {
+        /// With this hardware address.
+        mac: [u8; 6],
+    },
+}
+
+impl Taken {
+    /// What was found and what helps, in words.
+    pub fn words(&self, address: IpAddr) -> (String, String) {
+        match self {
+            Taken::Own => (
+                format!("{address} is this machine's own address"),
+                "give the virtual IP an address of the same subnet that no machine has".to_owned(),
+            ),
+            Taken::Left { interface, prefix } => (
+                format!("{address} is a static address of this machine"),
+                format!(
+                    "take it away (`ip addr del {address}/{prefix} dev {interface}`), and out of keepalived.conf or the network configuration: the agent alone adds it, where it is held"
+                ),
+            ),
+            Taken::Other { mac } => (
+                format!("{address} is answered for by {}", mac_words(*mac)),
+                "take the address off that machine first: two of them would answer".to_owned(),
+            ),
+        }
+    }
+}
+
+/// As people write a hardware address.
+pub fn mac_words(mac: [u8; 6]) -> String {
+    mac.map(|b| format!("{b:02x}")).join(":")
 }
 
 /// TCP ports of one virtual IP that go to a transparent listener on loopback.
@@ -187,6 +257,14 @@ pub enum VipError {
         address: IpAddr,
         /// What was looked for.
         reason: String,
+    },
+    /// A virtual IP is an address that this machine is reached at: it gets no fence and is not held.
+    #[error(
+        "{address} is this machine's own address: give the virtual IP an address of the same subnet that no machine has"
+    )]
+    Own {
+        /// The virtual IP.
+        address: IpAddr,
     },
     /// The configuration contradicts itself.
     #[error("{0}")]

@@ -24,6 +24,7 @@ pub mod gate;
 pub mod id;
 pub mod lease;
 pub mod model;
+pub mod own_address;
 pub mod placement;
 pub mod state;
 pub mod stick;

@@ -177,7 +177,7 @@ impl<R: Runtime> Driver<R> {
         if facts_changed {
             if self.configured != Some(snap.facts.config_version) {
                 self.configured = Some(snap.facts.config_version);
-                act::configure_addresses(&*self.outside.addresses, &snap.facts.config);
+                act::configure_addresses(&*self.outside.addresses, &snap.facts);
             }
             self.step(Event::Applied(snap.facts));
             self.publish();

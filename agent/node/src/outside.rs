@@ -120,6 +120,11 @@ pub struct Outside {
 pub trait Addresses: Send + Sync + 'static {
     /// Which addresses are managed, and which ports of them go to the proxy. Called at each change.
     fn configure(&self, virtual_ips: &[VirtualIp], intercepted: &[Intercepted]);
+    /// Which of these, that are not managed yet, this machine or another one on the segment has already, by name
+    /// and with what was seen. Waits for answers, at most about a second; must not be called from a task.
+    fn taken(&self, _virtual_ips: &[VirtualIp]) -> Vec<(String, String)> {
+        Vec::new()
+    }
     /// Hold until then: claims at the first call after a release, renews at further ones.
     /// `first_ever`: no node of this cluster has held before, so a machine that answers is foreign.
     fn hold(&self, until: Instant, first_ever: bool);

@@ -15,6 +15,7 @@ use ha_core::check::{CheckResult, Kind, Probe};
 use ha_core::controller::{Event, NodeReport};
 use ha_core::id::ServerId;
 use ha_core::model::Role;
+use ha_core::own_address;
 use ha_core::placement;
 use ha_core::version::Speaks;
 use std::collections::BTreeSet;
@@ -88,6 +89,7 @@ impl<R: Runtime> Reporter<R> {
         let fault = found.fault.as_ref();
         let why_not = witness
             .or_else(|| fault.map(|f| format!("its proxy does not work: {f}")))
+            .or_else(|| self.own_address())
             .or_else(|| self.self_check.obstacle());
         let report = NodeReport {
             eligible: why_not.is_none(),
@@ -101,6 +103,19 @@ impl<R: Runtime> Reporter<R> {
         };
         self.consensus.set_report(report.clone());
         self.driver.tell(Event::Own(report));
+    }
+
+    /// A virtual IP that is a member's own address: an agent that did not look has accepted it.
+    fn own_address(&self) -> Option<String> {
+        let facts = self.consensus.read().facts;
+        let members = facts.members.values().flat_map(own_address::of);
+        let own = own_address::among(&facts.config.virtual_ips, members);
+        let own = own.first()?;
+        Some(format!(
+            "virtual_ip {}: {own}: {}",
+            own.virtual_ip,
+            own_address::REMEDY
+        ))
     }
 
     /// Servers on this node that do not accept: its agent sees that first. `before`: those that did not last time.

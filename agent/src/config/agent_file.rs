@@ -2,8 +2,10 @@
 
 use super::raw::RawAgent;
 use super::{Checker, Problems};
-use ha_address::FenceMode;
-use ha_core::model::Role;
+use ha_address::{FenceMode, OnClaim};
+use ha_core::model::{Role, VirtualIp};
+use ha_core::own_address::{self, OwnAddress};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -27,8 +29,15 @@ pub struct AgentConfig {
     pub listen: SocketAddr,
     /// Where the servers on this node listen.
     pub address: IpAddr,
-    /// The interface of the virtual IPs; `None`: the one that has `address`.
+    /// The interface of the virtual IPs that have none of their own; `None`: by subnet, else the one that has
+    /// `address`.
     pub interface: Option<String>,
+    /// Interfaces of single virtual IPs, by the names of those.
+    pub interfaces: BTreeMap<String, String>,
+    /// Of these one must answer for this node to be fit to hold; empty: none must.
+    pub gateways: Vec<IpAddr>,
+    /// What is done when another machine claims a held address.
+    pub on_claim: OnClaim,
     /// See [`VipMode`].
     pub vip: VipMode,
     /// What enforces the lease beside the agent.
@@ -48,6 +57,7 @@ pub struct AgentConfig {
 /// [`AgentConfig::proxy_port`] when the file does not say.
 const PROXY_PORT: u16 = 15_000;
 
+const INTERFACE_REMEDY: &str = "write the name of an interface, e.g. \"eth0\", or one for each virtual IP by its name: { print = \"eth0.20\" }; `ip link` shows them";
 const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
 
 /// Whether a name can stand in commands such as `backend/server`.
@@ -62,6 +72,12 @@ impl AgentConfig {
     /// Whether this node adds virtual IPs to an interface of its own, which needs privilege.
     pub fn holds_in_kernel(&self) -> bool {
         self.vip == VipMode::Kernel && self.role == Role::Server
+    }
+
+    /// The virtual IPs that are addresses of this node.
+    pub fn own_among(&self, virtual_ips: &[VirtualIp]) -> Vec<OwnAddress> {
+        let here = [self.listen.ip(), self.address].map(|ip| (self.name.as_str(), ip));
+        own_address::among(virtual_ips, here)
     }
 
     /// The local socket, given the directory that the service manager made for this agent, if there is one.
@@ -137,6 +153,13 @@ impl AgentConfig {
             &[("kernel", VipMode::Kernel), ("bind", VipMode::Bind)],
             VipMode::Kernel,
         );
+        let on_claim = c.choice(
+            "on_claim",
+            raw.on_claim.as_ref(),
+            &[("defend", OnClaim::Defend), ("yield", OnClaim::Yield)],
+            OnClaim::Defend,
+        );
+        let gateways = c.gateways(raw.gateway.as_ref());
         let fence = c.choice(
             "fence",
             raw.fence.as_ref(),
@@ -182,12 +205,16 @@ impl AgentConfig {
                 "write an absolute path, such as /run/ha-agent/control.sock",
             );
         }
+        let (interface, interfaces) = c.interfaces(raw.interface.as_ref());
         let config = listen.zip(address).map(|(listen, address)| AgentConfig {
             name: raw.name.into_inner(),
             data_dir: raw.data_dir.into_inner(),
             listen,
             address,
-            interface: raw.interface,
+            interface,
+            interfaces,
+            gateways,
+            on_claim,
             vip,
             fence,
             role,
@@ -200,7 +227,84 @@ impl AgentConfig {
     }
 }
 
+/// Each is asked every second.
+const GATEWAYS_MAX: usize = 8;
+/// Letters of an interface's name, as the kernel has them.
+const INTERFACE_MAX: usize = 15;
+
 impl Checker<'_> {
+    /// One name for all virtual IPs, or a table with one for each.
+    fn interfaces(
+        &mut self,
+        found: Option<&toml::Spanned<toml::Value>>,
+    ) -> (Option<String>, BTreeMap<String, String>) {
+        let Some(found) = found else {
+            return (None, BTreeMap::new());
+        };
+        let at = found.span().start;
+        let table = match found.get_ref() {
+            toml::Value::String(name) => return (self.interface(at, name), BTreeMap::new()),
+            toml::Value::Table(table) => table,
+            other => {
+                self.problem(at, "interface", other, INTERFACE_REMEDY);
+                return (None, BTreeMap::new());
+            }
+        };
+        let mut interfaces = BTreeMap::new();
+        for (virtual_ip, name) in table {
+            let Some(name) = name.as_str() else {
+                self.problem(at, "interface", name, INTERFACE_REMEDY);
+                continue;
+            };
+            let name = self.interface(at, name);
+            interfaces.extend(name.map(|name| (virtual_ip.clone(), name)));
+        }
+        (None, interfaces)
+    }
+
+    /// An address, or several.
+    fn gateways(&mut self, found: Option<&toml::Spanned<toml::Value>>) -> Vec<IpAddr> {
+        let Some(found) = found else {
+            return Vec::new();
+        };
+        let all = match found.get_ref() {
+            toml::Value::Array(all) => all.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let mut gateways = Vec::new();
+        for one in all {
+            match one.as_str().map(str::parse) {
+                Some(Ok(address)) => gateways.push(address),
+                _ => self.problem(
+                    found.span().start,
+                    "gateway",
+                    one,
+                    "write the address of a router on the virtual IP's segment, e.g. \"10.0.0.254\", or a list of them",
+                ),
+            }
+        }
+        if gateways.len() > GATEWAYS_MAX {
+            self.problem(
+                found.span().start,
+                "gateway",
+                format!("{} addresses", gateways.len()),
+                format!("name at most {GATEWAYS_MAX}"),
+            );
+        }
+        gateways
+    }
+
+    fn interface(&mut self, at: usize, name: &str) -> Option<String> {
+        let fits = (1..=INTERFACE_MAX).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"\"\\*$/".contains(&b));
+        if !fits {
+            self.problem(at, "interface", format!("{name:?}"), INTERFACE_REMEDY);
+        }
+        fits.then(|| name.to_owned())
+    }
+
     /// One of some words.
     pub(super) fn choice<T: Copy>(
         &mut self,

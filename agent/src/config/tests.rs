@@ -178,6 +178,58 @@ fn each_broken_agent_file_is_refused_with_line_and_remedy() {
 }
 
 #[test]
+fn an_interface_is_one_for_all_virtual_ips_or_one_for_each() {
+    let agent = |more: &str| {
+        let text = format!("name = \"n\"\ndata_dir = \"/d\"\nlisten = \"10.0.0.1:7400\"\n{more}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    let read = |more: &str| agent(more).unwrap();
+    assert_eq!(
+        read("interface = \"eth0\"").interface.as_deref(),
+        Some("eth0")
+    );
+    let each = read("interface = { print = \"eth0.20\", scan = \"bond0\" }");
+    assert_eq!((each.interface, each.interfaces.len()), (None, 2));
+    assert_eq!(each.interfaces["print"], "eth0.20");
+    assert_eq!(read("gateway = \"10.0.0.254\"").gateways.len(), 1);
+    assert_eq!(
+        read("gateway = [\"10.0.0.254\", \"fd00::1\"]")
+            .gateways
+            .len(),
+        2
+    );
+    let rows = [
+        ("interface = 5", "interface", "eth0.20"),
+        ("interface = { print = 5 }", "interface", "eth0.20"),
+        (
+            "interface = \"a-name-that-is-too-long\"",
+            "interface",
+            "ip link",
+        ),
+        (
+            "interface = { print = \"eth0\\\"\" }",
+            "interface",
+            "ip link",
+        ),
+        ("gateway = \"router\"", "gateway", "10.0.0.254"),
+        ("gateway = [1]", "gateway", "10.0.0.254"),
+        (
+            "on_claim = \"give-up\"",
+            "on_claim",
+            "\"defend\", \"yield\"",
+        ),
+    ];
+    for (line, key, remedy) in rows {
+        let Problems(problems) = agent(line).unwrap_err();
+        let p = &problems[0];
+        assert!(
+            p.line == 4 && p.key == key && p.remedy.contains(remedy),
+            "{line}: {p}"
+        );
+    }
+}
+
+#[test]
 fn no_text_makes_the_reader_panic() {
     for cut in 0..GOOD.len() {
         drop(parse_cluster("c", &GOOD[..cut]));

@@ -1,11 +1,15 @@
 //! `apply`, `diff`, `rollback`, `config history`.
 
 use super::{Operations, RequestError, wire_problem};
-use crate::config::{Problem, parse_cluster};
+use crate::config::{Problem, own_addresses, parse_cluster, virtual_ip_problem};
 use ha_core::command::{Command, Outcome};
+use ha_core::model::{ClusterConfig, VirtualIp};
+use ha_core::own_address;
 use ha_core::state::{ConfigVersion, Facts, changes};
 use ha_proto::control as pb;
 use ha_record::backup::Backup;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 impl Operations {
     pub(crate) async fn apply(&self, r: pb::ApplyRequest) -> Result<pb::ApplyReply, RequestError> {
@@ -44,6 +48,7 @@ impl Operations {
                 tracing::info!(backend = %b.name, server = %s.name, node, "server of a node that has not joined yet");
             }
         }
+        problems.extend(self.taken(file, &r.text, &facts, &parsed.config).await);
         if !problems.is_empty() {
             return Ok(refused(&facts, problems));
         }
@@ -68,11 +73,64 @@ impl Operations {
         Ok(configured(outcome))
     }
 
+    /// Virtual IPs that are a machine's own address, or that somebody has already: whoever took one of those would
+    /// cut a machine off, or answer beside it. This is asked before the proposal, and not decided in the log, where
+    /// agents that do not look would come to another answer.
+    async fn taken(
+        &self,
+        file: &str,
+        text: &str,
+        facts: &Facts,
+        config: &ClusterConfig,
+    ) -> Vec<Problem> {
+        let members = facts.members.values().flat_map(own_address::of);
+        let own = own_address::among(&config.virtual_ips, members);
+        if !own.is_empty() {
+            return own_addresses(file, text, &own);
+        }
+        let known: BTreeSet<IpAddr> = facts.config.virtual_ips.iter().map(|v| v.address).collect();
+        let new: Vec<VirtualIp> = config
+            .virtual_ips
+            .iter()
+            .filter(|v| !known.contains(&v.address))
+            .cloned()
+            .collect();
+        if new.is_empty() {
+            return Vec::new();
+        }
+        let addresses = self.outside.addresses.clone();
+        let asking = tokio::task::spawn_blocking(move || (addresses.taken(&new), new));
+        let Ok((taken, new)) = asking.await else {
+            return Vec::new();
+        };
+        let problem = |(name, words): (String, String)| {
+            let address = new.iter().find(|v| v.name == name)?.address;
+            let (found, remedy) = words.split_once("; ").unwrap_or((&words, ""));
+            Some(virtual_ip_problem(
+                file,
+                text,
+                address,
+                found.to_owned(),
+                remedy.to_owned(),
+            ))
+        };
+        taken.into_iter().filter_map(problem).collect()
+    }
+
     pub(crate) async fn rollback(
         &self,
         r: pb::RollbackRequest,
     ) -> Result<pb::ApplyReply, RequestError> {
         let version = (r.version > 0).then_some(r.version);
+        let facts = self.consensus.read().facts;
+        let earlier = facts.history.iter().rev().nth(1).map(|h| h.version);
+        let wanted = version.or(earlier);
+        if let Some(h) = facts.history.iter().find(|h| Some(h.version) == wanted) {
+            let problems = self.taken("cluster.toml", &h.text, &facts, &h.config).await;
+            if !problems.is_empty() {
+                return Ok(refused(&facts, problems));
+            }
+        }
         Ok(configured(
             self.propose(&r.by, Command::Rollback(version)).await?,
         ))

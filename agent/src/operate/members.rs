@@ -6,6 +6,7 @@ use ha_core::command::Command;
 use ha_core::controller::{Event, HandoverReason};
 use ha_core::id::NodeId;
 use ha_core::model::Member;
+use ha_core::own_address;
 use ha_core::version::{RecordVersion, Speaks};
 use ha_proto::control as pb;
 use ha_trust::identity::Subject;
@@ -142,6 +143,15 @@ impl Operations {
                 "checks",
                 format!("more than {CHECKS_MAX} kinds, or {VERSION_MAX} letters in one"),
             ));
+        }
+        let virtual_ips = &self.consensus.read().facts.config.virtual_ips;
+        if let Some(own) = own_address::among(virtual_ips, own_address::of(&member)).first() {
+            return Err(RequestError::failed_precondition(format!(
+                "{own}, and virtual_ip {} has it: set another `listen` or `address` in agent.toml of {}, or {}",
+                own.virtual_ip,
+                member.name,
+                own_address::REMEDY
+            )));
         }
         let ticket = self.ticket(&member, &r.token, &r.request)?;
         let _change = self

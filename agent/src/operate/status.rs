@@ -368,7 +368,7 @@ fn warnings(
     leads: bool,
     now: Timestamp,
 ) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = super::claims::warnings(facts, now);
     if seen.raft.leader.is_none() {
         found.push(
             "there is no leader: a majority of the voters must be running and reach each other"

@@ -183,7 +183,7 @@ mod tests {
         let config = AgentConfig::parse("agent.toml", agent).unwrap();
         look(&Inspection {
             config: &config,
-            virtual_ips: &[],
+            cluster: None,
             promise: None,
             member: None,
             authority: None,

@@ -2,13 +2,45 @@
 
 use std::time::Duration;
 
-use ha_tests::cluster::{Plan, agent_program};
+use ha_tests::cluster::{Cluster, Plan, agent_program};
 use ha_tests::scenario::{SOON, Watched};
-use ha_tests::{clock, require_root};
+use ha_tests::system::System as _;
+use ha_tests::{clock, require_root, wait};
 
 use crate::files::copy;
 
 const BOUND: Duration = Duration::from_secs(20);
+
+/// A machine that is none of the cluster claims the virtual IP, again and again.
+#[test]
+fn another_machine_that_claims_the_address_is_an_event_and_a_warning() {
+    require_root!("arping");
+    let cluster = Cluster::start(Plan::beside_others());
+    let vip = cluster.plan.vip().to_string();
+    let client = cluster.topology().client(1);
+    let mac = client.mac().map(|b| format!("{b:02x}")).join(":");
+    let with_prefix = format!("{vip}/32");
+    let address = |word| {
+        let words = ["ip", "address", word, &with_prefix, "dev", "eth0"];
+        client.run(&words, BOUND).ok().expect("ip address");
+    };
+    address("add");
+    for _ in 0..3 {
+        // Nobody needs to answer.
+        client.run(&["arping", "-c", "1", "-U", "-I", "eth0", &vip], BOUND);
+    }
+    address("del");
+    let words = format!("another machine ({mac}) claims print ({vip}); announced again");
+    wait::until("the claim to be told", BOUND, || {
+        let status = cluster.cli(&["status"])?;
+        let events = cluster.cli(&["events", "--grep", "claim"])?;
+        if status.contains(&words) && events.matches(&words).count() == 1 {
+            return Ok(());
+        }
+        Err(format!("{status}\n{events}"))
+    });
+    cluster.wait_for_all_serving();
+}
 
 /// The holder lives, and somebody starts a second agent beside it, cleans up, or starts one with other data.
 #[test]

@@ -180,6 +180,66 @@ fn an_address_that_another_machine_has_stops_init_before_anything_is_made() {
 }
 
 #[test]
+fn an_address_of_this_machine_stops_init_with_words() {
+    require_root!();
+    let bare = Bare::new();
+    let node = bare.topology.node(1);
+    let with_prefix = format!("{}/24", bare.vip);
+    let address = |word| {
+        let words = ["ip", "address", word, &with_prefix, "dev", "eth0"];
+        node.run(&words, BOUND).ok().expect("ip address");
+    };
+    // As keepalived leaves it behind.
+    address("add");
+    let findings = bare.preflight();
+    assert_eq!(findings.of_check("addresses").0, "failed");
+    let refused = bare.init();
+    let words = format!("{} is a static address of this machine", bare.vip);
+    let remedy = format!("ip addr del {with_prefix} dev eth0");
+    assert!(
+        refused.code == Some(1)
+            && refused.stderr.contains(&words)
+            && refused.stderr.contains(&remedy),
+        "{refused:?}"
+    );
+    address("del");
+
+    let good = std::fs::read_to_string(&bare.cluster).expect("cluster.toml");
+    let own = node.ip4().to_string();
+    std::fs::write(&bare.cluster, good.replace(&bare.vip, &own)).expect("cluster.toml");
+    let files = ["--config", &bare.agent, "--cluster", &bare.cluster];
+    for command in [&["check"][..], &["init"], &["init", "--skip-preflight"]] {
+        let refused = ha_agent(node, &[command, &files].concat());
+        assert!(
+            !refused.stderr.is_empty()
+                && refused.code != Some(0)
+                && refused
+                    .stderr
+                    .contains(&format!("{own} is node-1's own address")),
+            "{command:?}: {refused:?}"
+        );
+    }
+    assert!(!Path::new(&bare.agent).with_file_name("data").exists());
+}
+
+#[test]
+fn a_firewall_that_drops_the_clients_is_told_with_what_to_add() {
+    require_root!();
+    let bare = Bare::new();
+    assert_eq!(bare.preflight().of_check("firewall").0, "ok");
+    let script = "table inet mine { chain in { type filter hook input priority 0; policy drop; tcp dport { 22, 7400, 5022 } accept; }; }";
+    let closed = bare.topology.node(1).run(&["nft", script], BOUND);
+    closed.ok().expect("a firewall");
+    let findings = bare.preflight();
+    let (verdict, found) = findings.of_check("firewall");
+    assert_eq!(verdict, "warning");
+    for ports in ["5012", "5014-5019", "50808-50809"] {
+        assert!(found.contains(ports), "{found}");
+    }
+    assert!(!found.contains("5022"), "that one is open: {found}");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     require_root!("setpriv");
     let bare = Bare::new();

@@ -113,6 +113,64 @@ fn a_broken_configuration_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn an_address_that_a_machine_has_is_refused_and_every_machine_stays_reachable() {
+    require_root!();
+    let run = Watched::start(plan());
+    let leader = run.holder();
+    let nodes = || run.cluster.topology().nodes().iter();
+    let ip = |number: u8| run.cluster.machine(number).ip4().to_string();
+    let other = run.cluster.other_than(leader);
+    // As keepalived leaves it behind.
+    let stray = ["10.77.0.151", "10.77.0.152"];
+    for (number, address) in [(leader, stray[0]), (other, stray[1])] {
+        let words = [
+            "ip",
+            "address",
+            "add",
+            &format!("{address}/24"),
+            "dev",
+            "eth0",
+        ];
+        let added = run.cluster.machine(number).run(&words, SOON);
+        added.ok().expect("a stray address");
+    }
+    let client = run.cluster.topology().client(1).ip4().to_string();
+    let own = |number| format!("is node-{number}'s own address");
+    let rows = [
+        (ip(leader), own(leader)),
+        (ip(other), own(other)),
+        (client.clone(), format!("{client} is answered for by")),
+        (
+            stray[0].to_owned(),
+            "is a static address of this machine".to_owned(),
+        ),
+        (
+            stray[1].to_owned(),
+            format!("{} is answered for by", stray[1]),
+        ),
+    ];
+    for (address, words) in rows {
+        let mut config = plan().config;
+        config.virtual_ips.push(format!("{address}/24"));
+        let refused = run.cluster.apply(&config).expect_err(&address);
+        assert!(
+            refused.contains(&words) && refused.contains("virtual_ip.address"),
+            "{address}: {refused}"
+        );
+        for node in nodes() {
+            run.cluster
+                .status_at(node.number)
+                .unwrap_or_else(|why| panic!("{} after {address}: {why}", node.name));
+        }
+    }
+    run.served_again();
+    assert_eq!(run.holder(), leader);
+    run.finish()
+        .assert_changes_of_hand(0)
+        .assert_nothing_failed();
+}
+
+#[test]
 fn a_configuration_applied_on_one_leader_is_there_on_the_next() {
     require_root!();
     let mut run = Watched::start(plan());

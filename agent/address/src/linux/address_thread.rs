@@ -118,8 +118,11 @@ impl Keeper {
             self.shared
                 .fail(format!("looking at the kernel's addresses: {error}"));
         }
+        if let Some(timetable) = self.timetable.as_mut().filter(|_| announce_now) {
+            timetable.doubt(boot_now());
+        }
         let due = self.timetable.is_some_and(|t| t.due() <= boot_now());
-        if (due || (announce_now && self.timetable.is_some())) && self.is_settled(&plan) {
+        if due && self.is_settled(&plan) {
             self.announce(&plan);
         }
     }

@@ -16,12 +16,15 @@ pub(super) const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_PREFSRC: u16 = 7;
 const RTN_LOCAL: u8 = 2;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
 const IFA_PROTO: u16 = 11;
+const IFA_F_SECONDARY: u32 = 0x01;
 const IFA_F_NODAD: u32 = 0x02;
 const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 const FOREVER: u32 = u32::MAX;
@@ -44,6 +47,8 @@ pub(super) struct KernelAddress {
     pub(super) prefix: u8,
     pub(super) preferred: u32,
     pub(super) mark: Option<u8>,
+    /// Another address of the same subnet was there before it (IPv4), or it is a passing one (IPv6).
+    pub(super) is_secondary: bool,
 }
 
 impl KernelAddress {
@@ -54,6 +59,37 @@ impl KernelAddress {
                 && self.prefix == full_prefix(self.address)
                 && self.preferred == 0)
     }
+}
+
+/// How this machine's own traffic leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) source: Option<IpAddr>,
+    pub(super) index: Option<u32>,
+}
+
+/// The way to `far`, if there is one.
+pub(super) fn way_towards(netlink: &mut Netlink, far: IpAddr) -> Option<Way> {
+    let mut route = [0; 12];
+    route[..2].copy_from_slice(&head(0, far)[..2]);
+    let found = netlink.get(
+        RTM_GETROUTE,
+        &route,
+        |out| with_bytes(far, |bytes| out.put(RTA_DST, bytes)),
+        |m| {
+            let mut way = Way::default();
+            for (kind, value) in attributes(m.payload.get(12..)?) {
+                match kind {
+                    RTA_PREFSRC => way.source = ip(value),
+                    RTA_OIF => way.index = value.first_chunk().map(|b| u32::from_ne_bytes(*b)),
+                    _ => {}
+                }
+            }
+            Some(way)
+        },
+    );
+    // No route is no way.
+    found.ok().flatten()
 }
 
 /// All addresses of this network namespace.
@@ -146,6 +182,7 @@ pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
     }
     let head: &[u8; HEAD] = message.payload.first_chunk()?;
     let (mut local, mut peer, mut preferred, mut mark) = (None, None, FOREVER, None);
+    let mut flags = u32::from(head[2]);
     for (kind, value) in attributes(&message.payload[HEAD..]) {
         match kind {
             IFA_LOCAL => local = ip(value),
@@ -154,6 +191,11 @@ pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
                 preferred = value
                     .first_chunk()
                     .map_or(FOREVER, |b| u32::from_ne_bytes(*b));
+            }
+            IFA_FLAGS => {
+                flags = value
+                    .first_chunk()
+                    .map_or(flags, |b| u32::from_ne_bytes(*b))
             }
             IFA_PROTO => mark = value.first().copied(),
             _ => {}
@@ -165,6 +207,7 @@ pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
         prefix: head[1],
         preferred,
         mark,
+        is_secondary: flags & IFA_F_SECONDARY != 0,
     })
 }
 

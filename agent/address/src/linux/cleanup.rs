@@ -11,6 +11,8 @@ use super::only::Only;
 use super::tables_thread::delete_all;
 use crate::types::{VipError, VipSettings};
 
+const TABLES_WITHIN: Duration = Duration::from_secs(2);
+
 /// Removes managed addresses (found by the mark, and `also` on kernels before 5.18) and our
 /// tables. Returns what was removed. Takes at most about 3 s. A machine without `nft` has no tables;
 /// that is no error.
@@ -30,9 +32,7 @@ pub(super) fn remove_leftovers(
     let mut route = Netlink::open(libc::NETLINK_ROUTE as isize, Duration::from_millis(500))
         .map_err(VipError::kernel("open rtnetlink"))?;
     let removed = remove_addresses(&mut route, settings.mark, &also.iter().copied().collect())?;
-    if let Err(error) = Nft::new(&settings.nft).run(&delete_all()) {
-        tracing::debug!(%error, "no tables removed");
-    }
+    delete_all(&Nft::new(&settings.nft), TABLES_WITHIN);
     Ok(removed)
 }
 

@@ -25,6 +25,7 @@ use super::wire::{Message, Messages, attributes};
 
 pub(super) const SUBSYSTEM: u16 = 10 << 8;
 pub(super) const NFPROTO_INET: u8 = 1;
+pub(super) const NFPROTO_ARP: u8 = 3;
 pub(super) const NFPROTO_NETDEV: u8 = 5;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;

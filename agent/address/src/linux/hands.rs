@@ -7,10 +7,15 @@
 //! ```
 
 use super::clock::boot_now;
+use super::examine;
+use super::gateway::Gateway;
 use super::kernel::Kernel;
-use crate::types::{ActiveFence, Done, Intercept, Vip, VipError, VipEvent, VipSettings};
+use crate::types::{
+    ActiveFence, Done, Intercept, OnClaim, Taken, Vip, VipError, VipEvent, VipSettings, mac_words,
+};
 use crate::{Release, Traffic, VirtualIps};
 use ha_core::time::Instant;
+use std::net::IpAddr;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +23,8 @@ use tokio::sync::mpsc::Sender;
 
 /// How long a foreign holder has to answer before the first claim ever.
 const PROBE: Duration = Duration::from_millis(250);
+/// How long another machine has to answer before an address is taken into the configuration.
+const ANSWER: Duration = Duration::from_millis(300);
 /// Between two looks whether an obstacle is gone.
 const AGAIN: Duration = Duration::from_secs(3);
 /// What has begun before a handover may go on for this long: a round trip and a short answer.
@@ -53,6 +60,7 @@ struct KernelAddresses {
     kernel: Arc<Kernel>,
     state: Arc<Mutex<State>>,
     orders: mpsc::SyncSender<Order>,
+    gateway: Arc<Gateway>,
 }
 
 #[derive(Default)]
@@ -104,6 +112,7 @@ impl KernelAddresses {
             .spawn(move || worker.run(&inbox))?;
         Ok(KernelAddresses {
             traffic,
+            gateway: Gateway::watch(kernel.settings())?,
             kernel,
             state,
             orders,
@@ -133,7 +142,8 @@ impl Worker {
     fn run(mut self, inbox: &mpsc::Receiver<Order>) {
         loop {
             let in_trouble = !lock(&self.state).obstacle.is_empty() && !self.vips.is_empty();
-            let next = if in_trouble {
+            let yields = self.kernel.settings().on_claim == OnClaim::Yield;
+            let next = if in_trouble || yields {
                 inbox.recv_timeout(AGAIN)
             } else {
                 inbox
@@ -144,7 +154,13 @@ impl Worker {
                 Ok(Order::Configure(vips, intercepts)) => {
                     (self.vips, self.intercepts) = (vips, intercepts)
                 }
-                Ok(Order::Vet) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Ok(Order::Vet) => {}
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.kernel.ask_claimants(PROBE);
+                    if !in_trouble {
+                        continue;
+                    }
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             self.carry_out();
@@ -179,11 +195,10 @@ impl Worker {
             match self.kernel.probe_duplicate(vip.address, PROBE) {
                 Ok(None) => {}
                 Ok(Some(mac)) => {
-                    let mac: Vec<String> = mac.iter().map(|b| format!("{b:02x}")).collect();
                     return Err(format!(
                         "{} is used by another machine ({}): take it away there, or give virtual_ip {} another address",
                         vip.address,
-                        mac.join(":"),
+                        mac_words(mac),
                         vip.name
                     ));
                 }
@@ -252,6 +267,19 @@ impl VirtualIps for KernelAddresses {
         self.order(Order::Configure(vips, intercepts));
     }
 
+    fn taken(&self, vips: &[Vip]) -> Vec<(IpAddr, Taken)> {
+        let settings = self.kernel.settings();
+        let look = || {
+            let mut taken = examine::at_home(settings, vips)?;
+            taken.extend(examine::claimed(settings, vips, ANSWER)?);
+            Ok::<_, VipError>(taken)
+        };
+        look().unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether another machine has the virtual IPs was not found out");
+            Vec::new()
+        })
+    }
+
     fn hold(&self, until: Instant, first_ever: bool) {
         let mut state = lock(&self.state);
         if first_ever && state.configured && state.vetted == Vetted::NotNeeded {
@@ -310,7 +338,17 @@ impl VirtualIps for KernelAddresses {
             );
         }
         let state = lock(&self.state);
-        (!state.obstacle.is_empty()).then(|| state.obstacle.clone())
+        if !state.obstacle.is_empty() {
+            return Some(state.obstacle.clone());
+        }
+        // Who holds already goes on: nothing is won by a change of hand.
+        let away = self.kernel.yielded().or_else(|| self.gateway.obstacle());
+        if away.is_some() {
+            return away;
+        }
+        let left = self.kernel.left().into_iter().find(|_| !state.held);
+        let (found, remedy) = left.map(|(address, taken)| taken.words(address))?;
+        Some(format!("{found}: {remedy}"))
     }
 
     fn announce(&self) {

@@ -1,5 +1,6 @@
 //! The handle that the rest of the agent has: starts the threads, leaves them orders, stops them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::clock::boot_now;
 use super::elements::Elements;
 use super::netlink::Netlink;
 use super::only::Only;
+use super::own::Machine;
 use super::packet::{Hears, PacketSocket};
 use super::parking::Parking;
 use super::place::{Plan, place};
@@ -24,7 +26,7 @@ use super::tables_thread::{Request, Wanted};
 use super::trial::choose_fence;
 use super::watch_thread::{Ears, judge_carrier, news_socket};
 use super::{address_thread, fence_thread, links, parking, probe, tables_thread, watch_thread};
-use crate::types::{ActiveFence, Done, Intercept, Vip, VipError, VipEvent, VipSettings};
+use crate::types::{ActiveFence, Done, Intercept, Taken, Vip, VipError, VipEvent, VipSettings};
 
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Two runs of `nft` at their bound, and a little.
@@ -95,6 +97,11 @@ impl Kernel {
         kernel.spawn("ha-parking", move |s| parking::run(s, bell))?;
         kernel.spawn("ha-watch", move |s| watch_thread::run(s, ears))?;
         Ok(kernel)
+    }
+
+    /// As it was started.
+    pub fn settings(&self) -> &VipSettings {
+        &self.shared.settings
     }
 
     /// What is really in force.
@@ -217,6 +224,29 @@ impl Kernel {
         self.shared.carrier.load(Ordering::Relaxed)
     }
 
+    /// Why this node stays away from an address that another machine claims, if it yields to that.
+    pub fn yielded(&self) -> Option<String> {
+        self.shared.claims().obstacle()
+    }
+
+    /// Asks whether machines that were yielded to still have the addresses. Blocking, for `wait` each.
+    pub fn ask_claimants(&self, wait: Duration) {
+        let due = self.shared.claims().due(boot_now());
+        for (address, mac) in due {
+            let there = self.probe_duplicate(address, wait);
+            // Another answer is a member's that holds.
+            let still_there = there.map_or(true, |found| found == Some(mac));
+            let now = boot_now();
+            self.shared.claims().asked(address, still_there, now);
+        }
+    }
+
+    /// Managed addresses that somebody else has put on this machine. They are fenced as long as this handle is there
+    /// and its fence has nftables, and not longer.
+    pub fn left(&self) -> Vec<(IpAddr, Taken)> {
+        self.shared.plan().left().collect()
+    }
+
     /// Releases, removes the tables, ends the threads. Blocking, at most about 1 s.
     pub fn shutdown(self) {
         drop(self);
@@ -280,5 +310,6 @@ fn wait_for_end(threads: &[JoinHandle<()>], end: Duration) {
 fn first_plan(settings: &VipSettings, route: &mut Netlink) -> Result<Plan, VipError> {
     let links = links::list(route).map_err(VipError::kernel("list interfaces"))?;
     let have = super::addresses::list(route).map_err(VipError::kernel("list addresses"))?;
-    Ok(place(settings, &[], &links, &have).0)
+    let (nothing, nobody) = (BTreeSet::new(), Machine::default());
+    Ok(place(settings, &[], &links, &have, &nobody, &nothing).0)
 }

@@ -1,11 +1,13 @@
 //! Which virtual IP goes on which interface. Pure.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::addresses::KernelAddress;
 use super::links::Link;
-use crate::types::{Vip, VipError, VipSettings};
+use super::own::{Machine, Static};
+use crate::types::{Taken, Vip, VipError, VipSettings};
 
 /// A virtual IP with its interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub(super) struct Plan {
     pub(super) placed: Vec<Placed>,
     /// The interface whose carrier counts while there is no virtual IP.
     pub(super) fallback: Option<(u32, String)>,
+    /// Those of them that somebody else has put on this machine, where, and with what length of subnet. They are
+    /// fenced all the same.
+    pub(super) left: BTreeMap<IpAddr, (String, u8)>,
 }
 
 impl Plan {
@@ -45,6 +50,14 @@ impl Plan {
         self.placed.iter().map(|p| p.address).collect()
     }
 
+    /// What somebody else has put on this machine.
+    pub(super) fn left(&self) -> impl Iterator<Item = (IpAddr, Taken)> {
+        self.left.iter().map(|(address, (interface, prefix))| {
+            let (interface, prefix) = (interface.clone(), *prefix);
+            (*address, Taken::Left { interface, prefix })
+        })
+    }
+
     /// The part of the plan that `other` has too.
     pub(super) fn common(&self, other: &Plan) -> Plan {
         let placed = self
@@ -56,16 +69,20 @@ impl Plan {
         Plan {
             placed,
             fallback: self.fallback.clone(),
+            left: self.left.clone(),
         }
     }
 }
 
-/// Places what can be placed; the errors say which virtual IPs cannot, and why.
+/// Places what can be placed; the errors say which virtual IPs cannot, and why. `fenced` are those that the plan
+/// before this one had.
 pub(super) fn place(
     settings: &VipSettings,
     vips: &[Vip],
     links: &[Link],
     addresses: &[KernelAddress],
+    machine: &Machine,
+    fenced: &BTreeSet<IpAddr>,
 ) -> (Plan, Vec<VipError>) {
     let by_name = |name: &str| links.iter().find(|l| l.name == name);
     let by_index = |index: u32| links.iter().find(|l| l.index == index);
@@ -77,17 +94,29 @@ pub(super) fn place(
         None => own.and_then(|a| by_index(a.index)),
     };
     let mut plan = Plan {
-        placed: Vec::new(),
         fallback: default.map(|l| (l.index, l.name.clone())),
+        ..Plan::default()
     };
     let mut errors = Vec::new();
     for vip in vips {
+        let judged = machine.judge(vip.address, addresses, settings.mark, fenced);
+        if judged == Some(Static::Own) {
+            let address = vip.address;
+            errors.push(VipError::Own { address });
+            continue;
+        }
+        if let Some(Static::Left { index, prefix }) = judged {
+            let interface = by_index(index).map_or_else(String::new, |l| l.name.clone());
+            plan.left.insert(vip.address, (interface, prefix));
+        }
         let named = vip.interface.as_ref().or(settings.interface.as_ref());
         let link = match named {
             Some(name) => by_name(name),
             None => addresses
                 .iter()
-                .find(|a| a.mark != Some(settings.mark) && same_subnet(a, vip.address))
+                .filter(|a| a.mark != Some(settings.mark) && same_subnet(a, vip.address))
+                // The longest, as a route is chosen; of equal ones the first.
+                .min_by_key(|a| Reverse(a.prefix))
                 .and_then(|a| by_index(a.index))
                 .or(default),
         };
@@ -143,6 +172,7 @@ mod tests {
             prefix,
             preferred: u32::MAX,
             mark: None,
+            is_secondary: false,
         }
     }
 
@@ -159,11 +189,19 @@ mod tests {
     fn a_virtual_ip_goes_where_its_subnet_is() {
         let settings = VipSettings::new(IpAddr::from([10, 0, 0, 1]));
         let links = [link(2, "eth0"), link(3, "eth1"), link(4, "a\" drop")];
-        let addresses = [have(2, [10, 0, 0, 1], 24), have(3, [10, 1, 0, 1], 16)];
+        let addresses = [
+            have(2, [10, 0, 0, 1], 24),
+            have(2, [10, 3, 0, 1], 16),
+            have(3, [10, 1, 0, 1], 16),
+            have(3, [10, 3, 3, 1], 24),
+        ];
         let rows = [
             ([10, 0, 0, 100], None, Some(2), "subnet of eth0"),
             ([10, 1, 9, 100], None, Some(3), "subnet of eth1"),
+            ([10, 3, 9, 100], None, Some(2), "the only subnet"),
+            ([10, 3, 3, 100], None, Some(3), "the longer of two subnets"),
             ([192, 0, 2, 1], None, Some(2), "the node's own address"),
+            ([10, 3, 3, 1], None, None, "this machine's own"),
             ([10, 1, 9, 100], Some("eth0"), Some(2), "named"),
             ([10, 1, 9, 100], Some("eth7"), None, "named and absent"),
             (
@@ -179,7 +217,14 @@ mod tests {
                 address: IpAddr::from(address),
                 interface: interface.map(str::to_owned),
             };
-            let (plan, errors) = place(&settings, &[vip], &links, &addresses);
+            let (plan, errors) = place(
+                &settings,
+                &[vip],
+                &links,
+                &addresses,
+                &Machine::default(),
+                &BTreeSet::new(),
+            );
             assert_eq!(plan.placed.first().map(|p| p.index), index, "{why}");
             assert_eq!(errors.is_empty(), index.is_some(), "{why}");
         }

@@ -1,11 +1,16 @@
 //! The text of our nftables tables, computed from what is wanted. Pure.
 //!
-//! - `netdev ha_fence`: on each interface, ARP requests, neighbour solicitations and packets for a
-//!   virtual IP without a lease element are dropped; on the way out what comes *from* one.
-//! - `inet ha_fence`: the same for packets on every interface, loopback included, and for kernels
-//!   before 5.16, which have no egress hook.
+//! - `arp ha_fence`: ARP requests for a virtual IP without a lease element are dropped, and ARP that
+//!   says where it is. Its hooks stand behind every interface of the machine, whenever it came and
+//!   whatever it is: Linux answers on each of them for an address of any. They see what is for this
+//!   machine itself, so what a bridge passes on to a guest is not touched.
+//! - `inet ha_fence`: the same for neighbour solicitations and advertisements and for packets, on
+//!   every interface, loopback included.
 //!   Before a handover also what would begin a connection (`parking` keeps it for the next holder).
-//! - `inet ha_intercept`: configured ports to the proxy, the rest refused.
+//! - `netdev ha_fence`: on the interfaces that carry virtual IPs the same once more, where packet
+//!   sockets send too (kernels before 5.16 have no egress hook).
+//! - `inet ha_intercept`: configured ports to the proxy, the rest refused; nothing of it tracked, so that
+//!   nobody's NAT rules rewrite it.
 //!
 //! Each text is one transaction. The rules depend on interfaces and on the proxy's ports only; which
 //! addresses and ports they are about stands in sets (`contents`), which change without them.
@@ -16,7 +21,7 @@ use std::fmt::Write as _;
 use super::contents::ports_set;
 use crate::types::Intercept;
 
-/// Name of the two fence tables (families netdev and inet).
+/// Name of the three fence tables (families arp, inet and netdev).
 pub(super) const FENCE: &str = "ha_fence";
 /// Name of the interception table.
 pub(super) const INTERCEPT: &str = "ha_intercept";
@@ -58,35 +63,15 @@ impl Features {
 
     /// The sets that a lease has elements in.
     pub(super) fn lease_sets(self) -> Vec<LeaseSet> {
-        use super::elements::{NFPROTO_INET as INET, NFPROTO_NETDEV as NETDEV};
-        let mut sets = vec![
-            LeaseSet {
-                family: NETDEV,
-                name: "lease4",
-                ipv4: true,
-            },
-            LeaseSet {
-                family: NETDEV,
-                name: "lease6",
-                ipv4: false,
-            },
-            LeaseSet {
-                family: INET,
-                name: "lease4",
-                ipv4: true,
-            },
-            LeaseSet {
-                family: INET,
-                name: "lease6",
-                ipv4: false,
-            },
-        ];
-        if self.targets {
-            sets.push(LeaseSet {
-                family: NETDEV,
-                name: "target6",
-                ipv4: false,
-            });
+        use super::elements::{NFPROTO_ARP, NFPROTO_INET, NFPROTO_NETDEV};
+        let set = |family, name, ipv4| LeaseSet { family, name, ipv4 };
+        let mut sets = vec![set(NFPROTO_ARP, "lease4", true)];
+        for family in [NFPROTO_NETDEV, NFPROTO_INET] {
+            sets.push(set(family, "lease4", true));
+            sets.push(set(family, "lease6", false));
+            if self.targets {
+                sets.push(set(family, "target6", false));
+            }
         }
         sets
     }
@@ -95,10 +80,10 @@ impl Features {
 /// The fence tables with their sets and no rules. Changes nothing where they are.
 pub(super) fn fence_sets(features: Features) -> String {
     // The sets' own timeout is for elements that somebody adds by hand.
-    let sets = "set vip4 { type ipv4_addr; }\n\
-                set vip6 { type ipv6_addr; }\n\
-                set lease4 { type ipv4_addr; flags timeout; timeout 1s; }\n\
-                set lease6 { type ipv6_addr; flags timeout; timeout 1s; }\n";
+    let sets4 = "set vip4 { type ipv4_addr; }\n\
+                 set lease4 { type ipv4_addr; flags timeout; timeout 1s; }\n";
+    let sets6 = "set vip6 { type ipv6_addr; }\n\
+                 set lease6 { type ipv6_addr; flags timeout; timeout 1s; }\n";
     let targets = if features.targets {
         "set vip_target6 { typeof @th,64,128; }\n\
          set target6 { typeof @th,64,128; flags timeout; timeout 1s; }\n"
@@ -109,7 +94,9 @@ pub(super) fn fence_sets(features: Features) -> String {
     let parked = "set parked4 { type ipv4_addr; flags timeout; timeout 200ms; }\n\
                   set parked6 { type ipv6_addr; flags timeout; timeout 200ms; }\n";
     format!(
-        "table netdev {FENCE} {{\n{sets}{targets}{guard}}}\ntable inet {FENCE} {{\n{sets}{parked}}}\n"
+        "table netdev {FENCE} {{\n{sets4}{sets6}{targets}{guard}}}\n\
+         table inet {FENCE} {{\n{sets4}{sets6}{targets}{parked}}}\n\
+         table arp {FENCE} {{\n{sets4}}}\n"
     )
 }
 
@@ -120,20 +107,18 @@ pub(super) fn fence_rules(interfaces: &BTreeMap<u32, String>, features: Features
         for (chain, hook) in fence_chains(*index, features) {
             let base = format!("type filter hook {hook} device \"{name}\" priority -500");
             let mut rules = Chain::open(&mut text, "netdev", FENCE, &chain, &base);
-            let (side, operation) = if hook == "ingress" {
-                ("daddr", "arp operation request ")
-            } else {
-                ("saddr", "")
-            };
-            rules.add(&format!("ip {side} @vip4 ip {side} != @lease4 drop"));
-            rules.add(&format!(
-                "{operation}arp {side} ip @vip4 arp {side} ip != @lease4 drop"
-            ));
-            rules.add(&format!("ip6 {side} @vip6 ip6 {side} != @lease6 drop"));
-            if features.targets && hook == "ingress" {
-                rules.add("icmpv6 type nd-neighbor-solicit @th,64,128 @vip_target6 @th,64,128 != @target6 drop");
-            }
+            let side = if hook == "ingress" { "daddr" } else { "saddr" };
+            drop_packets(&mut rules, side);
+            drop_arp(&mut rules, side);
+            drop_discovery(&mut rules, side, features);
         }
+    }
+    for (chain, hook, side) in [("in", "input", "daddr"), ("out", "output", "saddr")] {
+        let base = format!("type filter hook {hook} priority -500");
+        drop_arp(
+            &mut Chain::open(&mut text, "arp", FENCE, chain, &base),
+            side,
+        );
     }
     for (chain, hook, side) in [("in", "prerouting", "daddr"), ("out", "output", "saddr")] {
         let base = format!("type filter hook {hook} priority -500");
@@ -145,10 +130,42 @@ pub(super) fn fence_rules(interfaces: &BTreeMap<u32, String>, features: Features
                 ));
             }
         }
-        rules.add(&format!("ip {side} @vip4 ip {side} != @lease4 drop"));
-        rules.add(&format!("ip6 {side} @vip6 ip6 {side} != @lease6 drop"));
+        drop_packets(&mut rules, side);
+        drop_discovery(&mut rules, side, features);
     }
     text
+}
+
+/// Packets to a virtual IP that is not held (`daddr`), or from one (`saddr`).
+fn drop_packets(rules: &mut Chain<'_>, side: &str) {
+    rules.add(&format!("ip {side} @vip4 ip {side} != @lease4 drop"));
+    rules.add(&format!("ip6 {side} @vip6 ip6 {side} != @lease6 drop"));
+}
+
+/// The question where such an address is (`daddr`), and whatever says so (`saddr`).
+fn drop_arp(rules: &mut Chain<'_>, side: &str) {
+    let question = if side == "daddr" {
+        "arp operation request "
+    } else {
+        ""
+    };
+    rules.add(&format!(
+        "{question}arp {side} ip @vip4 arp {side} ip != @lease4 drop"
+    ));
+}
+
+/// The same in IPv6, where both name the address behind the ICMP header.
+fn drop_discovery(rules: &mut Chain<'_>, side: &str, features: Features) {
+    let kind = if side == "daddr" {
+        "nd-neighbor-solicit"
+    } else {
+        "nd-neighbor-advert"
+    };
+    if features.targets {
+        rules.add(&format!(
+            "icmpv6 type {kind} @th,64,128 @vip_target6 @th,64,128 != @target6 drop"
+        ));
+    }
 }
 
 /// Names and hooks of the chains on one interface.
@@ -187,6 +204,7 @@ pub(super) fn intercept(before: &Targets, now: &Targets) -> String {
             &format!("type {address} . inet_service; flags interval;"),
         );
     }
+    untracked(&mut text);
     let base = "type filter hook prerouting priority mangle";
     let mut rules = Chain::open(&mut text, "inet", INTERCEPT, "pre", base);
     for (ipv4, to_port) in now {
@@ -224,6 +242,28 @@ pub(super) fn intercept(before: &Targets, now: &Targets) -> String {
         );
     }
     text
+}
+
+/// Keeps connection tracking away from what goes to and comes from guarded addresses: without it no NAT rule takes
+/// effect, such as one for the same port on all addresses, and no table of connections fills up. On the way out
+/// only what stays on this machine: a client here may be served by another node.
+fn untracked(text: &mut String) {
+    for (chain, hook, matches) in [
+        ("raw_in", "prerouting", ["daddr"].as_slice()),
+        ("raw_out", "output", &["saddr", "daddr"]),
+    ] {
+        let base = format!("type filter hook {hook} priority raw");
+        let mut rules = Chain::open(text, "inet", INTERCEPT, chain, &base);
+        for side in matches {
+            let local = if (hook, *side) == ("output", "daddr") {
+                "oif lo "
+            } else {
+                ""
+            };
+            rules.add(&format!("{local}ip {side} @guarded4 notrack"));
+            rules.add(&format!("{local}ip6 {side} @guarded6 notrack"));
+        }
+    }
 }
 
 /// A base chain that is made if need be, emptied, and filled, in one transaction.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
+use super::claims::Claims;
 use super::clock::boot_now;
 use super::parking::Parking;
 use super::place::Plan;
@@ -69,6 +70,7 @@ pub(super) struct Shared {
     pub(super) address: Desk<super::address_thread::AddressOrders>,
     pub(super) tables: Desk<super::tables_thread::TableOrders>,
     pub(super) parking: Parking,
+    pub(super) claims: Mutex<Claims>,
     pub(super) plan: Mutex<Arc<Plan>>,
     pub(super) carrier: AtomicBool,
     pub(super) stopping: AtomicBool,
@@ -90,6 +92,7 @@ impl Shared {
             address: Desk::default(),
             tables: Desk::default(),
             parking,
+            claims: Mutex::default(),
             plan: Mutex::default(),
             carrier: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -115,6 +118,10 @@ impl Shared {
             drop(told);
             self.tell(VipEvent::Failed { what });
         }
+    }
+
+    pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn plan(&self) -> Arc<Plan> {

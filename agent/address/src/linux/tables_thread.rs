@@ -17,11 +17,13 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::addresses;
+use super::clock::boot_now;
 use super::contents::{self, Contents};
 use super::elements::{self, NFPROTO_NETDEV};
 use super::links;
 use super::netlink::Netlink;
 use super::nft::{self, Nft, Part};
+use super::own::Machine;
 use super::place::{Plan, place};
 use super::ruleset::{self, FENCE, Features, INTERCEPT, Targets};
 use super::shared::Shared;
@@ -66,9 +68,7 @@ pub(super) fn run(shared: &Arc<Shared>, netfilter: Netlink, route: Netlink, feat
     };
     loop {
         if let Some(within) = shared.tables.change(|o| o.stop) {
-            if let Err(error) = tables.nft.run_within(&delete_all(), within) {
-                tracing::debug!(%error, "tables not removed");
-            }
+            delete_all(&tables.nft, within);
             return;
         }
         let request = shared.tables.wait(LOOK_EVERY, |o| {
@@ -123,8 +123,16 @@ impl Tables {
     fn settle(&mut self) -> Result<(), VipError> {
         let links = links::list(&mut self.route).map_err(VipError::kernel("list interfaces"))?;
         let have = addresses::list(&mut self.route).map_err(VipError::kernel("list addresses"))?;
-        let (plan, mut errors) = place(&self.shared.settings, &self.wanted.vips, &links, &have);
         let old = self.shared.plan();
+        let machine = Machine::look(self.shared.settings.node_address, &mut self.route);
+        let (plan, mut errors) = place(
+            &self.shared.settings,
+            &self.wanted.vips,
+            &links,
+            &have,
+            &machine,
+            &old.addresses(),
+        );
         let staying = old.common(&plan);
         if staying.placed.len() < old.placed.len() {
             self.move_to(&staying);
@@ -292,14 +300,27 @@ impl Tables {
     }
 }
 
+const FENCE_TABLES: [(&str, &str); 3] = [("netdev", FENCE), ("inet", FENCE), ("arp", FENCE)];
+
 /// Deletes the fence tables, whether or not they are there.
 fn delete() -> String {
-    delete_tables(&[("netdev", FENCE), ("inet", FENCE)])
+    delete_tables(&FENCE_TABLES)
 }
 
-/// Deletes all of our tables, whether or not they are there.
-pub(super) fn delete_all() -> String {
-    delete_tables(&[("netdev", FENCE), ("inet", FENCE), ("inet", INTERCEPT)])
+/// Deletes all of our tables, whether or not they are there, within about this time.
+pub(super) fn delete_all(nft: &Nft, within: Duration) {
+    let end = boot_now() + within;
+    let delete = |families: &[&str]| {
+        let mut tables = vec![("inet", INTERCEPT)];
+        tables.extend(families.iter().map(|family| (*family, FENCE)));
+        nft.run_within(&delete_tables(&tables), end.saturating_sub(boot_now()))
+    };
+    let all = FENCE_TABLES.map(|(family, _)| family);
+    // A kernel without one of the families has no such table, and refuses the whole of it.
+    let outcome = delete(&all).or_else(|_| delete(&["netdev", "inet"]));
+    if let Err(error) = outcome.or_else(|_| delete(&["inet"])) {
+        tracing::debug!(%error, "no tables removed");
+    }
 }
 
 fn delete_tables(tables: &[(&str, &str)]) -> String {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -26,8 +25,6 @@ const RTMGRP_IPV4_IFADDR: u32 = 0x10;
 const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 /// In case news were missed.
 const LOOK_EVERY_MS: libc::c_int = 1000;
-/// A claim of the same address is answered and told at most this often.
-const CLAIM_EVERY: Duration = Duration::from_secs(1);
 /// Frames read in a row before the other sockets get their turn.
 const BURST: usize = 64;
 
@@ -73,7 +70,6 @@ pub(super) fn run(shared: &Arc<Shared>, ears: Ears) {
     let mut watch = Watch {
         shared: shared.clone(),
         links: Vec::new(),
-        claims: BTreeMap::new(),
         buffer: vec![0; 64 * 1024],
         ears,
     };
@@ -104,8 +100,6 @@ pub(super) fn poll_in(fd: libc::c_int) -> libc::pollfd {
 struct Watch {
     shared: Arc<Shared>,
     links: Vec<Link>,
-    /// When each address was last claimed by somebody else.
-    claims: BTreeMap<IpAddr, Duration>,
     buffer: Vec<u8>,
     ears: Ears,
 }
@@ -142,7 +136,7 @@ impl Watch {
         }
     }
 
-    /// Compares with the last look, tells what changed, announces after a link came up.
+    /// Compares with the last look, tells what changed, announces when a link came up or has another address.
     fn look_at_links(&mut self) {
         let links = match links::list(&mut self.ears.route) {
             Ok(links) => links,
@@ -162,6 +156,11 @@ impl Watch {
                 if up {
                     self.wake_address_thread(true);
                 }
+            }
+            let mac = |links: &[Link]| links.iter().find(|l| l.index == *index)?.mac;
+            if known && was && up && mac(&self.links) != mac(&links) {
+                tracing::info!(interface = name, "new hardware address");
+                self.wake_address_thread(true);
             }
         }
         let indexes = |links: &[Link]| links.iter().map(|l| l.index).collect::<Vec<_>>();
@@ -209,15 +208,11 @@ impl Watch {
         if !self.is_held(now) {
             return;
         }
-        if self
-            .claims
-            .get(&address)
-            .is_some_and(|at| now < *at + CLAIM_EVERY)
-        {
+        let on_claim = self.shared.settings.on_claim;
+        let claim = Claim { address, mac };
+        if !self.shared.claims().heard(claim, on_claim, now) {
             return;
         }
-        self.claims.retain(|_, at| now < *at + CLAIM_EVERY);
-        self.claims.insert(address, now);
         self.shared.tell(VipEvent::ForeignClaim { address, mac });
         self.wake_address_thread(true);
     }

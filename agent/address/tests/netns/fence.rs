@@ -7,9 +7,9 @@ use ha_address::platform::{Kernel, boot_now};
 use ha_address::{ActiveFence, FenceMode, Intercept, VipEvent, VipSettings};
 
 use crate::net::{Net, V4, V6, ip};
+use crate::probes::{Ask, Prober};
 use crate::tools::{
-    Ask, Holder, LEASE, Prober, Vipd, figures, millis, ms, sleep, transparent_listener, vip,
-    wait_for,
+    Holder, LEASE, Vipd, figures, millis, ms, sleep, transparent_listener, vip, wait_for,
 };
 
 const RUNS: usize = 10;

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 use ha_address::{FenceMode, Intercept};
 
 use crate::net::{Net, V4, V6, ip};
-use crate::tools::{Ask, Holder, LEASE, Prober, ms, sleep, transparent_listener};
+use crate::probes::{Ask, Prober};
+use crate::tools::{Holder, LEASE, ms, sleep, transparent_listener};
 
 /// Says who it is to everyone, and notes what the client asked for.
 fn serve(listener: TcpListener, name: &'static str) -> Receiver<String> {

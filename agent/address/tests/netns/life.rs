@@ -4,7 +4,8 @@ use ha_address::platform::{boot_now, cleanup};
 use ha_address::{FenceMode, Intercept, VipEvent, VipSettings};
 
 use crate::net::{Net, V4, V6, ip};
-use crate::tools::{Ask, Holder, LEASE, Prober, Vipd, figures, millis, ms, sleep, wait_for};
+use crate::probes::{Ask, Prober};
+use crate::tools::{Holder, LEASE, Vipd, figures, millis, ms, sleep, wait_for};
 
 #[test]
 fn a_claimed_address_answers_and_a_released_one_does_not() {

@@ -10,9 +10,15 @@
 )]
 
 mod net;
+mod probes;
 mod tools;
 
+mod claims;
 mod fence;
 mod intercept;
+mod interfaces;
 mod life;
+mod neighbours;
+mod own;
 mod parking;
+mod rules;

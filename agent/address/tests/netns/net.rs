@@ -4,11 +4,16 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
-/// Times are measured: one test at a time.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Who measures times is alone; who only waits is beside others of its kind.
+static TURN: RwLock<()> = RwLock::new(());
+
+enum Turn {
+    Alone(#[allow(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>),
+    Beside(#[allow(dead_code, reason = "held")] RwLockReadGuard<'static, ()>),
+}
 
 pub const V4: &str = "10.77.0.100";
 pub const V6: &str = "fd77::100";
@@ -19,23 +24,32 @@ pub fn ip(text: &str) -> IpAddr {
 
 pub struct Net {
     id: String,
-    _alone: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Net {
-    /// `None` without root.
+    /// For who measures milliseconds; `None` without root.
     pub fn new() -> Option<Net> {
+        Net::with(|| Turn::Alone(TURN.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// For who waits for seconds, beside others that do.
+    pub fn beside_others() -> Option<Net> {
+        Net::with(|| Turn::Beside(TURN.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn with(turn: impl FnOnce() -> Turn) -> Option<Net> {
         // SAFETY: no arguments, cannot fail.
         if unsafe { libc::geteuid() } != 0 {
             assert!(std::env::var("CI").is_err(), "these tests need root");
             eprintln!("skipped: needs root");
             return None;
         }
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let net = Net {
             id: format!("hv-{}-{number}", std::process::id()),
-            _alone: alone,
+            _turn: turn,
         };
         let switch = net.name("sw");
         sh(&format!("ip netns add {switch}"));

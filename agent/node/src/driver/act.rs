@@ -9,7 +9,9 @@ use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, DropReason, Event, NodeReport};
 use ha_core::id::NodeId;
 use ha_core::lease::Lease;
-use ha_core::model::ClusterConfig;
+use ha_core::model::VirtualIp;
+use ha_core::own_address;
+use ha_core::state::Facts;
 use ha_record::lease::LeaseAnswer;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -206,10 +208,24 @@ impl<R: Runtime> Actor<'_, R> {
     }
 }
 
-/// Tells the kernel side which addresses there are and which of their ports go to the proxy.
-pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig) {
-    let intercepted: Vec<Intercepted> = config
+/// Tells the kernel side which addresses there are and which of their ports go to the proxy. An address that is a
+/// member's own, as an agent that did not look has accepted it, is never touched: its machine would be cut off.
+pub fn configure_addresses(addresses: &dyn Addresses, facts: &Facts) {
+    let config = &facts.config;
+    let own = own_address::among(
+        &config.virtual_ips,
+        facts.members.values().flat_map(own_address::of),
+    );
+    for own in &own {
+        tracing::error!(virtual_ip = %own.virtual_ip, remedy = own_address::REMEDY, "{own}, and is left alone");
+    }
+    let virtual_ips: Vec<VirtualIp> = config
         .virtual_ips
+        .iter()
+        .filter(|v| own.iter().all(|o| o.virtual_ip != v.name))
+        .cloned()
+        .collect();
+    let intercepted: Vec<Intercepted> = virtual_ips
         .iter()
         .map(|v| Intercepted {
             address: v.address,
@@ -221,5 +237,5 @@ pub fn configure_addresses(addresses: &dyn Addresses, config: &ClusterConfig) {
                 .collect(),
         })
         .collect();
-    addresses.configure(&config.virtual_ips, &intercepted);
+    addresses.configure(&virtual_ips, &intercepted);
 }
