@@ -20,6 +20,7 @@ mod hold;
 mod membership;
 mod regulate;
 mod settings;
+mod succession;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -264,18 +265,6 @@ impl Controller {
     /// Whether a handover is under way, and to whom.
     pub fn handing_over_to(&self) -> Option<NodeId> {
         self.handover.as_ref().map(Handover::target)
-    }
-
-    /// The node to which the address would go from here.
-    pub fn best_successor(&self) -> Option<NodeId> {
-        self.successors(Facts::may_lead).first().copied()
-    }
-
-    /// Where it goes if it cannot stay: when operators want all others out, one of those holds it all the same,
-    /// for what is drained can still forward, and an address that nobody holds helps nobody.
-    pub fn last_successor(&self) -> Option<NodeId> {
-        self.best_successor()
-            .or_else(|| self.successors(Facts::is_server).first().copied())
     }
 
     fn leads(&self) -> bool {

@@ -7,7 +7,7 @@ use super::bounds;
 use super::disk::Trouble;
 use super::membership;
 use super::planted::Planted;
-use super::scheduler::{self, WORLD};
+use super::scheduler::{self, WORLD, world_now};
 use super::story;
 use super::universe::{Service, Universe};
 use ha_core::balance::mix;
@@ -518,6 +518,7 @@ async fn move_away(universe: &Arc<Universe>, fault: Fault) {
         return;
     };
     bounds::watch(universe, leader, bounds::MOVED);
+    universe.with(|s| s.invariants.moves.on_asked(world_now()));
     running.driver.tell(Event::MoveLeader {
         to: None,
         reason: HandoverReason::Operator("the plan".to_owned()),

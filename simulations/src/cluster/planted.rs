@@ -51,6 +51,8 @@ pub enum Planted {
     SessionsNotCounted,
     /// The holder is never told of its sessions.
     DrainsNeverEnd,
+    /// A holder that is drained hands over at once.
+    DrainMovesAddress,
     /// Wall clocks are 20 s ahead of the operator's.
     WallClockAhead,
     /// The state depends on when a node applies, by its own clock.
@@ -134,7 +136,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 24] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -241,6 +243,12 @@ impl Planted {
             Planted::DrainsNeverEnd,
             Theme::Draining,
             &["drain: a session goes on"],
+        ),
+        bug(
+            "drain-moves-address",
+            Planted::DrainMovesAddress,
+            Theme::Draining,
+            &["drain: node-"],
         ),
         bug(
             "wall-clock-ahead",

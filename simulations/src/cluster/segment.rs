@@ -81,6 +81,9 @@ impl Addresses for Hands {
         let Some(universe) = self.universe.upgrade() else {
             return;
         };
+        if why == Release::Handover {
+            universe.hands_over(self.me);
+        }
         if why == Release::Ended {
             self.gate.close();
             universe.give_up(self.me);

@@ -2,7 +2,7 @@
 mod handover;
 
 use super::*;
-use crate::command::{AdminOrder, AdminTarget, Command, Stamped};
+use crate::command::{AdminOrder, AdminTarget, Command, DrainEnd, Stamped};
 use crate::lease::Lease;
 use crate::model::{AdminState, Role, Timing};
 use crate::state::ClusterState;
@@ -52,29 +52,36 @@ impl Node {
     }
     /// An operator sets these to maintenance.
     fn maintain(&mut self, nodes: &[u8]) {
+        for node in nodes {
+            self.set(*node, AdminState::Maintenance);
+        }
+    }
+    /// An operator sets that node to that state.
+    fn set(&mut self, node: u8, state: AdminState) -> Vec<Action> {
+        let order = AdminOrder {
+            state,
+            ..AdminOrder::default()
+        };
+        self.applied(Command::SetAdmin {
+            target: AdminTarget::Node(n(node)),
+            order,
+            force: true,
+        })
+    }
+    /// The log has that command, of somebody called alice.
+    fn applied(&mut self, command: Command) -> Vec<Action> {
         let mut state = ClusterState {
             facts: self.c.facts().clone(),
             ..ClusterState::default()
         };
-        for node in nodes {
-            let order = AdminOrder {
-                state: AdminState::Maintenance,
-                ..AdminOrder::default()
-            };
-            let command = Command::SetAdmin {
-                target: AdminTarget::Node(n(*node)),
-                order,
-                force: true,
-            };
-            state
-                .apply(&Stamped {
-                    at: Timestamp(2),
-                    by: String::new(),
-                    command,
-                })
-                .unwrap();
-        }
-        self.tell(Event::Applied(state.facts));
+        state
+            .apply(&Stamped {
+                at: Timestamp(2),
+                by: "alice".into(),
+                command,
+            })
+            .unwrap();
+        self.tell(Event::Applied(state.facts))
     }
     fn tell(&mut self, event: Event) -> Vec<Action> {
         self.c.step(at(self.now), Timestamp(self.now), event)
