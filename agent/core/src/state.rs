@@ -17,6 +17,7 @@ mod records;
 mod trust;
 mod versions;
 
+pub use admin::Shortage;
 pub use changes::changes;
 pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, MaintenanceLock};
 

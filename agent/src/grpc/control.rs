@@ -7,12 +7,13 @@
 
 use super::guard::{FORWARDED, NAMED, ON_BEHALF, asker};
 use super::why_of;
-use crate::operate::{Operations, Removal, events};
+use crate::operate::{Operations, Removal, RequestError, events};
 use crate::permissions::{Asker, Caller};
 use crate::wire::channels::{belief, channel};
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
 use ha_proto::control::control_server::{Control, ControlServer};
+use ha_proto::{CUT_OFF, HINT};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,9 @@ use tonic::{Code, Request, Response, Status};
 
 /// Largest request, in bytes: a configuration file.
 const REQUEST_MAX: usize = 4 << 20;
+
+/// A leader that takes longer is not waited for by who has something to say himself.
+const STATUS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Events, oldest first.
 type EventStream = Pin<Box<dyn Stream<Item = Result<pb::EventRecord, Status>> + Send>>;
@@ -39,35 +43,79 @@ impl Api {
     }
 
     /// The leader's service, when it is another node. `None`: answer here.
+    ///
+    /// # Errors
+    /// There is no majority, or no leader at the moment. Nothing was done.
     async fn leader<T>(
         &self,
         request: &Request<T>,
     ) -> Result<Option<ControlClient<Channel>>, Status> {
-        let news = self.node.consensus.news();
-        if news.leader == Some(self.node.member.id) {
-            return Ok(None);
-        }
-        let Some(leader) = news.leader else {
-            let voters: usize = news
-                .voters
-                .first()
-                .map_or(0, std::collections::BTreeSet::len);
-            return Err(Status::unavailable(format!(
-                "there is no leader at the moment: a majority of the {voters} voters must be running and reach each other; try again"
-            )));
+        let leader = self.known_leader()?;
+        let Some(cut_off) = self.node.cut_off().await else {
+            return match leader {
+                Leader::Here => Ok(None),
+                Leader::At(_) if request.metadata().contains_key(FORWARDED) => Err(
+                    RequestError::unavailable("leadership is moving: try again").into(),
+                ),
+                Leader::At(client) => Ok(Some(*client)),
+                Leader::Nobody => Err(self.node.no_leader().await.into()),
+            };
         };
-        if request.metadata().contains_key(FORWARDED) {
-            return Err(Status::unavailable("leadership is moving: try again"));
+        // It may hear no leader and yet reach one.
+        match (leader, asker(request)) {
+            (Leader::At(client), Ok(who)) if !request.metadata().contains_key(FORWARDED) => {
+                let question = forwarded(&who, pb::StatusRequest {});
+                let mut asked = (*client).clone();
+                let answer = tokio::time::timeout(STATUS_WITHIN, asked.status(question)).await;
+                match answer {
+                    Ok(Ok(_)) => Ok(Some(*client)),
+                    _ => Err(RequestError::from(cut_off).into()),
+                }
+            }
+            _ => Err(RequestError::from(cut_off).into()),
         }
-        let address = news.addresses.get(&leader).ok_or_else(|| {
-            Status::unavailable("the leader's address is not known yet: try again")
-        })?;
+    }
+
+    fn known_leader(&self) -> Result<Leader, Status> {
+        let news = self.node.consensus.news();
+        let Some(leader) = news.leader else {
+            return Ok(Leader::Nobody);
+        };
+        if leader == self.node.member.id {
+            return Ok(Leader::Here);
+        }
+        let Some(address) = news.addresses.get(&leader) else {
+            let text = "the leader's address is not known yet: try again";
+            return Err(RequestError::unavailable(text).into());
+        };
         let channel = channel(address, Some(leader), belief(&self.node.trust))
             .map_err(|e| Status::internal(e.to_string()))?;
-        Ok(Some(
-            ControlClient::new(channel).max_decoding_message_size(64 << 20),
-        ))
+        let client = ControlClient::new(channel).max_decoding_message_size(64 << 20);
+        Ok(Leader::At(Box::new(client)))
     }
+}
+
+/// Who answers, as far as this node knows.
+enum Leader {
+    Here,
+    At(Box<ControlClient<Channel>>),
+    Nobody,
+}
+
+/// A leader that could not even be connected to was asked nothing.
+fn not_asked(status: Status) -> Status {
+    let mut cause = std::error::Error::source(&status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return RequestError::unavailable(format!(
+                "the leader does not answer: {}",
+                status.message()
+            ))
+            .into();
+        }
+        cause = error.source();
+    }
+    status
 }
 
 /// What is passed on, with the access of who asks.
@@ -124,7 +172,10 @@ macro_rules! on_leader {
     ($self:ident, $request:ident, $method:ident) => {{
         let who = asker(&$request)?;
         match $self.leader(&$request).await? {
-            Some(mut leader) => leader.$method(forwarded(&who, $request.into_inner())).await,
+            Some(mut leader) => leader
+                .$method(forwarded(&who, $request.into_inner()))
+                .await
+                .map_err(not_asked),
             None => Ok(Response::new(
                 $self.node.$method($request.into_inner()).await?,
             )),
@@ -161,7 +212,7 @@ impl Control for Api {
         match self.leader(&r).await {
             // Without a leader, or while it does not answer, this node still says what it knows.
             Ok(Some(mut leader)) => match tokio::time::timeout(
-                Duration::from_secs(1),
+                STATUS_WITHIN,
                 leader.status(forwarded(&who, r.into_inner())),
             )
             .await
@@ -322,9 +373,10 @@ impl Control for Api {
                 // This node leads and is the one to go: it has handed over, and the next leader does it.
                 Removal::HandedOver => match self.leader(&Request::new(())).await? {
                     Some(mut leader) => leader.remove_member(forwarded(&who, again)).await,
-                    None => Err(Status::unavailable(
+                    None => Err(RequestError::unavailable(
                         "leadership could not be handed over: try again",
-                    )),
+                    )
+                    .into()),
                 },
             },
         }
@@ -353,11 +405,21 @@ impl Control for Api {
     ) -> Result<Response<pb::WhereisReply>, Status> {
         on_leader!(self, r, whereis)
     }
+    /// Without a majority this node says what it knows.
     async fn explain_vip(
         &self,
         r: Request<pb::ExplainVipRequest>,
     ) -> Result<Response<pb::ExplainVipReply>, Status> {
-        on_leader!(self, r, explain_vip)
+        let who = asker(&r)?;
+        match self.leader(&r).await {
+            Ok(Some(mut leader)) => leader
+                .explain_vip(forwarded(&who, r.into_inner()))
+                .await
+                .map_err(not_asked),
+            // Soon there is one who knows.
+            Err(why) if why.metadata().get(HINT).is_none_or(|h| h != CUT_OFF) => Err(why),
+            _ => Ok(Response::new(self.node.explain_vip(r.into_inner()).await?)),
+        }
     }
 
     /// Answered by the node that is asked, for itself.

@@ -7,7 +7,7 @@ use super::bounds;
 use super::disk::Trouble;
 use super::membership;
 use super::planted::Planted;
-use super::scheduler::{self, WORLD, world_now};
+use super::scheduler::{self, WORLD};
 use super::story;
 use super::universe::{Service, Universe};
 use ha_core::balance::mix;
@@ -517,8 +517,7 @@ async fn move_away(universe: &Arc<Universe>, fault: Fault) {
     let Some((leader, running)) = universe.leader() else {
         return;
     };
-    bounds::watch(universe, leader, bounds::MOVED);
-    universe.with(|s| s.invariants.moves.on_asked(world_now()));
+    bounds::move_asked(universe, leader);
     running.driver.tell(Event::MoveLeader {
         to: None,
         reason: HandoverReason::Operator("the plan".to_owned()),

@@ -338,20 +338,6 @@ impl Universe {
         self.with(|s| s.segment.holders().first().copied())
     }
 
-    /// A node begins to give the address up to another.
-    pub fn hands_over(&self, me: usize) {
-        // Elsewhere there are other reasons: a log that stands still, a majority that is silent.
-        if self.theme != Theme::Draining || self.holder() != Some(me) {
-            return;
-        }
-        let node = self.id_of(me);
-        self.with(|s| {
-            let (moves, ideal) = (&s.invariants.moves, &s.invariants.ideal);
-            let outcome = moves.on_handover(ideal, me, node, world_now());
-            s.check(outcome);
-        });
-    }
-
     /// A kernel answers for the address until then.
     pub fn claim(self: &Arc<Self>, me: usize, until: u64) {
         let Some(running) = self.running(me) else {
