@@ -1,9 +1,9 @@
 //! `apply`, `diff`, `rollback`, `config history`.
 
-use super::{Operations, RequestError, wire_problem};
+use super::{Operations, RequestError, rejection_error, wire_problem};
 use crate::backup::Backup;
 use crate::config::{Problem, parse_cluster};
-use ha_core::command::{Command, Outcome};
+use ha_core::command::{Command, Outcome, Rejection};
 use ha_core::state::{ConfigVersion, Facts, changes};
 use ha_proto::control as pb;
 
@@ -73,6 +73,11 @@ impl Operations {
         r: pb::RollbackRequest,
     ) -> Result<pb::ApplyReply, RequestError> {
         let version = (r.version > 0).then_some(r.version);
+        let now = self.consensus.read().facts.config_version;
+        if r.expect_version > 0 && r.expect_version != now {
+            let expected = r.expect_version;
+            return Err(rejection_error(&Rejection::ConfigMoved { now, expected }));
+        }
         Ok(configured(
             self.propose(&r.by, Command::Rollback(version)).await?,
         ))

@@ -77,7 +77,7 @@ fn apply_and_diff_print_the_difference() {
         (code, &value["version"], &value["applied"]),
         (0, &8.into(), &true.into())
     );
-    assert_eq!(mock.run(&["rollback", "6"]).code, 0);
+    assert_eq!(mock.run(&["rollback", "6", "--yes"]).code, 0);
     assert!(mock.last_asked().contains("version: 6"));
 }
 
