@@ -17,7 +17,7 @@ use crate::paint::Tint;
 use crate::signal::Stop;
 
 /// An agent that has just lost the leader is asked again for so long.
-const ELECTION_WITHIN: Duration = Duration::from_secs(2);
+const ELECTION_WITHIN: Duration = Duration::from_secs(1);
 /// Between two questions to it.
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -40,8 +40,8 @@ impl fmt::Display for Shortage {
 }
 
 impl Facts {
-    /// Backends of which servers on other hosts are out already when `target` is taken out too: nothing that is
-    /// refused, as long as one is left, but somebody should know.
+    /// Backends of which servers on other hosts are out already when `target` is taken out too. Somebody should know;
+    /// where none would be left it is refused anyway, and not listed here.
     pub fn shortages(&self, target: &AdminTarget) -> Vec<Shortage> {
         let concerned = |p: &Placement<'_>| match target {
             AdminTarget::Node(node) => p.node_id() == Some(*node),
@@ -57,10 +57,11 @@ impl Facts {
                 .filter(|p| elsewhere(p))
                 .filter_map(|p| Some(format!("{} ({})", p.server.name, self.why_out(p)?)))
                 .collect();
-            let is_short = !taken.is_empty() && !out.is_empty();
+            let out_too = others.iter().filter(|p| self.why_out(p).is_some()).count();
+            let is_short = !taken.is_empty() && !out.is_empty() && out_too < others.len();
             is_short.then(|| Shortage {
                 backend: backend.name.clone(),
-                would_be: taken.len() + others.iter().filter(|p| self.why_out(p).is_some()).count(),
+                would_be: taken.len() + out_too,
                 of: taken.len() + others.len(),
                 out,
             })

@@ -177,8 +177,11 @@ fn who_takes_out_a_second_host_of_a_backend_is_told_which_are_out() {
         up: false,
         why: "L4CON".into(),
     }]));
+    assert_eq!(second(&log), [""; 0], "nobody would be left: refused");
+    log.set(servers(&log, "s1"), AdminState::Ready, false)
+        .unwrap();
     assert_eq!(
         second(&log),
-        ["3 of 3 servers of backend b would be out: out already are s1 (drain by me), s3 (down)"]
+        ["2 of 3 servers of backend b would be out: out already is s3 (down)"]
     );
 }
