@@ -49,14 +49,14 @@ impl Operations {
             reason: r.reason,
             lock: r.lock,
         };
-        if order.state != AdminState::Ready && !r.force && !r.yes {
-            let short = facts.shortages(&target);
+        let began = self.outside.clock.wall();
+        if !r.force && !r.yes {
+            let short = facts.shortages(&target, &order, began);
             if !short.is_empty() {
                 let short: Vec<String> = short.iter().map(ToString::to_string).collect();
                 return Err(RequestError::confirm(short.join("; ")));
             }
         }
-        let began = self.outside.clock.wall();
         let command = Command::SetAdmin {
             target,
             order,

@@ -244,5 +244,9 @@ fn print_changes(ctx: &Context, applied: &Applied) -> Result<(), Failure> {
         ctx.out
             .line(&format!("  {}", ctx.out.painter.paint(change, tint)))?;
     }
+    for note in &applied.reply.notes {
+        let note = ctx.out.painter.paint(&format!("note: {note}"), Tint::Warn);
+        ctx.out.line(&note)?;
+    }
     Ok(())
 }

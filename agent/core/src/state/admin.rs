@@ -40,9 +40,18 @@ impl fmt::Display for Shortage {
 }
 
 impl Facts {
-    /// Backends of which servers on other hosts are out already when `target` is taken out too. Somebody should know;
-    /// where none would be left it is refused anyway, and not listed here.
-    pub fn shortages(&self, target: &AdminTarget) -> Vec<Shortage> {
+    /// Backends of which servers on other hosts are out already when `target` is taken out too, as `order` at `at`
+    /// says: somebody should know. What is refused anyway needs no question.
+    pub fn shortages(
+        &self,
+        target: &AdminTarget,
+        order: &AdminOrder,
+        at: Timestamp,
+    ) -> Vec<Shortage> {
+        let taken_out = order.state != AdminState::Ready;
+        if !taken_out || self.clone().set_admin(target, order, false, at, "").is_err() {
+            return Vec::new();
+        }
         let concerned = |p: &Placement<'_>| match target {
             AdminTarget::Node(node) => p.node_id() == Some(*node),
             AdminTarget::Servers(ids) => ids.contains(&p.id),
@@ -58,7 +67,7 @@ impl Facts {
                 .filter_map(|p| Some(format!("{} ({})", p.server.name, self.why_out(p)?)))
                 .collect();
             let out_too = others.iter().filter(|p| self.why_out(p).is_some()).count();
-            let is_short = !taken.is_empty() && !out.is_empty() && out_too < others.len();
+            let is_short = !taken.is_empty() && !out.is_empty();
             is_short.then(|| Shortage {
                 backend: backend.name.clone(),
                 would_be: taken.len() + out_too,
