@@ -366,6 +366,27 @@ fn an_error_as_json_carries_code_and_message() {
 }
 
 #[test]
+fn a_wrong_command_line_is_told_in_the_format_that_is_asked_for() {
+    for words in [
+        &["frobnicate", "--output", "json"][..],
+        &["--output=json", "drain"],
+        &["drain", "a", "--deadline", "5", "--output", "json"],
+    ] {
+        let ran = run("unix:/nowhere", words);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+        assert_eq!(
+            (&error["error"]["exit"], &error["error"]["kind"]),
+            (&2.into(), &"usage".into())
+        );
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(!message.is_empty() && !message.contains("error:"), "{ran:?}");
+    }
+    let ran = run("unix:/nowhere", &["frobnicate"]);
+    assert!(ran.code == 2 && ran.err.contains("Usage:"), "{ran:?}");
+}
+
+#[test]
 fn members_are_listed_removed_promoted_and_join_by_themselves() {
     let mock = Mock::start(Scene {
         status: a_status(),
