@@ -49,7 +49,13 @@ fn files(listen: &str) -> tempfile::TempDir {
 fn a_node_that_is_there_already_is_told_so_before_anything_else_is_looked_at() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let dir = files(&port.local_addr().unwrap().to_string());
-    let init = ["init", "--config", "agent.toml", "--cluster", "cluster.toml"];
+    let init = [
+        "init",
+        "--config",
+        "agent.toml",
+        "--cluster",
+        "cluster.toml",
+    ];
     let made = agent(dir.path(), &[&init[..], &["--skip-preflight"]].concat());
     assert!(made.status.success(), "{}", said(&made));
     let token = ["--token", "ha1-nonsense"];
@@ -82,7 +88,10 @@ fn check_says_what_it_cannot_know() {
 fn the_nodes_file_has_a_usual_place() {
     let dir = tempfile::tempdir().unwrap();
     let help = said(&agent(dir.path(), &["run", "--help"]));
-    assert!(help.contains("[default: /etc/ha-agent/agent.toml]"), "{help}");
+    assert!(
+        help.contains("[default: /etc/ha-agent/agent.toml]"),
+        "{help}"
+    );
     let help = said(&agent(dir.path(), &["cleanup", "--help"]));
     assert!(!help.contains("--config"), "{help}");
 }

@@ -182,10 +182,7 @@ fn each_value_that_a_remedy_recommends_is_accepted() {
 fn what_is_kept_may_be_kept_for_years_and_nothing_waits_so_long() {
     let with = |from, to| parse_cluster("c", &GOOD.replacen(from, to, 1));
     let lasting = with("timing = \"lan\"", "certificate_lifetime = \"825d\"").unwrap();
-    assert_eq!(
-        lasting.config.certificate_lifetime.as_secs(),
-        825 * 86_400
-    );
+    assert_eq!(lasting.config.certificate_lifetime.as_secs(), 825 * 86_400);
     drop(with("expire = \"30m\"", "expire = \"90d\"").unwrap());
     let long = with("inter = \"5s\"", "inter = \"25d\"").unwrap_err();
     assert!(long.0[0].found.contains("longer than 24 days"), "{long}");

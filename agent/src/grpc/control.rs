@@ -54,9 +54,9 @@ impl Api {
         let Some(cut_off) = self.node.cut_off().await else {
             return match leader {
                 Leader::Here => Ok(None),
-                Leader::At(_) if request.metadata().contains_key(FORWARDED) => Err(
-                    RequestError::unavailable("leadership is moving: try again").into(),
-                ),
+                Leader::At(_) if request.metadata().contains_key(FORWARDED) => {
+                    Err(RequestError::unavailable("leadership is moving: try again").into())
+                }
                 Leader::At(client) => Ok(Some(*client)),
                 Leader::Nobody => Err(self.node.no_leader().await.into()),
             };

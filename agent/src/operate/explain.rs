@@ -33,9 +33,7 @@ impl Operations {
                 format!("there is no virtual_ip {}", r.name)
             }));
         }
-        let left = seen
-            .lease_until
-            .map(|u| u.saturating_since(now));
+        let left = seen.lease_until.map(|u| u.saturating_since(now));
         let mut lines: Vec<String> = vips
             .iter()
             .map(|v| format!("{} ({}/{})", v.name, v.address, v.prefix))
@@ -140,4 +138,3 @@ fn why_candidate(facts: &Facts, seen: &Seen, m: &Member) -> String {
         None => "has not answered yet".to_owned(),
     }
 }
-

@@ -4,8 +4,8 @@ use super::warnings::warnings;
 use super::{Operations, RequestError};
 use ha_core::command::DrainEnd;
 use ha_core::controller::{Controller, NodeReport, RaftNews, RaftRole};
-use ha_core::id::{NodeId, ServerId};
 use ha_core::events::{Target, What};
+use ha_core::id::{NodeId, ServerId};
 use ha_core::model::{AdminState, Backend, Member, Server};
 use ha_core::placement::{self, Placement};
 use ha_core::state::Facts;
@@ -76,9 +76,9 @@ impl Operations {
         let (facts, counters) = (&snap.facts, self.proxy.counters());
         let leads = seen.raft.role == RaftRole::Leader;
         let name = |id: Option<NodeId>| id.map_or_else(String::new, |id| facts.node_name(id));
-        let lease_left = seen.lease_until.map_or(Duration::ZERO, |u| {
-            u.saturating_since(now)
-        });
+        let lease_left = seen
+            .lease_until
+            .map_or(Duration::ZERO, |u| u.saturating_since(now));
         // The log may name a holder that is gone: the leader knows better whether it holds itself.
         let holder = facts.holder.as_ref().filter(|h| {
             if leads {
@@ -134,7 +134,6 @@ impl Operations {
             warnings: warnings(facts, &seen, &counters, leads, self.outside.clock.wall()),
         })
     }
-
 }
 
 impl Operations {

@@ -47,10 +47,7 @@ pub(super) fn warnings(
     for backend in &seen.routes.backends {
         let usable = |who| backend.servers.iter().any(|s| s.accepts(who));
         if !usable(Newcomer::Bound) {
-            found.push(format!(
-                "backend {}: no server can serve",
-                backend.name
-            ));
+            found.push(format!("backend {}: no server can serve", backend.name));
         } else if !usable(Newcomer::New) {
             found.push(format!(
                 "backend {}: no server takes new clients",

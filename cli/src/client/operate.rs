@@ -2,8 +2,8 @@
 
 use ha_proto::control::{
     EventRecord, EventsRequest, ExplainVipReply, ExplainVipRequest, LockRequest, MoveLeaderReply,
-    MoveLeaderRequest, SessionsReply, SessionsRequest, SetStateReply, SetStateRequest, StatusReply, StatusRequest,
-    WhereisReply, WhereisRequest,
+    MoveLeaderRequest, SessionsReply, SessionsRequest, SetStateReply, SetStateRequest, StatusReply,
+    StatusRequest, WhereisReply, WhereisRequest,
 };
 use tokio_stream::{Stream, StreamExt};
 use tonic::Request;

@@ -15,7 +15,11 @@ pub(super) fn somebody_there(ctx: &Context) -> bool {
 ///
 /// # Errors
 /// The answer is no, or nobody can be asked.
-pub(in crate::commands) async fn meant(ctx: &Context, yes: bool, question: &str) -> Result<(), Failure> {
+pub(in crate::commands) async fn meant(
+    ctx: &Context,
+    yes: bool,
+    question: &str,
+) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }

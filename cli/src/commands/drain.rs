@@ -298,10 +298,7 @@ mod tests {
         assert!(waits(drain.observe(&other, 200)), "of other drains");
         let mut ended = with("maint", 0);
         ended.ended_drains = vec![end(17, "app/a", "empty")];
-        assert_eq!(
-            drain.observe(&ended, 300),
-            Observation::Ended(End::Drained)
-        );
+        assert_eq!(drain.observe(&ended, 300), Observation::Ended(End::Drained));
     }
 
     #[test]

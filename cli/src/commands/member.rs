@@ -3,8 +3,8 @@
 use ha_proto::control::StatusReply;
 use serde_json::json;
 
-use super::{Context, confirm};
 use super::page::{Detail, nodes};
+use super::{Context, confirm};
 use crate::args::MemberCommand;
 use crate::exit::{Exit, Failure};
 

@@ -112,15 +112,7 @@ pub(super) enum Detail {
 /// The nodes; `*` marks who holds the virtual IPs.
 pub(super) fn nodes(status: &StatusReply, detail: Detail) -> Table {
     let mut table = Table::new(&[
-        "NODE",
-        "HOLDS",
-        "STATE",
-        "ADMIN",
-        "ROLE",
-        "ADDRESS",
-        "VERSION",
-        "FENCE",
-        "ID",
+        "NODE", "HOLDS", "STATE", "ADMIN", "ROLE", "ADDRESS", "VERSION", "FENCE", "ID",
     ]);
     // A witness has none, and who does not answer says nothing.
     let mut fences = status.nodes.iter().filter(|n| n.role != "witness");

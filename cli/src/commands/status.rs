@@ -55,8 +55,8 @@ async fn settled(ctx: &mut Context) -> Result<StatusReply, Failure> {
     let began = clock::now();
     loop {
         let status = ctx.cluster.status().await?;
-        let lately = clock::unix_ms().saturating_sub(status.cut_off_since_ms)
-            < millis(ELECTION_WITHIN);
+        let lately =
+            clock::unix_ms().saturating_sub(status.cut_off_since_ms) < millis(ELECTION_WITHIN);
         if status.cut_off.is_empty() || !lately || began.elapsed() > ELECTION_WITHIN {
             return Ok(status);
         }

@@ -167,7 +167,10 @@ mod tests {
             let mut status = well();
             change(&mut status);
             let verdict = Verdict::of(&status);
-            assert_eq!((verdict.exit.code(), verdict.to_string().as_str()), (code, line));
+            assert_eq!(
+                (verdict.exit.code(), verdict.to_string().as_str()),
+                (code, line)
+            );
         }
     }
 }

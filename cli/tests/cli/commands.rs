@@ -221,22 +221,19 @@ fn monitoring_gets_one_line_and_a_code() {
     let mut status = a_status();
     let mock = Mock::start(Scene::default());
     for (frontend, code, line) in [
-        ("OPEN", 1, "DEGRADED: server app/beta is DOWN; beta is down\n"),
         (
-            "NO SERVER",
-            2,
-            "NO SERVICE: frontend web is NO SERVER\n",
+            "OPEN",
+            1,
+            "DEGRADED: server app/beta is DOWN; beta is down\n",
         ),
+        ("NO SERVER", 2, "NO SERVICE: frontend web is NO SERVER\n"),
     ] {
         status.frontends[0].status = frontend.into();
         mock.scene.lock().unwrap().status = status.clone();
         let ran = mock.run(&["status", "--check"]);
         assert_eq!((ran.code, ran.out.as_str()), (code, line), "{ran:?}");
     }
-    assert_eq!(
-        mock.json(&["status", "--check"]).1["result"],
-        "no service"
-    );
+    assert_eq!(mock.json(&["status", "--check"]).1["result"], "no service");
 }
 
 /// What says the same on every row, or is of use once a year, makes no row longer than a terminal.
@@ -335,13 +332,7 @@ fn terminal() -> (std::fs::File, std::fs::File) {
     let none = std::ptr::null_mut();
     // SAFETY: both integers are written, the other arguments may be null; the descriptors are ours alone after it.
     unsafe {
-        let made = libc::openpty(
-            &mut ours,
-            &mut theirs,
-            none,
-            none.cast(),
-            none.cast(),
-        );
+        let made = libc::openpty(&mut ours, &mut theirs, none, none.cast(), none.cast());
         assert_eq!(made, 0);
         (
             std::fs::File::from_raw_fd(ours),
@@ -380,7 +371,10 @@ fn a_wrong_command_line_is_told_in_the_format_that_is_asked_for() {
             (&2.into(), &"usage".into())
         );
         let message = error["error"]["message"].as_str().unwrap();
-        assert!(!message.is_empty() && !message.contains("error:"), "{ran:?}");
+        assert!(
+            !message.is_empty() && !message.contains("error:"),
+            "{ran:?}"
+        );
     }
     let ran = run("unix:/nowhere", &["frobnicate"]);
     assert!(ran.code == 2 && ran.err.contains("Usage:"), "{ran:?}");

@@ -44,7 +44,9 @@ fn authority_and_certificates_change_under_load_and_no_request_fails() {
         before,
         "it was renewed by being used"
     );
-    run.cluster.cli(&["ca", "retire", "--yes"]).expect("retired");
+    run.cluster
+        .cli(&["ca", "retire", "--yes"])
+        .expect("retired");
     by(client, &context, &["status"])
         .ok()
         .expect("with the new one");

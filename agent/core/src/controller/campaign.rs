@@ -122,10 +122,7 @@ fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
         .copied()
         .filter(|n| *n != leader && raft.votes_throughout(*n))
         .collect();
-    let mut turns: Vec<NodeId> = voters
-        .into_iter()
-        .filter(|n| facts.is_server(*n))
-        .collect();
+    let mut turns: Vec<NodeId> = voters.into_iter().filter(|n| facts.is_server(*n)).collect();
     let best = turns.iter().map(|n| facts.admin_of(*n)).min();
     turns.retain(|n| Some(facts.admin_of(*n)) == best);
     turns.sort_by_key(|n| Some(*n) != preferred);

@@ -263,7 +263,11 @@ impl Controller {
             return None;
         };
         let preferred = self.facts.member_named(prefer)?.id;
-        if preferred == self.settings.me || !self.successors().any(|n| n == preferred && self.facts.may_lead(n)) {
+        if preferred == self.settings.me
+            || !self
+                .successors()
+                .any(|n| n == preferred && self.facts.may_lead(n))
+        {
             self.preferred_since = None;
             return None;
         }

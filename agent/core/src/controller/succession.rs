@@ -61,8 +61,8 @@ impl Controller {
             by => format!(" (by {by})"),
         };
         let me = self.settings.me;
-        let another_is_ready = (self.own.eligible && self.facts.may_lead(me))
-            || self.best_successor().is_some();
+        let another_is_ready =
+            (self.own.eligible && self.facts.may_lead(me)) || self.best_successor().is_some();
         match order.state {
             AdminState::Maintenance => Err(format!(
                 "{name} is in maintenance{by}: it would hand the address back at once. `ha-cli ready {name}` first"

@@ -49,7 +49,12 @@ impl Facts {
         at: Timestamp,
     ) -> Vec<Shortage> {
         let taken_out = order.state != AdminState::Ready;
-        if !taken_out || self.clone().set_admin(target, order, false, at, "").is_err() {
+        if !taken_out
+            || self
+                .clone()
+                .set_admin(target, order, false, at, "")
+                .is_err()
+        {
             return Vec::new();
         }
         let concerned = |p: &Placement<'_>| match target {

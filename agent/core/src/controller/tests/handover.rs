@@ -166,7 +166,11 @@ fn a_node_in_maintenance_hands_over_to_a_ready_one_and_to_no_other_in_maintenanc
     let lease = sent(&node.wait(40)).unwrap();
     node.answer(1, lease);
     node.answer(2, lease);
-    assert_eq!(node.c.handing_over_to(), None, "node 2 is in maintenance too");
+    assert_eq!(
+        node.c.handing_over_to(),
+        None,
+        "node 2 is in maintenance too"
+    );
     node.answer(3, lease);
     assert_eq!(node.c.handing_over_to(), Some(n(3)));
 }

@@ -174,11 +174,7 @@ fn who_takes_out_a_second_host_of_a_backend_is_told_which_are_out() {
         2,
         "a node takes its servers with it"
     );
-    assert_eq!(
-        short(&log, &servers(&log, "s1")),
-        [],
-        "the same one again"
-    );
+    assert_eq!(short(&log, &servers(&log, "s1")), [], "the same one again");
     log.ok(Command::Health(vec![HealthChange {
         server: log.server("s3"),
         up: false,
