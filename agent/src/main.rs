@@ -449,3 +449,23 @@ fn tell(output: Output, text: &str, json: &serde_json::Value) {
         println!("{text}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_in_plain_words() {
+        let library = "storage error: when Write Logs: Os { code: 28, kind: StorageFull, message: \"No space left on device\" }";
+        let said = plainly(library.into(), Path::new("/data")).to_string();
+        assert!(
+            said.starts_with(
+                "the disk that has /data is full (No space left on device): make room"
+            ),
+            "{said}"
+        );
+        assert!(!said.contains("Os {"), "{said}");
+        let other = plainly("another".into(), Path::new("/data"));
+        assert_eq!(other.to_string(), "another");
+    }
+}

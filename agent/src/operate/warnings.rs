@@ -81,3 +81,90 @@ pub(super) fn warnings(
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::see;
+    use super::*;
+    use crate::config::parse_cluster;
+    use ha_core::check::Kind;
+    use ha_core::command::{Command, HealthChange, Stamped};
+    use ha_core::controller::{Controller, ControllerSettings, Event, NodeReport};
+    use ha_core::id::NodeId;
+    use ha_core::model::{Member, Role};
+    use ha_core::state::ClusterState;
+    use ha_core::time::Instant;
+    use ha_core::version::CURRENT;
+    use std::time::Duration;
+
+    /// A witness that leads, and one backend of one server.
+    fn state() -> ClusterState {
+        let mut state = ClusterState::default();
+        let listen = std::net::SocketAddr::from(([10, 0, 0, 9], 7400));
+        let witness = Member {
+            id: NodeId::from_random(9),
+            name: "witness-1".into(),
+            listen,
+            address: listen.ip(),
+            role: Role::Witness,
+            version: String::new(),
+            speaks: CURRENT,
+            checks: Kind::known_set(),
+        };
+        let text = "[[backend]]\nname = \"b\"\ncheck = { tcp = 1 }\n[[backend.server]]\nname = \"s\"\naddress = \"10.0.0.1\"\n";
+        let config = parse_cluster("c", text).unwrap().config;
+        apply(&mut state, Command::AddMember(witness));
+        let (text, expect) = (String::new(), None);
+        apply(
+            &mut state,
+            Command::Configure {
+                config,
+                text,
+                expect,
+            },
+        );
+        state
+    }
+
+    fn apply(state: &mut ClusterState, command: Command) {
+        let (at, by) = (Timestamp(1), String::new());
+        state.apply(&Stamped { at, by, command }).unwrap();
+    }
+
+    fn warned(state: &ClusterState) -> Vec<String> {
+        let me = NodeId::from_random(9);
+        let settings = ControllerSettings::of(me, Role::Witness, Duration::from_millis(300));
+        let mut controller = Controller::new(settings, Instant(0));
+        let report = NodeReport {
+            why_not: "it is a witness".into(),
+            ..NodeReport::default()
+        };
+        for event in [Event::Applied(state.facts.clone()), Event::Own(report)] {
+            controller.step(Instant(0), Timestamp(1), event);
+        }
+        let seen = see(Instant(0), &controller);
+        let counters = ProxyCounters::default();
+        warnings(&state.facts, &seen, &counters, true, Timestamp(1))
+    }
+
+    #[test]
+    fn that_a_witness_does_not_hold_is_no_warning_and_that_nobody_serves_is() {
+        let mut state = state();
+        let found = warned(&state);
+        assert!(
+            !found.iter().any(|w| w.contains("may not hold")),
+            "{found:?}"
+        );
+        assert!(!found.iter().any(|w| w.contains("backend b")), "{found:?}");
+        let server = state.facts.server_id("b", "s").unwrap();
+        let down = HealthChange {
+            server,
+            up: false,
+            why: "L4CON".into(),
+        };
+        apply(&mut state, Command::Health(vec![down]));
+        let found = warned(&state);
+        let words = "backend b: no server can serve";
+        assert!(found.iter().any(|w| w == words), "{found:?}");
+    }
+}
