@@ -190,7 +190,9 @@ impl<'a> Checker<'a> {
         };
         let message = e.message().replace('\n', " ");
         let remedy = remedy_for(&message);
-        self.problem(at, &key, message, remedy);
+        // What is known stands in the remedy.
+        let found = message.split(", expected").next().unwrap_or(&message);
+        self.problem(at, &key, found, remedy);
     }
 
     fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
@@ -221,6 +223,12 @@ fn remedy_for(message: &str) -> String {
             "add a line `{} = ...` to this table",
             quoted.first().unwrap_or(&"KEY")
         );
+    }
+    if message.contains("is longer than") {
+        return "write a shorter one".to_owned();
+    }
+    if message.contains("is no duration") {
+        return "write for example \"500ms\", \"5s\", \"30m\" or \"2d\"".to_owned();
     }
     if message.starts_with("duplicate key") {
         return "keep one of the two".to_owned();

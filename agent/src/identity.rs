@@ -37,7 +37,7 @@ pub enum IdentityError {
     Missing(PathBuf),
     /// Something is here already.
     #[error(
-        "{path} already holds node {id}: start it with `ha-agent run`, or name another data_dir"
+        "{path} already holds node {id}: it is founded or has joined. Start it with `ha-agent run`, or name another data_dir"
     )]
     Taken {
         /// Where.
@@ -109,8 +109,8 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Makes sure that nothing was made in `data_dir` yet, and makes the directory.
-    pub fn claim(data_dir: &Path) -> Result<(), IdentityError> {
+    /// Makes sure that nothing was made in `data_dir` yet.
+    pub fn check_unclaimed(data_dir: &Path) -> Result<(), IdentityError> {
         match Self::load(data_dir) {
             Ok(found) => {
                 return Err(IdentityError::Taken {
@@ -124,6 +124,12 @@ impl Identity {
         if data_dir.join("log").exists() {
             return Err(IdentityError::Unfinished(data_dir.to_owned()));
         }
+        Ok(())
+    }
+
+    /// The same, and makes the directory.
+    pub fn claim(data_dir: &Path) -> Result<(), IdentityError> {
+        Self::check_unclaimed(data_dir)?;
         let io_error = |error| IdentityError::Io {
             path: data_dir.to_owned(),
             error,

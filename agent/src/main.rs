@@ -1,160 +1,28 @@
 //! `ha-agent`: found a cluster, join one, run.
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+mod args;
+
+use args::{Args, Output, What};
+use clap::{CommandFactory as _, Parser as _};
 use ha_address::VipSettings;
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::found;
+use ha_agent::identity::Identity;
 use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
 use ha_agent::run::{self, Failure};
 use ha_agent::stderr;
 use ha_agent::sys::{platform, wall_now};
 use ha_agent::threads;
-use ha_core::id::NodeId;
+use ha_core::model::ClusterConfig;
 use ha_core::own_address::REMEDY as OWN_REMEDY;
 use ha_record::backup::Backup;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
-
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage, 8 a configuration file is wrong.";
-
-#[derive(Parser)]
-#[command(name = "ha-agent", version, about = "High availability without a fourth machine: one agent per server", after_help = EXIT_CODES)]
-struct Args {
-    #[command(subcommand)]
-    command: What,
-    /// How results are printed.
-    #[arg(long, global = true, value_enum, default_value = "table")]
-    output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-}
-
-#[derive(Subcommand)]
-enum What {
-    /// Found a new cluster with this node as its first.
-    Init {
-        /// This node's file.
-        #[arg(long)]
-        config: PathBuf,
-        /// The cluster's file; it is needed only here.
-        #[arg(long)]
-        cluster: PathBuf,
-        /// This node's id, a UUID; made when it is not given.
-        #[arg(long)]
-        id: Option<NodeId>,
-        /// Even if a check of `preflight` fails.
-        #[arg(long)]
-        skip_preflight: bool,
-    },
-    /// Ask any member to let this node in.
-    Join {
-        /// `listen` address of any member.
-        address: String,
-        /// What `ha-cli token create` printed on a member.
-        #[arg(long, env = "HA_TOKEN", hide_env_values = true)]
-        token: Option<String>,
-        /// This node's file.
-        #[arg(long)]
-        config: PathBuf,
-        /// This node's id, a UUID; made when it is not given.
-        #[arg(long)]
-        id: Option<NodeId>,
-        /// Even if a check of `preflight` fails.
-        #[arg(long)]
-        skip_preflight: bool,
-    },
-    /// Found a cluster from a backup of an earlier one, which must be gone: the same identity, configuration and authority.
-    Restore {
-        /// What `ha-cli backup` wrote.
-        file: PathBuf,
-        /// This node's file.
-        #[arg(long)]
-        config: PathBuf,
-        /// A file with the passphrase on its first line; without it HA_PASSPHRASE is taken, or it is asked for.
-        #[arg(long)]
-        passphrase_file: Option<PathBuf>,
-        /// This node's id, a UUID; made when it is not given.
-        #[arg(long)]
-        id: Option<NodeId>,
-        /// Even if a check of `preflight` fails.
-        #[arg(long)]
-        skip_preflight: bool,
-    },
-    /// Look whether this machine can do what an agent needs, without changing anything.
-    Preflight {
-        /// This node's file.
-        #[arg(long)]
-        config: PathBuf,
-        /// The cluster's file: are its virtual IPs free?
-        #[arg(long)]
-        cluster: Option<PathBuf>,
-        /// `listen` address of a member: is it near, and does it reach this node?
-        #[arg(long)]
-        member: Option<String>,
-        /// The same as `--output json`.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Run, until SIGTERM, SIGINT or SIGHUP.
-    Run {
-        /// This node's file.
-        #[arg(long)]
-        config: PathBuf,
-    },
-    /// Say whether the files are right, without starting anything.
-    Check {
-        /// This node's file.
-        #[arg(long)]
-        config: Option<PathBuf>,
-        /// The cluster's file.
-        #[arg(long)]
-        cluster: Option<PathBuf>,
-    },
-    /// Put programs, systemd unit and user into place, where there is no package.
-    Install {
-        /// Another root than this machine's.
-        #[arg(long, default_value = "/", hide_default_value = true)]
-        root: PathBuf,
-    },
-    /// Take away what `install` put there; configuration and data stay.
-    Uninstall {
-        /// Another root than this machine's.
-        #[arg(long, default_value = "/", hide_default_value = true)]
-        root: PathBuf,
-    },
-    /// Prints completions for a shell.
-    Completions {
-        /// Which shell.
-        shell: clap_complete::Shell,
-    },
-    /// Write the manual pages, one per command.
-    #[command(hide = true)]
-    Manual {
-        /// Where to; made when it is not there.
-        directory: PathBuf,
-    },
-    /// Take the addresses off when the agent, whose words come on standard input, falls silent. Started by `run`.
-    #[command(hide = true)]
-    Warden {
-        /// By which managed addresses are found.
-        mark: u8,
-    },
-    /// Remove managed addresses and tables that a crashed agent left.
-    Cleanup {
-        /// This node's file.
-        #[arg(long)]
-        config: PathBuf,
-    },
-}
 
 /// The life of the process.
 pub fn main() -> ExitCode {
@@ -218,6 +86,8 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             skip_preflight,
         } => {
             let agent = read_agent(&config)?;
+            // First: where a node lives already, its own agent has the ports.
+            Identity::check_unclaimed(&agent.data_dir)?;
             let text = config::read(&cluster)?;
             let parsed = parse_cluster(&cluster.display().to_string(), &text)?;
             let promise = Some(
@@ -256,6 +126,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             skip_preflight,
         } => {
             let agent = read_agent(&config)?;
+            Identity::check_unclaimed(&agent.data_dir)?;
             let token = token.ok_or("a node joins with a token: `ha-cli token create` on any member prints one; give it with --token or HA_TOKEN. Nothing was asked of anybody")?;
             let token: Token = token.parse()?;
             look_first(
@@ -291,6 +162,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             skip_preflight,
         } => {
             let agent = read_agent(&config)?;
+            Identity::check_unclaimed(&agent.data_dir)?;
             let locked = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let said = |e: String| format!("{}: {e}", file.display());
             let backup = Backup::from_bytes(
@@ -381,17 +253,31 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let agent = read_agent(&config)?;
             let stop = CancellationToken::new();
             platform::process::stop_on_signal(&stop)?;
-            run::run(agent, stop).await?;
+            let data_dir = agent.data_dir.clone();
+            let ended = run::run(agent, stop).await;
+            ended.map_err(|e| plainly(e, &data_dir))?;
         }
         What::Check { config, cluster } => {
             let problems = config::check(config.as_deref(), cluster.as_deref());
+            let mut unseen = Vec::new();
+            if let (true, Some(path)) = (problems.is_empty(), &cluster) {
+                let text = config::read(path)?;
+                unseen = nodes_of(&parse_cluster(&path.display().to_string(), &text)?.config);
+            }
             if !problems.is_empty() {
                 return Err(config::Problems(problems).into());
             }
+            let mut say = "the configuration is right".to_owned();
+            if !unseen.is_empty() {
+                say += &format!(
+                    "\nnot looked at: whether there are nodes called {} (`name` in their agent.toml); `ha-cli diff` says which have not joined",
+                    unseen.join(", ")
+                );
+            }
             tell(
                 output,
-                "the configuration is right",
-                &serde_json::json!({ "ok": true }),
+                &say,
+                &serde_json::json!({ "ok": true, "nodes": unseen }),
             );
         }
         What::Install { root } => {
@@ -425,7 +311,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             )?;
         }
         What::Warden { mark } => ha_address::platform::warden::run(mark, std::io::stdin())?,
-        What::Cleanup { config } => cleanup(&read_agent(&config)?, output)?,
+        What::Cleanup { .. } => cleanup(output)?,
     }
     Ok(())
 }
@@ -464,8 +350,30 @@ struct NotReady {
     findings: Vec<Finding>,
 }
 
-fn cleanup(agent: &AgentConfig, output: Output) -> Result<(), Failure> {
-    let removed = ha_address::platform::cleanup(&VipSettings::new(agent.address), &[])?;
+/// The nodes that servers are said to be on.
+fn nodes_of(config: &ClusterConfig) -> Vec<String> {
+    let servers = config.backends.iter().flat_map(|b| &b.servers);
+    let nodes: BTreeSet<String> = servers.filter_map(|s| s.node.clone()).collect();
+    nodes.into_iter().collect()
+}
+
+/// Why it ended, for a person: what fills a disk is told by libraries in their own words.
+fn plainly(error: Failure, data_dir: &Path) -> Failure {
+    let text = error.to_string();
+    if !text.contains("No space left on device") && !text.contains("StorageFull") {
+        return error;
+    }
+    format!(
+        "the disk that has {} is full (No space left on device): make room there and start the agent again. What was acknowledged is kept",
+        data_dir.display()
+    )
+    .into()
+}
+
+/// What is left is found by its mark: no file says where it is.
+fn cleanup(output: Output) -> Result<(), Failure> {
+    let settings = VipSettings::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let removed = ha_address::platform::cleanup(&settings, &[])?;
     let names: Vec<String> = removed.iter().map(ToString::to_string).collect();
     tell(
         output,
@@ -491,5 +399,25 @@ fn tell(output: Output, text: &str, json: &serde_json::Value) {
         println!("{json}")
     } else {
         println!("{text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_in_plain_words() {
+        let library = "storage error: when Write Logs: Os { code: 28, kind: StorageFull, message: \"No space left on device\" }";
+        let said = plainly(library.into(), Path::new("/data")).to_string();
+        assert!(
+            said.starts_with(
+                "the disk that has /data is full (No space left on device): make room"
+            ),
+            "{said}"
+        );
+        assert!(!said.contains("Os {"), "{said}");
+        let other = plainly("another".into(), Path::new("/data"));
+        assert_eq!(other.to_string(), "another");
     }
 }

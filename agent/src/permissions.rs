@@ -156,8 +156,15 @@ impl Principal {
                 self.from
                     .map_or_else(|| "an unknown address".to_owned(), |a| a.to_string())
             ),
-            Caller::Local(user) if claimed.is_empty() => format!("{user} on {node}"),
-            Caller::Local(user) => format!("{claimed} ({user} on {node})"),
+            Caller::Local(user) => {
+                // Who came by `sudo` says as whom; the machine is this one.
+                let who = claimed.split('@').next().unwrap_or(claimed);
+                if who.is_empty() || who == user || who.starts_with("uid ") {
+                    format!("{user} on {node}")
+                } else {
+                    format!("{who} ({user} on {node})")
+                }
+            }
             Caller::Behind(..) | Caller::Member(_) => claimed.to_owned(),
             Caller::Stranger => String::new(),
         }

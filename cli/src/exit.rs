@@ -29,6 +29,24 @@ pub enum Exit {
     NotFound = 7,
     /// The configuration file is wrong; nothing was changed.
     Invalid = 8,
+    /// The agent that was asked hears no majority: nothing was changed, and what it shows may be old.
+    NoMajority = 9,
+    /// `status --check`: clients are served, and somebody should look at it.
+    Degraded = 101,
+    /// `status --check`: clients are not served.
+    NoService = 102,
+}
+
+impl Exit {
+    /// What the process ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            // As monitoring programs have it.
+            Exit::Degraded => 1,
+            Exit::NoService => 2,
+            other => other as u8,
+        }
+    }
 }
 
 /// The table of exit codes that ends `--help`.
@@ -42,11 +60,13 @@ Exit codes:
   5  cancelled: Ctrl-C while waiting, or the drain was taken back
   6  no agent reachable
   7  not found: target, client or version
-  8  invalid configuration (apply, diff)";
+  8  invalid configuration (apply, diff)
+  9  no majority: the agent that was asked is cut off, and what it shows may be old
+status --check: 0 well, 1 degraded, 2 no service, 6 and 9 as above";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 
@@ -62,6 +82,8 @@ pub struct Failure {
     pub remedy: String,
     /// The reader of our output went away: end without a word.
     pub quiet: bool,
+    /// Nothing was done, and it is when the operator says that it is meant.
+    pub confirm: bool,
 }
 
 impl Failure {
@@ -72,7 +94,13 @@ impl Failure {
             message: message.into(),
             remedy: String::new(),
             quiet: false,
+            confirm: false,
         }
+    }
+
+    /// Nobody could answer: that may pass, as when a leader is elected.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.exit, Exit::Unreachable | Exit::NoMajority)
     }
 
     /// Adds what the operator can do.
@@ -92,6 +120,7 @@ impl From<io::Error> for Failure {
             message: format!("cannot write: {error}"),
             remedy: String::new(),
             quiet: closed,
+            confirm: false,
         }
     }
 }
@@ -102,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_code_is_in_the_help() {
-        for code in 0..=8 {
+        for code in 0..=9 {
             assert!(
                 HELP.lines()
                     .any(|line| line.starts_with(&format!("  {code}  "))),

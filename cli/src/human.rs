@@ -50,9 +50,16 @@ pub fn span(ms: u64) -> String {
     match s {
         0 => format!("{ms} ms"),
         1..60 => format!("{s}s"),
-        60..3_600 => format!("{}m {}s", s / 60, s % 60),
-        3_600..86_400 => format!("{}h {}m", s / 3_600, s % 3_600 / 60),
-        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3_600),
+        60..3_600 => two(s / 60, "m", s % 60, "s"),
+        3_600..86_400 => two(s / 3_600, "h", s % 3_600 / 60, "m"),
+        _ => two(s / 86_400, "d", s % 86_400 / 3_600, "h"),
+    }
+}
+
+fn two(large: u64, unit: &str, small: u64, smaller: &str) -> String {
+    match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit} {small}{smaller}"),
     }
 }
 
@@ -153,6 +160,7 @@ mod tests {
         for (ms, text) in [
             (12, "12 ms"),
             (8_000, "8s"),
+            (60_000, "1m"),
             (192_000, "3m 12s"),
             (18_120_000, "5h 2m"),
             (356_400_000, "4d 3h"),

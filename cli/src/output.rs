@@ -95,7 +95,7 @@ impl Output {
         }
         let text = if self.is_json() {
             let error = serde_json::json!({
-                "error": { "exit": failure.exit as u8, "kind": failure.exit,
+                "error": { "exit": failure.exit.code(), "kind": failure.exit,
                            "message": failure.message, "remedy": failure.remedy }
             });
             error.to_string()

@@ -5,6 +5,15 @@
     reason = "generated: the .proto files explain the names"
 )]
 
+/// The header in which an agent that refuses says what the caller may do about it.
+pub const HINT: &str = "ha-hint";
+/// In [`HINT`]: nothing was done, and asking again in a moment helps.
+pub const AGAIN: &str = "again";
+/// In [`HINT`]: nothing was done, there is no majority and has been none for longer than an election takes.
+pub const CUT_OFF: &str = "cut-off";
+/// In [`HINT`]: nothing was done; it is when the caller says `yes`.
+pub const CONFIRM: &str = "confirm";
+
 /// Node to node: opaque bodies, so that only `ha-agent` knows how they are encoded.
 pub mod consensus {
     tonic::include_proto!("ha.consensus.v1");

@@ -20,6 +20,7 @@ mod hold;
 mod membership;
 mod regulate;
 mod settings;
+mod succession;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -261,21 +262,25 @@ impl Controller {
         self.silent_voters().collect()
     }
 
+    /// This node.
+    pub const fn me(&self) -> NodeId {
+        self.settings.me
+    }
+
+    /// When this node last knew of a majority: that promised itself to it, or whose leader it heard.
+    pub fn last_in_touch(&self) -> Instant {
+        let heard = self.suspicion.heard_leader().map(|(_, at)| at);
+        heard.map_or(self.quorum_seen, |at| at.max(self.quorum_seen))
+    }
+
+    /// Whether that is too long ago for an election or a handover to explain it.
+    pub fn is_out_of_touch(&self, now: Instant) -> bool {
+        now.saturating_since(self.last_in_touch()) > self.settings.promise * 2
+    }
+
     /// Whether a handover is under way, and to whom.
     pub fn handing_over_to(&self) -> Option<NodeId> {
         self.handover.as_ref().map(Handover::target)
-    }
-
-    /// The node to which the address would go from here.
-    pub fn best_successor(&self) -> Option<NodeId> {
-        self.successors(Facts::may_lead).first().copied()
-    }
-
-    /// Where it goes if it cannot stay: when operators want all others out, one of those holds it all the same,
-    /// for what is drained can still forward, and an address that nobody holds helps nobody.
-    pub fn last_successor(&self) -> Option<NodeId> {
-        self.best_successor()
-            .or_else(|| self.successors(Facts::is_server).first().copied())
     }
 
     fn leads(&self) -> bool {

@@ -17,6 +17,7 @@ mod records;
 mod trust;
 mod versions;
 
+pub use admin::Shortage;
 pub use changes::changes;
 pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, MaintenanceLock};
 
@@ -233,11 +234,14 @@ impl Facts {
 
     /// Whether `node` is of the kind that holds, and no operator wants it out.
     pub fn may_lead(&self, node: NodeId) -> bool {
-        self.is_server(node)
-            && self
-                .node_admin
-                .get(&node)
-                .is_none_or(|a| a.state == AdminState::Ready)
+        self.is_server(node) && self.admin_of(node) == AdminState::Ready
+    }
+
+    /// What an operator wants of a node.
+    pub fn admin_of(&self, node: NodeId) -> AdminState {
+        self.node_admin
+            .get(&node)
+            .map_or(AdminState::Ready, |a| a.state)
     }
 
     /// The stricter of what is wanted of a server and of the node it runs on.

@@ -4,7 +4,7 @@ use super::agent_file::is_name;
 use super::raw::{
     RawBackend, RawCluster, RawFrontend, RawGlobal, RawPersistence, RawPorts, RawServer,
 };
-use super::units::Span;
+use super::units::{KEPT_MAX_DAYS, Span};
 use super::{Checker, Problems};
 use ha_core::model::{
     BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, ClusterConfig, Failback,
@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXPIRE: Duration = Duration::from_secs(30 * 60);
 /// Less leaves no time to renew.
 const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
-const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(825 * 86_400);
+const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(KEPT_MAX_DAYS * 86_400);
 const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
 
 /// Bytes of a cluster's file: some ten thousand servers.
@@ -480,7 +480,11 @@ impl Checker<'_> {
             );
         }
         Persistence {
-            expire: self.positive("backend.persistence.expire", raw.expire.as_ref(), EXPIRE),
+            expire: raw.expire.as_ref().map_or(EXPIRE, |e| {
+                let (at, expire) = (e.span().start, e.get_ref().0);
+                self.above_zero(at, "backend.persistence.expire", expire);
+                expire
+            }),
             group,
             mask_v4,
             mask_v6,
@@ -503,15 +507,15 @@ impl Checker<'_> {
         default: Duration,
     ) -> Duration {
         let Some(s) = found else { return default };
-        if s.get_ref().0.is_zero() {
-            self.problem(
-                s.span().start,
-                key,
-                "0",
-                "use a duration above zero, e.g. \"5s\"",
-            );
-        }
+        self.above_zero(s.span().start, key, s.get_ref().0);
         s.get_ref().0
+    }
+
+    fn above_zero(&mut self, at: usize, key: &str, found: Duration) {
+        if found.is_zero() {
+            let remedy = "use a duration above zero, e.g. \"5s\"";
+            self.problem(at, key, "0", remedy);
+        }
     }
 
     pub(super) fn count(&mut self, key: &str, found: Option<&Spanned<u16>>, default: u16) -> u16 {

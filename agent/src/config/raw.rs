@@ -1,7 +1,7 @@
 //! The files as written: every key is known, every value may still be wrong.
 
 use super::checks::RawCheck;
-use super::units::Span;
+use super::units::{Kept, Span};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -27,7 +27,7 @@ pub struct RawGlobal {
     pub prefer: Option<Spanned<String>>,
     pub failback_after: Option<Span>,
     pub bindings_max: Option<Spanned<u32>>,
-    pub certificate_lifetime: Option<Spanned<Span>>,
+    pub certificate_lifetime: Option<Spanned<Kept>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,7 +81,7 @@ pub struct RawBackend {
 #[serde(deny_unknown_fields)]
 pub struct RawPersistence {
     pub by: Option<Spanned<String>>,
-    pub expire: Option<Spanned<Span>>,
+    pub expire: Option<Spanned<Kept>>,
     pub group: Option<Spanned<String>>,
     pub mask: Option<Spanned<u8>>,
     pub mask6: Option<Spanned<u8>>,

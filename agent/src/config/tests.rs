@@ -131,6 +131,73 @@ fn each_broken_cluster_file_is_refused_with_line_and_remedy() {
     }
 }
 
+/// What is put in for what, with a value in the place of `{}`; one that is refused; the values that its remedy names.
+type Recommended = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+);
+
+#[rustfmt::skip]
+const RECOMMENDED: &[Recommended] = &[
+    ("timing = \"lan\"", "certificate_lifetime = \"{}\"", "5s", &["10s", "825d", "90d"]),
+    ("timing = \"lan\"", "promise = \"{}\"", "10ms", &["300ms", "10s"]),
+    ("timing = \"lan\"", "bindings_max = {}", "0", &["1", "5000000"]),
+    ("timing = \"lan\"", "timing = \"{}\"", "x", &["lan", "fast", "wan"]),
+    ("\"10.0.0.100/24\"", "\"{}\"", "x", &["10.0.0.100/24"]),
+    ("[5012, \"5014-5019\", 5022]", "[{}]", "0", &["1", "65535", "\"5014-5019\""]),
+    ("balance = \"roundrobin\"", "balance = \"{}\"", "x", &["roundrobin", "leastconn", "source", "first", "random"]),
+    ("balance = \"roundrobin\"", "retries = {}", "101", &["0", "100"]),
+    ("balance = \"roundrobin\"", "observe = {}", "0", &["1"]),
+    ("balance = \"roundrobin\"", "connect_timeout = \"{}\"", "0", &["5s"]),
+    ("inter = \"5s\"", "inter = \"{}\"", "x", &["500ms", "5s", "30m", "2d"]),
+    ("expire = \"30m\"", "expire = \"{}\"", "0", &["5s"]),
+    ("by = \"client-ip\"", "mask = {}", "33", &["0", "32"]),
+    ("by = \"client-ip\"", "mask6 = {}", "129", &["0", "128"]),
+    ("by = \"client-ip\"", "mode = \"{}\"", "x", &["commit", "async"]),
+    ("fall = 3", "fall = {}", "1001", &["1", "1000"]),
+    ("on_down = \"purge\"", "on_down = \"{}\"", "x", &["purge", "keep"]),
+    ("weight = 1", "weight = {}", "257", &["0", "256"]),
+    ("weight = 1", "port = {}", "0", &["1", "65535"]),
+    ("node = \"node-1\"", "address = \"{}\"", "x", &["10.0.0.1"]),
+];
+
+#[test]
+fn each_value_that_a_remedy_recommends_is_accepted() {
+    for (from, to, refused, values) in RECOMMENDED {
+        assert!(GOOD.contains(from), "{from}");
+        let with = |value: &str| GOOD.replacen(from, &to.replace("{}", value), 1);
+        let problems = parse_cluster("c", &with(refused)).expect_err(to).0;
+        for value in *values {
+            let read = parse_cluster("c", &with(value));
+            assert!(read.is_ok(), "{to} with {value}: {}", read.unwrap_err());
+            let remedy = &problems[0].remedy;
+            assert!(remedy.contains(value), "{to}: {remedy} names {value}");
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_may_be_kept_for_years_and_nothing_waits_so_long() {
+    let with = |from, to| parse_cluster("c", &GOOD.replacen(from, to, 1));
+    let lasting = with("timing = \"lan\"", "certificate_lifetime = \"825d\"").unwrap();
+    assert_eq!(lasting.config.certificate_lifetime.as_secs(), 825 * 86_400);
+    drop(with("expire = \"30m\"", "expire = \"90d\"").unwrap());
+    let long = with("inter = \"5s\"", "inter = \"25d\"").unwrap_err();
+    assert!(long.0[0].found.contains("longer than 24 days"), "{long}");
+    let long = with("timing = \"lan\"", "certificate_lifetime = \"826d\"").unwrap_err();
+    assert!(long.0[0].found.contains("longer than 825 days"), "{long}");
+}
+
+#[test]
+fn the_keys_that_are_known_are_listed_once() {
+    let p = &parse_cluster("c", &GOOD.replace("weight = 1", "wait = 1"))
+        .unwrap_err()
+        .0[0];
+    assert_eq!(p.to_string().matches("maxconn").count(), 1, "{p}");
+}
+
 #[test]
 fn all_problems_are_said_at_once() {
     let bad = GOOD

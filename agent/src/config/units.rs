@@ -8,8 +8,20 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
+/// The longest time that something may take: HAProxy's bound.
+const SPAN_MAX_DAYS: u64 = 24;
+/// The longest time for which something may be kept.
+pub const KEPT_MAX_DAYS: u64 = 825;
+
 /// Reads `30m`, `5s`, `200ms`, `1h`; at most 24 days, which is HAProxy's bound.
+///
+/// # Errors
+/// What is wrong with it.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse_within(text, SPAN_MAX_DAYS)
+}
+
+fn parse_within(text: &str, max_days: u64) -> Result<Duration, String> {
     let digits = text.chars().take_while(char::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let bad = || {
@@ -29,28 +41,44 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .checked_mul(micros)
         .map(Duration::from_micros)
         .ok_or_else(bad)?;
-    if duration > Duration::from_secs(24 * 86_400) {
-        return Err(format!("{text:?} is longer than 24 days"));
+    if duration > Duration::from_secs(max_days * 86_400) {
+        return Err(format!("{text:?} is longer than {max_days} days"));
     }
     Ok(duration)
 }
 
+/// A lifetime, or how long something is kept: may be longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept(pub Duration);
+
+struct Visitor {
+    max_days: u64,
+}
+
+impl de::Visitor<'_> for Visitor {
+    type Value = Duration;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as \"5s\"")
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+        parse_within(text, self.max_days).map_err(E::custom)
+    }
+    fn visit_i64<E: de::Error>(self, n: i64) -> Result<Duration, E> {
+        self.visit_str(&n.to_string())
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Span;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as \"5s\"")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                parse_duration(text).map(Span).map_err(E::custom)
-            }
-            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Span, E> {
-                parse_duration(&n.to_string()).map(Span).map_err(E::custom)
-            }
-        }
-        d.deserialize_any(Visitor)
+        let max_days = SPAN_MAX_DAYS;
+        d.deserialize_any(Visitor { max_days }).map(Span)
+    }
+}
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let max_days = KEPT_MAX_DAYS;
+        d.deserialize_any(Visitor { max_days }).map(Kept)
     }
 }
 

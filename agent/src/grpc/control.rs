@@ -6,14 +6,15 @@
 //! ```
 
 use super::guard::{FORWARDED, principal};
-use super::leader::{self, Leader, forwarded};
+use super::leader::{self, Known, Leader, forwarded};
 use super::why_of;
-use crate::operate::{Operations, Removal, events};
+use crate::operate::{Operations, Removal, RequestError, events};
 use crate::permissions::Caller;
 use crate::wire::channels::Idle;
 use crate::wire::kept::KeptChannels;
 use ha_proto::control as pb;
 use ha_proto::control::control_server::{Control, ControlServer};
+use ha_proto::{CUT_OFF, HINT};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,9 @@ use tonic::{Code, Request, Response, Status};
 
 /// Largest request, in bytes: a configuration file.
 const REQUEST_MAX: usize = 4 << 20;
+
+/// A leader that takes longer is not waited for by who has something to say himself.
+const STATUS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Events, oldest first.
 type EventStream = Pin<Box<dyn Stream<Item = Result<pb::EventRecord, Status>> + Send>>;
@@ -44,10 +48,50 @@ impl Api {
     }
 
     /// The leader's service, when it is another node. `None`: answer here.
+    ///
+    /// # Errors
+    /// There is no majority, or no leader at the moment. Nothing was done.
     async fn leader<T>(&self, request: &Request<T>) -> Result<Option<Leader>, Status> {
         let has_come_far = request.metadata().contains_key(FORWARDED);
-        leader::of(&self.node, &self.channels, has_come_far)
+        let known = leader::known(&self.node, &self.channels)?;
+        let Some(cut_off) = self.node.cut_off().await else {
+            return match known {
+                Known::Here => Ok(None),
+                Known::At(_) if has_come_far => {
+                    Err(RequestError::unavailable("leadership is moving: try again").into())
+                }
+                Known::At(leader) => Ok(Some(leader)),
+                Known::Nobody => Err(self.node.no_leader().await.into()),
+            };
+        };
+        // It may hear no leader and yet reach one.
+        if let (Known::At(mut leader), Ok(who)) = (known, principal(request))
+            && !has_come_far
+        {
+            let question = forwarded(&who, pb::StatusRequest {});
+            let asked = tokio::time::timeout(STATUS_WITHIN, leader.client.status(question)).await;
+            if asked.is_ok_and(|answer| leader.heard(answer).is_ok()) {
+                return Ok(Some(leader));
+            }
+        }
+        Err(RequestError::from(cut_off).into())
     }
+}
+
+/// A leader that could not even be connected to was asked nothing.
+fn not_asked(status: Status) -> Status {
+    let mut cause = std::error::Error::source(&status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return RequestError::unavailable(format!(
+                "the leader does not answer: {}",
+                status.message()
+            ))
+            .into();
+        }
+        cause = error.source();
+    }
+    status
 }
 
 /// A request that says who asks for it; the guard knows better.
@@ -87,7 +131,7 @@ macro_rules! on_leader {
             Some(mut leader) => {
                 let question = forwarded(&who, $request.into_inner());
                 let answer = leader.client.$method(question).await;
-                leader.heard(answer)
+                leader.heard(answer).map_err(not_asked)
             }
             None => Ok(Response::new(
                 $self.node.$method($request.into_inner()).await?,
@@ -125,7 +169,7 @@ impl Control for Api {
         match self.leader(&r).await {
             // Without a leader, or while it does not answer, this node still says what it knows.
             Ok(Some(mut leader)) => match tokio::time::timeout(
-                Duration::from_secs(1),
+                STATUS_WITHIN,
                 leader.client.status(forwarded(&who, r.into_inner())),
             )
             .await
@@ -298,9 +342,10 @@ impl Control for Api {
                         let answer = leader.client.remove_member(forwarded(&who, again)).await;
                         leader.heard(answer)
                     }
-                    None => Err(Status::unavailable(
+                    None => Err(RequestError::unavailable(
                         "leadership could not be handed over: try again",
-                    )),
+                    )
+                    .into()),
                 },
             },
         }
@@ -329,11 +374,22 @@ impl Control for Api {
     ) -> Result<Response<pb::WhereisReply>, Status> {
         on_leader!(self, r, whereis)
     }
+    /// Without a majority this node says what it knows.
     async fn explain_vip(
         &self,
         r: Request<pb::ExplainVipRequest>,
     ) -> Result<Response<pb::ExplainVipReply>, Status> {
-        on_leader!(self, r, explain_vip)
+        let who = principal(&r)?;
+        match self.leader(&r).await {
+            Ok(Some(mut leader)) => {
+                let question = forwarded(&who, r.into_inner());
+                let answer = leader.client.explain_vip(question).await;
+                leader.heard(answer).map_err(not_asked)
+            }
+            // Soon there is one who knows.
+            Err(why) if why.metadata().get(HINT).is_none_or(|h| h != CUT_OFF) => Err(why),
+            _ => Ok(Response::new(self.node.explain_vip(r.into_inner()).await?)),
+        }
     }
 
     /// Answered by the node that is asked, for itself.

@@ -1,7 +1,7 @@
 //! The way of a question to the leader: found, asked with the access of who asks, on a connection that is kept.
 
 use super::guard::{FORWARDED, NAMED, ON_BEHALF};
-use crate::operate::Operations;
+use crate::operate::{Operations, RequestError};
 use crate::permissions::Principal;
 use crate::wire::kept::KeptChannels;
 use ha_core::id::NodeId;
@@ -26,39 +26,36 @@ pub struct Leader {
     channels: Arc<KeptChannels>,
 }
 
-/// Who leads, when that is another node; `None`: this one. `has_come_far`: another has passed the question on already.
+/// Who leads, as far as this node knows.
+pub enum Known {
+    /// This one.
+    Here,
+    /// Another.
+    At(Leader),
+    /// Nobody, at the moment.
+    Nobody,
+}
+
+/// Who leads.
 ///
 /// # Errors
-/// Nobody leads, or its address is not known.
-pub fn of(
-    node: &Operations,
-    channels: &Arc<KeptChannels>,
-    has_come_far: bool,
-) -> Result<Option<Leader>, Status> {
+/// The leader's address is not known.
+pub fn known(node: &Operations, channels: &Arc<KeptChannels>) -> Result<Known, Status> {
     let news = node.consensus.news();
-    if news.leader == Some(node.member.id) {
-        return Ok(None);
-    }
     let Some(leader) = news.leader else {
-        let voters: usize = news
-            .voters
-            .first()
-            .map_or(0, std::collections::BTreeSet::len);
-        return Err(Status::unavailable(format!(
-            "there is no leader at the moment: a majority of the {voters} voters must be running and reach each other; try again"
-        )));
+        return Ok(Known::Nobody);
     };
-    if has_come_far {
-        return Err(Status::unavailable("leadership is moving: try again"));
+    if leader == node.member.id {
+        return Ok(Known::Here);
     }
-    let at =
-        news.addresses.get(&leader).cloned().ok_or_else(|| {
-            Status::unavailable("the leader's address is not known yet: try again")
-        })?;
+    let Some(at) = news.addresses.get(&leader).cloned() else {
+        let text = "the leader's address is not known yet: try again";
+        return Err(RequestError::unavailable(text).into());
+    };
     let channel = channels
         .to(leader, &at)
         .map_err(|e| Status::internal(e.to_string()))?;
-    Ok(Some(Leader {
+    Ok(Known::At(Leader {
         client: ControlClient::new(channel).max_decoding_message_size(ANSWER_MAX),
         node: leader,
         at,

@@ -7,9 +7,12 @@ mod leader;
 pub mod peers;
 
 use crate::operate::{RequestError, Why};
+use ha_proto::{AGAIN, CONFIRM, CUT_OFF, HINT};
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-const CODES: [(Why, Code); 12] = [
+/// Where two have the same code, the first is what the code means.
+const CODES: [(Why, Code); 14] = [
     (Why::InvalidArgument, Code::InvalidArgument),
     (Why::NotFound, Code::NotFound),
     (Why::AlreadyExists, Code::AlreadyExists),
@@ -18,6 +21,8 @@ const CODES: [(Why, Code); 12] = [
     (Why::Unauthenticated, Code::Unauthenticated),
     (Why::ResourceExhausted, Code::ResourceExhausted),
     (Why::Unavailable, Code::Unavailable),
+    (Why::CutOff, Code::Unavailable),
+    (Why::Confirm, Code::FailedPrecondition),
     (Why::Aborted, Code::Aborted),
     (Why::DeadlineExceeded, Code::DeadlineExceeded),
     (Why::Unimplemented, Code::Unimplemented),
@@ -27,7 +32,18 @@ const CODES: [(Why, Code); 12] = [
 impl From<RequestError> for Status {
     fn from(error: RequestError) -> Status {
         let code = CODES.iter().find(|(why, _)| *why == error.why);
-        Status::new(code.map_or(Code::Unknown, |(_, code)| *code), error.text)
+        let mut status = Status::new(code.map_or(Code::Unknown, |(_, code)| *code), error.text);
+        let hint = match error.why {
+            Why::Unavailable => Some(AGAIN),
+            Why::CutOff => Some(CUT_OFF),
+            Why::Confirm => Some(CONFIRM),
+            _ => None,
+        };
+        if let Some(hint) = hint {
+            let hint = MetadataValue::from_static(hint);
+            status.metadata_mut().insert(HINT, hint);
+        }
+        status
     }
 }
 

@@ -1,14 +1,16 @@
 //! `apply`, `diff`, `rollback`, `config history`.
 
-use super::{Operations, RequestError, wire_problem};
+use super::{Operations, RequestError, rejection_error, wire_problem};
 use crate::config::{Problem, own_addresses, parse_cluster, virtual_ip_problem};
-use ha_core::command::{Command, Outcome};
+use ha_core::command::{Command, Outcome, Rejection};
 use ha_core::model::{ClusterConfig, VirtualIp};
 use ha_core::own_address;
 use ha_core::state::{ConfigVersion, Facts, changes};
+use ha_core::time::words;
 use ha_proto::control as pb;
+use ha_proxy::ProxyCounters;
 use ha_record::backup::Backup;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Operations {
@@ -37,26 +39,32 @@ impl Operations {
                 remedy: "keep it: all nodes must have the same timers, for ever".to_owned(),
             });
         }
-        let known_nodes: Vec<&str> = facts.members.values().map(|m| m.name.as_str()).collect();
-        for (b, s) in parsed
-            .config
-            .backends
-            .iter()
-            .flat_map(|b| b.servers.iter().map(move |s| (b, s)))
-        {
-            if let Some(node) = s.node.as_deref().filter(|n| !known_nodes.contains(n)) {
-                tracing::info!(backend = %b.name, server = %s.name, node, "server of a node that has not joined yet");
-            }
+        let promise = self.consensus.promise_length();
+        if let Some(other) = parsed.promise.filter(|p| *p != promise) {
+            problems.push(Problem {
+                file: file.to_owned(),
+                line: line_of(&r.text, "promise"),
+                key: "cluster.promise".to_owned(),
+                found: format!(
+                    "{}, but this cluster was founded with {}",
+                    words(other),
+                    words(promise)
+                ),
+                remedy: "keep it, or leave it out: all nodes must have the same timers, for ever"
+                    .to_owned(),
+            });
         }
         problems.extend(self.taken(file, &r.text, &facts, &parsed.config).await);
         if !problems.is_empty() {
             return Ok(refused(&facts, problems));
         }
+        let notes = notes(&facts, &parsed.config, &self.proxy.counters());
         if r.dry_run {
             return Ok(pb::ApplyReply {
                 version: facts.config_version,
                 changes: changes(&facts.config, &parsed.config),
                 problems: Vec::new(),
+                notes,
             });
         }
         let expect = (r.expect_version > 0).then_some(r.expect_version);
@@ -70,7 +78,10 @@ impl Operations {
                 },
             )
             .await?;
-        Ok(configured(outcome))
+        Ok(pb::ApplyReply {
+            notes,
+            ..configured(outcome)
+        })
     }
 
     /// Virtual IPs that are a machine's own address, or that somebody has already: whoever took one of those would
@@ -123,6 +134,11 @@ impl Operations {
     ) -> Result<pb::ApplyReply, RequestError> {
         let version = (r.version > 0).then_some(r.version);
         let facts = self.consensus.read().facts;
+        let now = facts.config_version;
+        if r.expect_version > 0 && r.expect_version != now {
+            let expected = r.expect_version;
+            return Err(rejection_error(&Rejection::ConfigMoved { now, expected }));
+        }
         let earlier = facts.history.iter().rev().nth(1).map(|h| h.version);
         let wanted = version.or(earlier);
         if let Some(h) = facts.history.iter().find(|h| Some(h.version) == wanted) {
@@ -195,11 +211,40 @@ impl Operations {
     }
 }
 
+/// What the difference does not say: nodes that nobody knows, and what becomes of the sessions to servers that go.
+fn notes(facts: &Facts, new: &ClusterConfig, counters: &ProxyCounters) -> Vec<String> {
+    let known: Vec<&str> = facts.members.values().map(|m| m.name.as_str()).collect();
+    let servers = |config: &'_ ClusterConfig| {
+        let backends = config.backends.iter();
+        let named = backends.flat_map(|b| {
+            let names = b.servers.iter();
+            names.map(|s| ((b.name.clone(), s.name.clone()), s.node.clone()))
+        });
+        named.collect::<BTreeMap<_, _>>()
+    };
+    let (old, new) = (servers(&facts.config), servers(new));
+    let strangers = new.iter().filter_map(|((b, s), node)| {
+        let node = node.as_deref().filter(|n| !known.contains(n))?;
+        Some(format!(
+            "server {b}/{s} is on node {node}, which has not joined: it gets nobody until then. The nodes are {}",
+            known.join(", ")
+        ))
+    });
+    let gone = old.keys().filter(|name| !new.contains_key(name)).map(|(b, s)| {
+        let id = facts.server_id(b, s);
+        let sessions = id.and_then(|id| counters.servers.get(&id)).map_or(0, |c| c.now);
+        format!(
+            "server {b}/{s} goes: its {sessions} sessions go on until they end, its clients are bound elsewhere on their next connection. `ha-cli maintenance {b}/{s}` first would end them"
+        )
+    });
+    strangers.chain(gone).collect()
+}
+
 fn refused(facts: &Facts, problems: Vec<Problem>) -> pb::ApplyReply {
     pb::ApplyReply {
         version: facts.config_version,
-        changes: Vec::new(),
         problems: problems.into_iter().map(wire_problem).collect(),
+        ..pb::ApplyReply::default()
     }
 }
 
@@ -208,7 +253,7 @@ fn configured(outcome: Outcome) -> pb::ApplyReply {
         Outcome::Configured(version, changes) => pb::ApplyReply {
             version,
             changes,
-            problems: Vec::new(),
+            ..pb::ApplyReply::default()
         },
         _ => pb::ApplyReply::default(),
     }
@@ -217,4 +262,41 @@ fn configured(outcome: Outcome) -> pb::ApplyReply {
 fn line_of(text: &str, key: &str) -> u32 {
     let found = text.lines().position(|l| l.trim_start().starts_with(key));
     found.map_or(0, |n| u32::try_from(n + 1).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_core::command::Stamped;
+    use ha_core::state::ClusterState;
+    use ha_core::time::Timestamp;
+
+    fn config(nodes: [u8; 2]) -> ClusterConfig {
+        let [a, b] = nodes.map(|n| {
+            format!("[[backend.server]]\nname = \"s{n}\"\nnode = \"node-{n}\"\nport = 1\n")
+        });
+        let text = format!("[[backend]]\nname = \"b\"\n{a}{b}");
+        parse_cluster("c", &text).unwrap().config
+    }
+
+    #[test]
+    fn who_applies_hears_of_nodes_that_nobody_knows_and_of_sessions_to_servers_that_go() {
+        let mut state = ClusterState::default();
+        state
+            .apply(&Stamped {
+                at: Timestamp(1),
+                by: String::new(),
+                command: Command::Configure {
+                    config: config([1, 2]),
+                    text: String::new(),
+                    expect: None,
+                },
+            })
+            .unwrap();
+        let notes = notes(&state.facts, &config([1, 22]), &ProxyCounters::default());
+        let gone = "server b/s2 goes: its 0 sessions go on until they end";
+        assert!(notes.iter().any(|n| n.starts_with(gone)), "{notes:#?}");
+        let stranger = "server b/s22 is on node node-22, which has not joined";
+        assert!(notes.iter().any(|n| n.starts_with(stranger)), "{notes:#?}");
+    }
 }

@@ -27,8 +27,12 @@ pub enum Why {
     Unauthenticated,
     /// Too often, or too much.
     ResourceExhausted,
-    /// Nobody can answer at the moment: trying again helps.
+    /// Nobody can answer at the moment. Nothing was done: trying again helps.
     Unavailable,
+    /// There is no majority. Nothing was done: trying again does not help before it is back.
+    CutOff,
+    /// Nothing was done before the caller says that it is meant.
+    Confirm,
     /// It was begun and ended otherwise than asked for.
     Aborted,
     /// It may still be done, but not in time.
@@ -60,6 +64,8 @@ constructors! {
     unauthenticated Unauthenticated,
     resource_exhausted ResourceExhausted,
     unavailable Unavailable,
+    cut_off CutOff,
+    confirm Confirm,
     aborted Aborted,
     deadline_exceeded DeadlineExceeded,
     unimplemented Unimplemented,

@@ -54,6 +54,15 @@ impl Drop for Change {
     }
 }
 
+/// Whether this node can keep the address when no other should have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// It leaves the cluster.
+    Yes,
+    /// It stays.
+    No,
+}
+
 /// What came of a removal.
 pub enum Removal {
     /// It is done.
@@ -211,7 +220,7 @@ impl Operations {
             )));
         }
         if member.id == self.member.id {
-            self.hand_over(&r.by).await?;
+            self.hand_over(&r.by, Leaving::Yes).await?;
             return Ok(Removal::HandedOver);
         }
         let _change = self
@@ -315,7 +324,11 @@ impl Operations {
         Ok(())
     }
 
-    pub(crate) async fn hand_over(&self, by: &str) -> Result<NodeId, RequestError> {
+    pub(crate) async fn hand_over(
+        &self,
+        by: &str,
+        leaving: Leaving,
+    ) -> Result<NodeId, RequestError> {
         let by = if by.is_empty() {
             "an operator".to_owned()
         } else {
@@ -323,10 +336,13 @@ impl Operations {
         };
         let target = self
             .driver
-            .ask(ha_core::controller::Controller::best_successor)
+            .ask(move |c| {
+                c.last_successor()
+                    .filter(|n| leaving == Leaving::Yes || c.may_take_over(*n).is_ok())
+            })
             .await
             .flatten();
-        let to = target.ok_or_else(|| RequestError::failed_precondition("no other node can take over: it must answer, be a voter, and its proxy must work (`ha-cli status`)"))?;
+        let to = target.ok_or_else(|| RequestError::failed_precondition("no other node can take over: it must answer, be a voter, be ready, and its proxy must work (`ha-cli status`)"))?;
         self.move_to(to, by).await
     }
 

@@ -4,11 +4,14 @@
 pub(crate) mod claims;
 mod configure;
 mod error;
+mod explain;
+mod majority;
 mod members;
 mod orders;
 mod status;
 mod traffic;
 mod trust;
+mod warnings;
 
 pub use error::{RequestError, Why};
 pub use members::Removal;
@@ -86,14 +89,29 @@ impl Operations {
 
     /// Proposes and waits, as an operator's request.
     async fn propose(&self, by: &str, command: Command) -> Result<Outcome, RequestError> {
+        self.propose_at(self.outside.clock.wall(), by, command)
+            .await
+    }
+
+    /// The same, with the stamp of the command.
+    async fn propose_at(
+        &self,
+        at: Timestamp,
+        by: &str,
+        command: Command,
+    ) -> Result<Outcome, RequestError> {
         if by.len() > BY_MAX {
             return Err(RequestError::invalid_argument(format!(
                 "by: found {} letters; use at most {BY_MAX}",
                 by.len()
             )));
         }
+        // What nobody can commit is not put into the log, from where it might be committed much later.
+        if let Some(cut_off) = self.cut_off().await {
+            return Err(cut_off.into());
+        }
         let stamped = Stamped {
-            at: self.outside.clock.wall(),
+            at,
             by: by.to_owned(),
             command,
         };
@@ -101,6 +119,7 @@ impl Operations {
             Err(_) => Err(RequestError::deadline_exceeded(format!(
                 "no majority has written it to disk within {COMMIT_WITHIN:?}; it may still be committed: look with `ha-cli events`"
             ))),
+            Ok(Err(ProposeError::NotLeader(_))) => Err(self.no_leader().await),
             Ok(Err(e)) => Err(propose_error(&e)),
             Ok(Ok(answer)) => answer.map_err(|r| rejection_error(&r)),
         }
@@ -122,7 +141,9 @@ impl GuardContext for Operations {
 fn propose_error(e: &ProposeError) -> RequestError {
     match e {
         ProposeError::NotLeader(_) => RequestError::unavailable("leadership is moving: try again"),
-        ProposeError::NoMajority(_) => RequestError::unavailable(e.to_string()),
+        ProposeError::NoMajority(_) => RequestError::deadline_exceeded(format!(
+            "{e}; it may still be committed: look with `ha-cli events`"
+        )),
         ProposeError::Ended(_) => RequestError::internal(e.to_string()),
         ProposeError::TooLarge(_) => RequestError::invalid_argument(e.to_string()),
         ProposeError::NotYet(_) => RequestError::failed_precondition(e.to_string()),

@@ -1,8 +1,9 @@
 //! `drain`, `ready`, `maintenance`, `move-leader`.
 
+use super::members::Leaving;
 use super::{Operations, RequestError};
 use ha_core::command::{AdminOrder, AdminTarget, Command, Outcome};
-use ha_core::model::{AdminState, Role, Sticky};
+use ha_core::model::{AdminState, Sticky};
 use ha_core::state::Facts;
 use ha_proto::control as pb;
 use std::time::Duration;
@@ -48,20 +49,27 @@ impl Operations {
             reason: r.reason,
             lock: r.lock,
         };
-        match self
-            .propose(
-                &r.by,
-                Command::SetAdmin {
-                    target,
-                    order,
-                    force: r.force,
-                },
-            )
-            .await?
-        {
-            Outcome::Affected(servers) => Ok(pb::SetStateReply { servers }),
-            _ => Ok(pb::SetStateReply::default()),
+        let began = self.outside.clock.wall();
+        if !r.force && !r.yes {
+            let short = facts.shortages(&target, &order, began);
+            if !short.is_empty() {
+                let short: Vec<String> = short.iter().map(ToString::to_string).collect();
+                return Err(RequestError::confirm(short.join("; ")));
+            }
         }
+        let command = Command::SetAdmin {
+            target,
+            order,
+            force: r.force,
+        };
+        let servers = match self.propose_at(began, &r.by, command).await? {
+            Outcome::Affected(servers) => servers,
+            _ => Vec::new(),
+        };
+        Ok(pb::SetStateReply {
+            servers,
+            began_ms: began.0,
+        })
     }
 
     /// Takes, renews or gives back the maintenance lock.
@@ -105,7 +113,7 @@ impl Operations {
     ) -> Result<pb::MoveLeaderReply, RequestError> {
         let began = self.outside.clock.now();
         let to = if r.to.is_empty() {
-            self.hand_over(&r.by).await?
+            self.hand_over(&r.by, Leaving::No).await?
         } else {
             let member = self.node_called(&r.to)?;
             if member.id == self.member.id {
@@ -115,45 +123,17 @@ impl Operations {
                     took_ms: 0,
                 });
             }
-            if member.role == Role::Witness {
-                return Err(RequestError::failed_precondition(format!(
-                    "{} is a witness: it votes, but it cannot hold the address",
-                    member.name
-                )));
-            }
-            if !self.consensus.news().votes_throughout(member.id) {
-                return Err(RequestError::failed_precondition(format!(
-                    "{} does not vote yet: wait until it has caught up (`ha-cli status`)",
-                    member.name
-                )));
-            }
-            let report = self
-                .driver
-                .ask(move |c| c.report_of(member.id).cloned())
-                .await
-                .flatten();
-            match report {
-                Some(report) if !report.eligible => {
-                    return Err(RequestError::failed_precondition(format!(
-                        "{} may not hold the address: {}",
-                        member.name, report.why_not
-                    )));
-                }
-                None => {
-                    return Err(RequestError::failed_precondition(format!(
-                        "{} does not answer, or has just started: try again in a second",
-                        member.name
-                    )));
-                }
-                Some(_) => {}
-            }
+            let id = member.id;
+            let able = self.driver.ask(move |c| c.may_take_over(id)).await;
+            able.unwrap_or_else(|| Err("the agent is stopping".to_owned()))
+                .map_err(RequestError::failed_precondition)?;
             let by = if r.by.is_empty() {
                 "an operator".to_owned()
             } else {
                 r.by
             };
-            let leads = self.move_to(member.id, by).await?;
-            if leads != member.id {
+            let leads = self.move_to(id, by).await?;
+            if leads != id {
                 let other = self.consensus.read().facts.node_name(leads);
                 return Err(RequestError::aborted(format!(
                     "{} did not take over in time, {other} leads now",

@@ -1,32 +1,48 @@
-//! `status` and `explain vip`: what an operator sees at three in the morning.
+//! `status`: what an operator sees at three in the morning.
 
+use super::warnings::warnings;
 use super::{Operations, RequestError};
+use ha_core::command::DrainEnd;
 use ha_core::controller::{Controller, NodeReport, RaftNews, RaftRole};
+use ha_core::events::{Target, What};
 use ha_core::id::{NodeId, ServerId};
-use ha_core::model::{AdminState, Backend, Failback, Member, Server};
+use ha_core::model::{AdminState, Backend, Member, Server};
 use ha_core::placement::{self, Placement};
 use ha_core::state::Facts;
 use ha_core::time::Instant;
 use ha_core::time::Timestamp;
+use ha_core::view::{Newcomer, Routes};
 use ha_proto::control as pb;
 use ha_proxy::ProxyCounters;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Drains that ended, in one reply.
+const ENDED_DRAINS_MAX: usize = 64;
+
 /// What the controller alone knows.
-struct Seen {
-    raft: RaftNews,
-    lease_until: Option<Instant>,
-    unreachable: BTreeSet<NodeId>,
-    handing_over_to: Option<NodeId>,
-    reports: BTreeMap<NodeId, NodeReport>,
+pub(super) struct Seen {
+    pub(super) raft: RaftNews,
+    pub(super) lease_until: Option<Instant>,
+    pub(super) unreachable: BTreeSet<NodeId>,
+    pub(super) handing_over_to: Option<NodeId>,
+    pub(super) reports: BTreeMap<NodeId, NodeReport>,
     checks: BTreeMap<ServerId, (String, String)>,
-    successor: Option<NodeId>,
+    pub(super) successor: Option<NodeId>,
+    /// As the proxy has them.
+    pub(super) routes: Routes,
+    me: NodeId,
+    pub(super) in_touch: Instant,
+    pub(super) out_of_touch: bool,
 }
 
-fn see(c: &Controller) -> Seen {
+pub(super) fn see(now: Instant, c: &Controller) -> Seen {
     let facts = c.facts();
     Seen {
+        routes: Routes::from_facts(facts, &c.overlay()),
+        me: c.me(),
+        in_touch: c.last_in_touch(),
+        out_of_touch: c.is_out_of_touch(now),
         raft: c.raft().clone(),
         lease_until: c.holding().map(|h| h.until),
         unreachable: c.unreachable(),
@@ -50,18 +66,19 @@ impl Operations {
         &self,
         _: pb::StatusRequest,
     ) -> Result<pb::StatusReply, RequestError> {
+        let now = self.outside.clock.now();
         let seen = self
             .driver
-            .ask(see)
+            .ask(move |c| see(now, c))
             .await
             .ok_or_else(|| RequestError::unavailable("the agent is stopping"))?;
         let snap = self.consensus.read();
         let (facts, counters) = (&snap.facts, self.proxy.counters());
         let leads = seen.raft.role == RaftRole::Leader;
         let name = |id: Option<NodeId>| id.map_or_else(String::new, |id| facts.node_name(id));
-        let lease_left = seen.lease_until.map_or(Duration::ZERO, |u| {
-            u.saturating_since(self.outside.clock.now())
-        });
+        let lease_left = seen
+            .lease_until
+            .map_or(Duration::ZERO, |u| u.saturating_since(now));
         // The log may name a holder that is gone: the leader knows better whether it holds itself.
         let holder = facts.holder.as_ref().filter(|h| {
             if leads {
@@ -70,7 +87,11 @@ impl Operations {
                 Some(h.node) == seen.raft.leader
             }
         });
+        let cut_off = self.is_cut_off(facts, &seen);
         Ok(pb::StatusReply {
+            cut_off_since_ms: cut_off.as_ref().map_or(0, |(since, _)| since.0),
+            cut_off: cut_off.map_or_else(String::new, |(_, why)| why),
+            ended_drains: ended_drains(facts),
             cluster: facts.config.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             answered_by: self.member.name.clone(),
@@ -102,7 +123,7 @@ impl Operations {
                 .config
                 .frontends
                 .iter()
-                .map(|f| frontend_status(f, &counters, holder.is_some()))
+                .map(|f| frontend_status(f, &seen.routes, &counters, holder.is_some()))
                 .collect(),
             sessions: counters.sessions,
             sessions_total: counters.total,
@@ -113,117 +134,56 @@ impl Operations {
             warnings: warnings(facts, &seen, &counters, leads, self.outside.clock.wall()),
         })
     }
+}
 
-    pub(crate) async fn explain_vip(
-        &self,
-        r: pb::ExplainVipRequest,
-    ) -> Result<pb::ExplainVipReply, RequestError> {
-        let seen = self
-            .driver
-            .ask(see)
-            .await
-            .ok_or_else(|| RequestError::unavailable("the agent is stopping"))?;
-        let facts = self.consensus.read().facts;
-        let vips: Vec<_> = facts
-            .config
-            .virtual_ips
-            .iter()
-            .filter(|v| r.name.is_empty() || v.name == r.name)
-            .collect();
-        if vips.is_empty() {
-            return Err(RequestError::not_found(if r.name.is_empty() {
-                "no virtual_ip is configured".to_owned()
-            } else {
-                format!("there is no virtual_ip {}", r.name)
-            }));
+impl Operations {
+    /// Who answers does not lead, or leads nobody: since when, and that what it says may be old.
+    fn is_cut_off(&self, facts: &Facts, seen: &Seen) -> Option<(Timestamp, String)> {
+        let leads = seen.raft.role == RaftRole::Leader;
+        if leads && !seen.out_of_touch {
+            return None;
         }
-        let left = seen
-            .lease_until
-            .map(|u| u.saturating_since(self.outside.clock.now()));
-        let mut lines: Vec<String> = vips
-            .iter()
-            .map(|v| format!("{} ({}/{})", v.name, v.address, v.prefix))
-            .collect();
-        let me = &self.member.name;
-        match (&facts.holder, left) {
-            (Some(h), Some(left)) if h.node == self.member.id => {
-                lines.push(format!(
-                    "is held by {me} since {}, epoch {}: {}",
-                    h.since, h.epoch, h.reason
-                ));
-                lines.push(format!(
-                    "its lease runs for another {} ms and is renewed by {} of {} voters",
-                    left.as_millis(),
-                    self.voters(&seen) - seen.unreachable.len(),
-                    self.voters(&seen)
-                ));
-                lines.push(format!("enforced by: {}", self.outside.addresses.fence()));
-            }
-            _ => lines.push(format!(
-                "is held by nobody: {me} leads, but {}",
-                why_not_held(&facts, &seen, self.member.id)
-            )),
-        }
-        lines.push(match &facts.config.failback {
-            Failback::Never => "it stays where it is until that node fails or an operator moves it (failback = \"never\")".to_owned(),
-            Failback::Manual => "it moves only by `ha-cli move-leader` (failback = \"manual\")".to_owned(),
-            Failback::Auto { prefer, hold_down } => format!("it returns to {prefer} once that node was healthy for {hold_down:?} (failback = \"auto\")"),
-        });
-        for m in facts.members.values().filter(|m| m.id != self.member.id) {
-            lines.push(format!("{}: {}", m.name, why_candidate(&facts, &seen, m)));
-        }
-        let holder = if left.is_some() {
-            me.clone()
-        } else {
-            String::new()
+        let now = self.outside.clock.now();
+        let cut_off = self.cut_off_since(now, seen.in_touch, leads);
+        let why = match seen.raft.leader {
+            _ if seen.out_of_touch => cut_off.words,
+            Some(leader) => format!(
+                "the leader, {}, does not answer {}",
+                facts.node_name(leader),
+                self.member.name
+            ),
+            None => format!("{} knows no leader at the moment", self.member.name),
         };
-        Ok(pb::ExplainVipReply { lines, holder })
-    }
-
-    fn voters(&self, seen: &Seen) -> usize {
-        seen.raft
-            .voters
-            .iter()
-            .flatten()
-            .collect::<BTreeSet<_>>()
-            .len()
+        Some((cut_off.since, why))
     }
 }
 
-fn why_not_held(facts: &Facts, seen: &Seen, me: NodeId) -> String {
-    if let Some(to) = seen.handing_over_to {
-        return format!("is handing over to {}", facts.node_name(to));
-    }
-    if seen.raft.applied_term != seen.raft.term {
-        return "has not yet applied the log of its term (a slow disk?)".to_owned();
-    }
-    match seen.reports.get(&me) {
-        Some(r) if !r.eligible => r.why_not.clone(),
-        _ => "a majority has not promised itself in time".to_owned(),
-    }
-}
-
-fn why_candidate(facts: &Facts, seen: &Seen, m: &Member) -> String {
-    if seen.successor == Some(m.id) {
-        return "would take over".to_owned();
-    }
-    if seen.raft.learners.contains(&m.id) {
-        return "cannot take over: it does not vote yet".to_owned();
-    }
-    if seen.unreachable.contains(&m.id) {
-        return "cannot take over: it does not answer".to_owned();
-    }
-    if let Some(a) = facts.node_admin.get(&m.id) {
-        return format!(
-            "takes over only when nobody else can: an operator set it to {}",
-            a.state.word()
-        );
-    }
-    match seen.reports.get(&m.id) {
-        Some(r) if !r.eligible => format!("cannot take over: {}", r.why_not),
-        Some(_) => "could take over".to_owned(),
-        None => "has not answered yet".to_owned(),
-    }
+/// The newest ones, oldest first.
+fn ended_drains(facts: &Facts) -> Vec<pb::DrainEnd> {
+    let ended = facts.events.after(0).filter_map(|e| {
+        let What::DrainEnded {
+            target, began, end, ..
+        } = &e.what
+        else {
+            return None;
+        };
+        Some(pb::DrainEnd {
+            began_ms: began.0,
+            targets: match target {
+                Target::Node(name) => vec![name.clone()],
+                Target::Servers(names) => names.clone(),
+            },
+            end: match end {
+                DrainEnd::Empty => "empty",
+                DrainEnd::Deadline => "deadline",
+            }
+            .to_owned(),
+            at_ms: e.at.0,
+        })
+    });
+    let mut ended: Vec<_> = ended.collect();
+    ended.drain(..ended.len().saturating_sub(ENDED_DRAINS_MAX));
+    ended
 }
 
 fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
@@ -237,6 +197,8 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
         "detached"
     } else if seen.unreachable.contains(&m.id) {
         "unreachable"
+    } else if seen.out_of_touch && m.id != seen.me {
+        "unknown"
     } else {
         "follower"
     };
@@ -252,7 +214,13 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
             .map_or(AdminState::Ready, |a| a.state)
             .word()
             .to_owned(),
-        version: m.version.clone(),
+        // The log has the one with which it joined or was last described.
+        version: seen
+            .reports
+            .get(&m.id)
+            .map(|r| r.agent_version.clone())
+            .filter(|v| !v.is_empty())
+            .unwrap_or_else(|| m.version.clone()),
         voter,
         fence: seen
             .reports
@@ -336,11 +304,14 @@ fn server_status(
 
 fn frontend_status(
     f: &ha_core::model::Frontend,
+    routes: &Routes,
     counters: &ProxyCounters,
     held: bool,
 ) -> pb::FrontendStatus {
     let count = counters.frontends.get(&f.name).copied().unwrap_or_default();
     let full = f.maxconn > 0 && count.now >= f.maxconn;
+    let backend = routes.backends.iter().find(|b| b.name == f.backend);
+    let can_serve = backend.is_some_and(|b| b.servers.iter().any(|s| s.accepts(Newcomer::Bound)));
     let listeners: Vec<String> = f.listeners.iter().map(ToString::to_string).collect();
     pb::FrontendStatus {
         name: f.name.clone(),
@@ -349,6 +320,8 @@ fn frontend_status(
         backend: f.backend.clone(),
         status: if !held {
             "STOP"
+        } else if !can_serve {
+            "NO SERVER"
         } else if full {
             "FULL"
         } else {
@@ -359,63 +332,4 @@ fn frontend_status(
         sessions_total: count.total,
         maxconn: u64::from(f.maxconn),
     }
-}
-
-fn warnings(
-    facts: &Facts,
-    seen: &Seen,
-    counters: &ProxyCounters,
-    leads: bool,
-    now: Timestamp,
-) -> Vec<String> {
-    let mut found = super::claims::warnings(facts, now);
-    if seen.raft.leader.is_none() {
-        found.push(
-            "there is no leader: a majority of the voters must be running and reach each other"
-                .to_owned(),
-        );
-    }
-    if let Some(lock) = facts.maintenance.as_ref().filter(|l| l.expires > now) {
-        found.push(format!(
-            "{} holds the maintenance lock: {}",
-            lock.by, lock.purpose
-        ));
-    }
-    if leads {
-        for n in &seen.unreachable {
-            found.push(format!("{} does not answer", facts.node_name(*n)));
-        }
-        for (n, r) in seen.reports.iter().filter(|(_, r)| !r.eligible) {
-            found.push(format!(
-                "{} may not hold the address: {}",
-                facts.node_name(*n),
-                r.why_not
-            ));
-        }
-    }
-    for place in placement::all(facts) {
-        if let Some(node) = place.awaits() {
-            found.push(format!(
-                "server {} is on node {node}, which has not joined",
-                place.name()
-            ));
-        }
-    }
-    let voters = seen.raft.voters.first().map_or(0, BTreeSet::len);
-    if voters == 2 {
-        found.push("two voters: when one dies the other cannot decide alone; add a third node or a witness".to_owned());
-    }
-    if counters.bindings_uncommitted > 0 {
-        found.push(format!(
-            "{} sessions were forwarded before their binding was on disk (slow disks?)",
-            counters.bindings_uncommitted
-        ));
-    }
-    if counters.shed > 0 {
-        found.push(format!(
-            "{} connections were turned away for lack of file descriptors or above sessions_max",
-            counters.shed
-        ));
-    }
-    found
 }

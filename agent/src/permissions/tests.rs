@@ -123,6 +123,27 @@ fn each_cell_is_as_it_is_written_here() {
     assert_eq!(cells, TABLE.len() * callers.len());
 }
 
+#[test]
+fn the_event_log_says_who_without_saying_it_twice() {
+    let local = |claimed: &str| {
+        let principal = Principal {
+            caller: Caller::Local("root".into()),
+            from: None,
+            shows: Presented::Local("root".into()),
+            named: None,
+        };
+        principal.by(claimed, "node-1")
+    };
+    for (claimed, by) in [
+        ("", "root on node-1"),
+        ("uid 0@vm", "root on node-1"),
+        ("root@vm", "root on node-1"),
+        ("alice@vm", "alice (root on node-1)"),
+    ] {
+        assert_eq!(local(claimed), by);
+    }
+}
+
 struct Town {
     authority: Authority,
     live: Arc<Live>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::Yes;
 use crate::human::parse_duration;
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,8 @@ pub enum MemberCommand {
         /// Even if it is not reachable, or fewer voters than before would be left to lose
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        yes: Yes,
     },
     /// Makes a learner a voter
     Promote {
@@ -92,6 +95,8 @@ pub enum UserCommand {
     Remove {
         /// Its name
         name: String,
+        #[command(flatten)]
+        yes: Yes,
     },
 }
 
@@ -100,12 +105,17 @@ pub enum CaCommand {
     /// Shows the authorities, and who shows certificates of which
     Show,
     /// Makes another authority and waits until every node uses it; the old one is still believed for 30 days
-    Rotate,
+    Rotate {
+        #[command(flatten)]
+        yes: Yes,
+    },
     /// Ends the belief in the old authority now
     Retire {
         /// Even if nodes are shut out by it
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        yes: Yes,
     },
 }
 

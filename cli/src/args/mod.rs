@@ -50,8 +50,11 @@ pub enum Command {
     /// Shows nodes, holder, servers, frontends and sessions
     Status {
         /// Again every second until Ctrl-C
-        #[arg(long)]
+        #[arg(long, conflicts_with = "check")]
         watch: bool,
+        /// One line, for monitoring: exit code 0 well, 1 degraded, 2 no service
+        #[arg(long)]
+        check: bool,
     },
     /// Gives a target no new clients and lets its sessions end
     Drain(DrainArgs),
@@ -65,9 +68,8 @@ pub enum Command {
     Apply {
         /// The new cluster.toml (`-` = standard input)
         file: PathBuf,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        yes: Yes,
         /// Only when this version is in force
         #[arg(
             long,
@@ -82,10 +84,12 @@ pub enum Command {
         /// The new cluster.toml (`-` = standard input)
         file: PathBuf,
     },
-    /// Goes back to an earlier configuration
+    /// Goes back to an earlier configuration, after showing the difference
     Rollback {
         /// The version to go back to [default: the one before the current]
         version: Option<u64>,
+        #[command(flatten)]
+        yes: Yes,
     },
     /// Looks at the configurations that are kept
     #[command(subcommand)]
@@ -172,6 +176,14 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+/// What commands take that ask first.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Yes {
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

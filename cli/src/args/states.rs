@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::Yes;
 use crate::human::parse_duration;
 
 /// What `ready` and `maintenance` take.
@@ -22,6 +23,8 @@ pub struct StateArgs {
     /// Even if it is the last usable server
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub yes: Yes,
     /// Wait until it has taken effect; at most LIMIT
     #[arg(long, value_name = "LIMIT", num_args = 0..=1, require_equals = true,
           default_missing_value = "1m", value_parser = parse_duration)]
@@ -48,6 +51,8 @@ pub struct DrainArgs {
     /// Even if it is the last usable server
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub yes: Yes,
     /// Why, for those who look later
     #[arg(
         long,
@@ -78,6 +83,8 @@ pub struct RollingArgs {
     /// Even if a backend has no usable server meanwhile
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub yes: Yes,
 }
 
 /// What happens to clients that are bound to a server that drains.

@@ -61,10 +61,15 @@ impl Cluster {
         })
     }
 
-    /// Goes back to a version (0 = the one before the current).
-    pub async fn rollback(&mut self, version: u64) -> Result<Applied, Failure> {
+    /// Goes back to a version (0 = the one before the current), if `expect_version` is in force (0 = whatever is).
+    pub async fn rollback(
+        &mut self,
+        version: u64,
+        expect_version: u64,
+    ) -> Result<Applied, Failure> {
         let question = RollbackRequest {
             version,
+            expect_version,
             by: asked_by(),
         };
         let call = async |mut c: Client, q| c.rollback(q).await;

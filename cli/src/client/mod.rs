@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ha_proto::control::control_client::ControlClient;
+use ha_proto::{AGAIN, CONFIRM, CUT_OFF, HINT};
 use ha_trust::tls::ClientConfig;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
+use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::output::note;
 
@@ -47,6 +49,8 @@ pub struct Cluster {
 
 /// A change may take so many times as long as a question.
 const CHANGE_TIMES: u32 = 3;
+/// Between two questions to agents that know no leader at the moment.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Whoever waits longer is told for whom.
 const NOTED_AFTER: Duration = Duration::from_secs(1);
 
@@ -82,15 +86,38 @@ impl Cluster {
         self.timeout = self.timeout.max(timeout);
     }
 
-    /// Makes one call at the first address that answers.
+    /// Makes one call at the first address that answers. An agent that has done nothing because there is no leader
+    /// at the moment is asked again, as long as one agent may take to answer.
     async fn ask<Q: Clone, A>(
         &mut self,
         retry: Retry,
         question: Q,
         call: impl AsyncFn(Client, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, Failure> {
+        let until = clock::now() + self.timeout;
+        loop {
+            let failure = match self.ask_each(retry, &question, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(Unanswered::ForNow(failure)) => failure,
+                Err(Unanswered::Ended(failure)) => return Err(failure),
+            };
+            if clock::now() + ASKED_AGAIN_AFTER > until {
+                return Err(failure);
+            }
+            tokio::time::sleep(ASKED_AGAIN_AFTER).await;
+        }
+    }
+
+    /// The same, each address once.
+    async fn ask_each<Q: Clone, A>(
+        &mut self,
+        retry: Retry,
+        question: &Q,
+        call: &impl AsyncFn(Client, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Unanswered> {
         let mut tried = Vec::new();
         let mut refused = None;
+        let mut for_now = None;
         for _ in 0..self.addresses.len() {
             let channel = match self.channel().await {
                 Ok(channel) => channel,
@@ -109,6 +136,14 @@ impl Cluster {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
+            if let Some(hint @ (AGAIN | CUT_OFF)) = hint_of(&status) {
+                let failure = Failure::new(Exit::NoMajority, status.message()).remedy(
+                    "nothing was changed; `ha-cli status` shows what this agent knows, another one with --address",
+                );
+                for_now = Some((hint == AGAIN, failure));
+                self.next();
+                continue;
+            }
             // tonic turns our own limit into `Cancelled`.
             let lost = matches!(
                 status.code(),
@@ -121,23 +156,27 @@ impl Cluster {
                 continue;
             }
             if !lost {
-                return Err(refusal(&status));
+                return Err(Unanswered::Ended(refusal(&status)));
             }
             if retry == Retry::No {
-                return Err(Failure::new(Exit::Unreachable, format!("{} did not finish: {}", self.addresses[0], status.message()))
-                    .remedy("it may have been done all the same: look with `ha-cli status` before you repeat it"));
+                return Err(Unanswered::Ended(Failure::new(Exit::Unreachable, format!("{} did not finish: {}", self.addresses[0], status.message()))
+                    .remedy("it may have been done all the same: look with `ha-cli status` before you repeat it")));
             }
             tried.push(format!("{}: {}", self.addresses[0], status.message()));
             self.next();
         }
-        if let Some(refused) = refused {
-            return Err(refused);
+        match (refused, for_now) {
+            (Some(refused), _) => Err(Unanswered::Ended(refused)),
+            (None, Some((true, failure))) => Err(Unanswered::ForNow(failure)),
+            (None, Some((false, failure))) => Err(Unanswered::Ended(failure)),
+            (None, None) => Err(Unanswered::Ended(
+                Failure::new(
+                    Exit::Unreachable,
+                    format!("no agent answered ({})", tried.join("; ")),
+                )
+                .remedy("is ha-agent running there? Name others with --address or HA_ADDRESS"),
+            )),
         }
-        Err(Failure::new(
-            Exit::Unreachable,
-            format!("no agent answered ({})", tried.join("; ")),
-        )
-        .remedy("is ha-agent running there? Name others with --address or HA_ADDRESS"))
     }
 
     /// Turns to the next address.
@@ -145,6 +184,18 @@ impl Cluster {
         self.connected = None;
         self.addresses.rotate_left(1);
     }
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// Nothing was done, and there may be one in a moment.
+    ForNow(Failure),
+    Ended(Failure),
+}
+
+/// What an agent that refuses says can be done about it.
+fn hint_of(status: &Status) -> Option<&str> {
+    status.metadata().get(HINT)?.to_str().ok()
 }
 
 /// The answer, bounded in time. Says on standard error who is waited for when that takes longer than a moment.
@@ -175,6 +226,10 @@ pub fn refusal(status: &Status) -> Failure {
     let message = status.message();
     match status.code() {
         Code::NotFound => Failure::new(Exit::NotFound, message).remedy("`ha-cli status` lists the names"),
+        _ if hint_of(status) == Some(CONFIRM) => Failure {
+            confirm: true,
+            ..Failure::new(Exit::Refused, message).remedy("use --yes if that is meant")
+        },
         Code::FailedPrecondition | Code::AlreadyExists => Failure::new(Exit::Refused, message),
         Code::Aborted => Failure::new(Exit::Refused, message).remedy("look again, then repeat it"),
         Code::PermissionDenied | Code::Unauthenticated | Code::ResourceExhausted => Failure::new(Exit::Refused, message),

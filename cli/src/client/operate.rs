@@ -2,8 +2,8 @@
 
 use ha_proto::control::{
     EventRecord, EventsRequest, ExplainVipReply, ExplainVipRequest, LockRequest, MoveLeaderReply,
-    MoveLeaderRequest, SessionsReply, SessionsRequest, SetStateRequest, StatusReply, StatusRequest,
-    WhereisReply, WhereisRequest,
+    MoveLeaderRequest, SessionsReply, SessionsRequest, SetStateReply, SetStateRequest, StatusReply,
+    StatusRequest, WhereisReply, WhereisRequest,
 };
 use tokio_stream::{Stream, StreamExt};
 use tonic::Request;
@@ -19,16 +19,14 @@ impl Cluster {
         self.ask(Retry::Yes, StatusRequest {}, call).await
     }
 
-    /// Changes an administrative state; the servers that it concerns, as `BACKEND/SERVER`.
-    /// Who asks is filled in here.
-    pub async fn set_state(&mut self, change: SetStateRequest) -> Result<Vec<String>, Failure> {
+    /// Changes an administrative state. Who asks is filled in here.
+    pub async fn set_state(&mut self, change: SetStateRequest) -> Result<SetStateReply, Failure> {
         let question = SetStateRequest {
             by: asked_by(),
             ..change
         };
         let call = async |mut c: Client, q| c.set_state(q).await;
-        let reply = self.ask(Retry::Yes, question, call).await?;
-        Ok(reply.servers)
+        self.ask(Retry::Yes, question, call).await
     }
 
     /// Takes or renews the maintenance lock for `ttl_ms` milliseconds; with 0 gives it back.

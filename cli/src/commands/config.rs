@@ -1,17 +1,16 @@
 //! `apply`, `diff`, `rollback` and `config`.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 use ha_proto::control::ConfigVersion;
 
-use super::{Context, problem};
+use super::{Context, confirm, problem};
 use crate::client::Applied;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::{ago, count, utc};
 use crate::paint::Tint;
-use crate::signal::Stop;
 use crate::table::Table;
 
 /// `ha-cli apply`: shows the difference, asks, applies exactly what was shown.
@@ -26,10 +25,10 @@ pub(super) async fn apply(
         let applied = ctx.cluster.apply(text, name, expect).await?;
         return report(ctx, &applied);
     }
-    if !io::stdin().is_terminal() || ctx.out.is_json() {
+    if !confirm::somebody_there(ctx) {
         return Err(
             Failure::new(Exit::Usage, "nobody to ask whether to apply it")
-                .remedy("look with `ha-cli diff FILE`, then repeat with --yes"),
+                .remedy("look with `ha-cli diff FILE`, then use --yes"),
         );
     }
     // What is shown must be what is applied: nobody may change the configuration in between.
@@ -43,9 +42,7 @@ pub(super) async fn apply(
         return report(ctx, &planned);
     }
     print_changes(ctx, &planned)?;
-    if !agreed().await? {
-        return Err(Failure::new(Exit::Cancelled, "nothing was changed"));
-    }
+    confirm::meant(ctx, false, "Apply?").await?;
     let applied = ctx.cluster.apply(text, name, expect).await?;
     if !applied.reply.problems.is_empty() {
         return report(ctx, &applied);
@@ -61,18 +58,68 @@ pub(super) async fn diff(ctx: &mut Context, file: &Path) -> Result<Exit, Failure
     report(ctx, &planned)
 }
 
-pub(super) async fn rollback(ctx: &mut Context, version: Option<u64>) -> Result<Exit, Failure> {
-    let applied =
-        ctx.cluster
-            .rollback(version.unwrap_or(0))
-            .await
-            .map_err(|failure| match failure.exit {
-                Exit::NotFound => {
-                    failure.remedy("`ha-cli config history` lists the versions that are kept")
-                }
-                _ => failure,
-            })?;
-    report(ctx, &applied)
+/// `ha-cli rollback`: shows what it changes, asks, goes back to exactly that.
+pub(super) async fn rollback(
+    ctx: &mut Context,
+    version: Option<u64>,
+    yes: bool,
+) -> Result<Exit, Failure> {
+    if yes {
+        let applied = ctx.cluster.rollback(version.unwrap_or(0), 0).await;
+        return report(ctx, &applied.map_err(with_history)?);
+    }
+    let mut versions: Vec<u64> = ctx
+        .cluster
+        .config_history(0)
+        .await?
+        .versions
+        .iter()
+        .map(|v| v.version)
+        .collect();
+    versions.sort_unstable_by_key(|v| std::cmp::Reverse(*v));
+    let current = versions.first().copied().unwrap_or(0);
+    let Some(wanted) = version.or(versions.get(1).copied()) else {
+        return Err(Failure::new(
+            Exit::Refused,
+            "there is no earlier version of the configuration",
+        ));
+    };
+    let kept = ctx.cluster.config_history(wanted).await;
+    let kept = kept.map_err(with_history)?.versions;
+    let Some(kept) = kept.into_iter().find(|v| v.version == wanted) else {
+        return Err(missing(wanted));
+    };
+    let planned = ctx
+        .cluster
+        .diff(kept.text, format!("version {wanted}"), current)
+        .await?;
+    if planned.reply.changes.is_empty() {
+        return report(ctx, &planned);
+    }
+    if !ctx.out.is_json() {
+        print_changes(ctx, &planned)?;
+    }
+    let question = format!("Go back from version {current} to {wanted}?");
+    confirm::meant(ctx, false, &question).await?;
+    let applied = ctx.cluster.rollback(wanted, current).await;
+    let applied = applied.map_err(with_history)?;
+    ctx.out
+        .line(&format!("version {} is in force", applied.reply.version))?;
+    Ok(Exit::Done)
+}
+
+fn with_history(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::NotFound => {
+            failure.remedy("`ha-cli config history` lists the versions that are kept")
+        }
+        _ => failure,
+    }
+}
+
+fn missing(version: u64) -> Failure {
+    Failure::new(Exit::NotFound, format!("there is no version {version}"))
+        .remedy("`ha-cli config history` lists the versions that are kept")
 }
 
 /// `ha-cli config history`, the newest first.
@@ -105,10 +152,6 @@ pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
 
 /// `ha-cli config show`: the text as it was written, ready to be edited and applied.
 pub(super) async fn show(ctx: &mut Context, version: Option<u64>) -> Result<Exit, Failure> {
-    let missing = |version: u64| {
-        Failure::new(Exit::NotFound, format!("there is no version {version}"))
-            .remedy("`ha-cli config history` lists the versions that are kept")
-    };
     let wanted = match version {
         Some(version) => version,
         None => ctx
@@ -201,29 +244,9 @@ fn print_changes(ctx: &Context, applied: &Applied) -> Result<(), Failure> {
         ctx.out
             .line(&format!("  {}", ctx.out.painter.paint(change, tint)))?;
     }
-    Ok(())
-}
-
-/// Asks on the terminal; Ctrl-C is a no.
-async fn agreed() -> Result<bool, Failure> {
-    let mut stop = Stop::listen()?;
-    let mut err = io::stderr();
-    write!(err, "Apply? [y/N] ")?;
-    err.flush()?;
-    // A thread of its own, which the process may leave behind: reading a terminal cannot be given up.
-    let (say, said) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = io::stdin().read_line(&mut line);
-        let _ = say.send(read.map(|_| matches!(line.trim(), "y" | "Y" | "yes")));
-    });
-    let answer = tokio::select! {
-        biased;
-        () = stop.asked() => false,
-        answer = said => answer.unwrap_or(Ok(false))?,
-    };
-    if !answer {
-        let _ = writeln!(err);
+    for note in &applied.reply.notes {
+        let note = ctx.out.painter.paint(&format!("note: {note}"), Tint::Warn);
+        ctx.out.line(&note)?;
     }
-    Ok(answer)
+    Ok(())
 }

@@ -1,13 +1,18 @@
 //! Following a drain: what each look at the cluster means. Pure; `state` does the looking.
 //!
 //! ```text
-//!            sessions left            none left, before the deadline -> Drained
-//!   Started ---------------> Waiting  none left, after it            -> Cut
-//!                                     ready again, or gone           -> TakenBack
-//!                                     long after the deadline        -> Overdue
+//!            the log has its end: empty              -> Drained
+//!   Waiting  the log has its end: at the deadline    -> Cut, or Drained when nobody was left
+//!            ready again or gone, and no end of it   -> TakenBack
+//!            long after the deadline                 -> Overdue
 //! ```
+//!
+//! A drain that nothing ends (no deadline, nothing that follows) is waited for until no session is left, which may
+//! change again. So is one of an agent that does not say what ended.
 
-use ha_proto::control::{ServerStatus, StatusReply};
+use std::collections::BTreeSet;
+
+use ha_proto::control::{ServerStatus, SetStateReply, StatusReply};
 
 /// A server is not called "taken back" before this long after the request: the state that an agent
 /// shows may lag behind what it acknowledged.
@@ -23,8 +28,27 @@ pub struct Drain {
     started_ms: u64,
     deadline_ms: u64,
     ready_follows: bool,
+    /// Since when it drains, by the log; 0: the log will not have its end, or the agent does not say.
+    began_ms: u64,
+    /// What the log has not ended yet: the node's name, or each `backend/server`.
+    going_on: BTreeSet<String>,
+    cut: bool,
     seen_draining: bool,
     left: u64,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// NODE, BACKEND/SERVER or NODE/BACKEND.
+    pub target: &'a str,
+    pub started_ms: u64,
+    /// An instant; 0: none.
+    pub deadline_ms: u64,
+    /// Something follows its end.
+    pub then: bool,
+    /// And that is `ready`.
+    pub ready_follows: bool,
 }
 
 /// What a look at the cluster says.
@@ -52,18 +76,23 @@ pub enum End {
 }
 
 impl Drain {
-    /// A drain of these `backend/server`s; `deadline_ms` is an instant, 0 = none.
-    pub fn new(
-        servers: Vec<String>,
-        started_ms: u64,
-        deadline_ms: u64,
-        ready_follows: bool,
-    ) -> Self {
+    /// The drain that was asked for and accepted.
+    pub fn new(asked: Asked<'_>, accepted: SetStateReply) -> Self {
+        let SetStateReply { servers, began_ms } = accepted;
+        let ends = asked.then || asked.deadline_ms != 0;
+        let going_on = if asked.target.contains('/') {
+            servers.iter().cloned().collect()
+        } else {
+            BTreeSet::from([asked.target.to_owned()])
+        };
         Drain {
             servers,
-            started_ms,
-            deadline_ms,
-            ready_follows,
+            started_ms: asked.started_ms,
+            deadline_ms: asked.deadline_ms,
+            ready_follows: asked.ready_follows,
+            began_ms: if ends { began_ms } else { 0 },
+            going_on,
+            cut: false,
             seen_draining: false,
             left: 0,
         }
@@ -71,6 +100,13 @@ impl Drain {
 
     /// What the status says about it; `now_ms` counts from 1970.
     pub fn observe(&mut self, status: &StatusReply, now_ms: u64) -> Observation {
+        if self.is_ended_by_log(status) {
+            return Observation::Ended(if self.cut && self.left != 0 {
+                End::Cut(self.left)
+            } else {
+                End::Drained
+            });
+        }
         let servers: Vec<&ServerStatus> = status
             .servers
             .iter()
@@ -87,24 +123,36 @@ impl Drain {
         let ready = servers.iter().find(|server| is_ready(server, status));
         self.seen_draining |= ready.is_none();
         if let Some(server) = ready {
-            return match (self.ready_follows, self.seen_draining || settled) {
+            // Where the log says what ends it, ready without that is somebody's word.
+            let as_ordered = self.ready_follows && self.began_ms == 0;
+            return match (as_ordered, self.seen_draining || settled) {
                 (true, true) => self.end(now_ms),
                 (false, true) => Observation::Ended(End::TakenBack(server.path())),
                 (_, false) => self.waiting(&servers),
             };
         }
         let left: u64 = servers.iter().map(|s| s.sessions).sum();
-        if left == 0 {
-            return if self.ready_follows && !servers.is_empty() {
-                self.waiting(&servers)
-            } else {
-                self.end(now_ms)
-            };
+        if left == 0 && self.began_ms == 0 && (!self.ready_follows || servers.is_empty()) {
+            return self.end(now_ms);
         }
-        if self.deadline_ms != 0 && now_ms > self.deadline_ms + GRACE_MS {
+        if left != 0 && self.deadline_ms != 0 && now_ms > self.deadline_ms + GRACE_MS {
             return Observation::Ended(End::Overdue(left));
         }
         self.waiting(&servers)
+    }
+
+    /// Whether the log has the end of all of it.
+    fn is_ended_by_log(&mut self, status: &StatusReply) -> bool {
+        if self.began_ms == 0 {
+            return false;
+        }
+        let ended = status.ended_drains.iter();
+        for end in ended.filter(|e| e.began_ms == self.began_ms) {
+            for target in &end.targets {
+                self.cut |= self.going_on.remove(target) && end.end == "deadline";
+            }
+        }
+        self.going_on.is_empty()
     }
 
     fn waiting(&mut self, servers: &[&ServerStatus]) -> Observation {
@@ -146,13 +194,13 @@ fn is_ready(server: &ServerStatus, status: &StatusReply) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ha_proto::control::NodeStatus;
+    use ha_proto::control::{DrainEnd, NodeStatus};
 
     use super::*;
 
     #[test]
     fn a_drain_that_empties_before_its_deadline_is_done() {
-        let mut drain = Drain::new(vec!["app/a".into()], 0, 60_000, false);
+        let mut drain = drain(60_000, false, 0);
         let busy = Observation::Waiting {
             left: 2,
             servers: vec!["app/a".into()],
@@ -166,7 +214,7 @@ mod tests {
 
     #[test]
     fn sessions_that_are_there_until_the_deadline_were_cut() {
-        let mut drain = Drain::new(vec!["app/a".into()], 0, 1_000, false);
+        let mut drain = drain(1_000, false, 0);
         drain.observe(&with("drain", 3), 900);
         assert_eq!(
             drain.observe(&with("maint", 0), 1_100),
@@ -176,7 +224,7 @@ mod tests {
 
     #[test]
     fn sessions_that_outlive_the_deadline_are_reported() {
-        let mut drain = Drain::new(vec!["app/a".into()], 0, 1_000, false);
+        let mut drain = drain(1_000, false, 0);
         assert!(matches!(
             drain.observe(&with("drain", 3), 5_900),
             Observation::Waiting { left: 3, .. }
@@ -189,7 +237,7 @@ mod tests {
 
     #[test]
     fn ready_again_means_taken_back_but_only_after_it_was_seen_draining() {
-        let mut drain = Drain::new(vec!["app/a".into()], 0, 0, false);
+        let mut drain = drain(0, false, 0);
         assert!(
             matches!(
                 drain.observe(&with("ready", 3), 100),
@@ -211,7 +259,7 @@ mod tests {
 
     #[test]
     fn ready_is_the_end_when_it_was_to_follow() {
-        let mut drain = Drain::new(vec!["app/a".into()], 0, 0, true);
+        let mut drain = drain(0, true, 0);
         drain.observe(&with("drain", 1), 100);
         assert!(matches!(
             drain.observe(&with("drain", 0), 200),
@@ -225,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_drain_of_the_node_counts_for_its_servers() {
-        let mut drain = Drain::new(vec!["app/a".into()], 0, 0, false);
+        let mut drain = drain(0, false, 0);
         let mut status = with("ready", 0);
         status.servers[0].node = "node-1".into();
         status.nodes = vec![NodeStatus {
@@ -237,6 +285,62 @@ mod tests {
             drain.observe(&status, 100),
             Observation::Ended(End::Drained)
         );
+    }
+
+    /// What follows a drain is there when the log has its end, and not when its sessions are gone: that comes before.
+    #[test]
+    fn a_drain_that_something_ends_is_over_when_the_log_says_so() {
+        let mut drain = drain(60_000, false, 17);
+        let waits = |o| matches!(o, Observation::Waiting { .. });
+        assert!(waits(drain.observe(&with("drain", 0), 100)));
+        let mut other = with("drain", 0);
+        other.ended_drains = vec![end(16, "app/a", "empty"), end(17, "app/b", "empty")];
+        assert!(waits(drain.observe(&other, 200)), "of other drains");
+        let mut ended = with("maint", 0);
+        ended.ended_drains = vec![end(17, "app/a", "empty")];
+        assert_eq!(drain.observe(&ended, 300), Observation::Ended(End::Drained));
+    }
+
+    #[test]
+    fn the_log_says_whether_the_deadline_ended_it() {
+        for (left, expected) in [(3, End::Cut(3)), (0, End::Drained)] {
+            let mut drain = drain(1_000, false, 17);
+            drain.observe(&with("drain", left), 100);
+            let mut ended = with("maint", 0);
+            ended.ended_drains = vec![end(17, "app/a", "deadline")];
+            assert_eq!(drain.observe(&ended, 1_100), Observation::Ended(expected));
+        }
+    }
+
+    #[test]
+    fn ready_without_an_end_in_the_log_is_taken_back() {
+        let mut drain = drain(1_000, true, 17);
+        drain.observe(&with("drain", 1), 100);
+        assert_eq!(
+            drain.observe(&with("ready", 1), 200),
+            Observation::Ended(End::TakenBack("app/a".into()))
+        );
+    }
+
+    fn end(began_ms: u64, target: &str, end: &str) -> DrainEnd {
+        DrainEnd {
+            began_ms,
+            targets: vec![target.into()],
+            end: end.into(),
+            at_ms: 0,
+        }
+    }
+
+    fn drain(deadline_ms: u64, ready_follows: bool, began_ms: u64) -> Drain {
+        let asked = Asked {
+            target: "app/a",
+            started_ms: 0,
+            deadline_ms,
+            then: ready_follows,
+            ready_follows,
+        };
+        let servers = vec!["app/a".into()];
+        Drain::new(asked, SetStateReply { servers, began_ms })
     }
 
     fn with(admin: &str, sessions: u64) -> StatusReply {

@@ -3,8 +3,8 @@
 use ha_proto::control::StatusReply;
 use serde_json::json;
 
-use super::Context;
-use super::page::nodes;
+use super::page::{Detail, nodes};
+use super::{Context, confirm};
 use crate::args::MemberCommand;
 use crate::exit::{Exit, Failure};
 
@@ -12,7 +12,11 @@ pub(super) async fn run(ctx: &mut Context, command: MemberCommand) -> Result<Exi
     match command {
         MemberCommand::List => list(ctx).await,
         MemberCommand::Add { name, listen, role } => add(ctx, &name, &listen, &role).await,
-        MemberCommand::Remove { node, force } => {
+        MemberCommand::Remove { node, force, yes } => {
+            let question = format!(
+                "Remove {node}? It is not heard any more, and joins again only with an empty data_dir and a new token."
+            );
+            confirm::meant(ctx, yes.yes, &question).await?;
             let message = ctx
                 .cluster
                 .remove_member(node.clone(), force)
@@ -36,7 +40,7 @@ async fn list(ctx: &mut Context) -> Result<Exit, Failure> {
     if ctx.out.is_json() {
         ctx.out.json(&json!({ "nodes": status.nodes }))?;
     } else {
-        ctx.out.table(&nodes(&status), "no nodes")?;
+        ctx.out.table(&nodes(&status, Detail::All), "no nodes")?;
     }
     Ok(Exit::Done)
 }

@@ -15,6 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
 
 mod config;
+mod confirm;
 mod drain;
 mod events;
 mod leader;
@@ -26,6 +27,7 @@ mod sessions;
 mod state;
 mod status;
 mod trust;
+mod verdict;
 mod wait;
 
 /// What every command works with.
@@ -138,8 +140,9 @@ fn choose_cluster(
 async fn dispatch(command: Command, ctx: &mut Context) -> Result<Exit, Failure> {
     let out = ctx.out;
     match command {
-        Command::Status { watch: false } => status::once(ctx).await,
-        Command::Status { watch: true } => status::watch(ctx).await,
+        Command::Status { watch: true, .. } => status::watch(ctx).await,
+        Command::Status { check: true, .. } => status::check(ctx).await,
+        Command::Status { .. } => status::once(ctx).await,
         Command::Drain(args) => state::drain(ctx, args).await,
         Command::RollingRestart(args) => rolling::run(ctx, args).await,
         Command::Ready(args) => state::ready(ctx, args).await,
@@ -148,9 +151,9 @@ async fn dispatch(command: Command, ctx: &mut Context) -> Result<Exit, Failure> 
             file,
             yes,
             expect_version,
-        } => config::apply(ctx, &file, yes, expect_version).await,
+        } => config::apply(ctx, &file, yes.yes, expect_version).await,
         Command::Diff { file } => config::diff(ctx, &file).await,
-        Command::Rollback { version } => config::rollback(ctx, version).await,
+        Command::Rollback { version, yes } => config::rollback(ctx, version, yes.yes).await,
         Command::Config(ConfigCommand::History) => config::history(ctx).await,
         Command::Config(ConfigCommand::Show { version }) => config::show(ctx, version).await,
         Command::Member(command) => member::run(ctx, command).await,

@@ -2,14 +2,16 @@
 
 use ha_proto::control::{ServerStatus, StatusReply};
 
-use crate::human::{ago, bytes, count, span};
+use crate::human::{ago, bytes, count, span, utc};
 use crate::paint::{Painter, Tint, server_tint};
 use crate::table::{Cell, Table};
 
 /// The page for people; ages are counted up to `now_ms`, milliseconds since 1970.
 pub(super) fn page(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
-    let mut text = heading(status, now_ms, painter);
-    for table in [nodes(status), servers(status, now_ms), frontends(status)] {
+    let mut text = cut_off(status, now_ms, painter);
+    text.push_str(&heading(status, now_ms, painter));
+    let nodes = nodes(status, Detail::Brief);
+    for table in [nodes, servers(status, now_ms), frontends(status)] {
         if !table.is_empty() {
             text.push('\n');
             text.push_str(&table.render(painter));
@@ -22,6 +24,20 @@ pub(super) fn page(status: &StatusReply, now_ms: u64, painter: Painter) -> Strin
         text.push('\n');
     }
     text
+}
+
+/// That what follows may be old, if it may be.
+fn cut_off(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
+    if status.cut_off.is_empty() {
+        return String::new();
+    }
+    let line = format!(
+        "CUT OFF since {} ({}): {}; what follows may be old",
+        utc(status.cut_off_since_ms),
+        ago(status.cut_off_since_ms, now_ms),
+        status.cut_off
+    );
+    painter.paint(&line, Tint::Bad) + "\n\n"
 }
 
 /// Who leads, who holds and since when, and how much there is to do.
@@ -51,7 +67,8 @@ fn heading(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
         status.epoch
     ));
     if !status.holder.is_empty() && status.holder_since_ms != 0 {
-        text.push_str(&format!("   since {}", ago(status.holder_since_ms, now_ms)));
+        let held = now_ms.saturating_sub(status.holder_since_ms);
+        text.push_str(&format!("   for {}", span(held)));
     }
     if !status.holder_reason.is_empty() {
         text.push_str(&format!("   ({})", status.holder_reason));
@@ -83,15 +100,28 @@ fn heading(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
     text
 }
 
+/// What is told of each node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// What changes from day to day. What enforces the lease is said only where it is not the same everywhere.
+    Brief,
+    /// Ids too.
+    All,
+}
+
 /// The nodes; `*` marks who holds the virtual IPs.
-pub(super) fn nodes(status: &StatusReply) -> Table {
+pub(super) fn nodes(status: &StatusReply, detail: Detail) -> Table {
     let mut table = Table::new(&[
-        "NODE", "", "STATE", "ADMIN", "ROLE", "ADDRESS", "VERSION", "FENCE", "ID",
+        "NODE", "HOLDS", "STATE", "ADMIN", "ROLE", "ADDRESS", "VERSION", "FENCE", "ID",
     ]);
+    // A witness has none, and who does not answer says nothing.
+    let mut fences = status.nodes.iter().filter(|n| n.role != "witness");
+    let differ = fences.any(|n| !n.fence.is_empty() && n.fence != status.fence);
+    let all = detail == Detail::All;
     for node in &status.nodes {
         let tint = match node.state.as_str() {
             "leader" | "follower" => Tint::Good,
-            "learner" => Tint::Warn,
+            "learner" | "unknown" => Tint::Warn,
             _ => Tint::Bad,
         };
         let holds = !status.holder.is_empty() && node.name == status.holder;
@@ -103,8 +133,8 @@ pub(super) fn nodes(status: &StatusReply) -> Table {
             node.role.as_str().into(),
             node.address.as_str().into(),
             node.version.as_str().into(),
-            node.fence.as_str().into(),
-            Cell::tinted(&node.id, Tint::Quiet),
+            if all || differ { &node.fence } else { "" }.into(),
+            Cell::tinted(if all { &node.id } else { "" }, Tint::Quiet),
         ]);
     }
     table
@@ -152,7 +182,11 @@ fn note_of(server: &ServerStatus, now_ms: u64) -> String {
         notes.push("backup".to_string());
     }
     if server.deadline_ms > now_ms {
-        notes.push(format!("cut in {}", span(server.deadline_ms - now_ms)));
+        let left = span(server.deadline_ms - now_ms);
+        notes.push(match server.sessions {
+            0 => format!("drain ends within {left}"),
+            _ => format!("cut in {left}"),
+        });
     }
     if !server.reason.is_empty() {
         notes.push(server.reason.clone());

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use ha_proto::control::{ServerStatus, SetStateRequest, StatusReply};
+use ha_proto::control::{ServerStatus, SetStateReply, SetStateRequest, StatusReply};
 use serde_json::json;
 
-use super::Context;
-use super::drain::{Drain, End, Observation};
+use super::drain::{Asked, Drain, End, Observation};
 use super::wait::wait;
+use super::{Context, confirm};
 use crate::args::{DrainArgs, StateArgs, Sticky, Then};
 use crate::clock;
 use crate::exit::{Exit, Failure};
@@ -23,12 +23,19 @@ pub(super) async fn drain(ctx: &mut Context, args: DrainArgs) -> Result<Exit, Fa
         0 => 0,
         from_now => started_ms.saturating_add(from_now),
     };
-    let servers = ctx.cluster.set_state(change).await?;
+    let reply = set(ctx, change).await?;
+    let servers = reply.servers.clone();
     let Some(limit) = args.wait else {
         return accepted(ctx, &args.target, "drain", &servers);
     };
-    let ready_follows = args.then == Some(Then::Ready);
-    let drain = Drain::new(servers.clone(), started_ms, deadline_ms, ready_follows);
+    let asked = Asked {
+        target: &args.target,
+        started_ms,
+        deadline_ms,
+        then: args.then.is_some(),
+        ready_follows: args.then == Some(Then::Ready),
+    };
+    let drain = Drain::new(asked, reply);
     let end = follow(ctx, &mut stop, limit, &args.target, drain, deadline_ms).await?;
     let took_ms = clock::unix_ms().saturating_sub(started_ms);
     if ctx.out.is_json() {
@@ -43,6 +50,21 @@ pub(super) async fn drain(ctx: &mut Context, args: DrainArgs) -> Result<Exit, Fa
         ctx.out.json(&what)?;
     }
     conclude(ctx, &args.target, end, took_ms)
+}
+
+/// Sets it, after a question when servers on other hosts are out already.
+async fn set(ctx: &mut Context, change: SetStateRequest) -> Result<SetStateReply, Failure> {
+    match ctx.cluster.set_state(change.clone()).await {
+        Err(failure) if failure.confirm && confirm::somebody_there(ctx) => {
+            confirm::meant(ctx, false, &format!("{}. Go on?", failure.message)).await?;
+            let change = SetStateRequest {
+                yes: true,
+                ..change
+            };
+            ctx.cluster.set_state(change).await
+        }
+        done => done,
+    }
 }
 
 /// The request that the arguments ask for.
@@ -64,6 +86,7 @@ fn change(args: &DrainArgs) -> SetStateRequest {
         then: then.into(),
         reason: args.reason.clone(),
         force: args.force,
+        yes: args.yes.yes,
         ..SetStateRequest::default()
     }
 }
@@ -88,6 +111,7 @@ pub(super) async fn follow(
             };
             let line = format!("draining {target}: {} left{on}", count(left, "session"));
             let until = match deadline_ms.saturating_sub(now_ms) {
+                _ if left == 0 => String::new(),
                 0 => String::new(),
                 ms => format!(", cut in {}", span(ms)),
             };
@@ -162,6 +186,7 @@ async fn set_and_wait(
         target,
         reason,
         force,
+        yes,
         wait: limit,
     } = args;
     let change = SetStateRequest {
@@ -169,9 +194,10 @@ async fn set_and_wait(
         state: state.into(),
         reason,
         force,
+        yes: yes.yes,
         ..SetStateRequest::default()
     };
-    let servers = ctx.cluster.set_state(change).await?;
+    let servers = set(ctx, change).await?.servers;
     if let Some(limit) = limit {
         let mut progress = Progress::new(&ctx.out);
         let look = |status: &StatusReply, _: u64| {

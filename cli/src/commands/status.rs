@@ -4,24 +4,64 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use ha_proto::control::StatusReply;
+use serde_json::json;
 
 use super::Context;
 use super::page::page;
+use super::verdict::Verdict;
 use crate::clock;
 use crate::exit::{Exit, Failure};
+use crate::human::millis;
 use crate::output::{Output, note};
 use crate::paint::Tint;
 use crate::signal::Stop;
 
+/// An agent that has just lost the leader is asked again for so long.
+const ELECTION_WITHIN: Duration = Duration::from_secs(1);
+/// Between two questions to it.
+const LOOK: Duration = Duration::from_millis(100);
+
 pub(super) async fn once(ctx: &mut Context) -> Result<Exit, Failure> {
-    let status = ctx.cluster.status().await?;
+    let status = settled(ctx).await?;
     if ctx.out.is_json() {
         ctx.out.json(&status)?;
     } else {
         ctx.out
             .text(&page(&status, clock::unix_ms(), ctx.out.painter))?;
     }
-    Ok(Exit::Done)
+    Ok(if status.cut_off.is_empty() {
+        Exit::Done
+    } else {
+        Exit::NoMajority
+    })
+}
+
+/// `status --check`: one line for monitoring.
+pub(super) async fn check(ctx: &mut Context) -> Result<Exit, Failure> {
+    let status = settled(ctx).await?;
+    let verdict = Verdict::of(&status);
+    if ctx.out.is_json() {
+        let findings = &verdict.findings;
+        ctx.out
+            .json(&json!({ "result": verdict.word(), "findings": findings }))?;
+    } else {
+        ctx.out.line(&verdict.to_string())?;
+    }
+    Ok(verdict.exit)
+}
+
+/// The status, of a leader if there is one within what an election takes.
+async fn settled(ctx: &mut Context) -> Result<StatusReply, Failure> {
+    let began = clock::now();
+    loop {
+        let status = ctx.cluster.status().await?;
+        let lately =
+            clock::unix_ms().saturating_sub(status.cut_off_since_ms) < millis(ELECTION_WITHIN);
+        if status.cut_off.is_empty() || !lately || began.elapsed() > ELECTION_WITHIN {
+            return Ok(status);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Shows it every second; an agent that is away for a while is no reason to end.

@@ -58,7 +58,7 @@ pub(super) async fn answered<T>(
     let (began, mut progress) = (clock::now(), Progress::new(out));
     loop {
         match ask().await {
-            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() < within => {
+            Err(failure) if failure.may_pass() && began.elapsed() < within => {
                 progress.show("waiting", &format!("waiting: {}", failure.message));
                 tokio::time::sleep(LOOK).await;
             }

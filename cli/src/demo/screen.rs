@@ -93,7 +93,7 @@ impl Screen {
             return Ok(());
         }
         self.last = Some(clock::now());
-        let lines = self.block(live, pid);
+        let lines = self.block(live, pid, columns());
         let wipe = self.wipe();
         self.drawn = lines.len();
         self.out.text(&format!("{wipe}{}\n", lines.join("\n")))
@@ -107,7 +107,13 @@ impl Screen {
         }
     }
 
-    fn block(&self, live: &Live<'_>, pid: impl Fn(&str) -> Option<u32>) -> Vec<String> {
+    /// No line is longer than a terminal of so many columns: one that wraps would not be wiped as one.
+    fn block(
+        &self,
+        live: &Live<'_>,
+        pid: impl Fn(&str) -> Option<u32>,
+        columns: usize,
+    ) -> Vec<String> {
         let paint = |text: &str, tint| self.out.painter.paint(text, tint);
         let mut lines = vec![String::new()];
         for name in super::places::NODES {
@@ -143,14 +149,75 @@ impl Screen {
             paint(&live.seen.server, Tint::Strong)
         ));
         lines.push(format!(
-            "          {} answers, {} failed, last {last}, longest time between two answers {} ms",
-            live.seen.answers,
-            live.seen.failures,
+            "          {} answers, {} failed, last {last}",
+            live.seen.answers, live.seen.failures
+        ));
+        lines.push(format!(
+            "          longest time between two answers {} ms",
             live.seen.gap(now).as_millis()
         ));
-        lines.push(format!("  {}", paint(live.now, Tint::Quiet)));
+        for part in folded(live.now, columns.saturating_sub(3)) {
+            lines.push(format!("  {}", paint(&part, Tint::Quiet)));
+        }
         lines
+            .into_iter()
+            .map(|line| clipped(&line, columns.saturating_sub(1)))
+            .collect()
     }
+}
+
+/// A terminal is so wide when it does not say.
+const COLUMNS: usize = 80;
+
+/// The columns of the terminal at standard output.
+fn columns() -> usize {
+    #[cfg(unix)]
+    {
+        // SAFETY: zeroes are a valid `winsize`, and the call writes no more than one.
+        let (size, rc) = unsafe {
+            let mut size: libc::winsize = std::mem::zeroed();
+            let rc = libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size);
+            (size, rc)
+        };
+        if rc == 0 && size.ws_col > 0 {
+            return usize::from(size.ws_col);
+        }
+    }
+    COLUMNS
+}
+
+/// The text in lines of at most so many letters, broken between words where that is possible.
+fn folded(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one from the beginning");
+        let (have, more) = (line.chars().count(), word.chars().count());
+        if have > 0 && have + 1 + more > columns {
+            lines.push(word.to_owned());
+        } else {
+            if have > 0 {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+/// The line without what is beyond so many letters; colours take no room.
+fn clipped(line: &str, columns: usize) -> String {
+    let (mut kept, mut width, mut in_code) = (String::new(), 0, false);
+    for letter in line.chars() {
+        in_code |= letter == '\x1b';
+        if !in_code {
+            width += 1;
+        }
+        if in_code || width <= columns {
+            kept.push(letter);
+        }
+        in_code &= letter != 'm';
+    }
+    kept
 }
 
 /// The state of a node, and whether it holds the address.
@@ -186,4 +253,38 @@ fn states(live: &Live<'_>) -> String {
 /// What the client saw, for programs.
 pub(super) fn seen_json(seen: &Seen) -> Value {
     json!({ "answers": seen.answers, "failures": seen.failures, "server": seen.server })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+
+    #[test]
+    fn no_line_of_the_block_is_longer_than_a_narrow_terminal() {
+        let screen = Screen::new(Output::new(Format::Table));
+        let mut seen = Seen::default();
+        seen.server = "a-server-with-a-rather-long-name".into();
+        let now = "in 4 s the leader is killed with SIGKILL; the client goes on asking meanwhile, every few milliseconds";
+        let live = Live {
+            now,
+            status: None,
+            seen: &seen,
+            route: "127.0.0.1 asks 127.77.100.100:15022",
+        };
+        for columns in [20, 40, 60, 200] {
+            let lines = screen.block(&live, |_| Some(4_000_000), columns);
+            for line in &lines {
+                assert!(line.chars().count() < columns, "{columns}: {line}");
+            }
+        }
+        let told = screen.block(&live, |_| None, 60).join(" ");
+        let told: Vec<&str> = told.split_whitespace().collect();
+        assert!(told.join(" ").ends_with(now), "nothing of it is lost");
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        assert_eq!(clipped("a\x1b[31mbcd\x1b[0m", 2), "a\x1b[31mb\x1b[0m");
+    }
 }

@@ -3,7 +3,8 @@
 use ha_proto::control::*;
 use tonic::Status;
 
-use crate::common::{Mock, Scene, a_status, command, interrupt, read, run};
+use crate::common::{Mock, Scene, a_status, command, hint, interrupt, read, run};
+use ha_proto::CUT_OFF;
 
 #[test]
 fn status_shows_the_cluster_in_haproxys_words() {
@@ -140,6 +141,206 @@ fn what_the_cluster_says_becomes_the_exit_code() {
     }
 }
 
+/// An election takes a moment: that is no reason to give up, and nothing was done that could be done twice.
+#[test]
+fn who_hears_that_there_is_no_leader_at_the_moment_asks_again() {
+    for words in [
+        &["status"][..],
+        &["drain", "app/alpha"],
+        &["move-leader"],
+        &["member", "promote", "node-3"],
+    ] {
+        let mock = Mock::start(Scene {
+            status: a_status(),
+            elects: 2,
+            ..Scene::default()
+        });
+        let ran = mock.run(words);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(mock.scene.lock().unwrap().asked.len(), 3, "{words:?}");
+    }
+    let mock = Mock::start(Scene {
+        elects: u32::MAX,
+        ..Scene::default()
+    });
+    let ran = mock.run(&["drain", "app/alpha", "--timeout", "300ms"]);
+    assert_eq!(ran.code, 9, "{ran:?}");
+    assert!(
+        ran.err.contains("there is no leader") && !ran.err.contains("is ha-agent running"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn without_a_majority_a_command_ends_at_once_with_the_agents_words() {
+    let words = "there is no majority: node-3 hears no leader (for 42 s)";
+    let mock = Mock::start(Scene {
+        refuse: Some(hint(Status::unavailable(words), CUT_OFF)),
+        ..Scene::default()
+    });
+    let began = ha_cli::clock::now();
+    let ran = mock.run(&["move-leader", "--timeout", "60s"]);
+    assert_eq!(ran.code, 9, "{ran:?}");
+    assert!(
+        ran.err.contains(words) && ran.err.contains("nothing was changed"),
+        "{ran:?}"
+    );
+    assert!(!ran.err.contains("is ha-agent running"), "{ran:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
+}
+
+#[test]
+fn the_status_of_an_agent_that_is_cut_off_says_so_first() {
+    let mock = Mock::start(Scene {
+        status: StatusReply {
+            cut_off: "there is no majority: node-1 hears no leader (for 42 s)".into(),
+            cut_off_since_ms: 1_709_210_096_000,
+            ..a_status()
+        },
+        ..Scene::default()
+    });
+    let ran = mock.run(&["status"]);
+    assert_eq!(ran.code, 9, "{ran:?}");
+    let first = ran.out.lines().next().unwrap();
+    assert!(
+        first.starts_with("CUT OFF since 2024-02-29 12:34:56Z")
+            && first.contains("node-1 hears no leader")
+            && first.ends_with("what follows may be old"),
+        "{first}"
+    );
+    let (code, value) = mock.json(&["status"]);
+    assert_eq!(
+        (code, &value["cut_off_since_ms"]),
+        (9, &1_709_210_096_000_u64.into())
+    );
+    assert_eq!(mock.run(&["status", "--check"]).code, 9);
+}
+
+#[test]
+fn monitoring_gets_one_line_and_a_code() {
+    let mut status = a_status();
+    let mock = Mock::start(Scene::default());
+    for (frontend, code, line) in [
+        (
+            "OPEN",
+            1,
+            "DEGRADED: server app/beta is DOWN; beta is down\n",
+        ),
+        ("NO SERVER", 2, "NO SERVICE: frontend web is NO SERVER\n"),
+    ] {
+        status.frontends[0].status = frontend.into();
+        mock.scene.lock().unwrap().status = status.clone();
+        let ran = mock.run(&["status", "--check"]);
+        assert_eq!((ran.code, ran.out.as_str()), (code, line), "{ran:?}");
+    }
+    assert_eq!(mock.json(&["status", "--check"]).1["result"], "no service");
+}
+
+/// What says the same on every row, or is of use once a year, makes no row longer than a terminal.
+#[test]
+fn the_table_of_nodes_fits_a_terminal_and_says_what_its_star_means() {
+    let mut status = a_status();
+    status.fence = "agent, nftables, address lifetime".into();
+    for node in &mut status.nodes {
+        node.id = "01234567-89ab-cdef-0123-456789abcdef".into();
+        node.fence.clone_from(&status.fence);
+    }
+    let mock = Mock::start(Scene {
+        status: status.clone(),
+        ..Scene::default()
+    });
+    let nodes = |out: &str| {
+        let table = out.lines().skip_while(|l| !l.starts_with("NODE"));
+        let table: Vec<String> = table.take(4).map(str::to_owned).collect();
+        table
+    };
+    let table = nodes(&mock.run(&["status"]).out);
+    assert!(table[0].contains("HOLDS"), "{table:#?}");
+    assert!(table.iter().all(|l| l.len() <= 80), "{table:#?}");
+    assert!(mock.run(&["member", "list"]).out.contains("01234567"));
+    status.nodes[1].fence = "address lifetime".into();
+    mock.scene.lock().unwrap().status = status;
+    let table = nodes(&mock.run(&["status"]).out);
+    assert!(
+        table[2].ends_with("address lifetime"),
+        "where one differs, all are shown: {table:#?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_asked_about() {
+    let mock = Mock::start(Scene::default());
+    for words in [
+        &["rollback"][..],
+        &["member", "remove", "node-3"],
+        &["user", "remove", "alice"],
+        &["ca", "rotate"],
+        &["ca", "retire"],
+    ] {
+        mock.scene.lock().unwrap().history = vec![
+            ConfigVersion {
+                version: 7,
+                ..Default::default()
+            },
+            ConfigVersion {
+                version: 6,
+                text: "old".into(),
+                ..Default::default()
+            },
+        ];
+        mock.scene.lock().unwrap().apply.changes = vec!["- backend b".into()];
+        let ran = mock.run(words);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("use --yes"), "{ran:?}");
+        let done = |asked: &str| {
+            ["Rollback", "Remove", "Rotate", "Retire"]
+                .iter()
+                .any(|w| asked.starts_with(w))
+        };
+        let asked = mock.scene.lock().unwrap().asked.clone();
+        assert!(!asked.iter().any(|a| done(a)), "{asked:#?}");
+        let ran = mock.run(&[words, &["--yes"]].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        mock.scene.lock().unwrap().asked.clear();
+    }
+}
+
+#[test]
+fn the_answer_on_the_terminal_counts() {
+    let mock = Mock::start(Scene::default());
+    for (answer, code) in [("n\n", 5), ("y\n", 0)] {
+        let (mut terminal, other) = terminal();
+        let child = command(&mock.address)
+            .args(["member", "remove", "node-3"])
+            .stdin(other)
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut terminal, answer.as_bytes()).unwrap();
+        let ran = read(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(
+            ran.err.contains("Remove node-3?") && ran.err.contains("[y/N]"),
+            "{ran:?}"
+        );
+    }
+}
+
+/// Both ends of a terminal: what somebody types, and what a program reads.
+fn terminal() -> (std::fs::File, std::fs::File) {
+    use std::os::fd::FromRawFd;
+    let (mut ours, mut theirs) = (0, 0);
+    let none = std::ptr::null_mut();
+    // SAFETY: both integers are written, the other arguments may be null; the descriptors are ours alone after it.
+    unsafe {
+        let made = libc::openpty(&mut ours, &mut theirs, none, none.cast(), none.cast());
+        assert_eq!(made, 0);
+        (
+            std::fs::File::from_raw_fd(ours),
+            std::fs::File::from_raw_fd(theirs),
+        )
+    }
+}
+
 #[test]
 fn an_error_as_json_carries_code_and_message() {
     let mock = Mock::start(Scene {
@@ -153,6 +354,30 @@ fn an_error_as_json_carries_code_and_message() {
         (&7.into(), &"not_found".into())
     );
     assert_eq!(error["error"]["message"], "no node x");
+}
+
+#[test]
+fn a_wrong_command_line_is_told_in_the_format_that_is_asked_for() {
+    for words in [
+        &["frobnicate", "--output", "json"][..],
+        &["--output=json", "drain"],
+        &["drain", "a", "--deadline", "5", "--output", "json"],
+    ] {
+        let ran = run("unix:/nowhere", words);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+        assert_eq!(
+            (&error["error"]["exit"], &error["error"]["kind"]),
+            (&2.into(), &"usage".into())
+        );
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(
+            !message.is_empty() && !message.contains("error:"),
+            "{ran:?}"
+        );
+    }
+    let ran = run("unix:/nowhere", &["frobnicate"]);
+    assert!(ran.code == 2 && ran.err.contains("Usage:"), "{ran:?}");
 }
 
 #[test]
@@ -179,7 +404,7 @@ fn members_are_listed_removed_promoted_and_join_by_themselves() {
     );
     assert_eq!(mock.run(&["member", "add", "node-2"]).code, 4);
     assert_eq!(
-        mock.run(&["member", "remove", "node-3"]).out,
+        mock.run(&["member", "remove", "node-3", "--yes"]).out,
         "node-3 has left\n"
     );
     assert_eq!(
@@ -187,7 +412,7 @@ fn members_are_listed_removed_promoted_and_join_by_themselves() {
         "node-3 is promoted\n"
     );
     mock.scene.lock().unwrap().refuse = Some(Status::not_found("no node node-9"));
-    assert_eq!(mock.run(&["member", "remove", "node-9"]).code, 7);
+    assert_eq!(mock.run(&["member", "remove", "node-9", "--yes"]).code, 7);
 }
 
 #[test]
@@ -300,7 +525,7 @@ fn followed_events_are_shown_once_and_ctrl_c_is_their_normal_end() {
 #[test]
 fn help_lists_the_exit_codes_and_completions_come_for_each_shell() {
     let ran = run("", &["--help"]);
-    for code in 0..=8 {
+    for code in 0..=9 {
         assert!(
             ran.out.contains(&format!("\n  {code}  ")),
             "{code}: {}",

@@ -51,7 +51,8 @@ fn apply_and_diff_print_the_difference() {
         apply: ApplyReply {
             version: 8,
             changes,
-            problems: vec![],
+            notes: vec!["server app/beta goes: its 3 sessions go on".into()],
+            ..Default::default()
         },
         ..Scene::default()
     });
@@ -69,7 +70,7 @@ fn apply_and_diff_print_the_difference() {
     let ran = mock.run(&["diff", &file.path]);
     assert_eq!(
         ran.out,
-        "  + backend app server gamma\n  - backend app server beta\n"
+        "  + backend app server gamma\n  - backend app server beta\nnote: server app/beta goes: its 3 sessions go on\n"
     );
     assert!(mock.last_asked().contains("dry_run: true"));
     let (code, value) = mock.json(&["apply", &file.path, "--yes"]);
@@ -77,7 +78,7 @@ fn apply_and_diff_print_the_difference() {
         (code, &value["version"], &value["applied"]),
         (0, &8.into(), &true.into())
     );
-    assert_eq!(mock.run(&["rollback", "6"]).code, 0);
+    assert_eq!(mock.run(&["rollback", "6", "--yes"]).code, 0);
     assert!(mock.last_asked().contains("version: 6"));
 }
 

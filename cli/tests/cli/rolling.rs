@@ -167,10 +167,35 @@ fn what_a_node_without_a_leader_shows_is_not_gone_by() {
         status: alone.clone(),
         set_state: SetStateReply {
             servers: vec!["app/alpha".into()],
+            began_ms: 0,
         },
         ..Scene::default()
     };
     let mock = Mock::start(scene());
     let ran = mock.run(&["drain", "app/alpha", "--wait=700ms"]);
     assert!(ran.code == 3 && !ran.out.contains("is drained"), "{ran:?}");
+}
+
+/// A drain does not move the address: the node's turn includes that it is handed over before the command runs.
+#[test]
+fn the_node_that_leads_hands_over_after_its_drain_and_before_its_command() {
+    let mut leads = well();
+    leads.leader = "node-2".into();
+    leads.holder = "node-2".into();
+    leads.answered_by = "node-2".into();
+    let mock = Mock::start(Scene {
+        next_statuses: vec![leads.clone(), leads.clone(), leads.clone(), leads, well()],
+        ..Scene::default()
+    });
+    let ran = mock.run(&["rolling-restart", "--node", "node-2", "--command", "true"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let asked = mock.scene.lock().unwrap().asked.clone();
+    let at = |what: &str| {
+        asked
+            .iter()
+            .position(|a| a.contains(what))
+            .unwrap_or_else(|| panic!("{what}: {asked:#?}"))
+    };
+    assert!(at("state: \"drain\"") < at("MoveLeaderRequest"));
+    assert!(at("MoveLeaderRequest") < at("state: \"ready\""));
 }

@@ -9,6 +9,7 @@ fn states_are_asked_for_with_all_their_options() {
     let scene = Scene {
         set_state: SetStateReply {
             servers: vec!["app/alpha".into()],
+            began_ms: 0,
         },
         ..Scene::default()
     };
@@ -75,7 +76,7 @@ fn a_drain_is_followed_to_its_end() {
 #[test]
 fn a_drain_that_cuts_sessions_at_its_deadline_is_3() {
     let mut statuses = vec![with_alpha("drain", 3); 4];
-    statuses.push(with_alpha("maint", 0));
+    statuses.push(ended("deadline", with_alpha("maint", 0)));
     let mock = draining(statuses);
     let ran = mock.run(&[
         "drain",
@@ -165,9 +166,71 @@ fn leadership_moves_and_can_be_waited_for() {
     assert_eq!(mock.run(&["move-leader", "--wait=300ms"]).code, 3);
 }
 
+/// The maintenance that follows a drain is there when the log has the end of the drain: a second after the last session.
+#[test]
+fn a_drain_that_something_follows_is_waited_for_until_that_is_so() {
+    let mock = draining(vec![
+        with_alpha("drain", 1),
+        with_alpha("drain", 0),
+        with_alpha("drain", 0),
+        ended("empty", with_alpha("maint", 0)),
+    ]);
+    let ran = mock.run(&[
+        "drain",
+        "app/alpha",
+        "--then",
+        "maintenance",
+        "--deadline",
+        "20s",
+        "--wait",
+    ]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("no session was cut"), "{ran:?}");
+    let looks = mock.scene.lock().unwrap().asked.len() - 1;
+    assert_eq!(looks, 4, "it waits for the log");
+    assert!(
+        !ran.err.contains("0 sessions left, cut"),
+        "nobody is cut: {ran:?}"
+    );
+}
+
+#[test]
+fn a_second_host_is_taken_out_only_when_that_is_meant() {
+    let words = "2 of 3 servers of backend app would be out: out already is beta (drain by alice)";
+    let mock = draining(vec![]);
+    mock.scene.lock().unwrap().confirm = Some(words.into());
+    for command in ["drain", "maintenance"] {
+        let ran = mock.run(&[command, "app/alpha"]);
+        assert_eq!(ran.code, 4, "{ran:?}");
+        assert!(
+            ran.err.contains(words) && ran.err.contains("use --yes"),
+            "{ran:?}"
+        );
+        let ran = mock.run(&[command, "app/alpha", "--yes"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert_eq!(
+        mock.run(&["ready", "app/alpha"]).code,
+        0,
+        "nobody asks about that"
+    );
+}
+
+/// The log has the end of the drain that [`draining`] begins.
+fn ended(end: &str, mut status: StatusReply) -> StatusReply {
+    status.ended_drains = vec![DrainEnd {
+        began_ms: 17,
+        targets: vec!["app/alpha".into()],
+        end: end.into(),
+        at_ms: 0,
+    }];
+    status
+}
+
 fn draining(next_statuses: Vec<StatusReply>) -> Mock {
     let set_state = SetStateReply {
         servers: vec!["app/alpha".into()],
+        began_ms: 17,
     };
     Mock::start(Scene {
         next_statuses,

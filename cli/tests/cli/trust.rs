@@ -41,7 +41,7 @@ fn tokens_and_operators_are_listed_and_taken_back() {
     assert!(mock.run(&["user", "list"]).out.contains("alice"));
     assert_eq!(mock.json(&["user", "list"]).1["users"][0]["role"], "viewer");
     assert!(
-        mock.run(&["user", "remove", "alice"])
+        mock.run(&["user", "remove", "alice", "--yes"])
             .out
             .contains("may not enter")
     );
@@ -82,7 +82,7 @@ fn a_change_of_authority_is_waited_for_and_says_for_whom() {
         waiting_for: vec!["node-3".into(), "node-2".into()],
         ..Scene::default()
     });
-    let ran = mock.run(&["ca", "rotate"]);
+    let ran = mock.run(&["ca", "rotate", "--yes"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.err.contains("waiting for node-2") && ran.err.contains("waiting for node-3"),
@@ -99,7 +99,7 @@ fn a_change_of_authority_is_waited_for_and_says_for_whom() {
         "signing"
     );
     assert!(
-        mock.run(&["ca", "retire"])
+        mock.run(&["ca", "retire", "--yes"])
             .out
             .contains("not believed any more")
     );

@@ -11,6 +11,12 @@ pub const MOVED: u64 = 150;
 /// The address of a lost leader.
 pub const LOST: u64 = 1000;
 
+/// An operator asks that the address be moved away from a node.
+pub fn move_asked(universe: &Arc<Universe>, from: usize) {
+    universe.with(|s| s.invariants.moves.on_asked(world_now()));
+    watch(universe, from, MOVED);
+}
+
 /// From now on, in a quiet run, another node must answer within `bound`.
 pub fn watch(universe: &Arc<Universe>, from: usize, bound: u64) {
     // Two servers and a witness: the witness may have to lead first.

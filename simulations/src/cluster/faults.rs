@@ -216,7 +216,7 @@ async fn move_away(universe: &Arc<Universe>, fault: Fault) {
     let Some((leader, running)) = universe.leader() else {
         return;
     };
-    bounds::watch(universe, leader, bounds::MOVED);
+    bounds::move_asked(universe, leader);
     let order = Event::MoveLeader {
         to: None,
         reason: HandoverReason::Operator("the plan".to_owned()),

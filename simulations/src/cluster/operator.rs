@@ -10,6 +10,7 @@ use super::story;
 use super::universe::{Running, Universe};
 use super::world::wall_of;
 use ha_core::command::{AdminOrder, AdminTarget, Answer, Command, Outcome};
+use ha_core::controller::{Event, HandoverReason};
 use ha_core::model::{AdminState, Sticky};
 use ha_core::time::Timestamp;
 use std::sync::Arc;
@@ -131,11 +132,19 @@ async fn order(universe: &Arc<Universe>, command: Command) {
         }
         _ => "a new configuration".to_owned(),
     };
-    let whole = universe.clone();
+    let (whole, driver) = (universe.clone(), running.driver.clone());
+    let drains_leader = subject == RegisterKey::Node(universe.id_of(leader))
+        && matches!(&value, Value::Order(order) if order.state == AdminState::Drain);
     let asked = scheduler::spawn_on(leader, async move {
         whole.told(subject, value, &running, command).await
     });
     let answer = within_patience(asked).await.flatten();
+    if universe.planted == Planted::DrainMovesAddress && drains_leader {
+        driver.tell(Event::MoveLeader {
+            to: None,
+            reason: HandoverReason::Operator("the bug".to_owned()),
+        });
+    }
     let answered = match &answer {
         Some(Ok(_)) => "done".to_owned(),
         Some(Err(why)) => format!("refused: {why}"),

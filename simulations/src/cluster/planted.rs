@@ -51,6 +51,8 @@ pub enum Planted {
     SessionsNotCounted,
     /// The holder is never told of its sessions.
     DrainsNeverEnd,
+    /// A holder that is drained hands over at once.
+    DrainMovesAddress,
     /// Wall clocks are 20 s ahead of the operator's.
     WallClockAhead,
     /// The state depends on when a node applies, by its own clock.
@@ -138,7 +140,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 25] = [
+    pub const ALL: [Bug; 26] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -245,6 +247,12 @@ impl Planted {
             Planted::DrainsNeverEnd,
             Theme::Draining,
             &["drain: a session goes on"],
+        ),
+        bug(
+            "drain-moves-address",
+            Planted::DrainMovesAddress,
+            Theme::Draining,
+            &["drain: node-"],
         ),
         bug(
             "wall-clock-ahead",

@@ -3,6 +3,7 @@
 //! A kernel's element has a life of its own, on its machine's clock: it outlives a killed or stopped
 //! process and ends with the power. Nothing here believes what a node says of itself.
 
+use super::plan::Theme;
 use super::planted::Planted;
 use super::scheduler::{self, world_now};
 use super::story;
@@ -60,6 +61,22 @@ impl Hands {
     }
 }
 
+impl Hands {
+    /// The address is handed over: an operator must have wanted that.
+    fn looks_why(&self, universe: &Universe) {
+        // Elsewhere there are other reasons: a log that stands still, a majority that is silent.
+        if universe.theme != Theme::Draining || universe.holder() != Some(self.me) {
+            return;
+        }
+        let node = universe.id_of(self.me);
+        universe.with(|s| {
+            let (moves, ideal) = (&s.invariants.moves, &s.invariants.ideal);
+            let outcome = moves.on_handover(ideal, self.me, node, world_now());
+            s.check(outcome);
+        });
+    }
+}
+
 impl Addresses for Hands {
     fn configure(&self, _: &[VirtualIp], _: &[Intercepted]) {}
 
@@ -81,6 +98,9 @@ impl Addresses for Hands {
         let Some(universe) = self.universe.upgrade() else {
             return;
         };
+        if why == Release::Handover {
+            self.looks_why(&universe);
+        }
         if why == Release::Ended {
             self.gate.close();
             universe.give_up(self.me);

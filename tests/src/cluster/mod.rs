@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use files::{Agent, Backend, Config, Frontend, Plan, Server, Timing};
+pub use operate::CUT_OFF;
 pub use programs::{agent_program, cli_program, next_agent_program};
 pub use status::Status;
 

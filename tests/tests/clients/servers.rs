@@ -117,7 +117,7 @@ fn the_last_usable_server_is_not_drained_without_force() {
     let run = Watched::start(Plan::beside_others());
     for server in ["server-1", "server-2"] {
         run.cluster
-            .cli(&["drain", &target(server), "--sticky", "move"])
+            .cli(&["drain", &target(server), "--sticky", "move", "--yes"])
             .expect("drain");
         run.cluster.wait_for_server(server, "DRAIN");
     }

@@ -32,7 +32,7 @@ fn authority_and_certificates_change_under_load_and_no_request_fails() {
     let first = fingerprints();
     let rotated = run
         .cluster
-        .cli_at(holder, &["ca", "rotate"], Duration::from_secs(60));
+        .cli_at(holder, &["ca", "rotate", "--yes"], Duration::from_secs(60));
     rotated.ok().expect("rotated");
     // The context of before still works, and is another one afterwards.
     let before = std::fs::read(&context).expect("the context");
@@ -44,7 +44,9 @@ fn authority_and_certificates_change_under_load_and_no_request_fails() {
         before,
         "it was renewed by being used"
     );
-    run.cluster.cli(&["ca", "retire"]).expect("retired");
+    run.cluster
+        .cli(&["ca", "retire", "--yes"])
+        .expect("retired");
     by(client, &context, &["status"])
         .ok()
         .expect("with the new one");
@@ -71,7 +73,7 @@ fn authority_and_certificates_change_under_load_and_no_request_fails() {
         .expect("applied");
     // The next renewals are of ten seconds; this one is forced by another change of authority.
     run.cluster
-        .cli_at(holder, &["ca", "rotate"], Duration::from_secs(60))
+        .cli_at(holder, &["ca", "rotate", "--yes"], Duration::from_secs(60))
         .ok()
         .expect("rotated again");
     let renewals = |n: u8| {

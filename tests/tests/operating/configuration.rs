@@ -35,7 +35,7 @@ fn a_frontend_that_is_applied_serves_and_one_that_is_rolled_back_does_not() {
     });
     session.ping().expect("open sessions go on over an apply");
 
-    run.cluster.cli(&["rollback"]).expect("rollback");
+    run.cluster.cli(&["rollback", "--yes"]).expect("rollback");
     wait::until("the new frontend to be gone", SOON, || match meets() {
         Err(_) => Ok(()),
         Ok(server) => Err(format!("{server} still answers")),

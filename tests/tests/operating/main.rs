@@ -3,6 +3,8 @@
 mod authority;
 mod backup;
 mod configuration;
+mod cut_off;
+mod draining;
 mod first_steps;
 mod membership;
 mod operator;

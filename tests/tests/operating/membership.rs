@@ -74,7 +74,7 @@ fn a_dead_node_is_replaced_by_a_new_machine() {
     run.cluster.kill_machine(dead);
     run.served_again();
     run.cluster
-        .cli(&["member", "remove", &format!("node-{dead}")])
+        .cli(&["member", "remove", &format!("node-{dead}"), "--yes"])
         .expect("member remove");
     run.cluster.start_server(4);
     run.cluster.join(4, holder);
@@ -147,7 +147,7 @@ fn a_node_whose_name_is_taken_is_refused() {
 fn remove(cluster: &Cluster, node: u8) {
     let name = format!("node-{node}");
     cluster
-        .cli(&["member", "remove", &name])
+        .cli(&["member", "remove", &name, "--yes"])
         .unwrap_or_else(|why| panic!("member remove {name}: {why}"));
     wait::until(&format!("{name} to be no member"), SOON, || {
         let status = cluster.status()?;

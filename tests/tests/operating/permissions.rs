@@ -37,7 +37,10 @@ fn operators_may_do_what_their_role_says_and_the_log_says_who_did_it() {
     run(&operator, &["ready", "node-2"])
         .ok()
         .expect("and ends that");
-    denied(run(&operator, &["member", "remove", "node-2"]), "admin");
+    denied(
+        run(&operator, &["member", "remove", "node-2", "--yes"]),
+        "admin",
+    );
     denied(
         run(
             &operator,
@@ -62,7 +65,7 @@ fn operators_may_do_what_their_role_says_and_the_log_says_who_did_it() {
     );
 
     cluster
-        .cli(&["user", "remove", "the-operator"])
+        .cli(&["user", "remove", "the-operator", "--yes"])
         .expect("removed");
     let shut_out = run(&operator, &["status"]);
     assert!(
@@ -101,7 +104,11 @@ fn a_removed_member_is_not_heard_from_the_moment_of_its_removal() {
         .find(|n| *n != gone && *n != holder)
         .expect("three nodes");
     cluster
-        .cli_at(stays, &["member", "remove", &format!("node-{gone}")], SOON)
+        .cli_at(
+            stays,
+            &["member", "remove", &format!("node-{gone}"), "--yes"],
+            SOON,
+        )
         .ok()
         .expect("removed");
     let asked = Instant::now();

@@ -108,7 +108,7 @@ fn between_tries(settings: &ControllerSettings) -> u128 {
 }
 
 /// Who campaigns after `leader`, in turn: voters that may hold and that no operator wants out, the preferred one first.
-/// When operators want all of them out, all of them.
+/// When operators want all of them out, those that are drained; when all are in maintenance, all of them.
 fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
     let preferred = match &facts.config.failback {
         Failback::Auto { prefer, .. } => facts.member_named(prefer).map(|m| m.id),
@@ -122,14 +122,9 @@ fn turns(facts: &Facts, raft: &RaftNews, leader: NodeId) -> Vec<NodeId> {
         .copied()
         .filter(|n| *n != leader && raft.votes_throughout(*n))
         .collect();
-    let mut turns: Vec<NodeId> = voters
-        .iter()
-        .copied()
-        .filter(|n| facts.may_lead(*n))
-        .collect();
-    if turns.is_empty() {
-        turns.extend(voters.into_iter().filter(|n| facts.is_server(*n)));
-    }
+    let mut turns: Vec<NodeId> = voters.into_iter().filter(|n| facts.is_server(*n)).collect();
+    let best = turns.iter().map(|n| facts.admin_of(*n)).min();
+    turns.retain(|n| Some(facts.admin_of(*n)) == best);
     turns.sort_by_key(|n| Some(*n) != preferred);
     turns
 }
@@ -223,22 +218,36 @@ mod tests {
             []
         );
         let mut state = facts();
-        let order = AdminOrder {
-            state: AdminState::Maintenance,
-            ..AdminOrder::default()
+        let mut set = |node: u8, admin| {
+            let order = AdminOrder {
+                state: admin,
+                ..AdminOrder::default()
+            };
+            let command = Command::SetAdmin {
+                target: AdminTarget::Node(n(node)),
+                order,
+                force: true,
+            };
+            state
+                .apply(&Stamped {
+                    at: Timestamp(2),
+                    by: String::new(),
+                    command,
+                })
+                .unwrap();
+            state.clone()
         };
-        let maintenance = Command::SetAdmin {
-            target: AdminTarget::Node(n(2)),
-            order,
-            force: false,
-        };
-        state
-            .apply(&Stamped {
-                at: Timestamp(2),
-                by: String::new(),
-                command: maintenance,
-            })
-            .unwrap();
+        let state = set(2, AdminState::Maintenance);
+        let one_drained = set(3, AdminState::Drain);
+        assert_eq!(
+            campaigns(2, Role::Server, Some(1), &one_drained.facts, 2000),
+            [],
+            "a drained one can still forward"
+        );
+        assert_ne!(
+            campaigns(3, Role::Server, Some(1), &one_drained.facts, 2000),
+            []
+        );
         assert_eq!(campaigns(2, Role::Server, Some(1), &state.facts, 2000), []);
         assert_eq!(
             campaigns(3, Role::Server, Some(1), &state.facts, 400),

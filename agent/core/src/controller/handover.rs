@@ -9,6 +9,7 @@
 use super::Action;
 use crate::id::NodeId;
 use crate::lease::{Lease, VoterSets};
+use crate::model::AdminState;
 use crate::time::Instant;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,8 +33,13 @@ pub enum HandoverReason {
     NotEligible(String),
     /// It is a witness.
     Witness,
-    /// It is drained or in maintenance.
-    Administrative,
+    /// An operator set it to maintenance.
+    Administrative {
+        /// The operator.
+        who: String,
+        /// This node's name.
+        node: String,
+    },
     /// The preferred node is back.
     Failback,
     /// Its log has stood still for too long.
@@ -49,7 +55,12 @@ impl fmt::Display for HandoverReason {
             HandoverReason::Shutdown => f.write_str("the agent stops"),
             HandoverReason::NotEligible(why) => write!(f, "this node may not hold: {why}"),
             HandoverReason::Witness => f.write_str("a witness does not hold"),
-            HandoverReason::Administrative => f.write_str("the node is drained or in maintenance"),
+            HandoverReason::Administrative { who, node } => write!(
+                f,
+                "{} set {node} to {}",
+                if who.is_empty() { "an operator" } else { who },
+                AdminState::Maintenance.word()
+            ),
             HandoverReason::Failback => f.write_str("the preferred node is healthy again"),
             HandoverReason::LogStuck => {
                 f.write_str("the log has not moved for too long: look at the disks")

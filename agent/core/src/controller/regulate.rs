@@ -170,6 +170,14 @@ impl Controller {
         {
             return;
         }
+        actions.push(Action::Propose(Command::Note {
+            kind: "holder".to_owned(),
+            text: format!(
+                "{} hands over to {}: {reason}",
+                self.facts.node_name(self.settings.me),
+                self.facts.node_name(to)
+            ),
+        }));
         // Also when nothing is held: the order stays drop, release, transfer. What is held is gone at the end
         // of the promise on which it rests, whichever fence ends it.
         let beyond = self.settings.promise.saturating_sub(self.settings.lease);
@@ -229,25 +237,25 @@ impl Controller {
             HandoverReason::Witness
         } else if !self.own.eligible && settled {
             HandoverReason::NotEligible(self.own.why_not.clone())
-        } else if self
+        } else if let Some(order) = self
             .facts
             .node_admin
             .get(&self.settings.me)
-            .is_some_and(|a| a.state != AdminState::Ready)
+            .filter(|a| a.state == AdminState::Maintenance)
         {
-            HandoverReason::Administrative
+            // What is drained can still forward, and to move the address would reset the sessions on all servers.
+            // One in maintenance may as well hold as another that is.
+            let to = self
+                .last_successor()
+                .filter(|to| self.facts.admin_of(*to) < AdminState::Maintenance);
+            let (who, node) = (order.by.clone(), self.facts.node_name(self.settings.me));
+            return to.map(|to| (Some(to), HandoverReason::Administrative { who, node }));
         } else {
             return self
                 .failback(now)
                 .map(|to| (Some(to), HandoverReason::Failback));
         };
-        // A node that is drained may as well hold as another that is.
-        let to = if wanted == HandoverReason::Administrative {
-            self.best_successor()
-        } else {
-            self.last_successor()
-        };
-        to.map(|to| (Some(to), wanted))
+        self.last_successor().map(|to| (Some(to), wanted))
     }
 
     fn failback(&mut self, now: Instant) -> Option<NodeId> {
@@ -255,33 +263,17 @@ impl Controller {
             return None;
         };
         let preferred = self.facts.member_named(prefer)?.id;
-        if preferred == self.settings.me || !self.successors(Facts::may_lead).contains(&preferred) {
+        if preferred == self.settings.me
+            || !self
+                .successors()
+                .any(|n| n == preferred && self.facts.may_lead(n))
+        {
             self.preferred_since = None;
             return None;
         }
         let since = *self.preferred_since.get_or_insert(now);
         (now.saturating_since(since) >= *hold_down && now.saturating_since(self.led_since) > SETTLE)
             .then_some(preferred)
-    }
-
-    /// Voters that answer, say that they may hold, and are `wanted`, best first.
-    pub(super) fn successors(&self, wanted: fn(&Facts, NodeId) -> bool) -> Vec<NodeId> {
-        let silent = self.unreachable();
-        let can = |n: &NodeId| {
-            !silent.contains(n)
-                && self.raft.votes_throughout(*n)
-                && self.reports.get(n).is_some_and(|r| r.eligible)
-                && wanted(&self.facts, *n)
-        };
-        let mut found: Vec<NodeId> = self
-            .other_voters()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .filter(can)
-            .collect();
-        // The one with the most of the log can take over fastest.
-        found.sort_by_key(|n| std::cmp::Reverse(self.raft.matched.get(n).copied().unwrap_or(0)));
-        found
     }
 
     fn successors_known(&self) -> bool {

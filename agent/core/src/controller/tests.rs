@@ -2,7 +2,7 @@
 mod handover;
 
 use super::*;
-use crate::command::{AdminOrder, AdminTarget, Command, Stamped};
+use crate::command::{AdminOrder, AdminTarget, Command, DrainEnd, Stamped};
 use crate::lease::Lease;
 use crate::model::{AdminState, Role, Timing};
 use crate::state::ClusterState;
@@ -52,29 +52,36 @@ impl Node {
     }
     /// An operator sets these to maintenance.
     fn maintain(&mut self, nodes: &[u8]) {
+        for node in nodes {
+            self.set(*node, AdminState::Maintenance);
+        }
+    }
+    /// An operator sets that node to that state.
+    fn set(&mut self, node: u8, state: AdminState) -> Vec<Action> {
+        let order = AdminOrder {
+            state,
+            ..AdminOrder::default()
+        };
+        self.applied(Command::SetAdmin {
+            target: AdminTarget::Node(n(node)),
+            order,
+            force: true,
+        })
+    }
+    /// The log has that command, of somebody called alice.
+    fn applied(&mut self, command: Command) -> Vec<Action> {
         let mut state = ClusterState {
             facts: self.c.facts().clone(),
             ..ClusterState::default()
         };
-        for node in nodes {
-            let order = AdminOrder {
-                state: AdminState::Maintenance,
-                ..AdminOrder::default()
-            };
-            let command = Command::SetAdmin {
-                target: AdminTarget::Node(n(*node)),
-                order,
-                force: true,
-            };
-            state
-                .apply(&Stamped {
-                    at: Timestamp(2),
-                    by: String::new(),
-                    command,
-                })
-                .unwrap();
-        }
-        self.tell(Event::Applied(state.facts));
+        state
+            .apply(&Stamped {
+                at: Timestamp(2),
+                by: "alice".into(),
+                command,
+            })
+            .unwrap();
+        self.tell(Event::Applied(state.facts))
     }
     fn tell(&mut self, event: Event) -> Vec<Action> {
         self.c.step(at(self.now), Timestamp(self.now), event)
@@ -107,6 +114,9 @@ impl Node {
             },
         })
     }
+    fn out(&self) -> bool {
+        self.c.is_out_of_touch(at(self.now))
+    }
     /// Leads and holds.
     fn holding() -> Self {
         Node::holding_under(PROMISE)
@@ -119,6 +129,27 @@ impl Node {
         assert!(node.c.holding().is_some());
         node
     }
+}
+
+#[test]
+fn a_node_that_hears_no_majority_knows_since_when() {
+    let mut node = Node::new(Role::Server);
+    node.wait(5000);
+    assert_eq!((node.c.last_in_touch(), node.out()), (at(0), true));
+    node.tell(Event::Promised { to: n(2) });
+    node.wait(600);
+    assert_eq!((node.c.last_in_touch(), node.out()), (at(5000), false));
+    node.wait(1);
+    assert!(node.out(), "a follower that hears no leader");
+
+    let lease = sent(&node.lead(5)).unwrap();
+    node.answer(1, lease);
+    node.answer(2, lease);
+    let led = node.now;
+    assert_eq!((node.c.last_in_touch(), node.out()), (at(led), false));
+    node.wait(40);
+    node.wait(800);
+    assert!(node.out(), "a leader whom nobody answers");
 }
 
 fn sent(actions: &[Action]) -> Option<Lease> {

@@ -5,10 +5,95 @@ use crate::command::{AdminOrder, AdminTarget, Answer, DrainEnd, Outcome, Rejecti
 use crate::events::{Target, What};
 use crate::id::NodeId;
 use crate::model::AdminState;
-use crate::placement;
+use crate::placement::{self, Placement};
 use crate::time::Timestamp;
+use std::fmt;
+
+/// A backend of which several hosts are out at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// Its name.
+    pub backend: String,
+    /// Servers that are out already, and why, as `name (drain by alice)`.
+    pub out: Vec<String>,
+    /// Servers that would be out.
+    pub would_be: usize,
+    /// Servers that it has.
+    pub of: usize,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shortage {
+            backend,
+            out,
+            would_be,
+            of,
+        } = self;
+        write!(
+            f,
+            "{would_be} of {of} servers of backend {backend} would be out: out already {} {}",
+            if out.len() == 1 { "is" } else { "are" },
+            out.join(", ")
+        )
+    }
+}
 
 impl Facts {
+    /// Backends of which servers on other hosts are out already when `target` is taken out too, as `order` at `at`
+    /// says: somebody should know. What is refused anyway needs no question.
+    pub fn shortages(
+        &self,
+        target: &AdminTarget,
+        order: &AdminOrder,
+        at: Timestamp,
+    ) -> Vec<Shortage> {
+        let taken_out = order.state != AdminState::Ready;
+        if !taken_out
+            || self
+                .clone()
+                .set_admin(target, order, false, at, "")
+                .is_err()
+        {
+            return Vec::new();
+        }
+        let concerned = |p: &Placement<'_>| match target {
+            AdminTarget::Node(node) => p.node_id() == Some(*node),
+            AdminTarget::Servers(ids) => ids.contains(&p.id),
+        };
+        let backends = self.config.backends.iter();
+        let found = backends.filter_map(|backend| {
+            let (taken, others): (Vec<_>, Vec<_>) =
+                placement::in_backend(self, backend).partition(concerned);
+            let elsewhere = |p: &Placement<'_>| taken.iter().all(|t| t.address() != p.address());
+            let out: Vec<String> = others
+                .iter()
+                .filter(|p| elsewhere(p))
+                .filter_map(|p| Some(format!("{} ({})", p.server.name, self.why_out(p)?)))
+                .collect();
+            let out_too = others.iter().filter(|p| self.why_out(p).is_some()).count();
+            let is_short = !taken.is_empty() && !out.is_empty();
+            is_short.then(|| Shortage {
+                backend: backend.name.clone(),
+                would_be: taken.len() + out_too,
+                of: taken.len() + others.len(),
+                out,
+            })
+        });
+        found.collect()
+    }
+
+    fn why_out(&self, place: &Placement<'_>) -> Option<String> {
+        let admin = self.effective_admin(place.id, place.node_id());
+        if admin.state != AdminState::Ready {
+            return Some(match admin.by.as_str() {
+                "" => admin.state.word().to_owned(),
+                by => format!("{} by {by}", admin.state.word()),
+            });
+        }
+        (!self.is_up(place.id)).then(|| "down".to_owned())
+    }
+
     pub(super) fn set_admin(
         &mut self,
         target: &AdminTarget,

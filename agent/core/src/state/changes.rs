@@ -11,8 +11,11 @@ use std::time::Duration;
 
 /// What a person would say changed from `old` to `new`, a line each; empty when nothing did.
 pub fn changes(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
+    // Before the first configuration there was none: nothing of it is a change.
+    let founded = *old == ClusterConfig::default();
     let mut lines: Vec<String> = of_cluster(old, new)
         .into_iter()
+        .filter(|_| !founded)
         .map(|difference| format!("~ {difference}"))
         .collect();
     compare(
@@ -243,6 +246,33 @@ mod tests {
         let (old, mut new) = (one(), one());
         change(&mut new);
         changes(&old, &new)
+    }
+
+    #[test]
+    fn the_first_configuration_changes_nothing_from_nothing() {
+        let lines = changes(&ClusterConfig::default(), &one());
+        assert_eq!(lines, ["+ backend b with 2 servers"]);
+    }
+
+    #[test]
+    fn a_frontend_says_what_changed_from_what_to_what() {
+        let ports = |first| vec![PortRange { first, last: first }];
+        let frontend = |listeners| Frontend {
+            name: "paragon".into(),
+            virtual_ip: "print".into(),
+            listeners,
+            backend: "b".into(),
+            maxconn: 0,
+            client_timeout: Duration::ZERO,
+        };
+        let with = |listeners| ClusterConfig {
+            frontends: vec![frontend(listeners)],
+            ..one()
+        };
+        assert_eq!(
+            changes(&with(ports(5012)), &with(ports(5013))),
+            ["~ frontend paragon: listeners: [5012] -> [5013]"]
+        );
     }
 
     #[test]

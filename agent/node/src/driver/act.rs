@@ -189,6 +189,10 @@ impl<R: Runtime> Actor<'_, R> {
     }
 
     fn propose(&self, command: Command) {
+        // What is for the event log is for this node's own as well: who hands over may not live to see it there.
+        if let Command::Note { text, .. } = &command {
+            tracing::info!("{text}");
+        }
         let (consensus, at) = (self.consensus.clone(), self.outside.clock.wall());
         let task = async move {
             match consensus

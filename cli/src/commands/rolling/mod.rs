@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   lock --> for each node, the one that leads last:
-//!              drain --> nobody left, another holds --> command --> votes again, servers up --> ready
+//!              drain --> nobody left --> handed over --> command --> votes again, servers up --> ready
 //!        --> lock given back
 //! ```
 //! What fails ends it there: the node at which it was stays drained and the others as they were.

@@ -10,7 +10,7 @@ use super::{command, leaders_view};
 use crate::args::RollingArgs;
 use crate::clock;
 use crate::commands::Context;
-use crate::commands::drain::{Drain, End};
+use crate::commands::drain::{Asked, Drain, End};
 use crate::commands::state::follow;
 use crate::commands::wait::{PATIENCE, answered, wait};
 use crate::exit::{Exit, Failure};
@@ -22,6 +22,8 @@ use crate::signal::Stop;
 const DRAIN_GRACE: Duration = Duration::from_secs(15);
 /// How long the address may take to move away from a node that is drained.
 const MOVED_WITHIN: Duration = Duration::from_secs(15);
+/// Between two tries to move it.
+const MOVE_AGAIN: Duration = Duration::from_millis(200);
 /// A node that was restarted must look well for so long: what is seen first may be from before.
 const STEADY_MS: u64 = 5_000;
 
@@ -94,18 +96,26 @@ impl Turn<'_> {
         let started_ms = clock::unix_ms();
         let drain = SetStateRequest {
             force: self.args.force,
+            yes: self.args.yes.yes,
             deadline_ms: millis(self.args.deadline),
             ..self.change("drain")
         };
-        let servers = answered(&self.ctx.out, PATIENCE, async || {
+        let accepted = answered(&self.ctx.out, PATIENCE, async || {
             self.ctx.cluster.set_state(drain.clone()).await
         })
         .await?;
-        if servers.is_empty() {
+        if accepted.servers.is_empty() {
             return Ok(());
         }
         let deadline_ms = started_ms + millis(self.args.deadline);
-        let followed = Drain::new(servers, started_ms, deadline_ms, false);
+        let asked = Asked {
+            target: node,
+            started_ms,
+            deadline_ms,
+            then: false,
+            ready_follows: false,
+        };
+        let followed = Drain::new(asked, accepted);
         let limit = self.args.deadline + DRAIN_GRACE;
         match follow(self.ctx, self.stop, limit, node, followed, deadline_ms).await? {
             End::Drained => Ok(()),
@@ -124,19 +134,37 @@ impl Turn<'_> {
         }
     }
 
-    /// Waits until another node leads and holds the virtual IPs.
+    /// Has leadership and the virtual IPs handed to another node: a drain alone does not move them. A successor may
+    /// need a moment before it can take over.
     async fn handed_over(&mut self) -> Result<(), Failure> {
-        let node = self.node;
-        let gone = |status: &StatusReply, _: u64| {
-            (status.leader != node && status.holder != node).then_some(())
+        let (node, began) = (self.node, clock::now());
+        let still = |f: Failure| {
+            let message = format!("{node} still leads, drained: {}", f.message);
+            Failure { message, ..f }.remedy("`ha-cli explain vip` says why")
         };
-        let end = wait(self.ctx, self.stop, MOVED_WITHIN, gone).await;
-        end.map_err(|why| {
-            why.failure(
-                &format!("{node} still leads, drained"),
-                "`ha-cli explain vip` says why",
-            )
-        })
+        loop {
+            let status = leaders_view(self.ctx).await?;
+            if status.leader != node && status.holder != node {
+                return Ok(());
+            }
+            let moved = self.ctx.cluster.move_leader(String::new()).await;
+            if let Err(failure) = moved
+                && began.elapsed() > MOVED_WITHIN
+            {
+                return Err(still(failure));
+            }
+            if began.elapsed() > MOVED_WITHIN * 2 {
+                let message = "it was handed over and is there again";
+                return Err(still(Failure::new(Exit::Deadline, message)));
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.asked() => {
+                    return Err(Failure::new(Exit::Cancelled, format!("{node} stays drained")));
+                }
+                () = tokio::time::sleep(MOVE_AGAIN) => {}
+            }
+        }
     }
 
     /// Waits until the node votes and those of its servers answer that did, steadily.

@@ -7,7 +7,7 @@ use ha_proto::control::AuthoritiesReply;
 use super::print_message;
 use crate::args::CaCommand;
 use crate::clock;
-use crate::commands::Context;
+use crate::commands::{Context, confirm};
 use crate::exit::{Exit, Failure};
 use crate::human::ago;
 use crate::output::Progress;
@@ -28,7 +28,9 @@ pub(in crate::commands) async fn run(
             let known = ctx.cluster.authorities().await?;
             show(ctx, &known)?;
         }
-        CaCommand::Rotate => {
+        CaCommand::Rotate { yes } => {
+            let question = "Change to another authority? There is no way back; contexts that are not used for 30 days must be made anew.";
+            confirm::meant(ctx, yes.yes, question).await?;
             ctx.cluster.rotate_authority().await?;
             let known = followed(ctx).await?;
             show(ctx, &known)?;
@@ -36,7 +38,9 @@ pub(in crate::commands) async fn run(
                 ctx.out.line("every node uses the new authority; contexts are renewed when they are used; `ha-cli ca retire` ends the belief in the old one")?;
             }
         }
-        CaCommand::Retire { force } => {
+        CaCommand::Retire { force, yes } => {
+            let question = "End the belief in the old authority? Contexts that were not used since the change open nothing any more.";
+            confirm::meant(ctx, yes.yes, question).await?;
             let message = ctx.cluster.retire_authority(force).await?;
             print_message(ctx, message)?;
         }

@@ -10,7 +10,7 @@ use super::new_file::NewFile;
 use super::{print_message, with_hint};
 use crate::args::UserCommand;
 use crate::clock;
-use crate::commands::Context;
+use crate::commands::{Context, confirm};
 use crate::context::Context as ContextFile;
 use crate::exit::{Exit, Failure};
 use crate::human::ago;
@@ -26,7 +26,9 @@ pub(in crate::commands) async fn run(
             add(ctx, &name, &role, &path).await?;
         }
         UserCommand::List => list(ctx).await?,
-        UserCommand::Remove { name } => {
+        UserCommand::Remove { name, yes } => {
+            let question = format!("Shut {name} out? The context file opens nothing any more.");
+            confirm::meant(ctx, yes.yes, &question).await?;
             let removed = ctx.cluster.remove_user(name).await;
             let message =
                 removed.map_err(|f| with_hint(f, "`ha-cli user list` shows the names"))?;

@@ -20,6 +20,10 @@ pub struct Scene {
     /// Takes the place of `status` one by one, with each call.
     pub next_statuses: Vec<StatusReply>,
     pub refuse: Option<Status>,
+    /// The first answers: so many times that there is no leader at the moment.
+    pub elects: u32,
+    /// What is asked for before servers are taken out.
+    pub confirm: Option<String>,
     pub refuse_lock: Option<Status>,
     pub set_state: SetStateReply,
     pub apply: ApplyReply,

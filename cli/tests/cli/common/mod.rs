@@ -8,6 +8,7 @@ mod service;
 
 pub use cluster::{a_status, with_alpha};
 pub use mock::{Mock, Scene};
+pub use service::hint;
 
 /// What a run of the binary gave.
 #[derive(Debug)]

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use ha_proto::control::control_server::Control;
 use ha_proto::control::*;
+use ha_proto::{AGAIN, CONFIRM, HINT};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::mock::Scene;
@@ -19,11 +21,22 @@ impl Service {
     ) -> Result<Response<A>, Status> {
         let mut scene = self.0.lock().unwrap();
         scene.asked.push(format!("{:?}", request.into_inner()));
+        if scene.elects > 0 {
+            scene.elects -= 1;
+            return Err(hint(Status::unavailable("there is no leader"), AGAIN));
+        }
         match scene.refuse.clone() {
             Some(status) => Err(status),
             None => Ok(Response::new(answer(&mut scene))),
         }
     }
+}
+
+/// As the agent says what can be done about it.
+pub fn hint(mut status: Status, hint: &'static str) -> Status {
+    let hint = MetadataValue::from_static(hint);
+    status.metadata_mut().insert(HINT, hint);
+    status
 }
 
 #[tonic::async_trait]
@@ -41,6 +54,12 @@ impl Control for Service {
         &self,
         q: Request<SetStateRequest>,
     ) -> Result<Response<SetStateReply>, Status> {
+        let asks = (q.get_ref().state != "ready" && !q.get_ref().yes)
+            .then(|| self.0.lock().unwrap().confirm.clone())
+            .flatten();
+        if let Some(asks) = asks {
+            return Err(hint(Status::failed_precondition(asks), CONFIRM));
+        }
         self.answer(q, |scene| scene.set_state.clone())
     }
 

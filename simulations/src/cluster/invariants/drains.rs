@@ -1,4 +1,5 @@
-//! A drain keeps the sessions that are there, and ends them by its deadline.
+//! A drain keeps the sessions that are there, and ends them by its deadline. That of the holder does not move the
+//! address either: a move would end the sessions on all servers.
 
 use super::ideal::Ideal;
 use ha_core::id::NodeId;
@@ -13,6 +14,46 @@ const SKEW: u64 = 100;
 const YOUNG: (u64, u64) = (10_000, 800);
 /// In a run without other trouble no session outlives its drain's deadline for longer, in milliseconds.
 const LATE: u64 = 3_000;
+
+/// A handover begins within so long after an operator asked for it, in world time.
+const ASKED_WITHIN: u64 = 2_000_000_000;
+
+/// When an operator last asked that the address be moved, in world time.
+#[derive(Debug, Default)]
+pub struct Moves {
+    asked: Option<u64>,
+}
+
+impl Moves {
+    /// An operator asks for it.
+    pub fn on_asked(&mut self, now: u64) {
+        self.asked = Some(now);
+    }
+
+    /// The holder `me` begins to hand over, in a run without other trouble.
+    ///
+    /// # Errors
+    /// It is only drained, and nobody asked for the move.
+    pub fn on_handover(
+        &self,
+        ideal: &Ideal,
+        me: usize,
+        node: NodeId,
+        now: u64,
+    ) -> Result<(), String> {
+        let asked = self.asked.is_some_and(|at| now <= at + ASKED_WITHIN);
+        let only_drained = ideal.orders_about(node).all(|order| {
+            order.state == AdminState::Drain && order.then != Some(AdminState::Maintenance)
+        });
+        if asked || !only_drained || ideal.orders_about(node).next().is_none() {
+            return Ok(());
+        }
+        Err(format!(
+            "drain: node-{me} gives the address up because it is drained, with the sessions on all servers: {:?}",
+            ideal.orders_about(node).collect::<Vec<_>>()
+        ))
+    }
+}
 
 /// A session to a server of `node` that has been there for `age` milliseconds is cut, at `wall`. `calm`: nothing else
 /// is wrong in this run.

@@ -13,6 +13,7 @@
 //! | a server that is known to be down gets no client | "Data plane" | `service` |
 //! | orders, configuration and members are those of an ideal cluster that was told the same | "Operating" | `ideal` |
 //! | a drain keeps its sessions, gets no newcomer, and ends by its deadline | semantics, "Administrative states" | `drains`, `service` |
+//! | a drain of the holder alone never moves the address, which would end the sessions on all servers | semantics, "Administrative states" | `drains` |
 //! | a name belongs to one member, whatever is replaced | "State" | `unique` |
 //! | a moved or lost address is elsewhere within bounds, when nothing else is wrong | "Bounds" | `bounds` (cluster) |
 //! | no program applies what it does not know; the active version never falls, and every member has spoken it | "Versions" | `versions` |
@@ -49,4 +50,6 @@ pub struct Invariants {
     pub service: service::Service,
     /// See [`versions`].
     pub versions: versions::Versions,
+    /// See [`drains`].
+    pub moves: drains::Moves,
 }

@@ -160,15 +160,131 @@ fn a_node_that_has_just_started_is_no_successor_until_it_promises_itself() {
 }
 
 #[test]
-fn a_drained_node_hands_over_to_a_ready_one_and_to_no_other() {
+fn a_node_in_maintenance_hands_over_to_a_ready_one_and_to_no_other_in_maintenance() {
     let mut node = Node::holding();
-    node.maintain(&[1, 2]);
+    node.maintain(&[2, 1]);
     let lease = sent(&node.wait(40)).unwrap();
     node.answer(1, lease);
     node.answer(2, lease);
-    assert_eq!(node.c.handing_over_to(), None, "node 2 is drained too");
+    assert_eq!(
+        node.c.handing_over_to(),
+        None,
+        "node 2 is in maintenance too"
+    );
     node.answer(3, lease);
     assert_eq!(node.c.handing_over_to(), Some(n(3)));
+}
+
+/// What is drained can still forward: to move the address would reset every session, those on other servers too.
+#[test]
+fn a_drain_alone_never_moves_the_address_and_the_maintenance_that_follows_it_does() {
+    let mut node = Node::holding();
+    node.applied(Command::SetAdmin {
+        target: AdminTarget::Node(n(1)),
+        order: AdminOrder {
+            state: AdminState::Drain,
+            then: Some(AdminState::Maintenance),
+            ..AdminOrder::default()
+        },
+        force: false,
+    });
+    for _ in 0..100 {
+        let lease = sent(&node.wait(40)).expect("it goes on");
+        for from in 1..=3 {
+            node.answer(from, lease);
+        }
+        assert_eq!(node.c.handing_over_to(), None);
+    }
+    assert!(node.c.holding().is_some());
+    node.applied(Command::DrainEnded {
+        target: AdminTarget::Node(n(1)),
+        began: Timestamp(2),
+        end: DrainEnd::Empty,
+    });
+    assert_eq!(node.c.handing_over_to(), Some(n(2)), "now the node goes");
+}
+
+#[test]
+fn a_drained_node_takes_over_only_when_nobody_else_can_and_before_one_in_maintenance() {
+    let mut node = Node::holding();
+    let lease = sent(&node.wait(40)).unwrap();
+    node.answer(3, lease);
+    let successors = |node: &Node| (node.c.best_successor(), node.c.last_successor());
+    node.set(2, AdminState::Drain);
+    assert_eq!(successors(&node), (Some(n(3)), Some(n(3))));
+    node.set(3, AdminState::Maintenance);
+    assert_eq!(successors(&node), (None, Some(n(2))));
+    node.set(2, AdminState::Maintenance);
+    node.set(3, AdminState::Drain);
+    assert_eq!(successors(&node), (None, Some(n(3))));
+}
+
+#[test]
+fn a_node_in_maintenance_hands_over_to_a_drained_one_rather_than_hold() {
+    let mut node = Node::holding();
+    let lease = sent(&node.wait(40)).unwrap();
+    node.answer(3, lease);
+    node.set(2, AdminState::Maintenance);
+    node.set(3, AdminState::Drain);
+    assert_eq!(node.c.handing_over_to(), None);
+    node.set(1, AdminState::Maintenance);
+    assert_eq!(node.c.handing_over_to(), Some(n(3)));
+}
+
+#[test]
+fn an_event_says_why_it_is_handed_over_and_who_asked() {
+    let noted = |actions: &[Action]| {
+        actions.iter().find_map(|a| match a {
+            Action::Propose(Command::Note { kind, text }) => Some(format!("{kind}: {text}")),
+            _ => None,
+        })
+    };
+    let mut node = Node::holding();
+    let actions = node.tell(Event::MoveLeader {
+        to: Some(n(2)),
+        reason: HandoverReason::Operator("alice@vm".into()),
+    });
+    assert_eq!(
+        noted(&actions).as_deref(),
+        Some("holder: node-1 hands over to node-2: alice@vm asked for it")
+    );
+    let mut node = Node::holding();
+    assert_eq!(
+        noted(&node.set(1, AdminState::Maintenance)).as_deref(),
+        Some("holder: node-1 hands over to node-2: alice set node-1 to maint")
+    );
+}
+
+#[test]
+fn who_is_named_to_take_over_must_be_able_to_keep_it() {
+    let mut node = Node::holding();
+    assert_eq!(node.c.may_take_over(n(2)), Ok(()));
+    assert!(
+        node.c
+            .may_take_over(n(3))
+            .is_err_and(|why| why.contains("does not answer, or has just started"))
+    );
+    node.set(2, AdminState::Maintenance);
+    assert_eq!(
+        node.c.may_take_over(n(2)),
+        Err(
+            "node-2 is in maintenance (by alice): it would hand the address back at once. \
+             `ha-cli ready node-2` first"
+                .into()
+        )
+    );
+    node.set(2, AdminState::Drain);
+    assert!(
+        node.c
+            .may_take_over(n(2))
+            .is_err_and(|why| why.starts_with("node-2 is drained (by alice)"))
+    );
+    node.set(1, AdminState::Drain);
+    assert_eq!(
+        node.c.may_take_over(n(2)),
+        Ok(()),
+        "nobody is ready: one drained node is as good as another"
+    );
 }
 
 #[test]

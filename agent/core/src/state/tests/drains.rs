@@ -145,3 +145,53 @@ fn a_drain_that_is_over_takes_nobody_any_more_and_another_one_is_another() {
         "an operator was told that it is empty: so it stays"
     );
 }
+
+/// One node at a time is the rule; single servers of other nodes are its side door.
+#[test]
+fn who_takes_out_a_second_host_of_a_backend_is_told_which_are_out() {
+    let mut log = Log::new();
+    let servers = |log: &Log, name| AdminTarget::Servers(vec![log.server(name)]);
+    let short = |log: &Log, target: &AdminTarget| {
+        let order = AdminOrder {
+            state: AdminState::Drain,
+            ..AdminOrder::default()
+        };
+        log.state.facts.shortages(target, &order, Timestamp(50))
+    };
+    let second = |log: &Log| {
+        let short = short(log, &servers(log, "s2"));
+        short.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(second(&log), [""; 0]);
+    log.set(servers(&log, "s1"), AdminState::Drain, false)
+        .unwrap();
+    assert_eq!(
+        second(&log),
+        ["2 of 3 servers of backend b would be out: out already is s1 (drain by me)"]
+    );
+    assert_eq!(
+        short(&log, &AdminTarget::Node(node(2)))[0].would_be,
+        2,
+        "a node takes its servers with it"
+    );
+    assert_eq!(short(&log, &servers(&log, "s1")), [], "the same one again");
+    log.ok(Command::Health(vec![HealthChange {
+        server: log.server("s3"),
+        up: false,
+        why: "L4CON".into(),
+    }]));
+    assert_eq!(second(&log), [""; 0], "nobody would be left: refused");
+    log.set(servers(&log, "s1"), AdminState::Ready, false)
+        .unwrap();
+    assert_eq!(
+        second(&log),
+        ["2 of 3 servers of backend b would be out: out already is s3 (down)"]
+    );
+    log.set(AdminTarget::Node(node(1)), AdminState::Drain, false)
+        .unwrap();
+    assert_eq!(
+        short(&log, &AdminTarget::Node(node(2))),
+        [],
+        "two nodes at once: refused"
+    );
+}

@@ -1,0 +1,146 @@
+//! The command line of `ha-agent`. Its doc comments are the texts of `--help` and the manual pages.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use ha_core::id::NodeId;
+use std::path::PathBuf;
+
+/// Where this node's file is when nothing else is said.
+const AGENT_FILE: &str = "/etc/ha-agent/agent.toml";
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage, 8 a configuration file is wrong.";
+
+#[derive(Parser)]
+#[command(name = "ha-agent", version, about = "High availability without a fourth machine: one agent per server", after_help = EXIT_CODES)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: What,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum What {
+    /// Found a new cluster with this node as its first.
+    Init {
+        /// This node's file.
+        #[arg(long, default_value = AGENT_FILE)]
+        config: PathBuf,
+        /// The cluster's file; it is needed only here.
+        #[arg(long)]
+        cluster: PathBuf,
+        /// This node's id, a UUID; made when it is not given.
+        #[arg(long)]
+        id: Option<NodeId>,
+        /// Even if a check of `preflight` fails.
+        #[arg(long)]
+        skip_preflight: bool,
+    },
+    /// Ask any member to let this node in.
+    Join {
+        /// `listen` address of any member.
+        address: String,
+        /// What `ha-cli token create` printed on a member.
+        #[arg(long, env = "HA_TOKEN", hide_env_values = true)]
+        token: Option<String>,
+        /// This node's file.
+        #[arg(long, default_value = AGENT_FILE)]
+        config: PathBuf,
+        /// This node's id, a UUID; made when it is not given.
+        #[arg(long)]
+        id: Option<NodeId>,
+        /// Even if a check of `preflight` fails.
+        #[arg(long)]
+        skip_preflight: bool,
+    },
+    /// Found a cluster from a backup of an earlier one, which must be gone: the same identity, configuration and authority.
+    Restore {
+        /// What `ha-cli backup` wrote.
+        file: PathBuf,
+        /// This node's file.
+        #[arg(long, default_value = AGENT_FILE)]
+        config: PathBuf,
+        /// A file with the passphrase on its first line; without it HA_PASSPHRASE is taken, or it is asked for.
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+        /// This node's id, a UUID; made when it is not given.
+        #[arg(long)]
+        id: Option<NodeId>,
+        /// Even if a check of `preflight` fails.
+        #[arg(long)]
+        skip_preflight: bool,
+    },
+    /// Look whether this machine can do what an agent needs, without changing anything.
+    Preflight {
+        /// This node's file.
+        #[arg(long, default_value = AGENT_FILE)]
+        config: PathBuf,
+        /// The cluster's file: are its virtual IPs free?
+        #[arg(long)]
+        cluster: Option<PathBuf>,
+        /// `listen` address of a member: is it near, and does it reach this node?
+        #[arg(long)]
+        member: Option<String>,
+        /// The same as `--output json`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run, until SIGTERM, SIGINT or SIGHUP.
+    Run {
+        /// This node's file.
+        #[arg(long, default_value = AGENT_FILE)]
+        config: PathBuf,
+    },
+    /// Say whether the files are right, without starting anything.
+    Check {
+        /// This node's file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// The cluster's file.
+        #[arg(long)]
+        cluster: Option<PathBuf>,
+    },
+    /// Put programs, systemd unit and user into place, where there is no package.
+    Install {
+        /// Another root than this machine's.
+        #[arg(long, default_value = "/", hide_default_value = true)]
+        root: PathBuf,
+    },
+    /// Take away what `install` put there; configuration and data stay.
+    Uninstall {
+        /// Another root than this machine's.
+        #[arg(long, default_value = "/", hide_default_value = true)]
+        root: PathBuf,
+    },
+    /// Prints completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, one per command.
+    #[command(hide = true)]
+    Manual {
+        /// Where to; made when it is not there.
+        directory: PathBuf,
+    },
+    /// Take the addresses off when the agent, whose words come on standard input, falls silent. Started by `run`.
+    #[command(hide = true)]
+    Warden {
+        /// By which managed addresses are found.
+        mark: u8,
+    },
+    /// Remove managed addresses and tables that a crashed agent left. Needs no files: they may be gone.
+    Cleanup {
+        /// Not needed, and not looked at.
+        #[arg(long, hide = true)]
+        config: Option<PathBuf>,
+    },
+}
