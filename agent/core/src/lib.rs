@@ -31,6 +31,7 @@ pub mod time;
 pub mod trust;
 pub mod version;
 pub mod view;
+pub mod waiters;
 
 #[cfg(test)]
 mod testing;

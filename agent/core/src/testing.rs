@@ -50,6 +50,8 @@ pub fn backend(name: &str, servers: Vec<Server>) -> Backend {
         on_down: OnDown::Purge,
         connect_timeout: 5 * S,
         server_timeout: Duration::ZERO,
+        server_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
         queue_timeout: 5 * S,
         maxqueue: 0,
         retries: 3,

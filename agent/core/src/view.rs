@@ -78,6 +78,10 @@ pub struct BackendView {
     /// See [`crate::model::Backend`].
     pub server_timeout: Duration,
     /// See [`crate::model::Backend`].
+    pub server_fin_timeout: Duration,
+    /// See [`crate::model::Backend`].
+    pub keepalive: Duration,
+    /// See [`crate::model::Backend`].
     pub queue_timeout: Duration,
     /// See [`crate::model::Backend`].
     pub maxqueue: u32,
@@ -125,7 +129,7 @@ pub struct ServerView {
 pub enum Cut {
     /// It is down and the backend says `on_down = "purge"`.
     Down,
-    /// It is in maintenance.
+    /// It is in maintenance and the backend says `on_down = "purge"`.
     Maintenance,
     /// Its drain is over: it is empty, or the deadline has passed.
     Drained,
@@ -246,11 +250,12 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
                 .get(&id)
                 .copied()
                 .unwrap_or_else(|| facts.is_up(id));
+            // As HAProxy's `on-marked-down`: maintenance counts as down. The end of a drain was asked for.
             let cut = match (order.state, up, b.on_down) {
-                (AdminState::Maintenance, _, _) => Some(Cut::Maintenance),
+                (AdminState::Maintenance, _, OnDown::Purge) => Some(Cut::Maintenance),
                 (_, false, OnDown::Purge) => Some(Cut::Down),
-                (AdminState::Drain, _, _) if order.ended.is_some() => Some(Cut::Drained),
-                _ => None,
+                (AdminState::Ready, _, _) => None,
+                _ => order.ended.as_ref().map(|_| Cut::Drained),
             };
             ServerView {
                 id,
@@ -281,6 +286,8 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
         on_down: b.on_down,
         connect_timeout: b.connect_timeout,
         server_timeout: b.server_timeout,
+        server_fin_timeout: b.server_fin_timeout,
+        keepalive: b.keepalive,
         queue_timeout: b.queue_timeout,
         maxqueue: b.maxqueue,
         retries: b.retries,

@@ -121,10 +121,7 @@ impl Operations {
                     server: name,
                     address: e.host.to_string(),
                     bound_at_ms: e.bound_at.0,
-                    expires_in_ms: e
-                        .expire
-                        .saturating_sub(now.saturating_since(e.used_at))
-                        .as_millis() as u64,
+                    expires_in_ms: e.ends_at().saturating_since(now).as_millis() as u64,
                     usable: routes
                         .server(e.server)
                         .is_some_and(|(_, s)| s.accepts(Newcomer::Bound)),

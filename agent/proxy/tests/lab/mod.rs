@@ -95,6 +95,8 @@ pub fn backend(name: &str, servers: Vec<ServerView>) -> BackendView {
         on_down: OnDown::Purge,
         connect_timeout: Duration::from_secs(2),
         server_timeout: Duration::ZERO,
+        server_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
         queue_timeout: Duration::from_secs(5),
         maxqueue: 0,
         retries: 3,
@@ -129,6 +131,8 @@ pub fn frontend(address: IpAddr, ports: &[u16]) -> FrontendView {
         backend: "b".into(),
         maxconn: 0,
         client_timeout: Duration::ZERO,
+        client_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
     };
     FrontendView {
         spec,
@@ -164,6 +168,13 @@ impl TestBinder {
         })
     }
 
+    fn answer(&self, sender: oneshot::Sender<()>) {
+        self.waiting.lock().unwrap().push(sender);
+        if self.commits {
+            self.commit_all();
+        }
+    }
+
     pub fn commit_all(&self) {
         for committed in self.waiting.lock().unwrap().drain(..) {
             let _ = committed.send(());
@@ -174,27 +185,22 @@ impl TestBinder {
 impl Binder for TestBinder {
     fn bind(&self, key: StickKey, proposal: StickEntry, _: Remembered) -> Binding {
         let (sender, committed) = oneshot::channel();
-        let entry = *self
-            .under_way
-            .lock()
-            .unwrap()
-            .entry(key.clone())
-            .or_insert(proposal);
+        let mut under_way = self.under_way.lock().unwrap();
+        let entry = *under_way.entry(key.clone()).or_insert(proposal);
         self.binds.lock().unwrap().push(entry);
-        if self.commits {
-            // Decided and done: the next one of this key is asked anew.
-            if entry == proposal {
-                self.under_way.lock().unwrap().remove(&key);
-            }
-            let _ = sender.send(());
-        } else {
-            self.waiting.lock().unwrap().push(sender);
+        // Decided and done: the next one of this key is asked anew.
+        if self.commits && entry == proposal {
+            under_way.remove(&key);
         }
+        self.answer(sender);
         Binding { entry, committed }
     }
 
-    fn refresh(&self, _: StickKey, entry: StickEntry) {
+    fn refresh(&self, _: StickKey, entry: StickEntry) -> Binding {
+        let (sender, committed) = oneshot::channel();
         self.refreshes.lock().unwrap().push(entry);
+        self.answer(sender);
+        Binding { entry, committed }
     }
 }
 
@@ -316,7 +322,7 @@ pub fn is_listening(at: SocketAddr) -> bool {
         return false;
     };
     let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port());
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
     table
         .lines()
         .filter_map(|l| l.split_whitespace().nth(1).zip(l.split_whitespace().nth(3)))
