@@ -5,6 +5,7 @@
 //! ```
 
 pub mod agent_file;
+mod checks;
 pub mod cluster_file;
 mod raw;
 pub mod units;

@@ -10,7 +10,7 @@ use ha_address::{
 use ha_core::model::VirtualIp;
 use ha_core::time::Instant;
 use ha_node::outside::{Addresses, Intercepted, Release};
-use ha_proxy::Gate;
+use ha_proxy::WatchedGate;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Hands {
     /// No privilege, no fence that the cluster's promise is long enough for, another agent on this machine.
     pub fn start(
         config: &AgentConfig,
-        gate: Arc<Gate>,
+        gate: Arc<WatchedGate>,
         promise: Duration,
         lease: Duration,
     ) -> Result<(Hands, KernelNews), Failure> {
@@ -139,7 +139,7 @@ impl Addresses for Hands {
 }
 
 /// The data plane, as far as the addresses open and close it.
-struct ProxyTraffic(Arc<Gate>);
+struct ProxyTraffic(Arc<WatchedGate>);
 
 impl Traffic for ProxyTraffic {
     fn open(&self, until: Instant) {

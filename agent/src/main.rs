@@ -5,7 +5,7 @@ use ha_address::VipSettings;
 use ha_agent::backup::Backup;
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::found;
-use ha_agent::preflight::{self, Finding, Moment, Subject, Verdict};
+use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
 use ha_agent::run::{self, Failure};
 use ha_agent::sys::{platform, wall_now};
 use ha_core::id::NodeId;
@@ -268,7 +268,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                     .promise
                     .unwrap_or_else(|| parsed.timing.unwrap_or_default().promise()),
             );
-            let subject = Subject {
+            let subject = Inspection {
                 config: &agent,
                 virtual_ips: &parsed.config.virtual_ips,
                 promise,
@@ -302,7 +302,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let token = token.ok_or("a node joins with a token: `ha-cli token create` on any member prints one; give it with --token or HA_TOKEN. Nothing was asked of anybody")?;
             let token: Token = token.parse()?;
             look_first(
-                &Subject {
+                &Inspection {
                     config: &agent,
                     virtual_ips: &[],
                     promise: None,
@@ -347,7 +347,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             // The one that it takes the place of must not answer for the addresses any more.
             let virtual_ips = &backup.facts.config.virtual_ips;
             look_first(
-                &Subject {
+                &Inspection {
                     config: &agent,
                     virtual_ips,
                     promise: Some(backup.promise()),
@@ -393,7 +393,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 .map(|path| parse_cluster(&path.display().to_string(), &config::read(&path)?))
                 .transpose()?;
             let virtual_ips = cluster.map(|c| c.config.virtual_ips).unwrap_or_default();
-            let findings = preflight::look(&Subject {
+            let findings = preflight::look(&Inspection {
                 config: &agent,
                 virtual_ips: &virtual_ips,
                 promise: None,
@@ -484,7 +484,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
 }
 
 /// What `preflight` says before a node is made: what is not as it should be, and no further when something fails.
-async fn look_first(subject: &Subject<'_>, skip: bool) -> Result<(), Failure> {
+async fn look_first(subject: &Inspection<'_>, skip: bool) -> Result<(), Failure> {
     if skip {
         return Ok(());
     }

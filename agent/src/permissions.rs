@@ -1,15 +1,15 @@
 //! Who may ask what: the one table of every question and what it takes, and the one place where that is checked.
 //!
 //! ```text
-//!   request + Visitor --who? (certificate still good, not removed)--> Caller --may it? (table)--> service, with Asker
+//!   request + ConnectionInfo --who? (certificate still good, not removed)--> Caller --may it? (table)--> service, with Principal
 //! ```
 
-use crate::entrance::Shows;
+use crate::entrance::Presented;
 use crate::operate::RequestError;
 use ha_core::id::NodeId;
 use ha_core::time::Timestamp;
 use ha_core::trust::{Access, Digest, Trust};
-use ha_node::consensus::machine::Snap;
+use ha_node::consensus::machine::AppliedState;
 use ha_trust::identity::Subject;
 use ha_trust::store::Live;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What it takes to ask something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
+pub enum Permission {
     /// Nothing: what is asked is checked by other means.
     Nothing,
     /// That of a member: one agent asks another.
@@ -27,9 +27,9 @@ pub enum Takes {
 }
 
 /// Every question, by its path without the dots before the service.
-pub const TABLE: &[(&str, Takes)] = {
+pub const TABLE: &[(&str, Permission)] = {
     use Access::{Admin, Operator, Viewer};
-    use Takes::{Access as A, Member, Nothing};
+    use Permission::{Access as A, Member, Nothing};
     &[
         ("Consensus/AppendEntries", Member),
         ("Consensus/Vote", Member),
@@ -70,7 +70,7 @@ pub const TABLE: &[(&str, Takes)] = {
 };
 
 /// What the question of this path takes; `None`: there is no such question.
-pub fn takes(path: &str) -> Option<Takes> {
+pub fn permission_for(path: &str) -> Option<Permission> {
     let short = path.rsplit_once('.').map_or(path, |(_, short)| short);
     TABLE
         .iter()
@@ -108,14 +108,14 @@ impl Caller {
 ///
 /// # Errors
 /// Why not, for the caller.
-pub fn may(caller: &Caller, takes: Takes) -> Result<(), RequestError> {
+pub fn may(caller: &Caller, takes: Permission) -> Result<(), RequestError> {
     match takes {
-        Takes::Nothing => Ok(()),
-        Takes::Member if matches!(caller, Caller::Member(_)) => Ok(()),
-        Takes::Member => Err(RequestError::permission_denied(
+        Permission::Nothing => Ok(()),
+        Permission::Member if matches!(caller, Caller::Member(_)) => Ok(()),
+        Permission::Member => Err(RequestError::permission_denied(
             "only members of the cluster ask that",
         )),
-        Takes::Access(needed) => match caller.access() {
+        Permission::Access(needed) => match caller.access() {
             Some(access) if access >= needed => Ok(()),
             Some(access) => Err(RequestError::permission_denied(format!(
                 "this takes the role {}, and yours is {}: `ha-cli user add NAME --role {0}` by an admin gives it",
@@ -135,18 +135,18 @@ fn unknown() -> RequestError {
 
 /// Who is asking, for the services behind the guard.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Principal {
     /// As far as that is proven.
     pub caller: Caller,
     /// From where; `None`: from this machine.
     pub from: Option<IpAddr>,
     /// What the connection showed.
-    pub shows: Shows,
+    pub shows: Presented,
     /// The operator's name and key.
     pub named: Option<(String, Digest)>,
 }
 
-impl Asker {
+impl Principal {
     /// Who did it, for the event log. `claimed` is what the caller says of itself: believed of who sits at the
     /// machine and of a member that passes a question on.
     pub fn by(&self, claimed: &str, node: &str) -> String {
@@ -165,9 +165,9 @@ impl Asker {
 }
 
 /// What the guard knows of this moment.
-pub trait Knows: Send + Sync + 'static {
+pub trait GuardContext: Send + Sync + 'static {
     /// The agreed state.
-    fn snap(&self) -> Snap;
+    fn snap(&self) -> AppliedState;
     /// Whom this node believes.
     fn live(&self) -> Arc<Live>;
     /// Unix time.
@@ -179,15 +179,15 @@ pub trait Knows: Send + Sync + 'static {
 /// # Errors
 /// A certificate that is not good any more.
 pub fn who(
-    shows: &Shows,
+    shows: &Presented,
     live: &Live,
-    snap: &Snap,
+    snap: &AppliedState,
     now: Timestamp,
 ) -> Result<Caller, RequestError> {
     let identity = match shows {
-        Shows::Nothing => return Ok(Caller::Stranger),
-        Shows::Local(user) => return Ok(Caller::Local(user.clone())),
-        Shows::Certificate(identity) => identity,
+        Presented::Nothing => return Ok(Caller::Stranger),
+        Presented::Local(user) => return Ok(Caller::Local(user.clone())),
+        Presented::Certificate(identity) => identity,
     };
     if identity.until <= now {
         return Err(RequestError::unauthenticated(

@@ -1,7 +1,7 @@
 //! Whether this machine can do what an agent needs, looked at without changing anything.
 //!
 //! ```text
-//!   preflight, init, join, start --> Subject --> each of CHECKS --> Finding: what was found, what would help
+//!   preflight, init, join, start --> Inspection --> each of CHECKS --> Finding: what was found, what would help
 //! ```
 //!
 //! A check that fails stops `init` and `join`; at a start it is written to the log, because a node that
@@ -109,7 +109,7 @@ pub enum Moment {
 }
 
 /// What is looked at.
-pub struct Subject<'a> {
+pub struct Inspection<'a> {
     /// This node's file.
     pub config: &'a AgentConfig,
     /// The virtual IPs of the cluster, as far as they are known.
@@ -124,7 +124,7 @@ pub struct Subject<'a> {
     pub moment: Moment,
 }
 
-impl Subject<'_> {
+impl Inspection<'_> {
     /// How bad it is that the one who asks may not do something: who asks by hand need not be who runs the agent.
     fn denied(&self) -> Verdict {
         if self.moment == Moment::Asked {
@@ -135,7 +135,7 @@ impl Subject<'_> {
     }
 }
 
-type Check = (&'static str, fn(&Subject) -> Said);
+type Check = (&'static str, fn(&Inspection) -> Said);
 
 /// What is looked at on this machine, in the order in which it is told. What needs others is in [`member`].
 const CHECKS: [Check; 10] = [
@@ -153,7 +153,7 @@ const CHECKS: [Check; 10] = [
 
 /// Looks at everything. Takes about a second on this machine, a slow disk's flushes more; a member that does not
 /// answer is waited for, 3 s by hand and as long as `join` waits before that.
-pub async fn look(subject: &Subject<'_>) -> Vec<Finding> {
+pub async fn look(subject: &Inspection<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = CHECKS
         .iter()
         .map(|(check, look)| finding(check, look(subject)))
@@ -163,7 +163,7 @@ pub async fn look(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 /// What concerns others: round-trip, clocks, versions and the way back, at the member that is named, if one is.
-pub async fn look_at_member(subject: &Subject<'_>) -> Vec<Finding> {
+pub async fn look_at_member(subject: &Inspection<'_>) -> Vec<Finding> {
     member::look(subject)
         .await
         .into_iter()

@@ -10,7 +10,7 @@ use ha_core::time::Timestamp;
 use ha_node::consensus::LeaseReply;
 use ha_node::consensus::codec::{decode, encode};
 use ha_node::consensus::types::{SnapshotMeta, Types, Vote};
-use ha_trust::identity::{Identity, key_id};
+use ha_trust::identity::{CertificateClaims, key_id};
 use ha_trust::passphrase;
 use ha_trust::token::Token;
 use openraft::raft::{
@@ -83,7 +83,7 @@ fn join_token(bytes: &[u8]) {
 
 fn certificate(bytes: &[u8]) {
     let _ = (
-        Identity::of(bytes),
+        CertificateClaims::of(bytes),
         key_id(bytes),
         ha_trust::authority::requested_key(bytes),
     );

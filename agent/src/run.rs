@@ -10,14 +10,14 @@ mod renewal;
 mod report;
 
 use crate::config::AgentConfig;
-use crate::entrance::{self, Entrance, Shows};
+use crate::entrance::{self, Entrance, Presented};
 use crate::grpc;
 use crate::hands::Hands;
 use crate::identity::Identity;
 use crate::operate::Operations;
 use crate::outside::{self, Consensus};
 use crate::permissions::{Caller, who};
-use crate::preflight::{self, Moment, Subject, Verdict};
+use crate::preflight::{self, Inspection, Moment, Verdict};
 use crate::store::SledStore;
 use crate::sys::{boot_now, platform, wall_now};
 use crate::wire::channels;
@@ -25,18 +25,16 @@ use crate::written;
 use binder::ProxyBinder;
 use ha_address::VipEvent;
 use ha_core::check::Kind;
-use ha_core::controller::{
-    Event, HandoverReason, NodeReport, RaftRole, Settings as ControllerSettings,
-};
+use ha_core::controller::{ControllerSettings, Event, HandoverReason, NodeReport, RaftRole};
 use ha_core::model::Member;
 use ha_core::trust::Credentials;
 use ha_core::version::CURRENT;
 use ha_node::binder::LogBinder;
 use ha_node::consensus::log_store::LogStore;
-use ha_node::consensus::{SNAPSHOT_EVERY, Settings};
+use ha_node::consensus::{ConsensusSettings, SNAPSHOT_EVERY};
 use ha_node::driver::{Driver, DriverHandle};
 use ha_node::outside::{Addresses, Boxed, Outside};
-use ha_proxy::{Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
+use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
 use ha_trust::store::TrustStore;
 use report::Reporter;
 use std::sync::Arc;
@@ -68,7 +66,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     look_at_machine(&config).await;
     let (timing, promise) = (identity.timing(), identity.promise());
     let controller = ControllerSettings::of(identity.node_id, config.role, promise);
-    let gate = Gate::new();
+    let gate = WatchedGate::new();
     let (hands, kernel_news) = Hands::start(&config, gate.clone(), promise, controller.lease)?;
     let addresses: Arc<dyn Addresses> = Arc::new(hands.clone());
     let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&config.data_dir)?);
@@ -77,7 +75,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Fai
     let outside = outside::of(identity.node_id, trust.clone(), store, addresses.clone());
     let (driver, inbox) = DriverHandle::channel();
     let listener = driver.clone();
-    let settings = Settings {
+    let settings = ConsensusSettings {
         me: identity.node_id,
         role: config.role,
         timing,
@@ -272,7 +270,7 @@ async fn bind(
             .values()
             .any(|m| m.listen.ip().to_canonical() == from)
     });
-    let known = Arc::new(move |shows: &Shows| {
+    let known = Arc::new(move |shows: &Presented| {
         who(shows, &live.live(), &log.read(), wall_now())
             .is_ok_and(|caller| caller != Caller::Stranger)
     });
@@ -314,8 +312,8 @@ async fn look_at_members(config: AgentConfig, consensus: Consensus, outside: Out
     }
 }
 
-fn starting<'a>(config: &'a AgentConfig, member: Option<&'a str>) -> Subject<'a> {
-    Subject {
+fn starting<'a>(config: &'a AgentConfig, member: Option<&'a str>) -> Inspection<'a> {
+    Inspection {
         config,
         virtual_ips: &[],
         promise: None,

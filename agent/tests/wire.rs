@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ha_agent::entrance::{Entrance, Shows};
+use ha_agent::entrance::{Entrance, Presented};
 use ha_agent::outside;
 use ha_agent::store::SledStore;
 use ha_agent::sys::wall_now;
@@ -187,7 +187,7 @@ impl Cluster {
             local: None,
             trust,
             familiar: Arc::new(|_| true),
-            known: Arc::new(|shows| matches!(shows, Shows::Certificate(_))),
+            known: Arc::new(|shows| matches!(shows, Presented::Certificate(_))),
         }
         .open(&outside);
         tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ha_trust::identity::{Identity, Subject, key_id};
+use ha_trust::identity::{CertificateClaims, Subject, key_id};
 use ha_trust::keyring::write_private;
 use ha_trust::tls::{self, ClientConfig, Shown};
 use serde::{Deserialize, Serialize};
@@ -128,10 +128,11 @@ impl Context {
     ///
     /// # Errors
     /// A certificate that names no operator.
-    pub fn identity(&self) -> Result<Identity, Failure> {
+    pub fn identity(&self) -> Result<CertificateClaims, Failure> {
         let wrong =
             |e: String| Failure::new(Exit::Usage, format!("the context's certificate: {e}"));
-        let identity = Identity::of(&self.certificate).map_err(|e| wrong(e.to_string()))?;
+        let identity =
+            CertificateClaims::of(&self.certificate).map_err(|e| wrong(e.to_string()))?;
         if matches!(identity.subject, Subject::User { .. }) {
             Ok(identity)
         } else {

@@ -15,7 +15,7 @@ mod settings;
 pub use health::{CheckResult, ServerHealth, Transition};
 
 use serde::{Deserialize, Serialize};
-use settings::{Settings, Value};
+use settings::{SettingsText, Value};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -30,6 +30,11 @@ pub enum Kind {
         port: Option<u16>,
         /// How the connection ends.
         close: CheckClose,
+    },
+    /// Asks nobody and always says the same: for tests, and for a server whose state only its operator knows.
+    Always {
+        /// What it says.
+        up: bool,
     },
     /// Of another version of this program. It is kept as it was written, and nothing is checked by it.
     Other {
@@ -70,7 +75,7 @@ impl CheckClose {
 impl Kind {
     /// The names of the kinds that this version carries out.
     pub const fn known() -> &'static [&'static str] {
-        &["tcp"]
+        &["tcp", "always"]
     }
 
     /// The same as a set, as a member carries it.
@@ -82,6 +87,7 @@ impl Kind {
     pub fn name(&self) -> &str {
         match self {
             Kind::Tcp { .. } => "tcp",
+            Kind::Always { .. } => "always",
             Kind::Other { name, .. } => name,
         }
     }
@@ -89,9 +95,12 @@ impl Kind {
     /// What the kind was told, in the one text that every node makes of it: `port = 5022, close = "rst"`.
     pub fn settings(&self) -> String {
         match self {
-            Kind::Tcp { port, close } => Settings::default()
+            Kind::Tcp { port, close } => SettingsText::default()
                 .with("port", port.map(|p| Value::Number(p.into())))
                 .with("close", Some(Value::Text(close.word().to_owned())))
+                .to_string(),
+            Kind::Always { up } => SettingsText::default()
+                .with("always", Some(Value::Text(up_word(*up).to_owned())))
                 .to_string(),
             Kind::Other { settings, .. } => settings.clone(),
         }
@@ -100,8 +109,9 @@ impl Kind {
     /// The kind that a record names. One that this version does not know, or whose settings it does not
     /// understand, is kept as [`Kind::Other`], so that nothing is lost when it is written again.
     pub fn from_record(name: &str, settings: &str) -> Kind {
-        let known = Settings::parse(settings).and_then(|given| match name {
+        let known = SettingsText::parse(settings).and_then(|given| match name {
             "tcp" => tcp(given),
+            "always" => always(given),
             _ => None,
         });
         known.unwrap_or_else(|| Kind::Other {
@@ -114,7 +124,7 @@ impl Kind {
     pub const fn port(&self) -> Option<u16> {
         match self {
             Kind::Tcp { port, .. } => *port,
-            Kind::Other { .. } => None,
+            Kind::Always { .. } | Kind::Other { .. } => None,
         }
     }
 
@@ -128,6 +138,7 @@ impl Kind {
     ) -> Option<Probe> {
         let port = match self {
             Kind::Tcp { port, .. } => port.or(server_port)?,
+            Kind::Always { .. } => server_port.unwrap_or(0),
             Kind::Other { .. } => return None,
         };
         Some(Probe {
@@ -139,7 +150,7 @@ impl Kind {
     }
 }
 
-fn tcp(mut given: Settings) -> Option<Kind> {
+fn tcp(mut given: SettingsText) -> Option<Kind> {
     let port = match given.take("port") {
         None => None,
         Some(Value::Number(port)) => Some(u16::try_from(port).ok().filter(|p| *p > 0)?),
@@ -151,6 +162,20 @@ fn tcp(mut given: Settings) -> Option<Kind> {
         Some(Value::Number(_)) => return None,
     };
     given.is_empty().then_some(Kind::Tcp { port, close })
+}
+
+fn always(mut given: SettingsText) -> Option<Kind> {
+    let up = match given.take("always") {
+        None => true,
+        Some(Value::Text(word)) if word == up_word(true) => true,
+        Some(Value::Text(word)) if word == up_word(false) => false,
+        Some(_) => return None,
+    };
+    given.is_empty().then_some(Kind::Always { up })
+}
+
+const fn up_word(up: bool) -> &'static str {
+    if up { "up" } else { "down" }
 }
 
 /// One look at one server.
@@ -235,6 +260,8 @@ mod tests {
                 "port = 5022, close = \"rst\"",
             ),
             (tcp(None, CheckClose::Fin), "close = \"fin\""),
+            (Kind::Always { up: true }, "always = \"up\""),
+            (Kind::Always { up: false }, "always = \"down\""),
         ] {
             assert_eq!(kind.settings(), settings);
             assert_eq!(Kind::from_record(kind.name(), settings), kind);
@@ -257,6 +284,8 @@ mod tests {
             ("tcp", "port = 5022, tls = \"yes\""),
             ("tcp", "port = 1, port = 2"),
             ("tcp", "port ="),
+            ("always", "always = \"perhaps\""),
+            ("always", "port = 1"),
             ("", "\u{0}"),
         ] {
             let kind = Kind::from_record(name, settings);
@@ -281,5 +310,7 @@ mod tests {
         assert_eq!(port(tcp(None, CheckClose::Rst), Some(2)), Some(2));
         assert_eq!(port(tcp(None, CheckClose::Rst), None), None);
         assert_eq!(port(Kind::from_record("later", ""), Some(2)), None);
+        let always = Kind::Always { up: true };
+        assert_eq!(port(always, None), Some(0), "it needs none");
     }
 }

@@ -28,7 +28,7 @@ mod upgrade;
 pub use action::{Action, DropReason};
 pub use event::{Event, NodeReport, Purpose, RaftNews, RaftRole};
 pub use handover::HandoverReason;
-pub use settings::{ACTIVATE_AFTER, LOG_STALL_MAX, Settings, VOTERS_MAX};
+pub use settings::{ACTIVATE_AFTER, ControllerSettings, LOG_STALL_MAX, VOTERS_MAX};
 
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::lease::{Hold, Refusal};
@@ -48,7 +48,7 @@ use upgrade::Upgrade;
 /// The decisions of one node.
 #[derive(Debug)]
 pub struct Controller {
-    settings: Settings,
+    settings: ControllerSettings,
     raft: RaftNews,
     facts: Arc<Facts>,
     own: NodeReport,
@@ -90,7 +90,7 @@ pub struct Holding {
 
 impl Controller {
     /// A node that knows nothing yet.
-    pub fn new(settings: Settings, now: Instant) -> Self {
+    pub fn new(settings: ControllerSettings, now: Instant) -> Self {
         Controller {
             settings,
             raft: RaftNews::default(),

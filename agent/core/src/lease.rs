@@ -44,7 +44,7 @@ pub enum Refusal {
 
 /// Whether a vote may go on to the consensus library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub enum VoteDecision {
     /// It may.
     Pass,
     /// It may not: this node is promised to another.
@@ -137,15 +137,21 @@ impl Promise {
     }
 
     /// A ballot from `from` has come in. After a [`Ballot::Vote`] that passed, [`Promise::vote_answered`] must follow.
-    pub fn vote_in(&mut self, now: Instant, from: NodeId, term: u64, ballot: Ballot) -> Gate {
+    pub fn vote_in(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: u64,
+        ballot: Ballot,
+    ) -> VoteDecision {
         if now < self.quiet_until || self.promised_to_another(now, from).is_some() {
-            return Gate::Refuse;
+            return VoteDecision::Refuse;
         }
         if ballot == Ballot::Vote {
             self.being_voted = self.being_voted.max(term);
             self.votes_inside += 1;
         }
-        Gate::Pass
+        VoteDecision::Pass
     }
 
     /// The consensus library answered a vote that was let in; its own term is now `term` (0 when it failed).
@@ -158,14 +164,20 @@ impl Promise {
     }
 
     /// The consensus library of this node, `me`, wants to send a ballot out.
-    pub fn vote_out(&mut self, now: Instant, me: NodeId, term: u64, ballot: Ballot) -> Gate {
+    pub fn vote_out(
+        &mut self,
+        now: Instant,
+        me: NodeId,
+        term: u64,
+        ballot: Ballot,
+    ) -> VoteDecision {
         if now < self.quiet_until || self.promised_to_another(now, me).is_some() {
-            return Gate::Refuse;
+            return VoteDecision::Refuse;
         }
         if ballot == Ballot::Vote {
             self.term = self.term.max(term);
         }
-        Gate::Pass
+        VoteDecision::Pass
     }
 
     /// Whether this voter still waits out what it may have promised before it started.

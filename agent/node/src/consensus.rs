@@ -14,18 +14,21 @@ pub mod log;
 pub mod log_store;
 pub mod machine;
 pub mod network;
+mod settings;
 pub mod types;
+
+pub use settings::{ConsensusSettings, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY};
 
 use crate::outside::{Call, Outside};
 use codec::{decode, encode, encoded_len};
 use ha_core::command::{Answer, Stamped};
 use ha_core::controller::{NodeReport, RaftNews, RaftRole};
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Gate, Lease, Promise, Refusal};
-use ha_core::model::{Role, Timing};
+use ha_core::lease::{Ballot, Lease, Promise, Refusal, VoteDecision};
+use ha_core::model::Role;
 use ha_core::time::Instant;
 use log::Log;
-use machine::{Listener, Machine, Snap};
+use machine::{AppliedState, Listener, Machine};
 use network::Network;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -38,7 +41,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use thiserror::Error;
 use types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 
 /// One promise per node, one lock.
@@ -69,46 +71,6 @@ impl<R: Runtime> Clone for Consensus<R> {
     }
 }
 
-/// Who takes part, and how fast.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// This node.
-    pub me: NodeId,
-    /// What it is for: a witness campaigns later than the others.
-    pub role: Role,
-    /// The cluster's timers.
-    pub timing: Timing,
-    /// How long a voter stays promised; the same on all nodes.
-    pub promise: Duration,
-    /// Whether this node cannot have promised anything before: it makes the cluster.
-    pub founding: bool,
-    /// Entries between two snapshots; a fifth of them stays in the log for who is a little behind.
-    pub snapshot_every: u64,
-}
-
-/// [`Settings::snapshot_every`] of the product.
-pub const SNAPSHOT_EVERY: u64 = 5000;
-
-/// The largest command, in bytes: what the log adds to it in an entry is less than 1 KiB.
-pub const PROPOSAL_MAX: usize = codec::ENTRY_MAX - (1 << 10);
-
-/// Why a proposal did not come to an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ProposeError {
-    /// Another node leads.
-    #[error("this node does not lead")]
-    NotLeader(Option<NodeId>),
-    /// Nobody leads, or a majority does not answer. It may still be committed later.
-    #[error("no majority has answered in time: {0}")]
-    NoMajority(String),
-    /// Consensus has ended on this node.
-    #[error("consensus has ended on this node: {0}")]
-    Ended(String),
-    /// No log entry is as large. Nothing was proposed.
-    #[error("it is too large for the log: found {0} bytes; use at most {PROPOSAL_MAX}")]
-    TooLarge(usize),
-}
-
 /// What a voter answers to a `Lease`, with what the leader should know about it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LeaseReply {
@@ -130,7 +92,7 @@ impl<R: Runtime> Consensus<R> {
     /// A log or snapshot that cannot be read, or settings the library refuses.
     pub async fn start(
         outside: Outside,
-        settings: Settings,
+        settings: ConsensusSettings,
         listener: Listener,
     ) -> io::Result<Self> {
         let log = Log::<R>::new(outside.store.clone());
@@ -196,7 +158,7 @@ impl<R: Runtime> Consensus<R> {
     }
 
     /// The replicated state at this moment.
-    pub fn read(&self) -> Snap {
+    pub fn read(&self) -> AppliedState {
         self.machine.read()
     }
 
@@ -408,7 +370,8 @@ impl<R: Runtime> Consensus<R> {
     async fn handle_vote(&self, from: NodeId, ballot: Ballot, body: &[u8]) -> io::Result<Vec<u8>> {
         let request: openraft::raft::VoteRequest<Types<R>> = decode(body)?;
         let term = request.vote.leader_id.term;
-        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot) == Gate::Refuse
+        if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot)
+            == VoteDecision::Refuse
         {
             tracing::trace!(%from, term, ?ballot, "vote refused: this node is promised to another");
             return Err(io::Error::new(
@@ -452,7 +415,7 @@ impl Drop for VoteNote {
     }
 }
 
-fn config(settings: Settings) -> Result<Config, String> {
+fn config(settings: ConsensusSettings) -> Result<Config, String> {
     let ms = |d: Duration| d.as_millis() as u64;
     let (min, max) = settings.timing.election();
     // A witness leaves the others the first try: it may lead only to hand over.

@@ -15,7 +15,7 @@ use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
 use crate::outside::{Boxed, Outside};
 use act::Actor;
-use ha_core::controller::{Controller, Event, RaftRole, Settings};
+use ha_core::controller::{Controller, ControllerSettings, Event, RaftRole};
 use ha_core::id::Epoch;
 use ha_core::view::{Routes, View};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl<R: Runtime> Driver<R> {
     pub fn new(
         outside: Outside,
         consensus: Consensus<R>,
-        settings: Settings,
+        settings: ControllerSettings,
         handle: DriverHandle,
         inbox: mpsc::Receiver<Input>,
     ) -> (Self, watch::Receiver<Arc<View>>) {

@@ -1,6 +1,6 @@
 //! How long this node may serve, and word of each change to whoever waits for one.
 
-use ha_core::gate::Gate as Lasting;
+use ha_core::gate::Gate;
 use ha_core::time::Instant;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use tokio::sync::watch;
 
 /// [`ha_core::gate::Gate`] that tells its workers when it is opened or closed.
 #[derive(Debug)]
-pub struct Gate {
-    gate: Lasting,
+pub struct WatchedGate {
+    gate: Gate,
     changed: watch::Sender<()>,
 }
 
-impl Gate {
+impl WatchedGate {
     /// A closed gate.
-    pub fn new() -> Arc<Gate> {
-        Arc::new(Gate {
-            gate: Lasting::new(),
+    pub fn new() -> Arc<WatchedGate> {
+        Arc::new(WatchedGate {
+            gate: Gate::new(),
             changed: watch::Sender::new(()),
         })
     }
@@ -34,17 +34,17 @@ impl Gate {
         self.changed.send_replace(());
     }
 
-    /// A receiver that is told of every [`open`](Gate::open) and [`close`](Gate::close).
+    /// A receiver that is told of every [`open`](WatchedGate::open) and [`close`](WatchedGate::close).
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 }
 
 /// What can be asked of it.
-impl Deref for Gate {
-    type Target = Lasting;
+impl Deref for WatchedGate {
+    type Target = Gate;
 
-    fn deref(&self) -> &Lasting {
+    fn deref(&self) -> &Gate {
         &self.gate
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! Owns sockets, sessions, slots and counters. Leaves to others: which servers there are and how they
 //! feel (the [`View`]), which one is right and what comes next (`ha_core::dispatch`), who is bound to whom ([`Binder`]),
-//! how long this node may serve ([`Gate`]), and the addresses themselves (`ha-address`).
+//! how long this node may serve ([`WatchedGate`]), and the addresses themselves (`ha-address`).
 //!
 //! ```text
-//!               Gate (until when)        View (to whom)        Binder (who belongs to whom)
+//!               WatchedGate (until when)        View (to whom)        Binder (who belongs to whom)
 //!                  |                        |                        |
 //!   clients --> accept --> frontend? --> session: reach --> connect --> carry <--> server
 //!                  |          no: reset     |      | slot, queue             both ways, half-close
@@ -36,7 +36,7 @@ mod table;
 mod worker;
 
 pub use binder::{Binder, Binding};
-pub use gate::Gate;
+pub use gate::WatchedGate;
 pub use report::ProxyEvent;
 pub use settings::{Clock, ProxyError, ProxySettings, Reach};
 pub use stats::{FrontendCounters, ProxyCounters, ServerCounters};
@@ -49,7 +49,7 @@ use accept::Arrival;
 use ha_core::view::View;
 use health::Health;
 use platform::sockets as sys;
-use report::Reporter;
+use report::EventSender;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,7 +83,7 @@ impl Proxy {
     pub fn start(
         settings: ProxySettings,
         view: watch::Receiver<Arc<View>>,
-        gate: Arc<Gate>,
+        gate: Arc<WatchedGate>,
         binder: Arc<dyn Binder>,
         clock: Clock,
         events: mpsc::Sender<ProxyEvent>,
@@ -96,7 +96,7 @@ impl Proxy {
             stats: stats::Stats::new(gate.counter()),
             gate,
             binder,
-            report: Reporter::new(events, clock),
+            report: EventSender::new(events, clock),
             stop: CancellationToken::new(),
             sessions_max: if settings.sessions_max > 0 {
                 settings.sessions_max as u64

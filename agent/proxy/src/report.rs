@@ -46,7 +46,7 @@ pub enum ProxyEvent {
 
 /// Sends events and keeps the ones that repeat rare.
 #[derive(Debug)]
-pub(super) struct Reporter {
+pub(super) struct EventSender {
     events: mpsc::Sender<ProxyEvent>,
     clock: Clock,
     shed: AtomicU64,
@@ -58,10 +58,10 @@ pub(super) struct Reporter {
 
 const EVERY: Duration = Duration::from_secs(1);
 
-impl Reporter {
-    pub(super) fn new(events: mpsc::Sender<ProxyEvent>, clock: Clock) -> Reporter {
+impl EventSender {
+    pub(super) fn new(events: mpsc::Sender<ProxyEvent>, clock: Clock) -> EventSender {
         let zero = || AtomicU64::new(0);
-        Reporter {
+        EventSender {
             events,
             clock,
             shed: zero(),

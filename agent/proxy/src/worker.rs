@@ -12,9 +12,9 @@
 use super::accept::{self, Arrival};
 use super::binder::Binder;
 use super::carry::BUFFER;
-use super::gate::Gate;
+use super::gate::WatchedGate;
 use super::listen::{self, Listeners};
-use super::report::Reporter;
+use super::report::EventSender;
 use super::settings::Clock;
 use super::stats::{RouteStats, Stats};
 use super::table::Table;
@@ -48,10 +48,10 @@ pub(super) struct Shared {
     /// Clients come through the kernel's interception: the address is not bound by this process alone.
     pub(super) intercepts: bool,
     pub(super) clock: Clock,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<WatchedGate>,
     pub(super) binder: Arc<dyn Binder>,
     pub(super) stats: Stats,
-    pub(super) report: Reporter,
+    pub(super) report: EventSender,
     pub(super) stop: CancellationToken,
     pub(super) sessions_max: u64,
     pub(super) pipes_open: Arc<AtomicUsize>,

@@ -2,14 +2,13 @@
 
 use super::agent_file::is_name;
 use super::raw::{
-    RawBackend, RawCheck, RawCluster, RawFrontend, RawGlobal, RawPersistence, RawPorts, RawServer,
+    RawBackend, RawCluster, RawFrontend, RawGlobal, RawPersistence, RawPorts, RawServer,
 };
 use super::units::Span;
 use super::{Checker, Problems};
-use ha_core::check::{CheckClose, Kind};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, ClusterConfig,
-    Failback, Frontend, OnDown, Persistence, PortRange, Server, Timing, VirtualIp,
+    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, ClusterConfig, Failback,
+    Frontend, OnDown, Persistence, PortRange, Server, Timing, VirtualIp,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,8 +26,6 @@ pub struct ClusterFile {
     pub promise: Option<Duration>,
 }
 
-/// HAProxy's `inter` when nothing is said.
-const INTER: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXPIRE: Duration = Duration::from_secs(30 * 60);
 /// Less leaves no time to renew.
@@ -447,48 +444,6 @@ impl Checker<'_> {
         }
     }
 
-    fn check(&mut self, spanned: &Spanned<RawCheck>, b: &RawBackend) -> Check {
-        let raw = spanned.get_ref();
-        let inter = self.positive("backend.check.inter", raw.inter.as_ref(), INTER);
-        let port = raw.tcp.as_ref().map(|p| *p.get_ref());
-        if port == Some(0) {
-            self.problem(
-                spanned.span().start,
-                "backend.check.tcp",
-                0,
-                "use a port, 1 to 65535",
-            );
-        }
-        if port.is_none()
-            && let Some(s) = b.server.iter().find(|s| s.port.is_none())
-        {
-            self.problem(
-                spanned.span().start,
-                "backend.check",
-                format!(
-                    "no port to check, and server {} has none either",
-                    s.name.get_ref()
-                ),
-                "add `tcp = PORT` to the check",
-            );
-        }
-        let close = self.choice(
-            "backend.check.close",
-            raw.close.as_ref(),
-            &[("rst", CheckClose::Rst), ("fin", CheckClose::Fin)],
-            CheckClose::Rst,
-        );
-        Check {
-            kind: Kind::Tcp { port, close },
-            inter,
-            fastinter: self.positive("backend.check.fastinter", raw.fastinter.as_ref(), inter),
-            downinter: self.positive("backend.check.downinter", raw.downinter.as_ref(), inter),
-            timeout: self.positive("backend.check.timeout", raw.timeout.as_ref(), inter),
-            rise: self.count("backend.check.rise", raw.rise.as_ref(), 2),
-            fall: self.count("backend.check.fall", raw.fall.as_ref(), 3),
-        }
-    }
-
     fn persistence(&mut self, raw: &RawPersistence, backend: &str) -> Persistence {
         self.choice(
             "backend.persistence.by",
@@ -541,7 +496,7 @@ impl Checker<'_> {
         }
     }
 
-    fn positive(
+    pub(super) fn positive(
         &mut self,
         key: &str,
         found: Option<&Spanned<Span>>,
@@ -559,7 +514,7 @@ impl Checker<'_> {
         s.get_ref().0
     }
 
-    fn count(&mut self, key: &str, found: Option<&Spanned<u16>>, default: u16) -> u16 {
+    pub(super) fn count(&mut self, key: &str, found: Option<&Spanned<u16>>, default: u16) -> u16 {
         let Some(n) = found else { return default };
         if !(1..=1000).contains(n.get_ref()) {
             self.problem(n.span().start, key, n.get_ref(), "use 1 to 1000");

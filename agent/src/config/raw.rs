@@ -1,5 +1,6 @@
 //! The files as written: every key is known, every value may still be wrong.
 
+use super::checks::RawCheck;
 use super::units::Span;
 use serde::Deserialize;
 use toml::Spanned;
@@ -85,24 +86,6 @@ pub struct RawPersistence {
     pub mask: Option<Spanned<u8>>,
     pub mask6: Option<Spanned<u8>>,
     pub mode: Option<Spanned<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawCheck {
-    pub tcp: Option<Spanned<u16>>,
-    #[serde(alias = "interval", alias = "probe_interval")]
-    pub inter: Option<Spanned<Span>>,
-    pub fastinter: Option<Spanned<Span>>,
-    #[serde(alias = "pass_detect_interval", alias = "passdetect_interval")]
-    pub downinter: Option<Spanned<Span>>,
-    #[serde(alias = "receive")]
-    pub timeout: Option<Spanned<Span>>,
-    #[serde(alias = "pass_detect_count", alias = "passdetect_count")]
-    pub rise: Option<Spanned<u16>>,
-    #[serde(alias = "fail_detect_count", alias = "faildetect")]
-    pub fall: Option<Spanned<u16>>,
-    pub close: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -47,6 +47,16 @@ fn ace_words_mean_the_same_as_haproxys() {
     );
 }
 
+#[test]
+fn a_check_that_asks_nobody_needs_no_port() {
+    let text = GOOD.replace("tcp = 5022, ", "always = \"down\", ");
+    let check = parse_cluster("c", &text).unwrap().config.backends[0]
+        .check
+        .clone()
+        .unwrap();
+    assert_eq!(check.kind, ha_core::check::Kind::Always { up: false });
+}
+
 /// What is replaced by what, then: the line, a part of the key, a part of what was found, a part of the remedy.
 type Broken = (
     &'static str,
@@ -80,6 +90,8 @@ const BROKEN_CLUSTERS: &[Broken] = &[
     ("fall = 3", "fall = 0", 16, "backend.check.fall", "0", "1 to 1000"),
     ("inter = \"5s\"", "inter = \"0s\"", 16, "backend.check.inter", "0", "above zero"),
     ("tcp = 5022, ", "", 16, "backend.check", "no port", "tcp = PORT"),
+    ("tcp = 5022", "always = \"perhaps\"", 16, "backend.check.always", "perhaps", "up"),
+    ("tcp = 5022", "tcp = 5022, always = \"up\"", 16, "backend.check.always", "a second kind", "use one of"),
     ("tcp = 5022", "tcp = 5022, close = \"bye\"", 16, "backend.check.close", "bye", "rst"),
     ("on_down = \"purge\"", "on_down = \"drop\"", 17, "backend.on_down", "drop", "keep"),
     ("weight = 1", "weight = 257", 21, "backend.server.weight", "257", "0 to 256"),

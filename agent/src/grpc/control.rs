@@ -5,10 +5,10 @@
 //!          \--> leader's Control, once (header `ha-forwarded`) --> its reply
 //! ```
 
-use super::guard::{FORWARDED, NAMED, ON_BEHALF, asker};
+use super::guard::{FORWARDED, NAMED, ON_BEHALF, principal};
 use super::why_of;
 use crate::operate::{Operations, Removal, events};
-use crate::permissions::{Asker, Caller};
+use crate::permissions::{Caller, Principal};
 use crate::wire::channels::{belief, channel};
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
@@ -71,15 +71,15 @@ impl Api {
 }
 
 /// What is passed on, with the access of who asks.
-fn forwarded<T>(asker: &Asker, request: T) -> Request<T> {
+fn forwarded<T>(principal: &Principal, request: T) -> Request<T> {
     let mut next = Request::new(request);
     let headers = next.metadata_mut();
     headers.insert(FORWARDED, MetadataValue::from_static("1"));
-    if let Some(access) = asker.caller.access() {
+    if let Some(access) = principal.caller.access() {
         headers.insert(ON_BEHALF, MetadataValue::from_static(access.word()));
     }
     // Names and digits in hexadecimal: both can stand in a header.
-    if let Some(named) = asker
+    if let Some(named) = principal
         .named
         .as_ref()
         .and_then(|(name, key)| format!("{name} {key}").parse().ok())
@@ -122,7 +122,7 @@ says_who!(
 /// Passes on to the leader, or answers here.
 macro_rules! on_leader {
     ($self:ident, $request:ident, $method:ident) => {{
-        let who = asker(&$request)?;
+        let who = principal(&$request)?;
         match $self.leader(&$request).await? {
             Some(mut leader) => leader.$method(forwarded(&who, $request.into_inner())).await,
             None => Ok(Response::new(
@@ -144,7 +144,7 @@ macro_rules! change_on_leader {
 impl Api {
     /// Writes into a request who asks for it.
     fn signed<T: SaysWho>(&self, request: &mut Request<T>) -> Result<(), Status> {
-        let who = asker(request)?;
+        let who = principal(request)?;
         let by = request.get_mut().by();
         *by = who.by(by, &self.node.member.name);
         Ok(())
@@ -157,7 +157,7 @@ impl Control for Api {
         &self,
         r: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusReply>, Status> {
-        let who = asker(&r)?;
+        let who = principal(&r)?;
         match self.leader(&r).await {
             // Without a leader, or while it does not answer, this node still says what it knows.
             Ok(Some(mut leader)) => match tokio::time::timeout(
@@ -210,7 +210,7 @@ impl Control for Api {
     }
     async fn join(&self, r: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
         // What a member passes on was counted there.
-        let who = asker(&r)?;
+        let who = principal(&r)?;
         let from = who
             .from
             .filter(|_| !matches!(who.caller, Caller::Member(_)));
@@ -227,7 +227,7 @@ impl Control for Api {
         mut r: Request<pb::ApplyRequest>,
     ) -> Result<Response<pb::ApplyReply>, Status> {
         r.get_mut().dry_run = true;
-        let who = asker(&r)?;
+        let who = principal(&r)?;
         match self.leader(&r).await? {
             Some(mut leader) => leader.diff(forwarded(&who, r.into_inner())).await,
             None => Ok(Response::new(self.node.apply(r.into_inner()).await?)),
@@ -237,7 +237,7 @@ impl Control for Api {
         &self,
         mut r: Request<pb::RenewRequest>,
     ) -> Result<Response<pb::RenewReply>, Status> {
-        match asker(&r)?.caller {
+        match principal(&r)?.caller {
             Caller::User(name, _) => r.get_mut().name = name,
             Caller::Behind(..) => {}
             _ => {
@@ -314,7 +314,7 @@ impl Control for Api {
     ) -> Result<Response<pb::MemberReply>, Status> {
         let mut r = r;
         self.signed(&mut r)?;
-        let (who, again) = (asker(&r)?, r.get_ref().clone());
+        let (who, again) = (principal(&r)?, r.get_ref().clone());
         match self.leader(&r).await? {
             Some(mut leader) => leader.remove_member(forwarded(&who, r.into_inner())).await,
             None => match self.node.remove_member(r.into_inner()).await? {
@@ -365,7 +365,7 @@ impl Control for Api {
         &self,
         r: Request<pb::ReachRequest>,
     ) -> Result<Response<pb::ReachReply>, Status> {
-        let caller = asker(&r)?.from;
+        let caller = principal(&r)?.from;
         Ok(Response::new(
             self.node.reach(caller, &r.into_inner().listen).await?,
         ))
@@ -378,7 +378,7 @@ impl Control for Api {
         &self,
         r: Request<pb::EventsRequest>,
     ) -> Result<Response<Self::EventsStream>, Status> {
-        let shows = asker(&r)?.shows;
+        let shows = principal(&r)?.shows;
         let events = events(self.node.clone(), shows, r.into_inner());
         let events = events.map(|event| event.map_err(Status::from));
         Ok(Response::new(Box::pin(events)))

@@ -1,8 +1,10 @@
 //! Stands before every service: finds out who asks, and whether it may.
 
-use crate::entrance::{Shows, Visitor};
+use crate::entrance::{ConnectionInfo, Presented};
 use crate::operate::RequestError;
-use crate::permissions::{self, Asker, Caller, Knows, Takes, may, takes, who};
+use crate::permissions::{
+    self, Caller, GuardContext, Permission, Principal, may, permission_for, who,
+};
 use futures_util::future::{Either, Ready, ready};
 use ha_core::id::NodeId;
 use ha_core::trust::Trust;
@@ -25,16 +27,16 @@ const STRANGERS_BODY_MAX: usize = 16 << 10;
 
 /// Puts a guard before services.
 #[derive(Clone)]
-pub struct Guard(pub Arc<dyn Knows>);
+pub struct Guard(pub Arc<dyn GuardContext>);
 
 /// Who asks, as the guard found out.
 ///
 /// # Errors
 /// A service that was put before its guard.
-pub fn asker<T>(request: &tonic::Request<T>) -> Result<Asker, Status> {
+pub fn principal<T>(request: &tonic::Request<T>) -> Result<Principal, Status> {
     request
         .extensions()
-        .get::<Asker>()
+        .get::<Principal>()
         .cloned()
         .ok_or_else(|| Status::internal("this question came past the guard"))
 }
@@ -50,17 +52,17 @@ impl<S> tower::Layer<S> for Guard {
 }
 
 impl Guard {
-    fn admit(&self, request: &http::Request<Body>) -> Result<Asker, RequestError> {
-        let takes = takes(request.uri().path())
+    fn admit(&self, request: &http::Request<Body>) -> Result<Principal, RequestError> {
+        let takes = permission_for(request.uri().path())
             .ok_or_else(|| RequestError::unimplemented("this agent does not know that question"))?;
         let visitor = request
             .extensions()
-            .get::<Visitor>()
+            .get::<ConnectionInfo>()
             .ok_or_else(|| RequestError::internal("nobody knows where this question comes from"))?;
         let (live, snap) = (self.0.live(), self.0.snap());
         let mut caller = who(&visitor.shows, &live, &snap, self.0.wall()).or_else(|refused| {
             // Who joins shows no certificate, or the one of an earlier life: neither matters.
-            if takes == Takes::Nothing {
+            if takes == Permission::Nothing {
                 Ok(Caller::Stranger)
             } else {
                 Err(refused)
@@ -73,12 +75,12 @@ impl Guard {
         }
         may(&caller, takes)?;
         let named = match (&caller, &visitor.shows) {
-            (Caller::User(name, _), Shows::Certificate(identity)) => {
+            (Caller::User(name, _), Presented::Certificate(identity)) => {
                 Some((name.clone(), identity.key))
             }
             _ => None,
         };
-        Ok(Asker {
+        Ok(Principal {
             caller,
             from: visitor.from,
             shows: visitor.shows.clone(),
@@ -108,9 +110,9 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         match self.guard.admit(&request) {
-            Ok(asker) => {
-                let stranger = asker.caller == Caller::Stranger;
-                request.extensions_mut().insert(asker);
+            Ok(principal) => {
+                let stranger = principal.caller == Caller::Stranger;
+                request.extensions_mut().insert(principal);
                 // Who has shown nothing has little to say.
                 let request = if stranger {
                     request.map(|body| Body::new(Limited::new(body, STRANGERS_BODY_MAX)))

@@ -1,6 +1,6 @@
 //! The gRPC service that peers call: finds out who asks, then hands the bytes to consensus.
 
-use super::guard::asker;
+use super::guard::principal;
 use crate::outside::Consensus;
 use crate::permissions::Caller;
 use ha_core::id::NodeId;
@@ -32,7 +32,7 @@ impl PeerService {
         call: Call,
         request: Request<Envelope>,
     ) -> Result<Response<Envelope>, Status> {
-        let caller = asker(&request)?.caller;
+        let caller = principal(&request)?.caller;
         let Envelope { from, body } = request.into_inner();
         let from = speaks_for(&caller, &from)?;
         let body = hear(&self.consensus, &self.driver, from, call, &body)
@@ -89,7 +89,7 @@ impl Service for PeerService {
         &self,
         r: Request<Streaming<SnapshotPiece>>,
     ) -> Result<Response<Envelope>, Status> {
-        let asked_by = asker(&r)?;
+        let asked_by = principal(&r)?;
         let mut pieces = r.into_inner();
         let (mut from, mut body) = (Vec::new(), Vec::new());
         while let Some(piece) = pieces.message().await? {

@@ -16,13 +16,13 @@ pub use traffic::events;
 use crate::config::Problem;
 use crate::entrance::limiter::Limiter;
 use crate::outside::Consensus;
-use crate::permissions::Knows;
+use crate::permissions::GuardContext;
 use ha_core::command::{Command, Outcome, Rejection, Stamped};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role};
 use ha_core::time::Timestamp;
 use ha_node::consensus::ProposeError;
-use ha_node::consensus::machine::Snap;
+use ha_node::consensus::machine::AppliedState;
 use ha_node::driver::DriverHandle;
 use ha_node::outside::Outside;
 use ha_proto::control as pb;
@@ -106,8 +106,8 @@ impl Operations {
     }
 }
 
-impl Knows for Operations {
-    fn snap(&self) -> Snap {
+impl GuardContext for Operations {
+    fn snap(&self) -> AppliedState {
         self.consensus.read()
     }
     fn live(&self) -> Arc<Live> {

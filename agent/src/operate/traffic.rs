@@ -1,8 +1,8 @@
 //! `sessions`, `whereis`, `events`.
 
 use super::{Operations, RequestError};
-use crate::entrance::Shows;
-use crate::permissions::{Takes, may, who};
+use crate::entrance::Presented;
+use crate::permissions::{Permission, may, who};
 use ha_core::stick::mask;
 use ha_core::trust::Access;
 use ha_core::view::{Newcomer, Overlay, Routes};
@@ -133,7 +133,7 @@ impl Operations {
 }
 
 /// Events after a time, and with `follow` those that come, until the operator hangs up.
-pub fn events(node: Arc<Operations>, shows: Shows, r: pb::EventsRequest) -> EventStream {
+pub fn events(node: Arc<Operations>, shows: Presented, r: pb::EventsRequest) -> EventStream {
     let (send, receive) = tokio::sync::mpsc::channel(64);
     let tasks = node.outside.tasks.clone();
     let task = async move {
@@ -147,7 +147,7 @@ pub fn events(node: Arc<Operations>, shows: Shows, r: pb::EventsRequest) -> Even
                 node.outside.clock.wall(),
             );
             if let Err(refused) =
-                still.and_then(|caller| may(&caller, Takes::Access(Access::Viewer)))
+                still.and_then(|caller| may(&caller, Permission::Access(Access::Viewer)))
             {
                 send.send(Err(refused)).await.unwrap_or(());
                 return;

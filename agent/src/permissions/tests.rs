@@ -5,7 +5,7 @@ use ha_core::model::CERTIFICATE_LIFETIME;
 use ha_core::state::Facts;
 use ha_core::trust::UserRecord;
 use ha_trust::authority::{Authority, Seal, request};
-use ha_trust::identity::Identity;
+use ha_trust::identity::CertificateClaims;
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
 
@@ -34,12 +34,12 @@ fn the_table_names_every_question_once_and_no_other() {
     asked.sort_unstable();
     assert_eq!(in_table, asked);
     assert_eq!(
-        takes("/ha.control.v1.Control/SetState"),
-        Some(Takes::Access(Access::Operator))
+        permission_for("/ha.control.v1.Control/SetState"),
+        Some(Permission::Access(Access::Operator))
     );
     assert_eq!(
-        takes("/ha.consensus.v1.Consensus/Lease"),
-        Some(Takes::Member)
+        permission_for("/ha.consensus.v1.Consensus/Lease"),
+        Some(Permission::Member)
     );
     for wrong in [
         "/ha.control.v1.Control/Nothing",
@@ -48,7 +48,7 @@ fn the_table_names_every_question_once_and_no_other() {
         "Control",
         "/ha.control.v1.Control/RequestError/more",
     ] {
-        assert_eq!(takes(wrong), None, "{wrong}");
+        assert_eq!(permission_for(wrong), None, "{wrong}");
     }
 }
 
@@ -109,7 +109,7 @@ fn each_cell_is_as_it_is_written_here() {
     let mut cells = 0;
     for line in CELLS.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let (question, letters) = line.split_once(' ').unwrap();
-        let takes = takes(&format!("/ha.v1.{question}")).unwrap();
+        let takes = permission_for(&format!("/ha.v1.{question}")).unwrap();
         for (caller, letter) in callers.iter().zip(letters.trim().chars()) {
             let answer = may(caller, takes);
             assert_eq!(
@@ -126,7 +126,7 @@ fn each_cell_is_as_it_is_written_here() {
 struct Town {
     authority: Authority,
     live: Arc<Live>,
-    snap: Snap,
+    snap: AppliedState,
 }
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -159,7 +159,7 @@ fn town() -> Town {
     Town {
         authority,
         live,
-        snap: Snap::default(),
+        snap: AppliedState::default(),
     }
 }
 
@@ -169,9 +169,9 @@ impl Town {
         authority: &Authority,
         subject: &Subject,
         cluster: u128,
-    ) -> (Shows, ha_core::trust::Digest) {
+    ) -> (Presented, ha_core::trust::Digest) {
         let (_, asked) = request().unwrap();
-        let identity = Identity::of(
+        let identity = CertificateClaims::of(
             &authority
                 .sign(
                     &asked,
@@ -184,9 +184,9 @@ impl Town {
         )
         .unwrap();
         let key = identity.key;
-        (Shows::Certificate(Arc::new(identity)), key)
+        (Presented::Certificate(Arc::new(identity)), key)
     }
-    fn who(&self, shows: &Shows, now: Timestamp) -> Result<Caller, String> {
+    fn who(&self, shows: &Presented, now: Timestamp) -> Result<Caller, String> {
         who(shows, &self.live, &self.snap, now).map_err(|s| s.text)
     }
     fn change(&mut self, f: impl FnOnce(&mut ha_core::trust::Trust)) {
@@ -315,5 +315,5 @@ fn an_operator_is_heard_with_its_newest_certificate_only() {
     );
     town.change(|t| t.users.clear());
     assert!(town.who(&second, NOW).unwrap_err().contains("any more"));
-    assert_eq!(town.who(&Shows::Nothing, NOW), Ok(Caller::Stranger));
+    assert_eq!(town.who(&Presented::Nothing, NOW), Ok(Caller::Stranger));
 }

@@ -1,7 +1,7 @@
 //! The machine itself: kernel, privileges, file descriptors, clock, disk, port.
 
 use super::NOT_HERE;
-use super::{Moment, Said, Subject};
+use super::{Inspection, Moment, Said};
 use crate::sys::boot_now;
 use crate::sys::platform::machine as facts;
 use std::fs;
@@ -22,7 +22,7 @@ const FLUSHED: [u8; 4096] = [0x5a; 4096];
 /// A commit waits for two flushes; above this clients feel it.
 const FLUSH_WANTED: Duration = Duration::from_millis(50);
 
-pub(super) fn kernel(s: &Subject) -> Said {
+pub(super) fn kernel(s: &Inspection) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped(NOT_HERE);
     }
@@ -40,7 +40,7 @@ pub(super) fn kernel(s: &Subject) -> Said {
     }
 }
 
-pub(super) fn privileges(s: &Subject) -> Said {
+pub(super) fn privileges(s: &Inspection) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped("this node needs none");
     }
@@ -52,7 +52,7 @@ pub(super) fn privileges(s: &Subject) -> Said {
     Said(s.denied(), found, "run as root or with these capabilities (the systemd unit gives them), or set vip = \"bind\"".to_owned())
 }
 
-pub(super) fn files(_: &Subject) -> Said {
+pub(super) fn files(_: &Inspection) -> Said {
     let max = match facts::open_files_max() {
         Ok(max) => max,
         Err(error) => return Said::warning(error.to_string(), ""),
@@ -71,7 +71,7 @@ pub(super) fn files(_: &Subject) -> Said {
     }
 }
 
-pub(super) fn clock(_: &Subject) -> Said {
+pub(super) fn clock(_: &Inspection) -> Said {
     match facts::clock_is_synchronised() {
         Ok(true) => Said::ok("the wall clock is synchronised"),
         Ok(false) => Said::warning(
@@ -83,7 +83,7 @@ pub(super) fn clock(_: &Subject) -> Said {
     }
 }
 
-pub(super) fn disk(s: &Subject) -> Said {
+pub(super) fn disk(s: &Inspection) -> Said {
     // A start must not wait for a slow disk.
     if s.moment == Moment::Starting {
         return Said::skipped("not measured at a start");
@@ -145,7 +145,7 @@ fn flush_times(place: &Path) -> io::Result<Vec<Duration>> {
     times
 }
 
-pub(super) fn listen(s: &Subject) -> Said {
+pub(super) fn listen(s: &Inspection) -> Said {
     let at = s.config.listen;
     port(s, at, |e| {
         if e.kind() == io::ErrorKind::AddrInUse {
@@ -163,7 +163,7 @@ pub(super) fn listen(s: &Subject) -> Said {
 }
 
 /// Whether this node's agent can listen there, or does; what it means when it cannot.
-pub(super) fn port(s: &Subject, at: SocketAddr, cannot: impl FnOnce(io::Error) -> Said) -> Said {
+pub(super) fn port(s: &Inspection, at: SocketAddr, cannot: impl FnOnce(io::Error) -> Said) -> Said {
     match TcpListener::bind(at) {
         Ok(_) => Said::ok(format!("{at} is free")),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && s.moment == Moment::Asked => {
@@ -179,9 +179,9 @@ mod tests {
     use super::*;
     use crate::config::AgentConfig;
 
-    fn said(look: fn(&Subject) -> Said, agent: &str) -> Said {
+    fn said(look: fn(&Inspection) -> Said, agent: &str) -> Said {
         let config = AgentConfig::parse("agent.toml", agent).unwrap();
-        look(&Subject {
+        look(&Inspection {
             config: &config,
             virtual_ips: &[],
             promise: None,

@@ -1,6 +1,6 @@
 //! What a member of the cluster says: whether it is reached, reaches back, and has the same time and version.
 
-use super::{Moment, Said, Subject};
+use super::{Inspection, Moment, Said};
 use crate::found::JOIN_WITHIN;
 use crate::sys::{boot_now, wall_now};
 use crate::wire::channels;
@@ -30,7 +30,7 @@ const SKEW_WANTED: u64 = 1000;
 const MEMBER: &str = "member";
 const OLDER: &str = "its agent is older than this one and cannot be asked";
 
-pub(super) async fn look(s: &Subject<'_>) -> Vec<(&'static str, Said)> {
+pub(super) async fn look(s: &Inspection<'_>) -> Vec<(&'static str, Said)> {
     let Some(address) = s.member else {
         return Vec::new();
     };
@@ -185,7 +185,7 @@ fn version(other: &str) -> Said {
 }
 
 /// Whether peers will reach this node where it says that it listens.
-async fn way_back(s: &Subject<'_>, client: &mut ControlClient<Channel>, address: &str) -> Said {
+async fn way_back(s: &Inspection<'_>, client: &mut ControlClient<Channel>, address: &str) -> Said {
     // Kept until the answer is there; when the agent of this node runs, it is the one that listens.
     let _listener = TcpListener::bind(s.config.listen);
     match ask(client, s.config.listen.to_string()).await {

@@ -1,6 +1,6 @@
 //! What the virtual IP needs of the network: interface, rules, an address that nobody has.
 
-use super::{Moment, NOT_HERE, Said, Subject, Verdict, machine};
+use super::{Inspection, Moment, NOT_HERE, Said, Verdict, machine};
 use crate::hands::LIFETIME_PROMISE_MIN;
 use ha_address::platform::examine;
 use ha_address::{FenceMode, Vip, VipSettings};
@@ -10,14 +10,14 @@ use std::time::Duration;
 /// How long the answer of another machine is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
-fn settings(s: &Subject) -> VipSettings {
+fn settings(s: &Inspection) -> VipSettings {
     VipSettings {
         interface: s.config.interface.clone(),
         ..VipSettings::new(s.config.address)
     }
 }
 
-fn vips(s: &Subject) -> Vec<Vip> {
+fn vips(s: &Inspection) -> Vec<Vip> {
     s.virtual_ips
         .iter()
         .map(|v| Vip {
@@ -28,7 +28,7 @@ fn vips(s: &Subject) -> Vec<Vip> {
         .collect()
 }
 
-pub(super) fn interface(s: &Subject) -> Said {
+pub(super) fn interface(s: &Inspection) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped(NOT_HERE);
     }
@@ -60,7 +60,7 @@ pub(super) fn interface(s: &Subject) -> Said {
     }
 }
 
-pub(super) fn rules(s: &Subject) -> Said {
+pub(super) fn rules(s: &Inspection) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped(NOT_HERE);
     }
@@ -87,7 +87,7 @@ pub(super) fn rules(s: &Subject) -> Said {
 }
 
 /// Where the kernel sends what is intercepted.
-pub(super) fn proxy_port(s: &Subject) -> Said {
+pub(super) fn proxy_port(s: &Inspection) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped(NOT_HERE);
     }
@@ -100,7 +100,7 @@ pub(super) fn proxy_port(s: &Subject) -> Said {
     })
 }
 
-pub(super) fn addresses(s: &Subject) -> Said {
+pub(super) fn addresses(s: &Inspection) -> Said {
     if !s.config.holds_in_kernel() {
         return Said::skipped(NOT_HERE);
     }

@@ -12,7 +12,7 @@ use ha_core::time::Timestamp;
 use ha_core::trust::{Stage, Trust, next_step};
 use ha_trust::TrustError;
 use ha_trust::authority::{Authority, BACKDATED, request};
-use ha_trust::identity::{Identity, Subject, key_id};
+use ha_trust::identity::{CertificateClaims, Subject, key_id};
 use ha_trust::store::Live;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,7 +141,7 @@ fn authorities(trust: &Trust) -> Vec<Vec<u8>> {
 }
 
 /// Whether a third of its life or less is left, or another authority signs by now.
-fn is_due(identity: &Identity, trust: &Trust, now: Timestamp) -> Result<bool, TrustError> {
+fn is_due(identity: &CertificateClaims, trust: &Trust, now: Timestamp) -> Result<bool, TrustError> {
     let Some(signing) = trust.signing() else {
         return Ok(false);
     };
@@ -205,7 +205,7 @@ mod tests {
         );
         let (_, asked) = request().unwrap();
         let day = Duration::from_secs(86_400);
-        let identity = Identity::of(
+        let identity = CertificateClaims::of(
             &old.sign(
                 &asked,
                 &Subject::Node(NodeId::from_random(1)),

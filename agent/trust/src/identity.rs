@@ -67,7 +67,7 @@ impl Subject {
 
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct CertificateClaims {
     /// Of which cluster.
     pub cluster: NodeId,
     /// Whom it names.
@@ -82,12 +82,12 @@ pub struct Identity {
     pub signed_by: Vec<u8>,
 }
 
-impl Identity {
+impl CertificateClaims {
     /// Reads a certificate in DER. Whether to believe it was decided before, by TLS.
     ///
     /// # Errors
     /// Bytes that are no certificate, or one that names none of ours.
-    pub fn of(certificate: &[u8]) -> Result<Identity, TrustError> {
+    pub fn of(certificate: &[u8]) -> Result<CertificateClaims, TrustError> {
         let parsed = parse(certificate)?;
         let mut uris = Vec::new();
         let mut signed_by = Vec::new();
@@ -120,7 +120,7 @@ impl Identity {
             Subject::of_uri(uri).ok_or_else(|| TrustError::NoIdentity(uri.to_owned()))?;
         let ms = |seconds: i64| Timestamp(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000));
         let validity = parsed.validity();
-        Ok(Identity {
+        Ok(CertificateClaims {
             cluster,
             subject,
             from: ms(validity.not_before.timestamp()),

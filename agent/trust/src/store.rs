@@ -2,7 +2,7 @@
 //! change see it, those that are there go on.
 
 use crate::TrustError;
-use crate::identity::{Identity, key_id};
+use crate::identity::{CertificateClaims, key_id};
 use crate::keyring::Keyring;
 use crate::tls::{self, Shown};
 use ha_core::trust::Credentials;
@@ -21,7 +21,7 @@ pub struct Live {
     /// As on disk.
     pub keyring: Keyring,
     /// What the certificate of this node says.
-    pub identity: Identity,
+    pub identity: CertificateClaims,
     /// For connections that are accepted.
     pub server: Arc<ServerConfig>,
     /// For connections that are made.
@@ -37,7 +37,7 @@ impl Live {
         };
         let server = Arc::new(tls::server(&keyring.authorities, &keyring.crosses, &shown)?);
         let client = Arc::new(tls::client(&keyring.authorities, Some(&shown))?);
-        let identity = Identity::of(&keyring.certificate)?;
+        let identity = CertificateClaims::of(&keyring.certificate)?;
         let key_ids = keyring
             .authorities
             .iter()
@@ -53,7 +53,7 @@ impl Live {
     }
 
     /// Whether the authority that signed it is believed at this moment.
-    pub fn believes(&self, identity: &Identity) -> bool {
+    pub fn believes(&self, identity: &CertificateClaims) -> bool {
         self.key_ids.contains(&identity.signed_by)
     }
 

@@ -64,7 +64,7 @@ pub fn server(
         .allow_unauthenticated()
         .build()
         .map_err(|e| TrustError::Certificate(e.to_string()))?;
-    let signed_by = crate::identity::Identity::of(shown.certificate)?.signed_by;
+    let signed_by = crate::identity::CertificateClaims::of(shown.certificate)?.signed_by;
     let (signers, others): (Vec<_>, Vec<_>) = authorities
         .iter()
         .partition(|a| crate::identity::key_id(a).is_ok_and(|id| id == signed_by));

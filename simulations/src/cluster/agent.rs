@@ -1,7 +1,7 @@
 //! The process of one node, put together as `ha-agent run` does it, from the product's parts.
 
 use super::configuration;
-use super::invariants::ideal::{Subject, Value};
+use super::invariants::ideal::{RegisterKey, Value};
 use super::operator::within_patience;
 use super::planted::Planted;
 use super::runtime::NodeRuntime;
@@ -14,12 +14,12 @@ use super::universe::{Running, Service, Universe};
 use super::world::{NodeWorld, node_now};
 use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
-use ha_core::controller::{Event, NodeReport, Settings as ControllerSettings};
+use ha_core::controller::{ControllerSettings, Event, NodeReport};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role, Timing};
 use ha_core::version::CURRENT;
 use ha_node::binder::LogBinder;
-use ha_node::consensus::{Consensus, Settings};
+use ha_node::consensus::{Consensus, ConsensusSettings};
 use ha_node::driver::{Driver, DriverHandle};
 use ha_node::founding::write_first;
 use ha_node::outside::{Addresses as _, Clock as _};
@@ -79,7 +79,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
     let (driver, inbox) = DriverHandle::channel();
     let inbox = tamper::inbox(planted, me, inbox);
     let founding = founding || planted == Planted::NoWaitAfterRestart;
-    let settings = Settings {
+    let settings = ConsensusSettings {
         me: universe.id_of(me),
         role,
         timing: Timing::Lan,
@@ -247,8 +247,8 @@ pub async fn found(universe: &Arc<Universe>) -> Result<(), String> {
     written.await.map_err(|e| e.to_string())??;
     universe.with(|s| {
         for (subject, value) in [
-            (Subject::Member(universe.id_of(1)), Value::Is(true)),
-            (Subject::Configuration, Value::Text(as_written)),
+            (RegisterKey::Member(universe.id_of(1)), Value::Is(true)),
+            (RegisterKey::Configuration, Value::Text(as_written)),
         ] {
             s.invariants
                 .ideal
@@ -308,7 +308,7 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         let asked = scheduler::spawn_on(at, async move {
             let known = whole
                 .told(
-                    Subject::Member(id),
+                    RegisterKey::Member(id),
                     Value::Is(true),
                     &leader,
                     Command::AddMember(member),

@@ -1,7 +1,7 @@
 //! Members come and go while all that happens: a node replaced under its name, voters that shrink to one.
 
 use super::agent;
-use super::invariants::ideal::{Subject, Value};
+use super::invariants::ideal::{RegisterKey, Value};
 use super::operator::within_patience;
 use super::scheduler::{self, world_now};
 use super::story;
@@ -72,7 +72,7 @@ async fn remove(universe: &Arc<Universe>, node: usize, old: NodeId) {
         if !leader.consensus.news().votes(old) {
             whole
                 .told(
-                    Subject::Member(old),
+                    RegisterKey::Member(old),
                     Value::Is(false),
                     &leader,
                     Command::RemoveMember(old),

@@ -2,7 +2,7 @@
 
 use super::agent::stamped;
 use super::configuration;
-use super::invariants::ideal::{Subject, Value};
+use super::invariants::ideal::{RegisterKey, Value};
 use super::plan::Theme;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
@@ -115,12 +115,12 @@ async fn order(universe: &Arc<Universe>, command: Command) {
             target: AdminTarget::Node(node),
             order,
             ..
-        } => (Subject::Node(*node), Value::Order(order.clone())),
-        Command::Configure { text, .. } => (Subject::Configuration, Value::Text(text.clone())),
+        } => (RegisterKey::Node(*node), Value::Order(order.clone())),
+        Command::Configure { text, .. } => (RegisterKey::Configuration, Value::Text(text.clone())),
         _ => return,
     };
     let what = match (&value, subject) {
-        (Value::Order(order), Subject::Node(id)) => {
+        (Value::Order(order), RegisterKey::Node(id)) => {
             let node = (1..=universe.size())
                 .find(|n| universe.id_of(*n) == id)
                 .unwrap_or_default();
@@ -151,7 +151,7 @@ impl Universe {
     /// A command of an operator, to the real cluster and to the ideal one; `None`: no answer.
     pub async fn told(
         &self,
-        subject: Subject,
+        subject: RegisterKey,
         value: Value,
         leader: &Running,
         command: Command,

@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::disk::Disk;
-use super::invariants::ideal::{Subject, Value};
+use super::invariants::ideal::{RegisterKey, Value};
 use super::invariants::{Invariants, one_holder, same_state, unique};
 use super::network::{LOSS, Network};
 use super::plan::Theme;
@@ -287,7 +287,7 @@ impl Universe {
             (s.nodes[node].disk, s.nodes[node].pre_voted) = (Disk::new(self.planted), 0);
             s.invariants.ideal.on_answered(
                 world_now(),
-                Subject::Member(old),
+                RegisterKey::Member(old),
                 &Value::Is(false),
                 true,
             );

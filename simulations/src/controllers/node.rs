@@ -1,6 +1,6 @@
 //! One node: the product's controller and promise, a clock of its own, and what its kernel would enforce.
 
-use ha_core::controller::{Action, Controller, Event, NodeReport, Settings};
+use ha_core::controller::{Action, Controller, ControllerSettings, Event, NodeReport};
 use ha_core::id::{Epoch, NodeId};
 use ha_core::lease::Promise;
 use ha_core::model::Role;
@@ -55,9 +55,9 @@ impl Node {
     /// Starts its process; `quiet`: it waits out what it may have promised.
     pub fn start(&mut self, now: u64, quiet: bool) {
         let local = self.local(now);
-        let settings = Settings {
+        let settings = ControllerSettings {
             lease: self.lease,
-            ..Settings::of(self.id, Role::Server, PROMISE)
+            ..ControllerSettings::of(self.id, Role::Server, PROMISE)
         };
         let mut controller = Controller::new(settings, local);
         controller.step(

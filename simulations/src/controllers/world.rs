@@ -9,7 +9,7 @@ use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, Event, HandoverReason, NodeReport, RaftNews, RaftRole};
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Gate, Lease, Refusal};
+use ha_core::lease::{Ballot, Lease, Refusal, VoteDecision};
 use ha_core::model::{Member, Role};
 use ha_core::state::ClusterState;
 use ha_core::time::Timestamp;
@@ -480,7 +480,7 @@ impl World {
         let allowed = self.nodes[i]
             .running
             .as_mut()
-            .is_some_and(|r| r.promise.vote_out(local, me, term, ballot) == Gate::Pass);
+            .is_some_and(|r| r.promise.vote_out(local, me, term, ballot) == VoteDecision::Pass);
         if !allowed || !self.nodes[i].is_awake(self.now) {
             return 0;
         }
@@ -493,7 +493,7 @@ impl World {
             let Some(r) = &mut self.nodes[v].running else {
                 continue;
             };
-            if r.promise.vote_in(local, me, term, ballot) == Gate::Pass {
+            if r.promise.vote_in(local, me, term, ballot) == VoteDecision::Pass {
                 votes += 1;
                 if ballot == Ballot::Vote {
                     r.promise.vote_answered(term);

@@ -32,7 +32,7 @@ const KERNEL_SECOND: Duration = Duration::from_millis(1280);
 
 /// What is wanted of this thread.
 #[derive(Default)]
-pub(super) struct Orders {
+pub(super) struct AddressOrders {
     pub(super) held: Option<Duration>,
     pub(super) releases: Vec<Done>,
     pub(super) announce: bool,
@@ -55,7 +55,7 @@ pub(super) fn run(shared: &Arc<Shared>, netlink: Netlink, socket: PacketSocket) 
     while !shared.is_stopping() {
         let patience = keeper.patience();
         let order = shared.address.wait(patience, |o| {
-            (o.asked != o.done).then(|| Orders {
+            (o.asked != o.done).then(|| AddressOrders {
                 releases: std::mem::take(&mut o.releases),
                 announce: std::mem::take(&mut o.announce),
                 ..*o

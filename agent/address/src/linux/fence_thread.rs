@@ -32,7 +32,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// What is wanted of this thread.
 #[derive(Default)]
-pub(super) struct Orders {
+pub(super) struct FenceOrders {
     pub(super) until: Option<Duration>,
     pub(super) releases: Vec<Done>,
     /// A handover is coming: nobody begins a connection here any more.
@@ -57,7 +57,7 @@ pub(super) fn run(shared: &Arc<Shared>, elements: Option<Elements>) {
     };
     while !shared.is_stopping() {
         let order = shared.lease.wait(IDLE, |o| {
-            (o.asked != o.done).then(|| Orders {
+            (o.asked != o.done).then(|| FenceOrders {
                 releases: std::mem::take(&mut o.releases),
                 handover: std::mem::take(&mut o.handover),
                 members: o.members.clone(),
@@ -96,7 +96,7 @@ struct Fence {
 }
 
 impl Fence {
-    fn carry_out(&mut self, order: Orders) {
+    fn carry_out(&mut self, order: FenceOrders) {
         if !order.releases.is_empty() {
             if order.handover && order.until.is_none() {
                 self.park(&order.members);

@@ -53,13 +53,13 @@ const QUEUE_FULL: Duration = Duration::from_millis(1);
 
 /// Where the other threads leave word; none of them waits here.
 pub(super) struct Parking {
-    orders: Mutex<Orders>,
+    orders: Mutex<ParkingOrders>,
     bell: UnixStream,
 }
 
 #[derive(Default)]
-struct Orders {
-    begin: Option<Handover>,
+struct ParkingOrders {
+    begin: Option<ParkingHandover>,
     /// Cleared to end the handover that began last.
     live: Option<Arc<AtomicBool>>,
     claims: BTreeMap<IpAddr, Mac>,
@@ -88,7 +88,7 @@ impl Parking {
             |index| PacketSocket::open(Hears::Syns(index), None).map(|socket| (index, socket));
         let taps = indexes.into_iter().map(tap).collect::<io::Result<_>>()?;
         let live = Arc::new(AtomicBool::new(true));
-        let handover = Handover {
+        let handover = ParkingHandover {
             live: live.clone(),
             released: boot_now(),
             plan,
@@ -100,7 +100,7 @@ impl Parking {
         };
         self.end();
         // One that was not begun yet is dropped here, which takes milliseconds; never the usual case.
-        *self.lock() = Orders {
+        *self.lock() = ParkingOrders {
             begin: Some(handover),
             live: Some(live),
             claims: BTreeMap::new(),
@@ -133,7 +133,7 @@ impl Parking {
         let _ = (&self.bell).write(&[1]);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Orders> {
+    fn lock(&self) -> MutexGuard<'_, ParkingOrders> {
         // Nothing is left half changed where a holder of the lock could panic.
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,7 +141,7 @@ impl Parking {
 
 /// Runs until the shared `stopping`.
 pub(super) fn run(shared: &Arc<Shared>, mut bell: UnixStream) {
-    let mut current: Option<Handover> = None;
+    let mut current: Option<ParkingHandover> = None;
     while !shared.is_stopping() {
         wait(&bell, current.as_ref());
         while bell.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
@@ -155,14 +155,14 @@ pub(super) fn run(shared: &Arc<Shared>, mut bell: UnixStream) {
         };
         handover.step(claims);
         if handover.is_over() {
-            let Handover { came, passed, .. } = handover;
+            let ParkingHandover { came, passed, .. } = handover;
             tracing::info!(came, passed, "connection attempts during the handover");
             current = None;
         }
     }
 }
 
-fn wait(bell: &UnixStream, handover: Option<&Handover>) {
+fn wait(bell: &UnixStream, handover: Option<&ParkingHandover>) {
     let mut fds = vec![poll_in(bell.as_raw_fd())];
     fds.extend(
         handover
@@ -170,14 +170,14 @@ fn wait(bell: &UnixStream, handover: Option<&Handover>) {
             .flat_map(|h| h.taps.values())
             .map(|tap| poll_in(tap.fd())),
     );
-    let patience = handover.map_or(IDLE, Handover::patience);
+    let patience = handover.map_or(IDLE, ParkingHandover::patience);
     let patience = libc::c_int::try_from(patience.as_millis() + 1).unwrap_or(1000);
     // SAFETY: the pointer and the count describe `fds`, which outlives the call.
     unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, patience) };
 }
 
 /// One release for a handover and what came of it.
-struct Handover {
+struct ParkingHandover {
     live: Arc<AtomicBool>,
     released: Duration,
     plan: Arc<Plan>,
@@ -194,7 +194,7 @@ struct Kept {
     frame: Vec<u8>,
 }
 
-impl Handover {
+impl ParkingHandover {
     fn step(&mut self, claims: BTreeMap<IpAddr, Mac>) {
         self.forget();
         self.holders.extend(claims);
@@ -251,7 +251,7 @@ impl Handover {
     }
 
     fn pass_on(&mut self) {
-        let Handover {
+        let ParkingHandover {
             live,
             released,
             taps,

@@ -65,9 +65,9 @@ impl<T> Desk<T> {
 pub(super) struct Shared {
     pub(super) settings: VipSettings,
     pub(super) fence: ActiveFence,
-    pub(super) lease: Desk<super::fence_thread::Orders>,
-    pub(super) address: Desk<super::address_thread::Orders>,
-    pub(super) tables: Desk<super::tables_thread::Orders>,
+    pub(super) lease: Desk<super::fence_thread::FenceOrders>,
+    pub(super) address: Desk<super::address_thread::AddressOrders>,
+    pub(super) tables: Desk<super::tables_thread::TableOrders>,
     pub(super) parking: Parking,
     pub(super) plan: Mutex<Arc<Plan>>,
     pub(super) carrier: AtomicBool,

@@ -46,7 +46,7 @@ pub(super) struct Request {
 
 /// What is wanted of this thread.
 #[derive(Default)]
-pub(super) struct Orders {
+pub(super) struct TableOrders {
     pub(super) requests: VecDeque<Request>,
     pub(super) check: bool,
     /// Deletes the tables within this time and ends.

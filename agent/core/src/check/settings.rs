@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Settings by key.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Settings(Vec<(String, Value)>);
+pub(super) struct SettingsText(Vec<(String, Value)>);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -14,10 +14,10 @@ pub(super) enum Value {
     Text(String),
 }
 
-impl Settings {
+impl SettingsText {
     /// `None` for what is no such text, or names a key twice.
-    pub fn parse(text: &str) -> Option<Settings> {
-        let mut settings = Settings::default();
+    pub fn parse(text: &str) -> Option<SettingsText> {
+        let mut settings = SettingsText::default();
         let mut rest = text.trim_start();
         while !rest.is_empty() {
             let (key, after) = rest.split_once('=')?;
@@ -38,7 +38,7 @@ impl Settings {
     }
 
     /// With one more, unless it is `None`.
-    pub fn with(mut self, key: &str, value: Option<Value>) -> Settings {
+    pub fn with(mut self, key: &str, value: Option<Value>) -> SettingsText {
         self.0.extend(value.map(|v| (key.to_owned(), v)));
         self
     }
@@ -55,7 +55,7 @@ impl Settings {
     }
 }
 
-impl fmt::Display for Settings {
+impl fmt::Display for SettingsText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (key, value)) in self.0.iter().enumerate() {
             let comma = if i == 0 { "" } else { ", " };
@@ -130,12 +130,12 @@ mod tests {
     #[test]
     fn settings_come_back_from_their_text() {
         for text in ["", "a", "\"", "a, b = \"c\"", "\\", "tab\t, nul\0, ü"] {
-            let settings = Settings::default()
+            let settings = SettingsText::default()
                 .with("send-hex", Some(Value::Text(text.to_owned())))
                 .with("days", Some(Value::Number(14)))
                 .with("absent", None);
             let written = settings.to_string();
-            assert_eq!(Settings::parse(&written), Some(settings), "{written}");
+            assert_eq!(SettingsText::parse(&written), Some(settings), "{written}");
         }
     }
 
@@ -155,8 +155,8 @@ mod tests {
             "a b = 1",
             ", a = 1",
         ] {
-            assert_eq!(Settings::parse(text), None, "{text}");
+            assert_eq!(SettingsText::parse(text), None, "{text}");
         }
-        assert_eq!(Settings::parse("  "), Some(Settings::default()));
+        assert_eq!(SettingsText::parse("  "), Some(SettingsText::default()));
     }
 }

@@ -10,7 +10,7 @@
 //! to begin with a pre-vote, which that refuses while it hears its leader itself; who may vote and
 //! who may hold is decided elsewhere and does not rest on this.
 
-use super::{RaftNews, RaftRole, Settings};
+use super::{ControllerSettings, RaftNews, RaftRole};
 use crate::id::NodeId;
 use crate::model::Failback;
 use crate::state::Facts;
@@ -41,7 +41,7 @@ impl Campaign {
         &mut self,
         now: Instant,
         heard: Heard,
-        settings: &Settings,
+        settings: &ControllerSettings,
         raft: &RaftNews,
         facts: &Facts,
     ) -> bool {
@@ -70,7 +70,7 @@ impl Campaign {
 pub fn next_deadline(
     now: Instant,
     heard: Heard,
-    settings: &Settings,
+    settings: &ControllerSettings,
     raft: &RaftNews,
 ) -> Option<Instant> {
     let (_, over) = watched(now, heard, settings, raft)?;
@@ -86,7 +86,7 @@ pub fn next_deadline(
 fn watched(
     now: Instant,
     heard: Heard,
-    settings: &Settings,
+    settings: &ControllerSettings,
     raft: &RaftNews,
 ) -> Option<(NodeId, Instant)> {
     let (leader, at) = heard?;
@@ -96,12 +96,12 @@ fn watched(
 }
 
 /// Tries are counted from the end of the promise.
-fn try_number(now: Instant, over: Instant, settings: &Settings) -> u128 {
+fn try_number(now: Instant, over: Instant, settings: &ControllerSettings) -> u128 {
     now.saturating_since(over).as_nanos() / between_tries(settings)
 }
 
 /// In nanoseconds, at least one.
-fn between_tries(settings: &Settings) -> u128 {
+fn between_tries(settings: &ControllerSettings) -> u128 {
     (settings.promise / (TURNS_PER_PROMISE * TRIES_PER_TURN))
         .as_nanos()
         .max(1)
@@ -178,7 +178,7 @@ mod tests {
     }
     /// Every 5 ms for `ms`: when node `me`, which promised itself at 0, campaigns.
     fn campaigns(me: u8, role: Role, leader: Option<u8>, facts: &Facts, ms: u64) -> Vec<u64> {
-        let settings = Settings::of(n(me), role, Duration::from_millis(300));
+        let settings = ControllerSettings::of(n(me), role, Duration::from_millis(300));
         let mut c = Campaign::default();
         (0..ms)
             .step_by(5)
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn it_is_woken_for_each_try() {
-        let settings = Settings::of(n(2), Role::Server, Duration::from_millis(300));
+        let settings = ControllerSettings::of(n(2), Role::Server, Duration::from_millis(300));
         assert_eq!(
             next_deadline(at(0), None, &settings, &follows(Some(1))),
             None

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What does not change while a node runs.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ControllerSettings {
     /// This node.
     pub me: NodeId,
     /// What it is for.
@@ -25,13 +25,13 @@ pub struct Settings {
     pub activate_after: Duration,
 }
 
-impl Settings {
+impl ControllerSettings {
     /// The product's: a lease of four fifths of the promise, sent six times in its length.
     ///
     /// `lease * (1 + rho) + stop <= promise * (1 - rho)`: four fifths leave 20 % for drift and for stopping.
     pub const fn of(me: NodeId, role: Role, promise: Duration) -> Self {
         let lease = Duration::from_millis(promise.as_millis() as u64 * 4 / 5);
-        Settings {
+        ControllerSettings {
             me,
             role,
             promise,
@@ -44,12 +44,12 @@ impl Settings {
     }
 }
 
-/// [`Settings::log_stall_max`] when nothing else is said.
+/// [`ControllerSettings::log_stall_max`] when nothing else is said.
 pub const LOG_STALL_MAX: Duration = Duration::from_secs(30);
 
-/// [`Settings::voters_max`] when nothing else is said: three of seven may fail, and every further voter makes each
+/// [`ControllerSettings::voters_max`] when nothing else is said: three of seven may fail, and every further voter makes each
 /// entry and each lease wait for more answers. An operator may promote more.
 pub const VOTERS_MAX: usize = 7;
 
-/// [`Settings::activate_after`] when nothing else is said: time to see that the new agent does not do, and to go back.
+/// [`ControllerSettings::activate_after`] when nothing else is said: time to see that the new agent does not do, and to go back.
 pub const ACTIVATE_AFTER: Duration = Duration::from_secs(60);

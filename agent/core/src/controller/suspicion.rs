@@ -3,7 +3,7 @@
 //! A follower starts to probe while the leader's silence is still shorter than an election, so that
 //! whoever takes over knows already which of the old leader's servers answer.
 
-use super::{Action, Purpose, Settings};
+use super::{Action, ControllerSettings, Purpose};
 use crate::check::{CheckResult, Probe};
 use crate::id::{NodeId, ServerId};
 use crate::placement;
@@ -55,7 +55,7 @@ impl Suspicion {
     pub fn watch(
         &mut self,
         now: Instant,
-        settings: &Settings,
+        settings: &ControllerSettings,
         facts: &Facts,
         leader: Option<NodeId>,
         unreachable: &BTreeSet<NodeId>,

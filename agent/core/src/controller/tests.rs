@@ -28,7 +28,7 @@ impl Node {
         Node::promised(role, PROMISE)
     }
     fn promised(role: Role, promise: Duration) -> Self {
-        let settings = Settings::of(n(1), role, promise);
+        let settings = ControllerSettings::of(n(1), role, promise);
         let mut node = Node {
             c: Controller::new(settings, at(0)),
             now: 0,
@@ -318,7 +318,7 @@ fn a_membership_that_an_earlier_leader_left_joint_is_brought_to_its_end() {
 #[test]
 fn the_lease_ends_before_the_promise_with_drift_and_a_stop_to_spare() {
     for timing in [Timing::Lan, Timing::Fast, Timing::Wan] {
-        let settings = Settings::of(n(1), Role::Server, timing.promise());
+        let settings = ControllerSettings::of(n(1), Role::Server, timing.promise());
         let (lease, promise) = (settings.lease.as_secs_f64(), settings.promise.as_secs_f64());
         let (rho, stop) = (0.01, 0.020);
         assert!(

@@ -33,8 +33,14 @@ fn a_voter_that_has_just_started_answers_nothing_for_one_promise() {
         p.on_lease(at(1299), n(1), lease(7, 0)),
         Err(Refusal::JustStarted)
     );
-    assert_eq!(p.vote_in(at(1299), n(1), 8, Ballot::Vote), Gate::Refuse);
-    assert_eq!(p.vote_out(at(1299), n(9), 8, Ballot::PreVote), Gate::Refuse);
+    assert_eq!(
+        p.vote_in(at(1299), n(1), 8, Ballot::Vote),
+        VoteDecision::Refuse
+    );
+    assert_eq!(
+        p.vote_out(at(1299), n(9), 8, Ballot::PreVote),
+        VoteDecision::Refuse
+    );
     assert_eq!(
         p.on_lease(at(1300), n(1), lease(6, 0)),
         Err(Refusal::LaterTerm(7))
@@ -45,7 +51,7 @@ fn a_voter_that_has_just_started_answers_nothing_for_one_promise() {
 #[test]
 fn a_vote_inside_the_library_blocks_older_leases_until_it_is_answered() {
     let mut p = Promise::fresh(P);
-    assert_eq!(p.vote_in(at(0), n(2), 9, Ballot::Vote), Gate::Pass);
+    assert_eq!(p.vote_in(at(0), n(2), 9, Ballot::Vote), VoteDecision::Pass);
     assert_eq!(
         p.on_lease(at(1), n(1), lease(8, 0)),
         Err(Refusal::LaterTerm(9))
@@ -57,8 +63,14 @@ fn a_vote_inside_the_library_blocks_older_leases_until_it_is_answered() {
 #[test]
 fn a_pre_vote_is_never_written_down() {
     let mut p = Promise::fresh(P);
-    assert_eq!(p.vote_in(at(0), n(2), 9, Ballot::PreVote), Gate::Pass);
-    assert_eq!(p.vote_out(at(0), n(3), 9, Ballot::PreVote), Gate::Pass);
+    assert_eq!(
+        p.vote_in(at(0), n(2), 9, Ballot::PreVote),
+        VoteDecision::Pass
+    );
+    assert_eq!(
+        p.vote_out(at(0), n(3), 9, Ballot::PreVote),
+        VoteDecision::Pass
+    );
     assert_eq!(p.on_lease(at(1), n(1), lease(8, 0)), Ok(()));
 }
 
@@ -66,11 +78,20 @@ fn a_pre_vote_is_never_written_down() {
 fn votes_are_refused_both_ways_while_a_promise_to_another_runs() {
     let mut p = Promise::fresh(P);
     p.on_lease(at(0), n(1), lease(1, 0)).unwrap();
-    assert_eq!(p.vote_in(at(10), n(2), 2, Ballot::Vote), Gate::Refuse);
-    assert_eq!(p.vote_out(at(10), n(3), 2, Ballot::Vote), Gate::Refuse);
-    assert_eq!(p.vote_in(at(10), n(1), 2, Ballot::Vote), Gate::Pass);
+    assert_eq!(
+        p.vote_in(at(10), n(2), 2, Ballot::Vote),
+        VoteDecision::Refuse
+    );
+    assert_eq!(
+        p.vote_out(at(10), n(3), 2, Ballot::Vote),
+        VoteDecision::Refuse
+    );
+    assert_eq!(p.vote_in(at(10), n(1), 2, Ballot::Vote), VoteDecision::Pass);
     p.vote_answered(2);
-    assert_eq!(p.vote_in(at(300), n(2), 3, Ballot::PreVote), Gate::Pass);
+    assert_eq!(
+        p.vote_in(at(300), n(2), 3, Ballot::PreVote),
+        VoteDecision::Pass
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ struct Inner<R: Runtime> {
 
 /// What a reader gets: pointers into the state at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Snap {
+pub struct AppliedState {
     /// Everything but the bindings.
     pub facts: Arc<Facts>,
     /// The bindings.
@@ -88,9 +88,9 @@ impl<R: Runtime> Machine<R> {
     }
 
     /// The state at this moment.
-    pub fn read(&self) -> Snap {
+    pub fn read(&self) -> AppliedState {
         let inner = self.lock();
-        Snap {
+        AppliedState {
             facts: inner.state.facts.clone(),
             stick: inner.state.stick.table().clone(),
             clock: inner.state.clock,

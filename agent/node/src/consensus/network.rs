@@ -5,7 +5,7 @@ use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 use super::{SharedPromise, lock};
 use crate::outside::{Addressee, Call, CallError, Outside};
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Gate};
+use ha_core::lease::{Ballot, VoteDecision};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -89,7 +89,7 @@ impl<R: Runtime> Peer<R> {
             rpc.vote.leader_id.term,
             ballot,
         );
-        if gate == Gate::Refuse {
+        if gate == VoteDecision::Refuse {
             tracing::trace!(to = %self.to.at, ?ballot, "vote held back: this node is promised to another");
             return Err(RPCError::Network(NetworkError::from_string(
                 "held back: this node is promised to another leader",

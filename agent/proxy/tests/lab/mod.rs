@@ -15,7 +15,7 @@ use ha_core::model::{
 use ha_core::stick::{StickEntry, StickIndex, StickKey, StickTable};
 use ha_core::time::{Instant, Timestamp};
 use ha_core::view::{BackendView, FrontendView, Routes, ServerView, View};
-use ha_proxy::{Binder, Binding, Clock, Gate, Proxy, ProxyEvent, ProxySettings, Reach};
+use ha_proxy::{Binder, Binding, Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -207,7 +207,7 @@ impl Binder for TestBinder {
 /// A running proxy.
 pub struct Lab {
     pub proxy: Proxy,
-    pub gate: Arc<Gate>,
+    pub gate: Arc<WatchedGate>,
     pub view: watch::Sender<Arc<View>>,
     pub events: mpsc::Receiver<ProxyEvent>,
     pub binder: Arc<TestBinder>,
@@ -252,7 +252,7 @@ impl Lab {
             stick: StickTable::default(),
         }));
         let (events_in, events) = mpsc::channel(1024);
-        let gate = Gate::new();
+        let gate = WatchedGate::new();
         let proxy = Proxy::start(
             settings,
             seen,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// What can be asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub enum RegisterKey {
     /// What is wanted of a node.
     Node(NodeId),
     /// The newest configuration.
@@ -23,11 +23,11 @@ pub enum Subject {
 /// What it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// To [`Subject::Node`].
+    /// To [`RegisterKey::Node`].
     Order(AdminOrder),
-    /// To [`Subject::Configuration`]: as it was written.
+    /// To [`RegisterKey::Configuration`]: as it was written.
     Text(String),
-    /// To [`Subject::Member`].
+    /// To [`RegisterKey::Member`].
     Is(bool),
 }
 
@@ -52,12 +52,12 @@ impl Register {
 /// See the module. Commands about one subject are given one after the other.
 #[derive(Debug, Default)]
 pub struct Ideal {
-    registers: BTreeMap<Subject, Register>,
+    registers: BTreeMap<RegisterKey, Register>,
 }
 
 impl Ideal {
     /// It is told.
-    pub fn on_given(&mut self, subject: Subject, value: Value) {
+    pub fn on_given(&mut self, subject: RegisterKey, value: Value) {
         self.registers
             .entry(subject)
             .or_default()
@@ -66,7 +66,7 @@ impl Ideal {
     }
 
     /// The answer has come. A refused command changes nothing.
-    pub fn on_answered(&mut self, now: u64, subject: Subject, value: &Value, done: bool) {
+    pub fn on_answered(&mut self, now: u64, subject: RegisterKey, value: &Value, done: bool) {
         let register = self.registers.entry(subject).or_default();
         if !done {
             register.doubts.retain(|d| d != value);
@@ -77,14 +77,14 @@ impl Ideal {
             doubts: Vec::new(),
         };
         // With a member go the orders about it.
-        if let (Subject::Member(node), Value::Is(false)) = (subject, value) {
-            self.registers.remove(&Subject::Node(node));
+        if let (RegisterKey::Member(node), Value::Is(false)) = (subject, value) {
+            self.registers.remove(&RegisterKey::Node(node));
         }
     }
 
     /// What may be wanted of a node now.
     pub fn orders_about(&self, node: NodeId) -> impl Iterator<Item = &AdminOrder> {
-        let register = self.registers.get(&Subject::Node(node));
+        let register = self.registers.get(&RegisterKey::Node(node));
         register
             .into_iter()
             .flat_map(Register::possible)
@@ -101,7 +101,7 @@ impl Ideal {
     pub fn order_about(&self, node: NodeId) -> Option<(&AdminOrder, u64)> {
         let register = self
             .registers
-            .get(&Subject::Node(node))
+            .get(&RegisterKey::Node(node))
             .filter(|r| r.doubts.is_empty())?;
         let (Value::Order(order), since) = register.acknowledged.as_ref()? else {
             return None;
@@ -134,16 +134,16 @@ impl Ideal {
     }
 }
 
-fn is_so(facts: &Facts, subject: Subject, value: &Value) -> bool {
+fn is_so(facts: &Facts, subject: RegisterKey, value: &Value) -> bool {
     match (subject, value) {
-        (Subject::Node(node), Value::Order(order)) => {
+        (RegisterKey::Node(node), Value::Order(order)) => {
             !facts.members.contains_key(&node) || carries_out(facts.node_admin.get(&node), order)
         }
-        (Subject::Configuration, Value::Text(text)) => facts
+        (RegisterKey::Configuration, Value::Text(text)) => facts
             .history
             .back()
             .is_some_and(|newest| newest.text == *text),
-        (Subject::Member(node), Value::Is(is)) => facts.members.contains_key(&node) == *is,
+        (RegisterKey::Member(node), Value::Is(is)) => facts.members.contains_key(&node) == *is,
         _ => false,
     }
 }
@@ -157,16 +157,16 @@ fn carries_out(record: Option<&AdminRecord>, order: &AdminOrder) -> bool {
     as_ordered || (order.state == AdminState::Drain && order.then == Some(record.state))
 }
 
-fn found(facts: &Facts, subject: Subject) -> String {
+fn found(facts: &Facts, subject: RegisterKey) -> String {
     match subject {
-        Subject::Node(node) => format!("{:?}", facts.node_admin.get(&node)),
-        Subject::Configuration => format!(
+        RegisterKey::Node(node) => format!("{:?}", facts.node_admin.get(&node)),
+        RegisterKey::Configuration => format!(
             "{:?}",
             facts
                 .history
                 .back()
                 .map(|newest| (newest.version, &newest.text))
         ),
-        Subject::Member(node) => facts.members.contains_key(&node).to_string(),
+        RegisterKey::Member(node) => facts.members.contains_key(&node).to_string(),
     }
 }

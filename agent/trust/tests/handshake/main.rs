@@ -6,12 +6,15 @@
     reason = "a test over real sockets, in real time"
 )]
 
+mod certificates;
+mod keyring;
+
 use ha_core::id::NodeId;
 use ha_core::model::CERTIFICATE_LIFETIME;
 use ha_core::time::Timestamp;
 use ha_core::trust::Access;
 use ha_trust::authority::{Authority, BACKDATED, Seal, request, requested_key};
-use ha_trust::identity::{Identity, Subject, key_id};
+use ha_trust::identity::{CertificateClaims, Subject, key_id};
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
 use ha_trust::tls::{self, OTHER_CLUSTER, Shown, TlsAcceptor};
@@ -74,7 +77,7 @@ async fn meet(
     server: ServerConfig,
     client: ClientConfig,
     node: Option<NodeId>,
-) -> Result<Option<Identity>, String> {
+) -> Result<Option<CertificateClaims>, String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap().to_string();
     let accepting = async {
@@ -92,7 +95,7 @@ async fn meet(
             .get_ref()
             .1
             .peer_certificates()
-            .map(|c| Identity::of(&c[0]).unwrap()))
+            .map(|c| CertificateClaims::of(&c[0]).unwrap()))
     };
     let connecting = async {
         let mut stream = tls::connect(
@@ -124,102 +127,6 @@ fn user(access: Access) -> Subject {
     Subject::User {
         name: "alice".into(),
         access,
-    }
-}
-
-#[test]
-fn a_certificate_says_whom_it_names_and_who_signed_it() {
-    let (mine, other) = (authority(), authority());
-    for subject in [
-        Subject::Node(id(1)),
-        user(Access::Viewer),
-        user(Access::Admin),
-    ] {
-        let (_, asked) = request().unwrap();
-        let at = now();
-        let read = Identity::of(
-            &mine
-                .sign(&asked, &subject, id(9), at, CERTIFICATE_LIFETIME)
-                .unwrap(),
-        )
-        .unwrap();
-        assert_eq!((&read.subject, read.cluster), (&subject, id(9)));
-        assert_eq!(read.key, requested_key(&asked).unwrap());
-        assert!(
-            read.signed_by == key_id(mine.certificate()).unwrap()
-                && read.signed_by != key_id(other.certificate()).unwrap()
-        );
-        assert_eq!(
-            read.until.0 / 1000,
-            (at.0 + CERTIFICATE_LIFETIME.as_millis() as u64) / 1000
-        );
-        assert_eq!(
-            read.from.0 / 1000,
-            (at.0 - BACKDATED.as_millis() as u64) / 1000
-        );
-    }
-    assert!(
-        Identity::of(mine.certificate()).is_err(),
-        "an authority names nobody"
-    );
-    assert!(Identity::of(b"bytes").is_err());
-}
-
-#[test]
-fn a_request_that_its_key_did_not_sign_is_refused() {
-    let (_, good) = request().unwrap();
-    let mut last = good.clone();
-    *last.last_mut().unwrap() ^= 1;
-    assert!(
-        authority()
-            .sign(
-                &last,
-                &Subject::Node(id(1)),
-                id(9),
-                now(),
-                CERTIFICATE_LIFETIME
-            )
-            .is_err()
-    );
-    assert!(
-        authority()
-            .sign(
-                &good[..good.len() - 1],
-                &Subject::Node(id(1)),
-                id(9),
-                now(),
-                CERTIFICATE_LIFETIME
-            )
-            .is_err()
-    );
-    assert!(requested_key(b"bytes").is_err());
-}
-
-#[test]
-fn the_authoritys_key_opens_with_its_seal_only() {
-    let (mine, seal) = (authority(), Seal::generate().unwrap());
-    let sealed = mine.sealed_key(&seal).unwrap();
-    assert_ne!(
-        sealed,
-        mine.sealed_key(&seal).unwrap(),
-        "each time with a nonce of its own"
-    );
-    let opened = Authority::open(mine.certificate(), &sealed, &seal).unwrap();
-    let papers = Papers::of(&opened, &Subject::Node(id(1)));
-    assert_eq!(
-        Identity::of(&papers.certificate).unwrap().signed_by,
-        key_id(mine.certificate()).unwrap()
-    );
-    assert!(Authority::open(mine.certificate(), &sealed, &Seal::generate().unwrap()).is_err());
-    assert!(
-        Authority::open(authority().certificate(), &sealed, &seal).is_err(),
-        "it is not another authority's key"
-    );
-    for at in [0, sealed.len() / 2, sealed.len() - 1] {
-        let mut other = sealed.clone();
-        other[at] ^= 1;
-        assert!(Authority::open(mine.certificate(), &other, &seal).is_err());
-        assert!(Authority::open(mine.certificate(), &sealed[..at], &seal).is_err());
     }
 }
 
@@ -412,66 +319,5 @@ async fn what_is_no_tls_ends_the_handshake_and_nothing_else() {
             answer.is_empty() || answer[0] == 0x15,
             "an alert at most: {answer:?}"
         );
-    }
-}
-
-#[test]
-fn a_keyring_is_private_and_survives_the_disk() {
-    let (ca, dir) = (authority(), tempfile::tempdir().unwrap());
-    let papers = Papers::of(&ca, &Subject::Node(id(1)));
-    let ring = Keyring {
-        generation: 3,
-        authorities: vec![ca.certificate().to_vec()],
-        crosses: Vec::new(),
-        certificate: papers.certificate,
-        key: papers.key,
-        seal: Seal::generate().unwrap(),
-    };
-    ring.save(dir.path()).unwrap();
-    ring.save(dir.path()).unwrap();
-    assert!(Keyring::load(dir.path()).unwrap() == ring);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(
-            std::fs::metadata(Keyring::path(dir.path()))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
-            0o600
-        );
-    }
-    let store = TrustStore::open(dir.path()).unwrap();
-    let before = store.live();
-    assert_eq!(before.credentials().shows, ca.fingerprint());
-    let foreign = authority();
-    let wrong = Keyring {
-        key: Papers::of(&foreign, &Subject::Node(id(1))).key,
-        ..ring.clone()
-    };
-    assert!(
-        store.replace(wrong).is_err(),
-        "a key that is not the certificate's"
-    );
-    assert!(
-        Keyring::load(dir.path()).unwrap() == ring,
-        "and nothing has changed"
-    );
-    store
-        .replace(Keyring {
-            generation: 4,
-            authorities: vec![ca.certificate().to_vec(), foreign.certificate().to_vec()],
-            ..ring
-        })
-        .unwrap();
-    assert_eq!(
-        store.live().credentials().trusts,
-        [ca.fingerprint(), foreign.fingerprint()]
-    );
-    let text = std::fs::read_to_string(Keyring::path(dir.path())).unwrap();
-    for cut in [0, 1, text.len() / 2, text.len() - 2] {
-        std::fs::write(Keyring::path(dir.path()), &text[..cut]).unwrap();
-        assert!(Keyring::load(dir.path()).is_err());
     }
 }
