@@ -31,6 +31,21 @@ struct Run {
     failed_connects: u32,
 }
 
+impl Run {
+    fn record(&mut self, server: ServerId, result: CheckResult) -> Option<HealthChange> {
+        self.last = Some(result);
+        let up = match self.health.record(result)? {
+            Transition::WentUp => true,
+            Transition::WentDown => false,
+        };
+        Some(HealthChange {
+            server,
+            up,
+            why: result.word().to_owned(),
+        })
+    }
+}
+
 impl Checks {
     /// A new holder starts from what is replicated.
     pub fn taking_over(facts: &Facts, now: Instant) -> Self {
@@ -106,18 +121,28 @@ impl Checks {
         let run = self.runs.get_mut(&server)?;
         run.under_way = false;
         run.checked_at = now;
-        run.last = Some(result);
-        let transition = run.health.record(result);
+        let change = run.record(server, result);
         run.due = now + run.health.interval(&run.check);
-        let up = match transition? {
-            Transition::WentUp => true,
-            Transition::WentDown => false,
-        };
-        Some(HealthChange {
-            server,
-            up,
-            why: result.word().to_owned(),
-        })
+        change
+    }
+
+    /// A server on a silent node did not answer a quick probe, which its check would have made: that counts as a check
+    /// that failed. The schedule goes on beside it.
+    pub fn on_suspect_failed(
+        &mut self,
+        server: ServerId,
+        result: CheckResult,
+    ) -> Option<HealthChange> {
+        self.runs.get_mut(&server)?.record(server, result)
+    }
+
+    /// These are checked as soon as may be: their node is heard again.
+    pub fn look_now(&mut self, now: Instant, servers: impl Iterator<Item = ServerId>) {
+        for id in servers {
+            if let Some(run) = self.runs.get_mut(&id) {
+                run.due = run.due.min(now);
+            }
+        }
     }
 
     /// The agent on a server's own node finds it down: that is checked at once.
