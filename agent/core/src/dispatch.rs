@@ -15,6 +15,8 @@
 //! [`Dispatch`] decides and does nothing: whoever carries a [`Step`] out tells what [`Happened`], and gets the next one.
 //! Which server is right is decided by [`crate::balance`]. The data plane and the simulation carry out the same steps.
 
+mod binding;
+mod failing;
 mod step;
 
 pub use step::{Binding, COMMIT_WAIT, Forward, Happened, Line, Remembered, Step};
@@ -23,18 +25,12 @@ use crate::balance::{AllTurns, Loads, Pick, open_to_newcomers, pick};
 use crate::close::CloseReason;
 use crate::id::ServerId;
 use crate::model::Balance;
-use crate::stick::{StickEntry, StickKey};
 use crate::time::Timestamp;
 use crate::view::{BackendView, Newcomer, ServerView, View};
 use crate::waiters::Queue;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Longest pause before the same server is tried again (HAProxy's turn-around).
-const TURN_AROUND: Duration = Duration::from_secs(1);
-/// How often a client is bound anew because the server that it was bound to meanwhile cannot be used.
-const BIND_ROUNDS: u8 = 2;
 
 /// What a decision is made from.
 pub struct Around<'a> {
@@ -316,80 +312,6 @@ impl Dispatch {
         }
     }
 
-    /// Asks for a binding to that server, unless this session has it or its backend binds nobody.
-    fn bind(&mut self, i: usize, round: u8, now: Timestamp) -> Step {
-        let Some((key, proposal)) = self.proposal(i, now) else {
-            return self.wait(i);
-        };
-        if round == 0 && self.asked == Some(proposal.server) {
-            return self.wait(i);
-        }
-        // While an older binding of this session is under way, it is the answer to every question.
-        if self.asked.is_some() {
-            self.phase = Phase::Settling(i, round);
-            return Step::Settle;
-        }
-        self.phase = Phase::Binding(i, round);
-        // What was committed for another session a moment ago is the answer the first time; what this session has
-        // found to be of no use is not.
-        let remembered = if round == 0 && self.failed.is_empty() {
-            Remembered::Counts
-        } else {
-            Remembered::IsReplaced
-        };
-        Step::Bind {
-            key,
-            proposal,
-            remembered,
-        }
-    }
-
-    /// Goes where the client is bound now, if that can be used; else it is bound once more.
-    fn bound(&mut self, i: usize, round: u8, entry: StickEntry, now: Timestamp) -> Step {
-        self.asked = Some(entry.server);
-        let Some(backend) = self.backend() else {
-            return Step::GiveUp(CloseReason::Internal);
-        };
-        let by_id = backend.servers.iter().position(|s| s.id == entry.server);
-        let there = by_id.or_else(|| {
-            let same_host = |s: &ServerView| s.address == Some(entry.host);
-            backend.servers.iter().position(same_host)
-        });
-        let takes = |s: &ServerView| s.accepts(Newcomer::Bound) && !self.excludes(s);
-        match there {
-            Some(there) if there == i || takes(&backend.servers[there]) => self.wait(there),
-            _ if round + 1 < BIND_ROUNDS => self.bind(i, round + 1, now),
-            _ => self.wait(i),
-        }
-    }
-
-    /// The binding that the client has, if a use of it is worth a log entry.
-    fn refreshed(&self, i: usize, around: &Around<'_>) -> Option<(StickKey, StickEntry)> {
-        let (key, proposal) = self.proposal(i, around.now)?;
-        let old = around.view.stick.get(&key, around.now)?;
-        old.wants_refresh(around.now).then_some((
-            key,
-            StickEntry {
-                used_at: proposal.used_at,
-                ..*old
-            },
-        ))
-    }
-
-    fn proposal(&self, i: usize, now: Timestamp) -> Option<(StickKey, StickEntry)> {
-        let backend = self.backend()?;
-        let expire = backend.persistence.as_ref()?.expire;
-        let server = backend.servers.get(i)?;
-        let entry = StickEntry {
-            server: server.id,
-            host: server.address?,
-            bound_at: now,
-            used_at: now,
-            expire,
-        };
-        Some((backend.stick_key(self.client)?, entry))
-    }
-
     fn wait(&mut self, i: usize) -> Step {
         let Some((backend, server)) = self.backend().zip(self.server(i)) else {
             return Step::GiveUp(CloseReason::Internal);
@@ -435,45 +357,6 @@ impl Dispatch {
                 Step::Commit
             }
         }
-    }
-
-    /// Prepares the next try, or says that there is none.
-    fn failed(&mut self, i: usize, how: Happened, around: &mut Around<'_>) -> Step {
-        let Some((backend, server)) = self.backend().zip(self.server(i)) else {
-            return Step::GiveUp(CloseReason::Internal);
-        };
-        let (retries, redispatch, id) = (backend.retries, backend.redispatch, server.id);
-        let pause = backend.connect_timeout.min(TURN_AROUND);
-        let others = |(j, s): (usize, &ServerView)| {
-            j != i && s.accepts(Newcomer::New) && !self.failed.contains(&s.id)
-        };
-        let others = backend.servers.iter().enumerate().any(others) || !self.failed.is_empty();
-        let no_port = how == Happened::NoPortLeft;
-        if self.retried >= retries {
-            return Step::GiveUp(if no_port {
-                CloseReason::Resources
-            } else {
-                CloseReason::ConnectFailed
-            });
-        }
-        self.retried += 1;
-        self.full.clear();
-        self.slot = None;
-        let found = around.view.routes.server(id);
-        let serves = found.is_some_and(|(_, s)| s.accepts(Newcomer::Bound));
-        let leaves = self.retried == retries || !self.belongs || !serves || no_port;
-        if redispatch && leaves && others {
-            self.no_port = self.no_port.or(Some(id).filter(|_| no_port));
-            self.failed.push(id);
-            return self.choose(around);
-        }
-        self.again = Some(id);
-        // A connect that took its whole time has waited long enough.
-        if how == Happened::ConnectTimedOut {
-            return self.choose(around);
-        }
-        self.phase = Phase::Pausing;
-        Step::Pause(pause)
     }
 
     fn forward(&self, i: usize, binding: Binding) -> Step {

@@ -72,7 +72,7 @@ impl Operations {
                 .and_then(|id| routes.server(id))
                 .and_then(|(_, v)| Some((v.address?, v.port)));
             pb::SessionInfo {
-                id: 0,
+                id: s.id,
                 client: s.client.to_string(),
                 frontend: s.frontend,
                 port: u32::from(s.local.port()),

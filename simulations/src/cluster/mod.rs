@@ -31,6 +31,7 @@ pub mod tamper;
 pub mod traffic;
 pub mod universe;
 pub mod watch;
+mod way;
 pub mod world;
 
 use ha_core::balance::mix;

@@ -56,6 +56,8 @@ pub enum Kind {
     ServerRefuses,
     /// A server hangs.
     ServerHangs,
+    /// A server refuses for less than a turn-around, or a little more.
+    ServerRestarts,
     /// The disk is full: what is written fails.
     DiskFull,
     /// What is read from the disk fails.
@@ -124,7 +126,7 @@ impl Theme {
 }
 
 /// Each kind: how often it is drawn, its word, and how long it lasts in milliseconds.
-pub const KINDS: [(Kind, u64, &str, (u64, u64)); 25] = [
+pub const KINDS: [(Kind, u64, &str, (u64, u64)); 26] = [
     (Kind::PowerLoss, 6, "power loss", (300, 3000)),
     (Kind::KillAndRestart, 6, "kill and restart at once", (1, 2)),
     (Kind::Kill, 6, "kill", (300, 3000)),
@@ -144,6 +146,7 @@ pub const KINDS: [(Kind, u64, &str, (u64, u64)); 25] = [
     (Kind::RollingRestart, 1, "rolling restart", (3000, 5000)),
     (Kind::ServerRefuses, 3, "server refuses", (500, 6000)),
     (Kind::ServerHangs, 3, "server hangs", (500, 6000)),
+    (Kind::ServerRestarts, 4, "server restarts", (50, 1300)),
     (Kind::DiskFull, 2, "disk full", (300, 3000)),
     (Kind::DiskUnreadable, 2, "disk unreadable", (300, 3000)),
     (Kind::Replaced, 2, "replaced", (500, 2000)),
@@ -358,10 +361,10 @@ fn heal(universe: &Arc<Universe>) {
         s.network.cut.clear();
         s.network.slow.clear();
         s.network.loss = universe.usual_loss();
-        for node in &mut s.nodes {
-            node.serve(Service::Up);
-            node.disk.slow_down(Duration::ZERO);
-            node.disk.break_down(None);
+        for node in 0..s.nodes.len() {
+            s.serve(node, Service::Up);
+            s.nodes[node].disk.slow_down(Duration::ZERO);
+            s.nodes[node].disk.break_down(None);
         }
     });
     for node in 1..=universe.size() {
@@ -457,15 +460,12 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
                 scheduler::world_ms(fault.lasts / universe.size() as u64).await;
             }
         }
-        Kind::ServerRefuses | Kind::ServerHangs => {
-            let service = if fault.kind == Kind::ServerHangs {
-                Service::Hanging
-            } else {
-                Service::Refusing
-            };
-            universe.with(|s| s.nodes[node].serve(service));
+        Kind::ServerRefuses | Kind::ServerHangs | Kind::ServerRestarts => {
+            let hangs = fault.kind == Kind::ServerHangs;
+            let service = [Service::Refusing, Service::Hanging][usize::from(hangs)];
+            universe.with(|s| s.serve(node, service));
             lasts().await;
-            universe.with(|s| s.nodes[node].serve(Service::Up));
+            universe.with(|s| s.serve(node, Service::Up));
         }
     }
 }

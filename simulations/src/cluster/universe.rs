@@ -85,18 +85,6 @@ pub struct Node {
     pub pre_voted: u64,
 }
 
-impl Node {
-    /// Its server behaves so from now on.
-    pub fn serve(&mut self, service: Service) {
-        self.service = service;
-        self.broken_since = if service == Service::Up {
-            None
-        } else {
-            self.broken_since.or(Some(world_now()))
-        };
-    }
-}
-
 /// What a run was like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -141,6 +129,18 @@ impl State {
             Call::InstallSnapshot => self.counts.add("snapshots installed"),
             Call::TransferLeader => self.counts.add("transfers heard"),
             _ => {}
+        }
+    }
+
+    /// The server of a node behaves so from now on.
+    pub fn serve(&mut self, node: usize, service: Service) {
+        let (is_up, now) = (service == Service::Up, world_now());
+        self.nodes[node].service = service;
+        let since = self.nodes[node].broken_since;
+        self.nodes[node].broken_since = since.or(Some(now)).filter(|_| !is_up);
+        if is_up {
+            let outcome = self.invariants.turn_around.on_back(node, now);
+            self.check(outcome);
         }
     }
 

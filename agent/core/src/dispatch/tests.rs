@@ -5,7 +5,7 @@ use crate::balance::Ring;
 use crate::model::{
     AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
 };
-use crate::stick::StickIndex;
+use crate::stick::{StickEntry, StickIndex};
 use crate::view::{Cut, FrontendView, Routes};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 7, 21));
