@@ -84,6 +84,10 @@ async fn a_server_that_refuses_or_hangs_is_passed_over_unseen() {
             (found.len(), matching, found[0].frontend.as_str()),
             (1, 1, "f")
         );
+        let _second = connect(at).await;
+        until("there are two", || lab.proxy.counters().sessions == 2).await;
+        let (all, _) = lab.proxy.sessions(SessionFilter::default(), 10);
+        assert!(all[0].id != all[1].id && all.iter().all(|s| s.id > 0));
         assert_eq!(
             lab.proxy
                 .sessions(

@@ -60,7 +60,7 @@ pub fn own_address() -> IpAddr {
     ])
 }
 
-/// Ports that were free a moment ago on that address.
+/// Ports that were free a moment ago.
 pub async fn free_ports<const N: usize>(address: IpAddr) -> [u16; N] {
     let mut held = Vec::new();
     for _ in 0..N {
@@ -148,7 +148,7 @@ pub fn routes(frontend: FrontendView, backend: BackendView) -> Arc<Routes> {
     })
 }
 
-/// A binder that keeps bindings like the driver would, and commits when it is told to.
+/// Keeps bindings like the driver would, and commits when it is told to.
 pub struct TestBinder {
     pub commits: bool,
     under_way: Mutex<BTreeMap<StickKey, StickEntry>>,
@@ -168,11 +168,13 @@ impl TestBinder {
         })
     }
 
-    fn answer(&self, sender: oneshot::Sender<()>) {
+    fn answer(&self) -> oneshot::Receiver<()> {
+        let (sender, committed) = oneshot::channel();
         self.waiting.lock().unwrap().push(sender);
         if self.commits {
             self.commit_all();
         }
+        committed
     }
 
     pub fn commit_all(&self) {
@@ -184,7 +186,6 @@ impl TestBinder {
 
 impl Binder for TestBinder {
     fn bind(&self, key: StickKey, proposal: StickEntry, _: Remembered) -> Binding {
-        let (sender, committed) = oneshot::channel();
         let mut under_way = self.under_way.lock().unwrap();
         let entry = *under_way.entry(key.clone()).or_insert(proposal);
         self.binds.lock().unwrap().push(entry);
@@ -192,19 +193,17 @@ impl Binder for TestBinder {
         if self.commits && entry == proposal {
             under_way.remove(&key);
         }
-        self.answer(sender);
+        let committed = self.answer();
         Binding { entry, committed }
     }
 
     fn refresh(&self, _: StickKey, entry: StickEntry) -> Binding {
-        let (sender, committed) = oneshot::channel();
         self.refreshes.lock().unwrap().push(entry);
-        self.answer(sender);
+        let committed = self.answer();
         Binding { entry, committed }
     }
 }
 
-/// A running proxy.
 pub struct Lab {
     pub proxy: Proxy,
     pub gate: Arc<WatchedGate>,
@@ -360,13 +359,13 @@ where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
     let listener = TcpListener::bind((address, 0)).await.unwrap();
-    let at = listener.local_addr().unwrap();
+    let at = listener.local_addr();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(handle(stream));
         }
     });
-    at
+    at.unwrap()
 }
 
 /// A port that refuses: it was just closed on an address of this test's own.

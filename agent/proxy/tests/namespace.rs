@@ -1,5 +1,5 @@
-//! Clients and servers that are gone without a word: switched off, cut off. In a network namespace of the test's own,
-//! with nft(8) to lose their packets.
+//! What takes a network of the test's own: clients and servers that are gone without a word (nft(8) loses their packets),
+//! and a machine that has no port left towards a server.
 //!
 //! Needs root; without it the tests say so and are passed over, but not with `CI=true`.
 
@@ -11,6 +11,8 @@
 
 mod lab;
 
+use ha_core::id::ServerId;
+use ha_core::model::Balance;
 use lab::*;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -123,5 +125,31 @@ fn a_printer_without_paper_that_answers_is_not_gone() {
         // It reads nothing: its window is shut, and its kernel says so whenever it is asked.
         tokio::time::sleep(6 * KEEPALIVE).await;
         assert_eq!(lab.proxy.counters().sessions, 1);
+    });
+}
+
+#[test]
+fn without_a_port_towards_one_server_a_client_gets_another() {
+    in_namespace(|| async {
+        const PORTS: usize = 4;
+        let servers = vec![
+            server(1, echo_server("a").await),
+            server(2, echo_server("b").await),
+        ];
+        let (address, [port]) = (own_address(), free_ports(own_address()).await);
+        let mut b = backend("b", servers);
+        b.balance = Balance::First;
+        let lab = Lab::start(1, routes(frontend(address, &[port]), b)).await;
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40003").unwrap();
+        let mut clients = Vec::new();
+        for n in 0..2 * PORTS {
+            let from = [127, 96, 0, n as u8 + 1].into();
+            let mut client = connect_from(from, SocketAddr::new(address, port)).await;
+            let expected = if n < PORTS { 'a' } else { 'b' };
+            assert_eq!(name_of(&mut client).await, expected, "client {n}");
+            clients.push(client);
+        }
+        let errors = lab.proxy.counters().servers[&ServerId(1)].connect_errors;
+        assert_eq!(errors, 0, "it is not the server's fault");
     });
 }
