@@ -141,14 +141,17 @@ fn without_a_port_towards_one_server_a_client_gets_another() {
         b.balance = Balance::First;
         let lab = Lab::start(1, routes(frontend(address, &[port]), b)).await;
         std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40003").unwrap();
-        let mut clients = Vec::new();
-        for n in 0..2 * PORTS {
+        let (mut clients, mut names) = (Vec::new(), String::new());
+        for n in 0..PORTS {
             let from = [127, 96, 0, n as u8 + 1].into();
             let mut client = connect_from(from, SocketAddr::new(address, port)).await;
-            let expected = if n < PORTS { 'a' } else { 'b' };
-            assert_eq!(name_of(&mut client).await, expected, "client {n}");
+            names.push(name_of(&mut client).await);
             clients.push(client);
         }
+        // How many ports the kernel gives of these it decides itself: the clients have some of them.
+        let to_a = names.chars().take_while(|name| *name == 'a').count();
+        assert!((1..PORTS).contains(&to_a), "{names}");
+        assert!(names.chars().skip(to_a).all(|name| name == 'b'), "{names}");
         let errors = lab.proxy.counters().servers[&ServerId(1)].connect_errors;
         assert_eq!(errors, 0, "it is not the server's fault");
     });
