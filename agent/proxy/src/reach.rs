@@ -109,18 +109,18 @@ pub(super) async fn reach(
                     return Err(CloseReason::Resources);
                 }
                 Err(ConnectError::NoPort(error)) => {
-                    held.slot = None;
+                    let_go(entry, held, server);
                     tracing::warn!(%address, %error, "no port is left towards this server; trying another");
                     Happened::NoPortLeft
                 }
                 Err(ConnectError::Server(error)) => {
-                    held.slot = None;
+                    let_go(entry, held, server);
                     note(worker, held, server, false);
                     tracing::debug!(client = %entry.client, %address, %error, "connect failed");
                     Happened::ConnectFailed
                 }
                 Err(ConnectError::TimedOut) => {
-                    held.slot = None;
+                    let_go(entry, held, server);
                     note(worker, held, server, false);
                     tracing::debug!(client = %entry.client, %address, "connect took too long");
                     Happened::ConnectTimedOut
@@ -145,6 +145,12 @@ pub(super) async fn reach(
             Step::GiveUp(reason) => return Err(reason),
         }
     }
+}
+
+/// The slot is free again. Should the server be cut from now on, this session is none of its any more.
+fn let_go(entry: &Entry, held: &mut Held, server: ServerId) {
+    held.slot = None;
+    entry.wait_for(Some(server));
 }
 
 /// How long a session may wait for a place in its frontend: its backend's bound.

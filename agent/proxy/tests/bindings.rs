@@ -12,6 +12,7 @@ use ha_core::id::ServerId;
 use ha_core::model::{Balance, BindingMode};
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::time::Timestamp;
+use ha_core::view::Cut;
 use ha_proxy::{ProxyEvent, ProxySettings, Reach};
 use lab::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -233,6 +234,16 @@ async fn a_service_that_is_back_within_the_turn_around_keeps_its_clients() {
         lab.binder.binds.lock().unwrap().is_empty(),
         "bound as before"
     );
+}
+
+#[tokio::test]
+async fn a_client_whose_server_is_found_down_in_the_turn_around_goes_elsewhere_unseen() {
+    let (mut lab, at, _, client) = bound_to_one_that_refuses().await;
+    let mut session = connect_from(client, at[0]).await;
+    let refused = |e: &ProxyEvent| matches!(e, ProxyEvent::ConnectFailed { .. });
+    lab.event("it is refused", refused).await;
+    lab.change(|_, b| (b.servers[0].up, b.servers[0].cut) = (false, Some(Cut::Down)));
+    assert_eq!(name_of(&mut session).await, 'b');
 }
 
 #[tokio::test]
