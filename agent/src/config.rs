@@ -7,7 +7,9 @@
 pub mod agent_file;
 mod checks;
 pub mod cluster_file;
+mod persistence;
 mod raw;
+mod timeouts;
 pub mod units;
 
 pub use agent_file::{AgentConfig, VipMode};

@@ -16,6 +16,8 @@ pub enum Pick {
     Balanced(usize),
     /// The right server is full: wait for a slot of it.
     Wait(usize),
+    /// All that would do are full: whichever has a slot first.
+    WaitForAny,
     /// Nothing is usable.
     Nothing,
 }
@@ -32,30 +34,49 @@ pub trait Loads {
 #[derive(Clone, Debug, Default)]
 pub struct Turns {
     current: BTreeMap<u32, i64>,
+    /// Turns that are still to be left out.
+    skip: usize,
 }
 
 /// The turns of each backend, by its name. There are few, so a search costs less than a copy of the name.
 #[derive(Clone, Debug, Default)]
-pub struct AllTurns(Vec<(String, Turns)>);
+pub struct AllTurns {
+    of: Vec<(String, Turns)>,
+    first: usize,
+}
 
 impl AllTurns {
+    /// Those of the worker with that number: each begins at another server, or the first would get more than its share.
+    pub const fn of_worker(number: usize) -> AllTurns {
+        AllTurns {
+            of: Vec::new(),
+            first: number,
+        }
+    }
+
     /// Those of one backend.
     pub fn of(&mut self, backend: &str) -> &mut Turns {
-        let known = self.0.iter().position(|(name, _)| name == backend);
+        let known = self.of.iter().position(|(name, _)| name == backend);
         let place = known.unwrap_or_else(|| {
-            self.0.push((backend.to_owned(), Turns::default()));
-            self.0.len() - 1
+            let turns = Turns {
+                skip: self.first,
+                ..Turns::default()
+            };
+            self.of.push((backend.to_owned(), turns));
+            self.of.len() - 1
         });
-        &mut self.0[place].1
+        &mut self.of[place].1
     }
 
     /// Forgets those of backends that are gone.
     pub fn keep_only(&mut self, kept: impl Fn(&str) -> bool) {
-        self.0.retain(|(backend, _)| kept(backend));
+        self.of.retain(|(backend, _)| kept(backend));
     }
 }
 
 /// Decides where a new connection of `client` goes. `tried`: indexes that failed for this connection already.
+///
+/// A client whose server is suspect goes elsewhere meanwhile, by its hash: to the same one on all its ports.
 pub fn pick(
     backend: &BackendView,
     stick: &StickTable,
@@ -65,37 +86,59 @@ pub fn pick(
     loads: &mut (impl Loads + ?Sized),
     tried: &[usize],
 ) -> Pick {
-    let usable = |i: &usize, who: Newcomer| !tried.contains(i) && backend.servers[*i].accepts(who);
-    if let Some(i) = backend.bound(stick, client, now)
-        && usable(&i, Newcomer::Bound)
-        && !(backend.servers[i].suspect
-            && backend
-                .servers
-                .iter()
-                .enumerate()
-                .any(|(j, s)| usable(&j, Newcomer::New) && !s.suspect))
-    {
-        return if is_full(&backend.servers[i], loads) {
+    let servers = &backend.servers;
+    let usable = |i: &usize, who: Newcomer| !tried.contains(i) && servers[*i].accepts(who);
+    let bound = backend
+        .bound(stick, client, now)
+        .filter(|i| usable(i, Newcomer::Bound));
+    let better = |(j, s): (usize, &ServerView)| usable(&j, Newcomer::New) && !s.suspect;
+    let displaced =
+        bound.is_some_and(|i| servers[i].suspect) && servers.iter().enumerate().any(better);
+    if let Some(i) = bound.filter(|_| !displaced) {
+        return if is_full(&servers[i], loads) {
             Pick::Wait(i)
         } else {
             Pick::Sticky(i)
         };
     }
-    let all: Vec<usize> = (0..backend.servers.len())
-        .filter(|i| usable(i, Newcomer::New))
-        .collect();
-    let candidates = narrowed(backend, all);
+    let all = (0..servers.len()).filter(|i| usable(i, Newcomer::New));
+    let candidates = narrowed(backend, all.collect());
     let free: Vec<usize> = candidates
         .iter()
         .copied()
-        .filter(|i| !is_full(&backend.servers[*i], loads))
+        .filter(|i| !is_full(&servers[*i], loads))
         .collect();
-    let choose_from = if free.is_empty() { &candidates } else { &free };
-    match by_balance(backend, choose_from, client, turns, loads) {
-        None => Pick::Nothing,
-        Some(i) if free.is_empty() => Pick::Wait(i),
-        Some(i) => Pick::Balanced(i),
+    let by_hash = |from: &[usize]| backend.ring.pick(client, |i| from.contains(&i));
+    let any_will_do = || {
+        let open = open_to_newcomers(backend);
+        candidates.iter().all(|i| open.contains(i))
+    };
+    match (backend.balance, free.is_empty()) {
+        _ if candidates.is_empty() => Pick::Nothing,
+        (_, false) if displaced => by_hash(&free).map_or(Pick::Nothing, Pick::Balanced),
+        // Who belongs to a server by its hash waits for it, as who is bound to it does.
+        (Balance::Source, _) if !displaced => match by_hash(&candidates) {
+            None => Pick::Nothing,
+            Some(i) if free.contains(&i) => Pick::Balanced(i),
+            Some(i) => Pick::Wait(i),
+        },
+        (_, true) if any_will_do() => Pick::WaitForAny,
+        (_, full) => {
+            let from = if full { &candidates } else { &free };
+            match by_balance(backend, from, client, turns, loads) {
+                None => Pick::Nothing,
+                Some(i) if full => Pick::Wait(i),
+                Some(i) => Pick::Balanced(i),
+            }
+        }
     }
+}
+
+/// The servers of which a freed slot goes to clients that belong to none.
+pub fn open_to_newcomers(backend: &BackendView) -> Vec<usize> {
+    let servers = backend.servers.iter().enumerate();
+    let open = servers.filter(|(_, s)| s.accepts(Newcomer::New));
+    narrowed(backend, open.map(|(i, _)| i).collect())
 }
 
 /// Active servers before the first backup server; servers on reachable nodes before suspect ones.
@@ -198,6 +241,13 @@ fn by_weight(servers: &[ServerView], from: &[usize], random: u64) -> usize {
 
 impl Turns {
     fn next(&mut self, servers: &[ServerView], from: &[usize]) -> Option<usize> {
+        for _ in 0..std::mem::take(&mut self.skip) {
+            self.turn(servers, from);
+        }
+        self.turn(servers, from)
+    }
+
+    fn turn(&mut self, servers: &[ServerView], from: &[usize]) -> Option<usize> {
         let total: i64 = from.iter().map(|i| i64::from(servers[*i].weight)).sum();
         let mut best: Option<(usize, i64)> = None;
         for i in from {

@@ -120,6 +120,14 @@ impl Kind {
         })
     }
 
+    /// Whether a look of this kind shows that the server is there.
+    pub const fn asks_the_server(&self) -> bool {
+        match self {
+            Kind::Tcp { .. } => true,
+            Kind::Always { .. } | Kind::Other { .. } => false,
+        }
+    }
+
     /// The port that a probe connects to when it is not the server's own.
     pub const fn port(&self) -> Option<u16> {
         match self {

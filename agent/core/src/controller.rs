@@ -170,6 +170,7 @@ impl Controller {
                 if self.suspicion.on_checked(now, server, result) {
                     actions.push(Action::Refresh);
                 }
+                self.on_suspect_looked_at(server, result, &mut actions);
             }
             Event::Checked {
                 server,
@@ -188,7 +189,7 @@ impl Controller {
         }
         let silent_before = self.look_for_silence();
         self.regulate(now, wall, &mut actions);
-        self.note_silence(silent_before, &mut actions);
+        self.note_silence(now, silent_before, &mut actions);
         actions
     }
 

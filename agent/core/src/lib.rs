@@ -32,6 +32,7 @@ pub mod time;
 pub mod trust;
 pub mod version;
 pub mod view;
+pub mod waiters;
 
 #[cfg(test)]
 mod testing;

@@ -30,6 +30,13 @@ pub struct ClusterConfig {
     pub certificate_lifetime: Duration,
 }
 
+/// [`Frontend::client_timeout`] and [`Backend::server_timeout`] when the file does not say: longer than a binding
+/// lives when it is not used.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(35 * 60);
+/// [`Frontend::client_fin_timeout`] and [`Backend::server_fin_timeout`] when the file does not say.
+pub const FIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// [`Frontend::keepalive`] and [`Backend::keepalive`] when the file does not say.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// [`ClusterConfig::bindings_max`] when the file does not say.
 pub const BINDINGS_MAX: u32 = 100_000;
 /// [`ClusterConfig::certificate_lifetime`] when the file does not say.
@@ -61,6 +68,11 @@ pub struct Frontend {
     pub maxconn: u32,
     /// A session in which the client says nothing for so long ends. Zero: never.
     pub client_timeout: Duration,
+    /// The same once one side has said all it had to say. Zero: as `client_timeout`.
+    pub client_fin_timeout: Duration,
+    /// After so long without a word the client is asked whether it is there; silent for as long again, it is gone.
+    /// Zero: it is never asked.
+    pub keepalive: Duration,
 }
 
 /// Ports `first..=last`.
@@ -111,13 +123,17 @@ pub struct Backend {
     pub connect_timeout: Duration,
     /// A session in which the server says nothing for so long ends. Zero: never.
     pub server_timeout: Duration,
-    /// How long a session may wait for a free slot of its server.
+    /// The same once one side has said all it had to say. Zero: as `server_timeout`.
+    pub server_fin_timeout: Duration,
+    /// As a frontend's, towards the server.
+    pub keepalive: Duration,
+    /// How long a session may wait for a free slot.
     pub queue_timeout: Duration,
     /// Sessions that may wait for one server; 0 = unlimited. At the bound a session goes elsewhere.
     pub maxqueue: u32,
     /// Further tries after a connect that failed (HAProxy: `retries`, default 3).
     pub retries: u32,
-    /// Whether those tries go to other servers.
+    /// Whether the last of them goes to another server, and each of a client that belongs to none.
     pub redispatch: bool,
     /// Failed connects of real traffic in a row that count as one failed check; `None`: they do not count.
     pub observe: Option<u32>,
@@ -369,23 +385,4 @@ pub enum Sticky {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn port_ranges_overlap_when_they_share_a_port() {
-        let r = |first, last| PortRange { first, last };
-        for (a, b, overlap) in [
-            (r(1, 1), r(2, 2), false),
-            (r(1, 5), r(5, 9), true),
-            (r(3, 4), r(1, 9), true),
-            (r(1, 4), r(5, 9), false),
-        ] {
-            assert_eq!(
-                (a.overlaps(b), b.overlaps(a)),
-                (overlap, overlap),
-                "{a} {b}"
-            );
-        }
-    }
-}
+mod tests;

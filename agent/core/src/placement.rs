@@ -8,6 +8,7 @@ use crate::id::{NodeId, ServerId};
 use crate::model::{Backend, Member, Server};
 use crate::state::Facts;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// A server with its surroundings.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,27 @@ impl<'a> Placement<'a> {
         check
             .kind
             .probe(self.address()?, self.server.port, check.timeout)
+    }
+
+    /// Whether a look at it, because its node is silent, is a check of its backend as well.
+    pub fn is_checked(&self) -> bool {
+        let check = self.backend.check.as_ref();
+        check.is_some_and(|c| c.kind.asks_the_server())
+    }
+
+    /// How it is looked at when its node is silent: as its check does, else by a connect to its own port, which may be
+    /// that of a client of its. `None` when there is nothing to connect to.
+    pub fn look(&self, facts: &Facts, within: Duration) -> Option<Probe> {
+        if self.is_checked() {
+            return Some(self.probe()?.at_most(within));
+        }
+        let of_clients = || {
+            let mut frontends = facts.config.frontends.iter();
+            let leads_here = frontends.find(|f| f.backend == self.backend.name)?;
+            Some(leads_here.listeners.first()?.first)
+        };
+        let port = self.server.port.or_else(of_clients)?;
+        Some(Probe::connect((self.address()?, port).into(), within))
     }
 
     /// The node that it is configured to run on and that has not joined.
@@ -121,7 +143,6 @@ mod tests {
     use crate::testing::{backend, check, config, member, node, server};
     use crate::time::Timestamp;
     use std::net::SocketAddr;
-    use std::time::Duration;
 
     /// Two of three servers run on nodes; one of those nodes has not joined.
     fn facts(check_port: Option<u16>) -> std::sync::Arc<Facts> {
@@ -179,6 +200,32 @@ mod tests {
             probed(&facts(Some(5))),
             [to([10, 0, 0, 1], 5), None, to([10, 9, 9, 9], 5)]
         );
+    }
+
+    #[test]
+    fn a_server_without_a_check_is_looked_at_on_its_own_port_or_that_of_its_clients() {
+        let within = Duration::from_millis(150);
+        let looked = |facts: &Facts| -> Vec<Option<SocketAddr>> {
+            let looks = all(facts).map(|p| p.look(facts, within));
+            looks.map(|look| look.map(|p| p.to())).collect()
+        };
+        let own = [Some(SocketAddr::from(([10, 0, 0, 1], 80))), None];
+        assert_eq!(looked(&facts(Some(5)))[0].map(|at| at.port()), Some(5));
+        for kind in [None, Some(Kind::Always { up: true })] {
+            let mut unchecked = (*facts(None)).clone();
+            let config = std::sync::Arc::make_mut(&mut unchecked.config);
+            config.backends[0].check = kind.map(check);
+            assert_eq!(looked(&unchecked)[..2], own);
+            let config = std::sync::Arc::make_mut(&mut unchecked.config);
+            config.backends[0].servers[0].port = None;
+            assert_eq!(looked(&unchecked)[0], None, "no frontend leads to it");
+            let config = std::sync::Arc::make_mut(&mut unchecked.config);
+            config
+                .frontends
+                .push(crate::testing::frontend("f", "b", 5012));
+            let at = looked(&unchecked)[0].map(|at| at.port());
+            assert_eq!(at, Some(5012));
+        }
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The stick table: which client belongs to which server, shared by all frontends of a group.
 //!
 //! Part of the replicated state. A copy for readers costs [`SHARDS`] pointers: a shard is copied
-//! only when it changes while a reader still has the old one. The least recently used entry goes
-//! first when the table is full.
+//! only when it changes while a reader still has the old one. When the table is full the entry goes
+//! first whose life ends first, as HAProxy has it: what has expired before what lives.
+//!
+//! A use is written down only when a quarter of `expire` has passed since the one that was, so that steady
+//! traffic costs nothing. What is recorded lives that much longer, or a binding would end before `expire` had
+//! passed since its last use: [`StickEntry::life`] and [`StickEntry::wants_refresh`] are this one rule.
 
 use crate::id::ServerId;
 use crate::time::Timestamp;
@@ -33,21 +37,41 @@ pub struct StickEntry {
     pub host: IpAddr,
     /// When the client was bound.
     pub bound_at: Timestamp,
-    /// When the binding was last refreshed in the log.
+    /// The newest use that is in the log.
     pub used_at: Timestamp,
-    /// How long it outlives its last use.
+    /// How long it outlives its last use, at least.
     pub expire: Duration,
 }
 
 impl StickEntry {
-    /// Whether the binding still counts.
-    pub fn is_alive(&self, now: Timestamp) -> bool {
-        now.saturating_since(self.used_at) < self.expire
+    /// Uses within so long after the recorded one are not recorded: a quarter of `expire`.
+    fn unrecorded(&self) -> Duration {
+        self.expire / 4
     }
 
-    /// Whether so much of its life has passed that a use is worth a log entry: a quarter.
+    /// How long it counts after its recorded use: at least `expire` after the last one, recorded or not.
+    pub fn life(&self) -> Duration {
+        self.expire + self.unrecorded()
+    }
+
+    /// When it counts no more, unless it is used again.
+    pub fn ends_at(&self) -> Timestamp {
+        self.used_at + self.life()
+    }
+
+    /// Whether the binding still counts.
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        now.saturating_since(self.used_at) < self.life()
+    }
+
+    /// Whether a use is to be recorded.
     pub fn wants_refresh(&self, now: Timestamp) -> bool {
-        now.saturating_since(self.used_at) >= self.expire / 4
+        now.saturating_since(self.used_at) >= self.unrecorded()
+    }
+
+    /// Whether it is an older binding that is prolonged, and not a new one.
+    pub fn is_refresh(&self) -> bool {
+        self.used_at > self.bound_at
     }
 }
 
@@ -93,11 +117,11 @@ impl StickTable {
     }
 }
 
-/// The table with the order of last use beside it, as the state machine keeps it.
+/// The table with the order in which lives end beside it, as the state machine keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StickIndex {
     table: StickTable,
-    by_use: BTreeSet<(Timestamp, StickKey)>,
+    by_end: BTreeSet<(Timestamp, StickKey)>,
 }
 
 impl StickIndex {
@@ -106,25 +130,35 @@ impl StickIndex {
         &self.table
     }
 
-    /// The same bindings for who writes them down, at the cost of pointers: the order of last use is left out.
+    /// The same bindings for who writes them down, at the cost of pointers: the order in which they end is left out.
     pub(crate) fn to_write(&self) -> StickIndex {
         StickIndex {
             table: self.table.clone(),
-            by_use: BTreeSet::new(),
+            by_end: BTreeSet::new(),
         }
     }
 
-    /// Binds `key`, or refreshes it, and keeps at most `max` entries by dropping the least recently used.
+    /// Binds `key`, or refreshes it, and keeps at most `max` entries by dropping those whose life ends first.
+    ///
+    /// Who refreshes has seen an older table, maybe: a binding that was made or recorded anew meanwhile stays as it is.
     pub fn put(&mut self, key: StickKey, entry: StickEntry, max: u32) {
+        let known = self.table.shards[shard_of(&key)].get(&key);
+        let is_newer = |known: &StickEntry| {
+            (known.server, known.bound_at) != (entry.server, entry.bound_at)
+                || known.used_at >= entry.used_at
+        };
+        if entry.is_refresh() && known.is_some_and(is_newer) {
+            return;
+        }
         self.remove(&key);
-        self.by_use.insert((entry.used_at, key.clone()));
+        self.by_end.insert((entry.ends_at(), key.clone()));
         Arc::make_mut(&mut self.table.shards[shard_of(&key)]).insert(key, entry);
         self.table.len += 1;
         while self.table.len > max as usize {
-            let Some((_, oldest)) = self.by_use.first().cloned() else {
+            let Some((_, first)) = self.by_end.first().cloned() else {
                 break;
             };
-            self.remove(&oldest);
+            self.remove(&first);
         }
     }
 
@@ -134,25 +168,18 @@ impl StickIndex {
         // Looking first keeps a shard that readers share from being copied for nothing.
         self.table.shards[shard].get(key)?;
         let entry = Arc::make_mut(&mut self.table.shards[shard]).remove(key)?;
-        self.by_use.remove(&(entry.used_at, key.clone()));
+        self.by_end.remove(&(entry.ends_at(), key.clone()));
         self.table.len -= 1;
         Some(entry)
     }
 
-    /// Forgets what has expired, looking at no more than `budget` of the least recently used.
-    ///
-    /// Entries with different lives may leave a dead one behind a live one for a while; readers
-    /// look at [`StickEntry::is_alive`] in any case.
+    /// Forgets what has expired, at most `budget` of it.
     pub fn purge_expired(&mut self, now: Timestamp, budget: usize) {
         let dead: Vec<StickKey> = self
-            .by_use
+            .by_end
             .iter()
             .take(budget)
-            .filter(|(_, k)| {
-                self.table.shards[shard_of(k)]
-                    .get(k)
-                    .is_none_or(|e| !e.is_alive(now))
-            })
+            .take_while(|(end, _)| *end <= now)
             .map(|(_, k)| k.clone())
             .collect();
         for key in dead {
@@ -262,12 +289,64 @@ mod tests {
     }
 
     #[test]
+    fn what_has_expired_makes_room_before_what_lives_and_was_used_longer_ago() {
+        let mut t = StickIndex::default();
+        let long = StickEntry {
+            expire: Duration::from_secs(1800),
+            ..entry(0)
+        };
+        t.put(key(1), long, 2);
+        t.put(key(2), entry(60_000), 2);
+        let now = Timestamp(600_000);
+        t.put(key(3), entry(now.0), 2);
+        let kept = [1, 2, 3].map(|n| t.table().get(&key(n), now).is_some());
+        assert_eq!(kept, [true, false, true]);
+    }
+
+    #[test]
+    fn a_binding_lives_at_least_expire_after_its_last_use_and_a_quarter_more_at_most() {
+        let used = entry(0);
+        for (last_use, dead_at) in [(0, 10_000), (1_000, 11_000), (2_499, 12_499)] {
+            assert!(!used.wants_refresh(Timestamp(last_use)), "not recorded");
+            assert!(used.is_alive(Timestamp(dead_at - 1)), "used at {last_use}");
+        }
+        assert!(used.wants_refresh(Timestamp(2_500)));
+        assert!(used.is_alive(Timestamp(12_499)) && !used.is_alive(Timestamp(12_500)));
+        assert_eq!(used.ends_at(), Timestamp(12_500));
+    }
+
+    #[test]
+    fn a_refresh_from_an_older_view_changes_no_newer_binding() {
+        let refresh = |bound, used| StickEntry {
+            bound_at: Timestamp(bound),
+            ..entry(used)
+        };
+        let anew = StickEntry {
+            server: ServerId(2),
+            ..entry(3_000)
+        };
+        for (known, comes, stays) in [
+            (anew, refresh(0, 4_000), anew),
+            (entry(3_000), refresh(0, 4_000), entry(3_000)),
+            (refresh(0, 5_000), refresh(0, 4_000), refresh(0, 5_000)),
+            (refresh(0, 3_000), refresh(0, 4_000), refresh(0, 4_000)),
+            (refresh(0, 5_000), anew, anew),
+        ] {
+            let mut t = StickIndex::default();
+            t.put(key(1), known, 9);
+            t.put(key(1), comes, 9);
+            assert_eq!(t.table().get(&key(1), Timestamp(5_000)), Some(&stays));
+            assert_eq!(t.by_end.len(), 1);
+        }
+    }
+
+    #[test]
     fn a_dead_binding_does_not_count_and_is_purged() {
         let mut t = StickIndex::default();
         t.put(key(1), entry(0), 9);
         t.put(key(2), entry(9_000), 9);
-        assert!(t.table().get(&key(1), Timestamp(10_000)).is_none());
-        t.purge_expired(Timestamp(10_000), 100);
+        assert!(t.table().get(&key(1), Timestamp(12_500)).is_none());
+        t.purge_expired(Timestamp(12_500), 100);
         assert_eq!(t.table().len(), 1);
     }
 

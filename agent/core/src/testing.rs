@@ -2,7 +2,9 @@
 
 use crate::check::Kind;
 use crate::id::NodeId;
-use crate::model::{Backend, Balance, Check, ClusterConfig, Member, OnDown, Role, Server};
+use crate::model::{
+    Backend, Balance, Check, ClusterConfig, Frontend, Member, OnDown, PortRange, Role, Server,
+};
 use crate::version::CURRENT;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -50,12 +52,31 @@ pub fn backend(name: &str, servers: Vec<Server>) -> Backend {
         on_down: OnDown::Purge,
         connect_timeout: 5 * S,
         server_timeout: Duration::ZERO,
+        server_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
         queue_timeout: 5 * S,
         maxqueue: 0,
         retries: 3,
         redispatch: true,
         observe: None,
         servers,
+    }
+}
+
+/// With one port, on the virtual IP `v`.
+pub fn frontend(name: &str, backend: &str, port: u16) -> Frontend {
+    Frontend {
+        name: name.into(),
+        virtual_ip: "v".into(),
+        listeners: vec![PortRange {
+            first: port,
+            last: port,
+        }],
+        backend: backend.into(),
+        maxconn: 0,
+        client_timeout: Duration::ZERO,
+        client_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
     }
 }
 

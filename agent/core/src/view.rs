@@ -78,6 +78,10 @@ pub struct BackendView {
     /// See [`crate::model::Backend`].
     pub server_timeout: Duration,
     /// See [`crate::model::Backend`].
+    pub server_fin_timeout: Duration,
+    /// See [`crate::model::Backend`].
+    pub keepalive: Duration,
+    /// See [`crate::model::Backend`].
     pub queue_timeout: Duration,
     /// See [`crate::model::Backend`].
     pub maxqueue: u32,
@@ -125,7 +129,7 @@ pub struct ServerView {
 pub enum Cut {
     /// It is down and the backend says `on_down = "purge"`.
     Down,
-    /// It is in maintenance.
+    /// It is in maintenance and the backend says `on_down = "purge"`.
     Maintenance,
     /// Its drain is over: it is empty, or the deadline has passed.
     Drained,
@@ -246,11 +250,12 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
                 .get(&id)
                 .copied()
                 .unwrap_or_else(|| facts.is_up(id));
+            // As HAProxy's `on-marked-down`: maintenance counts as down. The end of a drain was asked for.
             let cut = match (order.state, up, b.on_down) {
-                (AdminState::Maintenance, _, _) => Some(Cut::Maintenance),
+                (AdminState::Maintenance, _, OnDown::Purge) => Some(Cut::Maintenance),
                 (_, false, OnDown::Purge) => Some(Cut::Down),
-                (AdminState::Drain, _, _) if order.ended.is_some() => Some(Cut::Drained),
-                _ => None,
+                (AdminState::Ready, _, _) => None,
+                _ => order.ended.as_ref().map(|_| Cut::Drained),
             };
             ServerView {
                 id,
@@ -281,11 +286,76 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
         on_down: b.on_down,
         connect_timeout: b.connect_timeout,
         server_timeout: b.server_timeout,
+        server_fin_timeout: b.server_fin_timeout,
+        keepalive: b.keepalive,
         queue_timeout: b.queue_timeout,
         maxqueue: b.maxqueue,
         retries: b.retries,
         redispatch: b.redispatch,
         ring: Ring::of(&servers),
         servers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{AdminOrder, AdminTarget, Command, DrainEnd, Stamped};
+    use crate::state::ClusterState;
+    use crate::testing::{backend, config, member, node, server};
+
+    /// What becomes of the sessions of the only server after these commands.
+    fn cut(on_down: OnDown, commands: Vec<Command>) -> Option<Cut> {
+        let mut state = ClusterState::default();
+        let mut b = backend("b", vec![server(1)]);
+        b.on_down = on_down;
+        let configure = Command::Configure {
+            config: config(vec![b]),
+            text: String::new(),
+            expect: None,
+        };
+        let first = [Command::AddMember(member(1)), configure];
+        for command in first.into_iter().chain(commands) {
+            let (at, by) = (Timestamp(1), String::new());
+            state.apply(&Stamped { at, by, command }).unwrap();
+        }
+        let routes = Routes::from_facts(&state.facts, &Overlay::default());
+        routes.backends[0].servers[0].cut
+    }
+
+    fn order(state: AdminState, then: Option<AdminState>) -> Command {
+        Command::SetAdmin {
+            target: AdminTarget::Node(node(1)),
+            order: AdminOrder {
+                state,
+                then,
+                ..AdminOrder::default()
+            },
+            force: true,
+        }
+    }
+
+    #[test]
+    fn maintenance_cuts_sessions_as_on_down_says_and_the_end_of_a_drain_in_any_case() {
+        let maintenance = || vec![order(AdminState::Maintenance, None)];
+        let drained = |then| {
+            let end = Command::DrainEnded {
+                target: AdminTarget::Node(node(1)),
+                began: Timestamp(1),
+                end: DrainEnd::Deadline,
+            };
+            vec![order(AdminState::Drain, then), end]
+        };
+        let then_maintenance = || drained(Some(AdminState::Maintenance));
+        for (on_down, commands, expected) in [
+            (OnDown::Purge, maintenance(), Some(Cut::Maintenance)),
+            (OnDown::Keep, maintenance(), None),
+            (OnDown::Purge, then_maintenance(), Some(Cut::Maintenance)),
+            (OnDown::Keep, then_maintenance(), Some(Cut::Drained)),
+            (OnDown::Keep, drained(None), Some(Cut::Drained)),
+            (OnDown::Keep, drained(Some(AdminState::Ready)), None),
+        ] {
+            assert_eq!(cut(on_down, commands.clone()), expected, "{commands:?}");
+        }
     }
 }

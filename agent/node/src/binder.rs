@@ -203,14 +203,10 @@ impl LogBinder {
         }
     }
 
-    /// Prolongs a binding of which a good part has passed. Several calls for one key may come in a row.
-    pub fn refresh(&self, key: StickKey, entry: StickEntry) {
-        let mut pending = self.lock();
-        pending.forget_old((self.now)());
-        if !pending.by_key.contains_key(&key) && pending.queue(key, entry, Vec::new()) {
-            drop(pending);
-            self.wake.notify_one();
-        }
+    /// Has a use of a binding recorded. Several calls for one key may come in a row. What is on its way for the key, or
+    /// was committed a moment ago, stands before it: whoever asks may not have seen it yet.
+    pub fn refresh(&self, key: StickKey, entry: StickEntry) -> Binding {
+        self.bind(key, entry, Remembered::Counts)
     }
 }
 
@@ -284,6 +280,30 @@ mod tests {
             ServerId(2),
             "one that is under way counts"
         );
+    }
+
+    #[test]
+    fn a_use_is_recorded_unless_a_newer_binding_is_on_its_way_or_was_a_moment_ago() {
+        let binder = LogBinder::new(|| Instant(0));
+        let used = StickEntry {
+            used_at: Timestamp(5),
+            ..entry(1)
+        };
+        let mut first = binder.refresh(key(1), used);
+        let mut again = binder.refresh(key(1), used);
+        let batch = binder.next_batch();
+        assert_eq!(batch, [(key(1), used)], "once");
+        binder.answer(&batch, true);
+        for use_of_it in [&mut first, &mut again] {
+            assert_eq!(use_of_it.committed.try_recv(), Ok(()));
+        }
+        binder.bind(key(2), entry(2), Remembered::Counts);
+        for committed in [false, true] {
+            let stale = binder.refresh(key(2), used);
+            assert_eq!(stale.entry, entry(2), "committed: {committed}");
+            binder.answer(&binder.next_batch(), true);
+            assert!(binder.next_batch().is_empty(), "committed: {committed}");
+        }
     }
 
     #[test]

@@ -11,8 +11,9 @@ pub trait Binder: Send + Sync {
     /// not show it yet), then that one's.
     fn bind(&self, key: StickKey, proposal: StickEntry, remembered: Remembered) -> Binding;
 
-    /// Prolongs a binding of which a good part has passed. Several calls for one key may come in a row.
-    fn refresh(&self, key: StickKey, entry: StickEntry);
+    /// Has a use of a binding recorded. Several calls for one key may come in a row. A binding of the key that is made
+    /// just now stands before it.
+    fn refresh(&self, key: StickKey, entry: StickEntry) -> Binding;
 }
 
 /// A binding that is decided, and word of when it is safe.

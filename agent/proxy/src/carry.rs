@@ -9,6 +9,7 @@
 //! An end of file is passed on as a shutdown of the other side's writing half, and the other direction
 //! goes on. Timers and counters are the worker's.
 
+use super::patience::Patience;
 use super::table::{Entry, Side};
 use super::worker::Worker;
 use crate::platform::splice::Pipe;
@@ -66,6 +67,7 @@ pub(super) async fn carry(
     entry: &Entry,
     client: &mut TcpStream,
     server: &mut TcpStream,
+    mut patience: Patience,
 ) -> (CloseReason, Ending) {
     let (mut inward, mut outward) = (Direction::new(Side::Client), Direction::new(Side::Server));
     let mut lost: Option<Side> = None;
@@ -73,6 +75,9 @@ pub(super) async fn carry(
         // The worker looks at the lease every few milliseconds, but later when many sessions are busy; here no byte passes after its end.
         if !worker.may_serve() {
             return Poll::Ready((CloseReason::LeaseEnded, Ending::Reset));
+        }
+        if let Poll::Ready(silent) = patience.poll(cx, client, server) {
+            return Poll::Ready((reason(silent), Ending::Reset));
         }
         for inwards in [true, false] {
             let (this, other, from, to) = if inwards {
@@ -85,7 +90,10 @@ pub(super) async fn carry(
             }
             match this.pump(cx, worker, entry, from, to, other.done) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(())) => this.done = true,
+                Poll::Ready(Ok(())) => {
+                    this.done = true;
+                    entry.half_closed(this.to(), worker.coarse());
+                }
                 Poll::Ready(Err(l)) if l.reading => {
                     return Poll::Ready((reason(lost.unwrap_or(l.side)), Ending::Reset));
                 }

@@ -10,9 +10,13 @@ use tokio::time::sleep;
 
 /// Why a connect failed, by whose fault it is.
 pub(super) enum ConnectError {
-    /// The server refused, was not reachable or took too long.
+    /// The server refused or was not reachable.
     Server(io::Error),
-    /// This machine has no descriptor, port or memory left.
+    /// It took too long.
+    TimedOut,
+    /// This machine has no port left towards that address.
+    NoPort(io::Error),
+    /// This machine has no descriptor or memory left.
     Resources(io::Error),
     /// The client broke off meanwhile.
     ClientGone,
@@ -27,9 +31,18 @@ pub(super) async fn connect(
     let socket = new_socket(address).map_err(ConnectError::Resources)?;
     tokio::select! {
         biased;
-        connected = socket.connect(address) => connected.map_err(|e| if sys::is_out_of_resources(&e) { ConnectError::Resources(e) } else { ConnectError::Server(e) }),
+        connected = socket.connect(address) => connected.map_err(by_fault),
         () = gone(client) => Err(ConnectError::ClientGone),
-        () = sleep(bound) => Err(ConnectError::Server(io::ErrorKind::TimedOut.into())),
+        () = sleep(bound) => Err(ConnectError::TimedOut),
+    }
+}
+
+fn by_fault(error: io::Error) -> ConnectError {
+    match error {
+        e if sys::is_out_of_ports(&e) => ConnectError::NoPort(e),
+        e if sys::is_out_of_resources(&e) => ConnectError::Resources(e),
+        e if e.kind() == io::ErrorKind::TimedOut => ConnectError::TimedOut,
+        e => ConnectError::Server(e),
     }
 }
 

@@ -21,9 +21,11 @@ mod binder;
 mod carry;
 mod connect;
 mod gate;
+mod health;
 #[cfg(target_os = "linux")]
 mod linux;
 mod listen;
+mod patience;
 mod pool;
 mod reach;
 mod report;
@@ -43,17 +45,16 @@ pub use table::{SessionFilter, SessionInfo};
 #[cfg(target_os = "linux")]
 pub(crate) use linux as platform;
 
-use accept::{Arrival, BANNER};
+use accept::Arrival;
 use ha_core::view::View;
+use health::Health;
 use platform::sockets as sys;
 use report::EventSender;
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use worker::{Shared, Start};
@@ -62,8 +63,6 @@ use worker::{Shared, Start};
 const WORKERS_MAX: usize = 64;
 /// Descriptors left to the rest of the agent when `sessions_max` is derived.
 const FILES_FOR_OTHERS: u64 = 256;
-/// How long the self-check may take.
-const SELF_CHECK: Duration = Duration::from_secs(1);
 /// How long [`Proxy::shutdown`] waits for the workers.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
@@ -73,7 +72,7 @@ pub struct Proxy {
     threads: Vec<JoinHandle<()>>,
     /// Behind a lock only so that the proxy can be shared; nobody waits for it.
     ended: Mutex<std_mpsc::Receiver<usize>>,
-    check_at: Vec<SocketAddr>,
+    health: Health,
 }
 
 impl Proxy {
@@ -107,6 +106,7 @@ impl Proxy {
             pipes_open: Arc::default(),
             pipes_max: limits.pipes,
             tables: (0..workers).map(|_| Arc::default()).collect(),
+            beats: (0..workers).map(|_| Default::default()).collect(),
         });
         let (publish, common) = watch::channel(Arc::default());
         let mut publish = Some(publish).filter(|_| settings.reach == Reach::Bind);
@@ -115,13 +115,13 @@ impl Proxy {
             shared: shared.clone(),
             threads: Vec::new(),
             ended: Mutex::new(ended),
-            check_at: Vec::new(),
+            health: Health::default(),
         };
         for index in 0..workers {
             let own = own_listeners(settings.reach)?;
             proxy
-                .check_at
-                .extend(own.iter().map(|(_, _, at)| *at).filter(|at| at.is_ipv4()));
+                .health
+                .looks_at(own.iter().map(|(_, _, at)| *at).filter(|at| at.is_ipv4()));
             let own = own
                 .into_iter()
                 .map(|(listener, arrival, _)| (listener, arrival))
@@ -161,30 +161,12 @@ impl Proxy {
         (found, matching)
     }
 
-    /// Connects to itself until every worker has answered, for at most a second. Works with the gate closed.
+    /// Whether the workers go round, with the gate closed as well. To be asked about once a second.
     ///
-    /// Errors: which worker did not answer, or what a connect said.
+    /// Errors: what is wrong, once it has been so several times in a row; before the listeners have answered once, at
+    /// the first time.
     pub async fn self_check(&self) -> Result<(), String> {
-        let mut silent: BTreeSet<usize> = (0..self.shared.tables.len()).collect();
-        let all = async {
-            // Which worker gets a connection to a shared port is the kernel's choice: ask until all have had one.
-            for at in self.check_at.iter().cycle() {
-                let worker = ask(*at)
-                    .await
-                    .map_err(|e| format!("the proxy does not answer on {at}: {e}"))?;
-                silent.remove(&worker);
-                if silent.is_empty() {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        match tokio::time::timeout(SELF_CHECK, all).await {
-            Ok(result) => result,
-            Err(_) => Err(format!(
-                "proxy workers {silent:?} did not answer within {SELF_CHECK:?}"
-            )),
-        }
+        self.health.check(&self.shared).await
     }
 
     /// Resets all sessions, closes all listeners and waits for the workers, for at most 2 s in all.
@@ -259,18 +241,9 @@ fn own_listeners(reach: Reach) -> Result<Vec<(Arc<TcpListener>, Arrival, SocketA
     }
 }
 
-/// The index of the worker that answers there.
-async fn ask(at: SocketAddr) -> std::io::Result<usize> {
-    let mut answer = String::new();
-    tokio::net::TcpStream::connect(at)
-        .await?
-        .take(64)
-        .read_to_string(&mut answer)
-        .await?;
-    let worker = answer
-        .strip_prefix(BANNER)
-        .and_then(|rest| rest.trim_end().parse().ok());
-    worker.ok_or_else(|| std::io::Error::other(format!("it says {answer:?}")))
+/// How many sessions a limit on open files allows, when `sessions_max` does not say. Preflight tells the same.
+pub fn sessions_for(open_files: u64) -> u64 {
+    Limits::of_open_files(open_files).sessions
 }
 
 /// What the limit on open files allows.

@@ -1,34 +1,49 @@
-//! Slots of one server or frontend, shared by all workers: exact, first come first served, bounded.
+//! Slots of servers and frontends, shared by all workers: exact, and given to the oldest that may use them.
 //!
 //! ```text
-//!   acquire --free, nobody waits--> Slot ------drop------> next in line, else free
+//!   acquire --free, nobody waits--> Slot ------drop------> the oldest that may use it, else free
 //!       \-----room in the queue---> Waiting --its turn--> Slot
 //!        \----------no room-------> Full
 //! ```
 //!
-//! Taken and given back once per session, never per byte. How long somebody waits is the caller's affair.
+//! A backend has one [`Line`], and each of its servers a [`Pool`]. While nobody waits, a slot is taken and given back by
+//! counting alone. Who waits says so first and then looks once more; who gives back counts first and then looks
+//! whether somebody waits: so one of the two sees the other, on whichever workers they are. Who gets a slot is decided
+//! by `ha_core::waiters`. How long somebody waits is the caller's affair.
 
-use std::collections::VecDeque;
+use ha_core::id::ServerId;
+use ha_core::waiters::{Queue, Waiters};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
-/// The slots.
+/// Places in the line that were left and are kept until they outnumber those who wait by so many.
+const LEFT_MAX: usize = 64;
+
+/// Those who wait for slots of one backend, or of one frontend.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
-    line: Mutex<Line>,
-    used: AtomicU32,
+pub(super) struct Line {
+    waiters: Mutex<Waiters<oneshot::Sender<Slot>>>,
+    /// All who wait.
     waiting: AtomicU32,
+    /// Those of them whom any server will do.
+    for_any: AtomicU32,
 }
 
-#[derive(Debug, Default)]
-struct Line {
-    max: u32,
-    used: u32,
-    queue: VecDeque<oneshot::Sender<Slot>>,
+/// The slots of one server or frontend.
+#[derive(Debug)]
+pub(super) struct Pool {
+    line: Arc<Line>,
+    server: ServerId,
+    /// 0: as many as come.
+    max: AtomicU32,
+    /// Whether clients that belong to no server may have a slot.
+    open: AtomicBool,
+    used: AtomicU32,
+    waiting: AtomicU32,
 }
 
 /// One slot; dropping it gives it to the next in line.
@@ -38,7 +53,9 @@ pub(super) struct Slot(Option<Arc<Pool>>);
 /// A place in the line. Dropping it leaves the line.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pool: Arc<Pool>,
+    line: Arc<Line>,
+    /// `None`: any will do.
+    pool: Option<Arc<Pool>>,
     turn: oneshot::Receiver<Slot>,
 }
 
@@ -51,92 +68,166 @@ pub(super) enum Acquired {
     Full,
 }
 
-impl Pool {
-    /// Slots in use.
-    pub(super) fn used(&self) -> u32 {
-        self.used.load(Ordering::Relaxed)
+impl Line {
+    /// Sessions whom any server will do.
+    pub(super) fn waiting_for_any(&self) -> u32 {
+        self.for_any.load(SeqCst)
     }
 
-    /// Sessions in line.
-    pub(super) fn waiting(&self) -> u32 {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// Sets how many slots there are; 0 = unlimited. More slots go to who waits, fewer take nobody's away.
-    pub(super) fn set_max(self: &Arc<Pool>, max: u32) {
-        let mut line = self.line();
-        line.max = max;
-        self.hand_out(&mut line);
-    }
-
-    /// A slot, or a place in a line of at most `queue_max` (0 = unlimited).
-    pub(super) fn acquire(self: &Arc<Pool>, queue_max: u32) -> Acquired {
-        let mut line = self.line();
-        if line.has_room() && self.nobody_waits(&mut line) {
-            return Acquired::Now(self.take(&mut line));
+    /// A slot of one of these pools, all of this line, or a place in the line. `except`: servers of which a slot that is
+    /// freed later will not do.
+    pub(super) fn acquire_any<'p>(
+        self: &Arc<Line>,
+        pools: impl Iterator<Item = &'p Arc<Pool>>,
+        except: Vec<ServerId>,
+    ) -> Acquired {
+        let mut waiters = self.waiters();
+        let place = self.enter(&mut waiters, Queue::Backend { except }, None);
+        for pool in pools {
+            pool.hand_out(&mut waiters);
         }
-        if queue_max > 0 && self.waiting() >= queue_max {
-            return Acquired::Full;
-        }
-        // Places that were left stay in the queue until their turn; without this they could pile up behind a slot that is never given back.
-        if line.queue.len() > 2 * self.waiting() as usize + 64 {
-            line.queue.retain(|turn| !turn.is_closed());
+        drop(waiters);
+        place.look()
+    }
+
+    fn enter(
+        self: &Arc<Line>,
+        waiters: &mut Waiters<oneshot::Sender<Slot>>,
+        queue: Queue,
+        pool: Option<Arc<Pool>>,
+    ) -> Waiting {
+        // Places that were left stay until their turn; without this they could pile up behind a slot that is never given back.
+        if waiters.len() > 2 * self.waiting.load(SeqCst) as usize + LEFT_MAX {
+            waiters.forget(oneshot::Sender::is_closed);
         }
         let (sender, turn) = oneshot::channel();
-        line.queue.push_back(sender);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Acquired::Later(Waiting {
-            pool: self.clone(),
+        waiters.push(queue, sender);
+        let of_queue = pool.as_ref().map_or(&self.for_any, |p| &p.waiting);
+        of_queue.fetch_add(1, SeqCst);
+        self.waiting.fetch_add(1, SeqCst);
+        Waiting {
+            line: self.clone(),
+            pool,
             turn,
-        })
-    }
-
-    fn take(self: &Arc<Pool>, line: &mut Line) -> Slot {
-        line.used += 1;
-        self.used.store(line.used, Ordering::Relaxed);
-        Slot(Some(self.clone()))
-    }
-
-    fn nobody_waits(&self, line: &mut Line) -> bool {
-        while line.queue.front().is_some_and(oneshot::Sender::is_closed) {
-            line.queue.pop_front();
-        }
-        line.queue.is_empty()
-    }
-
-    fn hand_out(self: &Arc<Pool>, line: &mut Line) {
-        while line.has_room() {
-            let Some(turn) = line.queue.pop_front() else {
-                return;
-            };
-            let slot = self.take(line);
-            if let Err(mut refused) = turn.send(slot) {
-                // Disarmed: its drop would want the lock that is held here.
-                refused.0 = None;
-                line.used -= 1;
-                self.used.store(line.used, Ordering::Relaxed);
-            }
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiters(&self) -> MutexGuard<'_, Waiters<oneshot::Sender<Slot>>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
-    const fn has_room(&self) -> bool {
-        self.max == 0 || self.used < self.max
+impl Pool {
+    /// Without bound, and closed to those who belong to no server.
+    pub(super) fn new(line: Arc<Line>, server: ServerId) -> Arc<Pool> {
+        Arc::new(Pool {
+            line,
+            server,
+            max: AtomicU32::new(0),
+            open: AtomicBool::new(false),
+            used: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+        })
+    }
+
+    /// Slots in use.
+    pub(super) fn used(&self) -> u32 {
+        self.used.load(SeqCst)
+    }
+
+    /// Sessions in line for a slot of this pool and no other.
+    pub(super) fn waiting(&self) -> u32 {
+        self.waiting.load(SeqCst)
+    }
+
+    /// Whose slots these are.
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Sets how many slots there are (0: as many as come) and whether clients that belong to no server may have one.
+    /// More slots go to who waits, fewer take nobody's away.
+    pub(super) fn set(self: &Arc<Pool>, max: u32, open: bool) {
+        self.max.store(max, SeqCst);
+        self.open.store(open, SeqCst);
+        self.serve_the_line();
+    }
+
+    /// A slot, or a place in a line of at most `longest` (0: as many as come).
+    pub(super) fn acquire(self: &Arc<Pool>, longest: u32) -> Acquired {
+        if self.line.waiting.load(SeqCst) == 0 && self.take() {
+            return Acquired::Now(Slot(Some(self.clone())));
+        }
+        let mut waiters = self.line.waiters();
+        self.hand_out(&mut waiters);
+        if longest > 0 && self.waiting() >= longest {
+            return if self.take() {
+                Acquired::Now(Slot(Some(self.clone())))
+            } else {
+                Acquired::Full
+            };
+        }
+        let queue = Queue::Server(self.server);
+        let place = self.line.enter(&mut waiters, queue, Some(self.clone()));
+        self.hand_out(&mut waiters);
+        drop(waiters);
+        place.look()
+    }
+
+    fn take(&self) -> bool {
+        let max = self.max.load(SeqCst);
+        let one_more = |used: u32| (max == 0 || used < max).then_some(used + 1);
+        self.used.fetch_update(SeqCst, SeqCst, one_more).is_ok()
+    }
+
+    fn serve_the_line(self: &Arc<Pool>) {
+        if self.line.waiting.load(SeqCst) > 0 {
+            self.hand_out(&mut self.line.waiters());
+        }
+    }
+
+    /// Gives free slots to those who wait, the oldest first.
+    fn hand_out(self: &Arc<Pool>, waiters: &mut Waiters<oneshot::Sender<Slot>>) {
+        while !waiters.is_empty() && self.take() {
+            let open = self.open.load(SeqCst);
+            loop {
+                let Some(turn) = waiters.next(self.server, open, oneshot::Sender::is_closed) else {
+                    // Who found no slot because of this one waits for the lock that is held here, and looks again.
+                    self.used.fetch_sub(1, SeqCst);
+                    return;
+                };
+                match turn.send(Slot(Some(self.clone()))) {
+                    Ok(()) => break,
+                    // It has just left. Disarmed: the slot's drop would want the lock that is held here.
+                    Err(mut refused) => refused.0 = None,
+                }
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Of which server; a frontend's is of none.
+    pub(super) fn server(&self) -> Option<ServerId> {
+        self.0.as_ref().map(|pool| pool.server)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let Some(pool) = self.0.take() else { return };
-        let mut line = pool.line();
-        line.used -= 1;
-        pool.used.store(line.used, Ordering::Relaxed);
-        pool.hand_out(&mut line);
+        pool.used.fetch_sub(1, SeqCst);
+        pool.serve_the_line();
+    }
+}
+
+impl Waiting {
+    /// Whether the turn has come already.
+    fn look(mut self) -> Acquired {
+        match self.turn.try_recv() {
+            Ok(slot) => Acquired::Now(slot),
+            Err(_) => Acquired::Later(self),
+        }
     }
 }
 
@@ -146,7 +237,7 @@ impl Future for Waiting {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Slot> {
         match Pin::new(&mut self.turn).poll(cx) {
             Poll::Ready(Ok(slot)) => Poll::Ready(slot),
-            // A sender is dropped only when its turn was left or its pool is gone; this one has neither happen to it.
+            // A sender is dropped only when its turn was left or its line is gone; this one has neither happen to it.
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }
@@ -154,80 +245,14 @@ impl Future for Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
+        let of_queue = self
+            .pool
+            .as_ref()
+            .map_or(&self.line.for_any, |p| &p.waiting);
+        of_queue.fetch_sub(1, SeqCst);
+        self.line.waiting.fetch_sub(1, SeqCst);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn now(pool: &Arc<Pool>) -> Slot {
-        match pool.acquire(0) {
-            Acquired::Now(slot) => slot,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn later(pool: &Arc<Pool>) -> Waiting {
-        match pool.acquire(0) {
-            Acquired::Later(waiting) => waiting,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn ready(waiting: &mut Waiting) -> Option<Slot> {
-        waiting.turn.try_recv().ok()
-    }
-
-    #[test]
-    fn slots_go_to_who_waits_in_order_and_past_who_left() {
-        let pool = Arc::new(Pool::default());
-        pool.set_max(1);
-        let slot = now(&pool);
-        let (mut first, left, mut third) = (later(&pool), later(&pool), later(&pool));
-        assert_eq!((pool.used(), pool.waiting()), (1, 3));
-        drop(left);
-        drop(slot);
-        let slot = ready(&mut first).expect("first in line");
-        assert!(ready(&mut third).is_none());
-        drop(slot);
-        let slot = ready(&mut third).expect("second left");
-        drop((first, third));
-        assert_eq!((pool.used(), pool.waiting()), (1, 0));
-        drop(slot);
-        assert_eq!(pool.used(), 0);
-    }
-
-    #[test]
-    fn a_slot_given_to_who_then_leaves_is_not_lost() {
-        let pool = Arc::new(Pool::default());
-        pool.set_max(1);
-        let slot = now(&pool);
-        let waiting = later(&pool);
-        drop(slot);
-        drop(waiting);
-        assert_eq!(pool.used(), 0);
-        drop(now(&pool));
-    }
-
-    #[test]
-    fn the_line_is_bounded_and_more_slots_shorten_it() {
-        let pool = Arc::new(Pool::default());
-        pool.set_max(1);
-        let _slot = now(&pool);
-        let mut waiting = later(&pool);
-        assert!(matches!(pool.acquire(1), Acquired::Full));
-        pool.set_max(2);
-        assert!(ready(&mut waiting).is_some());
-    }
-
-    #[test]
-    fn without_a_maximum_there_is_always_a_slot() {
-        let pool = Arc::new(Pool::default());
-        let all: Vec<Slot> = (0..1000).map(|_| now(&pool)).collect();
-        assert_eq!(pool.used(), 1000);
-        drop(all);
-        assert_eq!(pool.used(), 0);
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ use ha_core::close::CloseReason;
 use ha_core::dispatch::{Around, COMMIT_WAIT, Dispatch, Forward, Happened, Line, Step};
 use ha_core::id::ServerId;
 use ha_core::view::ServerView;
+use ha_core::waiters::Queue;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -86,7 +87,7 @@ pub(super) async fn reach(
                 Happened::Bound(bound)
             }
             Step::Refresh(key, used) => {
-                worker.shared.binder.refresh(key, used);
+                asked = Some(Asked::of(worker.shared.binder.refresh(key, used)));
                 Happened::Refreshed
             }
             Step::Wait(line) => slot(worker, entry, client, &dispatch, line, held).await?,
@@ -107,11 +108,22 @@ pub(super) async fn reach(
                     shared.report.note_shed(shared.stats.sessions.load(Relaxed));
                     return Err(CloseReason::Resources);
                 }
+                Err(ConnectError::NoPort(error)) => {
+                    let_go(entry, held, server);
+                    tracing::warn!(%address, %error, "no port is left towards this server; trying another");
+                    Happened::NoPortLeft
+                }
                 Err(ConnectError::Server(error)) => {
-                    held.slot = None;
+                    let_go(entry, held, server);
                     note(worker, held, server, false);
                     tracing::debug!(client = %entry.client, %address, %error, "connect failed");
                     Happened::ConnectFailed
+                }
+                Err(ConnectError::TimedOut) => {
+                    let_go(entry, held, server);
+                    note(worker, held, server, false);
+                    tracing::debug!(client = %entry.client, %address, "connect took too long");
+                    Happened::ConnectTimedOut
                 }
             },
             Step::Pause(pause) => {
@@ -133,6 +145,12 @@ pub(super) async fn reach(
             Step::GiveUp(reason) => return Err(reason),
         }
     }
+}
+
+/// The slot is free again. Should the server be cut from now on, this session is none of its any more.
+fn let_go(entry: &Entry, held: &mut Held, server: ServerId) {
+    held.slot = None;
+    entry.wait_for(Some(server));
 }
 
 /// How long a session may wait for a place in its frontend: its backend's bound.
@@ -159,7 +177,7 @@ fn next(worker: &Worker, dispatch: &mut Dispatch, happened: Happened) -> Step {
     )
 }
 
-/// Takes a slot of the server, in line if need be.
+/// Takes a slot, in line if need be.
 async fn slot(
     worker: &Worker,
     entry: &Entry,
@@ -168,18 +186,48 @@ async fn slot(
     line: Line,
     held: &mut Held,
 ) -> Result<Happened, CloseReason> {
-    let stats = worker.snapshot().stats.servers.get(&line.server).cloned();
-    let stats = stats.ok_or(CloseReason::NoServer)?;
-    entry.set_server(line.server);
-    let acquired = stats.pool.acquire(line.longest);
-    held.stats = Some(stats);
-    match acquired {
-        Acquired::Now(slot) => {
-            held.slot = Some(slot);
-            Ok(Happened::GotSlot)
+    held.slot = None;
+    let slot = match acquire(worker, dispatch, &line)? {
+        Acquired::Now(slot) => slot,
+        Acquired::Full => return Ok(Happened::QueueFull),
+        Acquired::Later(turn) => {
+            entry.wait_for(match line.queue {
+                Queue::Server(server) => Some(server),
+                Queue::Backend { .. } => None,
+            });
+            match wait_in_line(worker, client, dispatch, turn, &line).await? {
+                Ok(slot) => slot,
+                Err(happened) => return Ok(happened),
+            }
         }
-        Acquired::Full => Ok(Happened::QueueFull),
-        Acquired::Later(turn) => wait_in_line(worker, client, dispatch, turn, line, held).await,
+    };
+    let server = slot.server().ok_or(CloseReason::Internal)?;
+    held.stats = worker.snapshot().stats.servers.get(&server).cloned();
+    if held.stats.is_none() {
+        return Ok(Happened::ServerChanged);
+    }
+    entry.set_server(server);
+    held.slot = Some(slot);
+    Ok(Happened::GotSlot(server))
+}
+
+fn acquire(worker: &Worker, dispatch: &Dispatch, line: &Line) -> Result<Acquired, CloseReason> {
+    let snapshot = worker.snapshot();
+    let servers = &snapshot.stats.servers;
+    match &line.queue {
+        Queue::Server(server) => {
+            let stats = servers.get(server).ok_or(CloseReason::NoServer)?;
+            Ok(stats.pool.acquire(line.longest))
+        }
+        Queue::Backend { except } => {
+            let of_backend = dispatch.backend().into_iter().flat_map(|b| &b.servers);
+            let pools: Vec<_> = of_backend
+                .filter_map(|s| servers.get(&s.id))
+                .map(|stats| &stats.pool)
+                .collect();
+            let line = pools.first().ok_or(CloseReason::NoServer)?.line();
+            Ok(line.acquire_any(pools.into_iter(), except.clone()))
+        }
     }
 }
 
@@ -188,25 +236,21 @@ async fn wait_in_line(
     client: &TcpStream,
     dispatch: &Dispatch,
     mut turn: Waiting,
-    line: Line,
-    held: &mut Held,
-) -> Result<Happened, CloseReason> {
+    line: &Line,
+) -> Result<Result<Slot, Happened>, CloseReason> {
     let timeout = sleep(line.within);
     tokio::pin!(timeout);
     loop {
         let changed = worker.routes_changed.notified();
-        if !dispatch.still_wants(line.server, &worker.snapshot().view) {
-            return Ok(Happened::ServerChanged);
+        if !dispatch.still_wants(&line.queue, &worker.snapshot().view) {
+            return Ok(Err(Happened::ServerChanged));
         }
         tokio::select! {
             biased;
-            slot = &mut turn => {
-                held.slot = Some(slot);
-                return Ok(Happened::GotSlot);
-            }
+            slot = &mut turn => return Ok(Ok(slot)),
             () = changed => {}
             () = gone(client) => return Err(CloseReason::ClientGone),
-            () = &mut timeout => return Ok(Happened::QueueTimeout),
+            () = &mut timeout => return Ok(Err(Happened::QueueTimeout)),
         }
     }
 }

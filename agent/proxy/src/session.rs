@@ -10,6 +10,7 @@
 
 use super::carry::{Ending, carry};
 use super::connect::gone;
+use super::patience::Patience;
 use super::pool::{Acquired, Slot};
 use super::reach::{Held, queue_timeout, reach};
 use super::stats::FrontendStats;
@@ -60,7 +61,8 @@ pub(super) fn start(
     }
     shared.stats.total.fetch_add(1, Relaxed);
     frontend.total.fetch_add(1, Relaxed);
-    let entry = Arc::new(Entry::new(client, local, frontend, (shared.clock.wall)()));
+    let (id, started) = (worker.next_session(), (shared.clock.wall)());
+    let entry = Arc::new(Entry::new(id, client, local, frontend, started));
     worker.table.insert(entry.clone(), |number| {
         let outcome = (CloseReason::Shutdown, Ending::Reset);
         let session = Session {
@@ -96,10 +98,18 @@ impl Session {
             counted.fetch_add(1, Relaxed);
         }
         let now = self.worker.coarse();
-        let (client_timeout, server_timeout) = (forward.client_timeout, forward.server_timeout);
-        self.entry
-            .start_carrying(stats.clone(), client_timeout, server_timeout, now);
-        Ok(carry(&self.worker, &self.entry, &mut self.client, server).await)
+        self.entry.start_carrying(stats.clone(), &forward, now);
+        sys::keep_alive(&self.client, forward.client_keepalive);
+        sys::keep_alive(server, forward.server_keepalive);
+        let patience = Patience::of(&forward);
+        Ok(carry(
+            &self.worker,
+            &self.entry,
+            &mut self.client,
+            server,
+            patience,
+        )
+        .await)
     }
 
     /// A place in the frontend, when the listener could not wait for it.
@@ -147,6 +157,7 @@ impl Drop for Session {
             client = %self.entry.client,
             local = %self.entry.local,
             frontend = %self.entry.frontend.name,
+            id = self.entry.id,
             server = self.entry.server().map(|s| s.0),
             reason = ?reason,
             code = reason.code(),

@@ -3,7 +3,8 @@
 //! Sessions are counted as they happen; bytes arrive in lots from the workers' sweeps, so that no
 //! cache line is shared between workers while bytes flow.
 
-use super::pool::Pool;
+use super::pool::{Line, Pool};
+use ha_core::balance::open_to_newcomers;
 use ha_core::id::ServerId;
 use ha_core::view::Routes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ pub struct ProxyCounters {
     pub servers: BTreeMap<ServerId, ServerCounters>,
     /// Per frontend, by name.
     pub frontends: BTreeMap<String, FrontendCounters>,
+    /// Sessions that wait for a slot of whichever server of their backend, by its name.
+    pub queued: BTreeMap<String, u32>,
     /// Sessions now.
     pub sessions: u64,
     /// Sessions ever.
@@ -36,7 +39,7 @@ pub struct ServerCounters {
     pub now: u32,
     /// Sessions ever connected.
     pub total: u64,
-    /// Sessions that wait for a slot now.
+    /// Sessions that wait for a slot of it and of no other now.
     pub queued: u32,
     /// Bytes from clients; up to 100 ms old.
     pub bytes_in: u64,
@@ -55,7 +58,7 @@ pub struct FrontendCounters {
     pub total: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ServerStats {
     pub(super) pool: Arc<Pool>,
     pub(super) total: AtomicU64,
@@ -85,6 +88,8 @@ pub(super) struct Stats {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Who waits in each backend.
+    lines: BTreeMap<String, Arc<Line>>,
     servers: BTreeMap<ServerId, Arc<ServerStats>>,
     frontends: BTreeMap<String, Arc<FrontendStats>>,
 }
@@ -113,16 +118,21 @@ impl Stats {
                 .frontends
                 .entry(f.spec.name.clone())
                 .or_insert_with(|| Arc::new(FrontendStats::named(&f.spec.name)));
-            stats.pool.set_max(f.spec.maxconn);
+            stats.pool.set(f.spec.maxconn, false);
             (f.spec.name.clone(), stats.clone())
         });
         let frontends = frontends.collect();
-        let servers = routes.backends.iter().flat_map(|b| &b.servers).map(|s| {
-            let stats = known.servers.entry(s.id).or_default();
-            stats.pool.set_max(s.maxconn);
-            (s.id, stats.clone())
-        });
-        let servers = servers.collect();
+        let mut servers = BTreeMap::new();
+        for b in &routes.backends {
+            let line = known.lines.entry(b.name.clone()).or_default().clone();
+            let open = open_to_newcomers(b);
+            for (i, s) in b.servers.iter().enumerate() {
+                let stats = known.servers.entry(s.id);
+                let stats = stats.or_insert_with(|| Arc::new(ServerStats::of(line.clone(), s.id)));
+                stats.pool.set(s.maxconn, open.contains(&i));
+                servers.insert(s.id, stats.clone());
+            }
+        }
         RouteStats { servers, frontends }
     }
 
@@ -143,6 +153,10 @@ impl Stats {
         known
             .servers
             .retain(|id, s| ids.contains(id) || Arc::strong_count(s) > 1);
+        let backends: BTreeSet<&str> = routes.backends.iter().map(|b| b.name.as_str()).collect();
+        known
+            .lines
+            .retain(|name, l| backends.contains(name.as_str()) || Arc::strong_count(l) > 1);
         known
             .frontends
             .retain(|name, f| names.contains(name.as_str()) || Arc::strong_count(f) > 1);
@@ -162,6 +176,11 @@ impl Stats {
                 .iter()
                 .map(|(name, f)| (name.clone(), f.counters()))
                 .collect(),
+            queued: known
+                .lines
+                .iter()
+                .map(|(name, line)| (name.clone(), line.waiting_for_any()))
+                .collect(),
             sessions: self.sessions.load(Relaxed),
             total: self.total.load(Relaxed),
             bindings_uncommitted: self.bindings_uncommitted.load(Relaxed),
@@ -176,6 +195,17 @@ impl Stats {
 }
 
 impl ServerStats {
+    fn of(line: Arc<Line>, server: ServerId) -> ServerStats {
+        ServerStats {
+            pool: Pool::new(line, server),
+            total: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            connect_errors: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+        }
+    }
+
     fn counters(&self) -> ServerCounters {
         ServerCounters {
             now: self.pool.used(),
@@ -192,7 +222,8 @@ impl FrontendStats {
     fn named(name: &str) -> FrontendStats {
         FrontendStats {
             name: name.to_owned(),
-            pool: Arc::default(),
+            // Nobody is told of this number: a frontend's line has this one pool.
+            pool: Pool::new(Arc::default(), ServerId(0)),
             total: AtomicU64::new(0),
         }
     }

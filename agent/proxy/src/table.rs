@@ -5,6 +5,7 @@
 
 use super::stats::{FrontendStats, ServerStats};
 use ha_core::close::CloseReason;
+use ha_core::dispatch::Forward;
 use ha_core::id::ServerId;
 use ha_core::time::Timestamp;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,8 @@ pub struct SessionFilter {
 /// A session as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionInfo {
+    /// Tells it from every other session that this proxy carries or has carried.
+    pub id: u64,
     /// The client.
     pub client: SocketAddr,
     /// The address and port that it asked for.
@@ -49,10 +52,13 @@ pub(super) enum Side {
 }
 
 const NO_SERVER: u64 = u64::MAX;
+/// Beside a server's number: it is waited for.
+const WAITED_FOR: u64 = 1 << 32;
 
 /// What is known of one session. Only its worker writes, so plain loads and stores do.
 #[derive(Debug)]
 pub(super) struct Entry {
+    pub(super) id: u64,
     pub(super) client: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) frontend: Arc<FrontendStats>,
@@ -73,16 +79,20 @@ struct End {
     active_at: AtomicU32,
     /// In milliseconds; 0 = never.
     timeout: AtomicU32,
+    /// The same once all was said towards this end; 0 = no other.
+    fin_timeout: AtomicU32,
 }
 
 impl Entry {
     pub(super) fn new(
+        id: u64,
         client: SocketAddr,
         local: SocketAddr,
         frontend: Arc<FrontendStats>,
         started: Timestamp,
     ) -> Entry {
         Entry {
+            id,
             client,
             local,
             frontend,
@@ -94,12 +104,26 @@ impl Entry {
         }
     }
 
+    /// The server that it has, waits for or is being connected to.
     pub(super) fn server(&self) -> Option<ServerId> {
+        let number = self.server.load(Relaxed);
+        let known = number != NO_SERVER;
+        known.then_some(ServerId((number & u64::from(u32::MAX)) as u32))
+    }
+
+    /// The server of which it holds a slot.
+    pub(super) fn held_server(&self) -> Option<ServerId> {
         u32::try_from(self.server.load(Relaxed)).ok().map(ServerId)
     }
 
     pub(super) fn set_server(&self, server: ServerId) {
         self.server.store(u64::from(server.0), Relaxed);
+    }
+
+    /// A slot is waited for: of that server, or of any.
+    pub(super) fn wait_for(&self, server: Option<ServerId>) {
+        let number = server.map_or(NO_SERVER, |s| u64::from(s.0) | WAITED_FOR);
+        self.server.store(number, Relaxed);
     }
 
     /// Why the session was ended from outside.
@@ -108,25 +132,27 @@ impl Entry {
     }
 
     /// The session has its server; idle timers start. Timeouts of zero never end it.
-    pub(super) fn start_carrying(
-        &self,
-        stats: Arc<ServerStats>,
-        client_timeout: Duration,
-        server_timeout: Duration,
-        now: u32,
-    ) {
-        for (side, timeout) in [
-            (Side::Client, client_timeout),
-            (Side::Server, server_timeout),
-        ] {
-            let ms = u32::try_from(timeout.as_millis().max(u128::from(!timeout.is_zero())))
-                .unwrap_or(u32::MAX)
-                .min(u32::MAX / 2);
-            self.end(side).timeout.store(ms, Relaxed);
+    pub(super) fn start_carrying(&self, stats: Arc<ServerStats>, forward: &Forward, now: u32) {
+        let client = (forward.client_timeout, forward.client_fin_timeout);
+        let server = (forward.server_timeout, forward.server_fin_timeout);
+        for (side, (timeout, fin_timeout)) in [(Side::Client, client), (Side::Server, server)] {
+            let end = self.end(side);
+            end.timeout.store(in_ms(timeout), Relaxed);
+            end.fin_timeout.store(in_ms(fin_timeout), Relaxed);
             self.touch(side, now);
         }
         // It is set once for each session; a second call would change nothing.
         let _ = self.carried_by.set(stats);
+    }
+
+    /// All was said towards that end: what is still to come from it has less time, as HAProxy has it.
+    pub(super) fn half_closed(&self, towards: Side, now: u32) {
+        let end = self.end(towards);
+        let fin_timeout = end.fin_timeout.load(Relaxed);
+        if fin_timeout > 0 {
+            end.timeout.store(fin_timeout, Relaxed);
+            self.touch(towards, now);
+        }
     }
 
     /// Bytes went to or came from that end.
@@ -192,6 +218,7 @@ impl Entry {
 
     fn info(&self) -> SessionInfo {
         SessionInfo {
+            id: self.id,
             client: self.client,
             local: self.local,
             frontend: self.frontend.name.clone(),
@@ -201,6 +228,12 @@ impl Entry {
             bytes_out: self.bytes(Side::Server),
         }
     }
+}
+
+/// Milliseconds, rounded up to 1; zero stays zero.
+fn in_ms(timeout: Duration) -> u32 {
+    let ms = timeout.as_millis().max(u128::from(!timeout.is_zero()));
+    u32::try_from(ms).unwrap_or(u32::MAX).min(u32::MAX / 2)
 }
 
 /// The sessions of one worker.

@@ -30,7 +30,7 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
@@ -57,6 +57,8 @@ pub(super) struct Shared {
     pub(super) pipes_open: Arc<AtomicUsize>,
     pub(super) pipes_max: usize,
     pub(super) tables: Vec<Arc<Table>>,
+    /// When each worker last went round, in nanoseconds of the clock.
+    pub(super) beats: Vec<AtomicU64>,
 }
 
 /// What a worker is given to start with.
@@ -94,6 +96,7 @@ pub(super) struct Worker {
     snapshot: RefCell<Rc<Snapshot>>,
     pub(super) turns: RefCell<AllTurns>,
     random: Cell<u64>,
+    sessions_begun: Cell<u64>,
     started: tokio::time::Instant,
     coarse: Cell<u32>,
 }
@@ -159,8 +162,9 @@ impl Worker {
             first_session: Notify::new(),
             view: RefCell::new(view),
             snapshot: RefCell::new(Rc::new(Snapshot { view: first, stats })),
-            turns: RefCell::default(),
+            turns: RefCell::new(AllTurns::of_worker(start.index)),
             random: Cell::new(mix((shared.clock.wall)().0 ^ (start.index as u64) << 56)),
+            sessions_begun: Cell::new(0),
             started: tokio::time::Instant::now(),
             coarse: Cell::new(0),
             shared,
@@ -209,12 +213,20 @@ impl Worker {
             return;
         }
         self.table.cut(|entry| {
-            Some(match cut.get(&entry.server()?)? {
+            // Who only waits for it goes elsewhere.
+            Some(match cut.get(&entry.held_server()?)? {
                 Cut::Down => CloseReason::ServerDown,
                 Cut::Maintenance => CloseReason::Maintenance,
                 Cut::Drained => CloseReason::Drained,
             })
         });
+    }
+
+    /// The number of a new session; no other of this proxy has it.
+    pub(super) fn next_session(&self) -> u64 {
+        self.sessions_begun.set(self.sessions_begun.get() + 1);
+        // The worker in front; programs that read numbers as doubles get all of it.
+        (self.index as u64 + 1) << 45 | self.sessions_begun.get()
     }
 
     /// A number that is random enough to balance by.
@@ -262,6 +274,7 @@ async fn tick(worker: &Worker) {
     let (mut swept_at, mut closings) = (0, shared.gate.closings());
     loop {
         worker.update_coarse();
+        shared.beats[worker.index].store((shared.clock.now)().0, Relaxed);
         let busy = worker.table.len() > 0;
         let left = shared.gate.left((shared.clock.now)());
         let closed = std::mem::replace(&mut closings, shared.gate.closings()) != closings;

@@ -12,12 +12,13 @@ use ha_core::id::ServerId;
 use ha_core::model::{Balance, BindingMode};
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::time::Timestamp;
-use ha_proxy::{ProxySettings, Reach};
+use ha_core::view::Cut;
+use ha_proxy::{ProxyEvent, ProxySettings, Reach};
 use lab::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 const SETTINGS: ProxySettings = ProxySettings {
@@ -184,31 +185,78 @@ async fn a_client_moved_by_redispatch_is_bound_to_where_it_went() {
     }
 }
 
-#[tokio::test]
-async fn a_bound_client_whose_server_refuses_is_bound_anew() {
-    let (lab, at) = lab(
-        BindingMode::Commit,
-        &[refusing().await, echo_server("b").await],
-        true,
-    )
-    .await;
+/// A client that is bound to the first of two servers, which refuses, and its turn-around.
+async fn bound_to_one_that_refuses() -> (Lab, [SocketAddr; 4], SocketAddr, IpAddr) {
+    const TURN_AROUND: Duration = Duration::from_millis(300);
+    let gone = refusing().await;
+    let servers = [gone, echo_server("b").await];
+    let (lab, at) = lab(BindingMode::Commit, &servers, true).await;
+    lab.change(|_, b| b.connect_timeout = TURN_AROUND);
     let client = IpAddr::from([127, 98, 0, 2]);
     let entry = StickEntry {
         server: ServerId(1),
-        host: own_address(),
+        host: gone.ip(),
         bound_at: wall(),
         used_at: wall(),
         expire: Duration::from_secs(1800),
     };
     lab.bind(key(client), entry);
+    (lab, at, gone, client)
+}
+
+#[tokio::test]
+async fn a_bound_client_whose_server_refuses_is_bound_anew_with_its_last_try() {
+    let (lab, at, _, client) = bound_to_one_that_refuses().await;
+    let begin = Instant::now();
     assert_eq!(name_of(&mut connect_from(client, at[0]).await).await, 'b');
-    let bound: Vec<ServerId> = lab
-        .binder
-        .binds
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|e| e.server)
-        .collect();
+    assert!(
+        begin.elapsed() > Duration::from_millis(550),
+        "two turn-arounds"
+    );
+    let errors = lab.proxy.counters().servers[&ServerId(1)].connect_errors;
+    assert_eq!(errors, 3, "of four tries the last goes elsewhere");
+    let binds = lab.binder.binds.lock().unwrap();
+    let bound: Vec<ServerId> = binds.iter().map(|e| e.server).collect();
     assert_eq!(bound, [ServerId(2)]);
+}
+
+#[tokio::test]
+async fn a_service_that_is_back_within_the_turn_around_keeps_its_clients() {
+    let (mut lab, at, gone, client) = bound_to_one_that_refuses().await;
+    let mut session = connect_from(client, at[0]).await;
+    let refused = |e: &ProxyEvent| matches!(e, ProxyEvent::ConnectFailed { .. });
+    lab.event("it is refused", refused).await;
+    let back = tokio::net::TcpListener::bind(gone).await.unwrap();
+    let (mut served, _) = timeout(BOUND, back.accept()).await.unwrap().unwrap();
+    served.write_all(b"1").await.unwrap();
+    assert_eq!(name_of(&mut session).await, '1');
+    assert!(
+        lab.binder.binds.lock().unwrap().is_empty(),
+        "bound as before"
+    );
+}
+
+#[tokio::test]
+async fn a_client_whose_server_is_found_down_in_the_turn_around_goes_elsewhere_unseen() {
+    let (mut lab, at, _, client) = bound_to_one_that_refuses().await;
+    let mut session = connect_from(client, at[0]).await;
+    let refused = |e: &ProxyEvent| matches!(e, ProxyEvent::ConnectFailed { .. });
+    lab.event("it is refused", refused).await;
+    lab.change(|_, b| (b.servers[0].up, b.servers[0].cut) = (false, Some(Cut::Down)));
+    assert_eq!(name_of(&mut session).await, 'b');
+}
+
+#[tokio::test]
+async fn a_client_of_a_suspect_server_is_served_elsewhere_and_stays_bound() {
+    let (lab, at, gone, client) = bound_to_one_that_refuses().await;
+    lab.change(|_, b| b.servers[0].suspect = true);
+    for port in at {
+        assert_eq!(name_of(&mut connect_from(client, port).await).await, 'b');
+    }
+    assert!(lab.binder.binds.lock().unwrap().is_empty());
+    let back = tokio::net::TcpListener::bind(gone).await.unwrap();
+    lab.change(|_, b| b.servers[0].suspect = false);
+    let _session = connect_from(client, at[0]).await;
+    let comes_back = timeout(BOUND, back.accept()).await;
+    comes_back.expect("it comes back").unwrap();
 }

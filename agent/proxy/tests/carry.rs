@@ -246,6 +246,33 @@ async fn a_session_in_which_one_end_says_nothing_for_its_timeout_is_reset() {
     }
 }
 
+#[tokio::test]
+async fn when_one_side_has_said_all_the_other_has_less_time() {
+    // It says its name and then nothing, whatever it hears.
+    let mute = serve(own_address(), |mut s| async move {
+        s.write_all(b"a").await?;
+        std::future::pending().await
+    });
+    let (address, [port]) = (own_address(), free_ports(own_address()).await);
+    let mut b = backend("b", vec![server(1, mute.await)]);
+    b.server_fin_timeout = Duration::from_millis(300);
+    let lab = Lab::start(1, routes(frontend(address, &[port]), b)).await;
+    let at = SocketAddr::new(address, port);
+    let (mut goes_on, mut has_said_all) = (connect(at).await, connect(at).await);
+    for client in [&mut goes_on, &mut has_said_all] {
+        assert_eq!(name_of(client).await, 'a');
+    }
+    let begin = Instant::now();
+    has_said_all.shutdown().await.unwrap();
+    expect_reset(&mut has_said_all).await;
+    assert!(
+        begin.elapsed() >= Duration::from_millis(200),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(lab.proxy.counters().sessions, 1, "the other has no bound");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_view_changes_disturb_no_session() {
     let (a, b) = (echo_server("a").await, echo_server("b").await);

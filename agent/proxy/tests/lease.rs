@@ -8,7 +8,10 @@
 
 mod lab;
 
-use ha_proxy::{ProxyEvent, ProxySettings, Reach};
+use ha_core::dispatch::Remembered;
+use ha_core::model::BindingMode;
+use ha_core::stick::{StickEntry, StickKey};
+use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
 use lab::*;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -187,6 +190,61 @@ async fn the_self_check_hears_every_worker_even_with_a_closed_gate() {
     lab.proxy.self_check().await.unwrap();
     lab.gate.open(boot() + Duration::from_secs(60));
     lab.proxy.self_check().await.unwrap();
+}
+
+/// Binds nobody until it is told to: whoever asks stands still.
+struct Stuck(std::sync::Mutex<()>);
+
+impl ha_proxy::Binder for Stuck {
+    fn bind(&self, _: StickKey, entry: StickEntry, _: Remembered) -> ha_proxy::Binding {
+        drop(self.0.lock());
+        let (sender, committed) = tokio::sync::oneshot::channel();
+        let _ = sender.send(());
+        ha_proxy::Binding { entry, committed }
+    }
+
+    fn refresh(&self, key: StickKey, entry: StickEntry) -> ha_proxy::Binding {
+        self.bind(key, entry, Remembered::Counts)
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_stands_still_is_a_fault_when_it_was_found_so_several_times() {
+    let (address, [port]) = (own_address(), free_ports(own_address()).await);
+    let mut b = backend("b", vec![server(1, echo_server("a").await)]);
+    b.persistence = sticky(BindingMode::Commit);
+    let stuck = std::sync::Arc::new(Stuck(std::sync::Mutex::new(())));
+    let lab = Lab::start(1, routes(frontend(address, &[port]), b.clone())).await;
+    let (view, seen) = tokio::sync::watch::channel(lab.view.borrow().clone());
+    lab.proxy.shutdown();
+    let (events, _told) = tokio::sync::mpsc::channel(100);
+    let (gate, clock) = (WatchedGate::new(), Clock { now: boot, wall });
+    gate.open(boot() + Duration::from_secs(3600));
+    let settings = ProxySettings { workers: 1, ..BIND };
+    let proxy = Proxy::start(settings, seen, gate, stuck.clone(), clock, events).unwrap();
+    proxy.self_check().await.unwrap();
+    let at = SocketAddr::new(address, port);
+    until("it listens", || is_listening(at)).await;
+    let held = stuck.0.lock().unwrap();
+    let client = connect(at).await;
+    until("the worker stands still", || proxy.counters().total == 1).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let looks: Vec<bool> = [proxy.self_check().await, proxy.self_check().await]
+        .map(|look| look.is_ok())
+        .to_vec();
+    let third = proxy.self_check().await.unwrap_err();
+    assert_eq!(looks, [true, true], "one late look says little");
+    assert!(third.contains("[0]"), "{third}");
+    drop(held);
+    let again = async {
+        while proxy.self_check().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(BOUND, again)
+        .await
+        .expect("it goes round again");
+    drop((client, view));
 }
 
 #[tokio::test]

@@ -14,8 +14,6 @@ use ha_core::view::{BackendView, Cut};
 use ha_proxy::{ProxyEvent, SessionFilter};
 use lab::*;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -86,6 +84,10 @@ async fn a_server_that_refuses_or_hangs_is_passed_over_unseen() {
             (found.len(), matching, found[0].frontend.as_str()),
             (1, 1, "f")
         );
+        let _second = connect(at).await;
+        until("there are two", || lab.proxy.counters().sessions == 2).await;
+        let (all, _) = lab.proxy.sessions(SessionFilter::default(), 10);
+        assert!(all[0].id != all[1].id && all.iter().all(|s| s.id > 0));
         assert_eq!(
             lab.proxy
                 .sessions(
@@ -231,126 +233,6 @@ async fn sessions_outlive_their_frontend_and_server_in_the_configuration() {
         lab.proxy.counters().servers.is_empty()
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_server_is_never_given_one_too_many_and_its_queue_moves_in_order() {
-    const MAX: usize = 3;
-    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (n, m) = (now.clone(), most.clone());
-    let at = serve(own_address(), move |mut s| {
-        let (now, most) = (n.clone(), m.clone());
-        async move {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            let done = async {
-                s.write_all(b"s").await?;
-                s.read_exact(&mut [0]).await
-            };
-            let result = done.await;
-            // Down before the proxy can see the end: it counts a session until then.
-            now.fetch_sub(1, Ordering::SeqCst);
-            result.map(|_| ())
-        }
-    })
-    .await;
-    let mut s = server(1, at);
-    s.maxconn = MAX as u32;
-    let (lab, at) = lab(2, backend("b", vec![s])).await;
-    let clients: Vec<_> = (0..60)
-        .map(|_| {
-            tokio::spawn(async move {
-                let mut client = connect(at).await;
-                name_of(&mut client).await;
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                client.write_all(b"x").await.unwrap();
-                let _ = client.read(&mut [0]).await;
-            })
-        })
-        .collect();
-    until("some wait", || {
-        lab.proxy.counters().servers[&ServerId(1)].queued > 10
-    })
-    .await;
-    for client in clients {
-        tokio::time::timeout(BOUND, client).await.unwrap().unwrap();
-    }
-    assert_eq!(
-        most.load(Ordering::SeqCst),
-        MAX,
-        "never more, and used in full"
-    );
-    until("all slots are free", || {
-        lab.proxy.counters().servers[&ServerId(1)].now == 0
-    })
-    .await;
-    assert_eq!(lab.proxy.counters().servers[&ServerId(1)].queued, 0);
-}
-
-#[tokio::test]
-async fn the_wait_for_a_slot_is_bounded_in_time_and_number() {
-    let (a, b) = (echo_server("a").await, echo_server("b").await);
-    let mut servers = vec![server(1, a), server(2, b)];
-    (servers[0].maxconn, servers[1].maxconn) = (1, 1);
-    let mut view = backend("b", servers);
-    (view.balance, view.maxqueue, view.queue_timeout) =
-        (Balance::First, 1, Duration::from_millis(300));
-    let (lab, at) = lab(2, view).await;
-    let mut first = connect(at).await;
-    assert_eq!(name_of(&mut first).await, 'a');
-    let mut second = connect(at).await;
-    assert_eq!(name_of(&mut second).await, 'b');
-    let queued = |id| lab.proxy.counters().servers[&ServerId(id)].queued;
-    let begin = Instant::now();
-    let mut third = connect(at).await;
-    until("the third waits for a", || queued(1) == 1).await;
-    let mut fourth = connect(at).await;
-    until("that queue is full, the fourth waits for b", || {
-        queued(2) == 1
-    })
-    .await;
-    expect_refused(at).await;
-    assert!(
-        begin.elapsed() < Duration::from_millis(300),
-        "the fifth is not kept waiting"
-    );
-    drop(second);
-    assert_eq!(name_of(&mut fourth).await, 'b');
-    expect_reset(&mut third).await;
-    let waited = begin.elapsed();
-    assert!(
-        waited >= Duration::from_millis(300) && waited < Duration::from_millis(900),
-        "{waited:?}"
-    );
-    echoes(&mut first).await;
-    let fifth = connect(at).await;
-    until("it waits", || queued(1) == 1).await;
-    socket2::SockRef::from(&fifth)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(fifth);
-    until("who left waits no more", || queued(1) == 0).await;
-}
-
-#[tokio::test]
-async fn who_waits_for_a_server_that_goes_away_gets_another() {
-    let (a, b) = (echo_server("a").await, echo_server("b").await);
-    let mut servers = vec![server(1, a), server(2, b)];
-    servers[0].maxconn = 1;
-    servers[1].up = false;
-    let (lab, at) = lab(1, backend("b", servers)).await;
-    let mut first = connect(at).await;
-    assert_eq!(name_of(&mut first).await, 'a');
-    let mut second = connect(at).await;
-    until("it waits", || {
-        lab.proxy.counters().servers[&ServerId(1)].queued == 1
-    })
-    .await;
-    lab.change(|_, b| {
-        b.servers[0].up = false;
-        b.servers[1].up = true;
-    });
-    assert_eq!(name_of(&mut second).await, 'b');
-    echoes(&mut first).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,12 @@
-//! The bytes under every record: numbers of one byte for seven bits, lengths before what has one.
+//! The bytes under every record: numbers as bincode has them (one byte up to 250), lengths before what has one.
 
 use crate::RecordError;
+use bincode::config::{Configuration, standard};
+use bincode::error::DecodeError;
 use ha_core::version::{RecordVersion, Speaks};
+
+/// Little-endian, numbers in as few bytes as they need.
+const LAYOUT: Configuration = standard();
 
 /// What is being written, and at which version.
 pub struct Out {
@@ -60,12 +65,9 @@ impl Out {
     }
 
     #[inline]
-    pub(crate) fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.bytes.push(number as u8);
+    pub(crate) fn number(&mut self, number: u64) {
+        // Writing to memory cannot fail.
+        bincode::encode_into_std_write(number, &mut self.bytes, LAYOUT).ok();
     }
 }
 
@@ -162,23 +164,16 @@ impl<'a> In<'a> {
     /// A number, in its shortest form only.
     #[inline]
     pub(crate) fn number(&mut self) -> Result<u64, RecordError> {
-        let (mut number, mut shift) = (0u64, 0);
-        loop {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 || shift > 63 {
-                return Err(RecordError::Malformed("a number of more than 64 bits"));
-            }
-            number |= bits << shift;
-            if byte < 0x80 {
-                return if byte == 0 && shift > 0 {
-                    Err(RecordError::Malformed("a number in a longer form"))
-                } else {
-                    Ok(number)
-                };
-            }
-            shift += 7;
+        let (number, used): (u64, usize) =
+            bincode::decode_from_slice(self.rest, LAYOUT).map_err(|e| match e {
+                DecodeError::UnexpectedEnd { .. } => RecordError::CUT,
+                _ => RecordError::Malformed("a number of more than 64 bits"),
+            })?;
+        if used != length_of(number) {
+            return Err(RecordError::Malformed("a number in a longer form"));
         }
+        self.rest = &self.rest[used..];
+        Ok(number)
     }
 
     /// A length, which is never more than the bytes that are left.
@@ -188,5 +183,15 @@ impl<'a> In<'a> {
             return Err(RecordError::CUT);
         }
         Ok(length)
+    }
+}
+
+/// Bytes of a number.
+const fn length_of(number: u64) -> usize {
+    match number {
+        0..=250 => 1,
+        251..=0xffff => 3,
+        0x1_0000..=0xffff_ffff => 5,
+        _ => 9,
     }
 }

@@ -1,14 +1,13 @@
 //! `cluster.toml`: what belongs to the cluster.
 
 use super::agent_file::is_name;
-use super::raw::{
-    RawBackend, RawCluster, RawFrontend, RawGlobal, RawPersistence, RawPorts, RawServer,
-};
+use super::raw::{RawBackend, RawCluster, RawFrontend, RawGlobal, RawPorts, RawServer};
+use super::timeouts;
 use super::units::{KEPT_MAX_DAYS, Span};
 use super::{Checker, Problems};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, ClusterConfig, Failback,
-    Frontend, OnDown, Persistence, PortRange, Server, Timing, VirtualIp,
+    BINDINGS_MAX, Backend, Balance, CERTIFICATE_LIFETIME, ClusterConfig, Failback, Frontend,
+    OnDown, PortRange, Server, Timing, VirtualIp,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,11 +26,10 @@ pub struct ClusterFile {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const EXPIRE: Duration = Duration::from_secs(30 * 60);
 /// Less leaves no time to renew.
 const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(KEPT_MAX_DAYS * 86_400);
-const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
+pub(super) const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
 
 /// Bytes of a cluster's file: some ten thousand servers.
 pub const FILE_MAX: usize = 1 << 20;
@@ -264,7 +262,9 @@ impl Checker<'_> {
             listeners,
             backend: f.backend.get_ref().clone(),
             maxconn: f.maxconn,
-            client_timeout: f.client_timeout.map_or(Duration::ZERO, |s| s.0),
+            client_timeout: timeouts::idle(f.client_timeout),
+            client_fin_timeout: timeouts::half_closed(f.client_fin_timeout),
+            keepalive: self.keepalive("frontend.keepalive", f.keepalive.as_ref()),
         }
     }
 
@@ -373,7 +373,9 @@ impl Checker<'_> {
             check,
             on_down,
             connect_timeout,
-            server_timeout: b.server_timeout.map_or(Duration::ZERO, |s| s.0),
+            server_timeout: timeouts::idle(b.server_timeout),
+            server_fin_timeout: timeouts::half_closed(b.server_fin_timeout),
+            keepalive: self.keepalive("backend.keepalive", b.keepalive.as_ref()),
             queue_timeout: b.queue_timeout.map_or(connect_timeout, |s| s.0),
             maxqueue: b.maxqueue,
             retries: b.retries.as_ref().map_or(3, |r| *r.get_ref()),
@@ -444,62 +446,6 @@ impl Checker<'_> {
         }
     }
 
-    fn persistence(&mut self, raw: &RawPersistence, backend: &str) -> Persistence {
-        self.choice(
-            "backend.persistence.by",
-            raw.by.as_ref(),
-            &[("client-ip", ())],
-            (),
-        );
-        let mut mask = |key: &str, found: Option<&Spanned<u8>>, max: u8| {
-            let Some(m) = found else { return max };
-            if *m.get_ref() > max {
-                self.problem(
-                    m.span().start,
-                    key,
-                    m.get_ref(),
-                    format!("use 0 to {max} leading bits"),
-                );
-            }
-            *m.get_ref()
-        };
-        let (mask_v4, mask_v6) = (
-            mask("backend.persistence.mask", raw.mask.as_ref(), 32),
-            mask("backend.persistence.mask6", raw.mask6.as_ref(), 128),
-        );
-        let group = raw
-            .group
-            .as_ref()
-            .map_or_else(|| backend.to_owned(), |g| g.get_ref().clone());
-        if let Some(g) = raw.group.as_ref().filter(|g| !is_name(g.get_ref())) {
-            self.problem(
-                g.span().start,
-                "backend.persistence.group",
-                format!("{:?}", g.get_ref()),
-                NAME_REMEDY,
-            );
-        }
-        Persistence {
-            expire: raw.expire.as_ref().map_or(EXPIRE, |e| {
-                let (at, expire) = (e.span().start, e.get_ref().0);
-                self.above_zero(at, "backend.persistence.expire", expire);
-                expire
-            }),
-            group,
-            mask_v4,
-            mask_v6,
-            mode: self.choice(
-                "backend.persistence.mode",
-                raw.mode.as_ref(),
-                &[
-                    ("commit", BindingMode::Commit),
-                    ("async", BindingMode::Async),
-                ],
-                BindingMode::Commit,
-            ),
-        }
-    }
-
     pub(super) fn positive(
         &mut self,
         key: &str,
@@ -511,7 +457,7 @@ impl Checker<'_> {
         s.get_ref().0
     }
 
-    fn above_zero(&mut self, at: usize, key: &str, found: Duration) {
+    pub(super) fn above_zero(&mut self, at: usize, key: &str, found: Duration) {
         if found.is_zero() {
             let remedy = "use a duration above zero, e.g. \"5s\"";
             self.problem(at, key, "0", remedy);

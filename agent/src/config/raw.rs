@@ -47,6 +47,8 @@ pub struct RawFrontend {
     #[serde(default)]
     pub maxconn: u32,
     pub client_timeout: Option<Span>,
+    pub client_fin_timeout: Option<Span>,
+    pub keepalive: Option<Spanned<Span>>,
     pub mode: Option<Spanned<String>>,
 }
 
@@ -67,6 +69,8 @@ pub struct RawBackend {
     pub on_down: Option<Spanned<String>>,
     pub connect_timeout: Option<Spanned<Span>>,
     pub server_timeout: Option<Span>,
+    pub server_fin_timeout: Option<Span>,
+    pub keepalive: Option<Spanned<Span>>,
     pub queue_timeout: Option<Span>,
     #[serde(default)]
     pub maxqueue: u32,

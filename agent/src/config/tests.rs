@@ -48,6 +48,33 @@ fn ace_words_mean_the_same_as_haproxys() {
 }
 
 #[test]
+fn silence_has_a_bound_unless_the_file_says_none() {
+    let of = |frontend: &str, backend: &str| {
+        let text = GOOD
+            .replace(
+                "backend = \"ts\"\n",
+                &format!("backend = \"ts\"\n{frontend}\n"),
+            )
+            .replace("on_down", &format!("{backend}\non_down"));
+        let config = parse_cluster("c", &text).unwrap().config;
+        let (f, b) = (&config.frontends[0], &config.backends[0]);
+        [
+            (f.client_timeout, f.client_fin_timeout, f.keepalive),
+            (b.server_timeout, b.server_fin_timeout, b.keepalive),
+        ]
+        .map(|(idle, fin, keepalive)| [idle, fin, keepalive].map(|d| d.as_secs()))
+    };
+    assert_eq!(of("", ""), [[2100, 30, 60]; 2], "the defaults");
+    assert_eq!(
+        of(
+            "client_timeout = \"1h\"\nclient_fin_timeout = \"5s\"\nkeepalive = \"9h\"",
+            "server_timeout = 0\nserver_fin_timeout = \"0\"\nkeepalive = 0",
+        ),
+        [[3600, 5, 32_400], [0; 3]]
+    );
+}
+
+#[test]
 fn a_check_that_asks_nobody_needs_no_port() {
     let text = GOOD.replace("tcp = 5022, ", "always = \"down\", ");
     let check = parse_cluster("c", &text).unwrap().config.backends[0]
@@ -84,6 +111,8 @@ const BROKEN_CLUSTERS: &[Broken] = &[
     ("[5012, \"5014-5019\", 5022]", "[5015, \"5014-5019\"]", 10, "frontend.listeners", "overlaps", "once"),
     ("[5012, \"5014-5019\", 5022]", "5012", 10, "listeners", "invalid type", "expected type"),
     ("expire = \"30m\"", "expire = \"30 minutes\"", 15, "persistence", "30 minutes", ""),
+    ("on_down = \"purge\"", "keepalive = \"10h\"", 17, "backend.keepalive", "36000s", "1s to 9h"),
+    ("on_down = \"purge\"", "keepalive = \"1ms\"", 17, "backend.keepalive", "1ms", "1s to 9h"),
     ("expire = \"30m\"", "expire = \"0\"", 15, "backend.persistence.expire", "0", "above zero"),
     ("by = \"client-ip\"", "by = \"cookie\"", 15, "backend.persistence.by", "cookie", "client-ip"),
     ("by = \"client-ip\"", "by = \"client-ip\", mask = 33", 15, "backend.persistence.mask", "33", "0 to 32"),

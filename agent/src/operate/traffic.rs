@@ -72,7 +72,7 @@ impl Operations {
                 .and_then(|id| routes.server(id))
                 .and_then(|(_, v)| Some((v.address?, v.port)));
             pb::SessionInfo {
-                id: 0,
+                id: s.id,
                 client: s.client.to_string(),
                 frontend: s.frontend,
                 port: u32::from(s.local.port()),
@@ -121,10 +121,7 @@ impl Operations {
                     server: name,
                     address: e.host.to_string(),
                     bound_at_ms: e.bound_at.0,
-                    expires_in_ms: e
-                        .expire
-                        .saturating_sub(now.saturating_since(e.used_at))
-                        .as_millis() as u64,
+                    expires_in_ms: e.ends_at().saturating_since(now).as_millis() as u64,
                     usable: routes
                         .server(e.server)
                         .is_some_and(|(_, s)| s.accepts(Newcomer::Bound)),

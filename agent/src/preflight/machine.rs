@@ -57,10 +57,11 @@ pub(super) fn files(_: &Inspection) -> Said {
         Ok(max) => max,
         Err(error) => return Said::warning(error.to_string(), ""),
     };
-    let found = format!(
-        "{max} file descriptors, enough for about {} sessions",
-        max / 4
-    );
+    let ports = facts::local_ports().map_or_else(String::new, |ports| {
+        format!("; {ports} ports, enough for as many to each server")
+    });
+    let sessions = ha_proxy::sessions_for(max);
+    let found = format!("{max} file descriptors, enough for {sessions} sessions{ports}");
     if max >= FILES_WANTED {
         Said::ok(found)
     } else {

@@ -11,14 +11,17 @@ pub struct ProxyBinder(pub Arc<LogBinder>);
 
 impl Binder for ProxyBinder {
     fn bind(&self, key: StickKey, proposal: StickEntry, remembered: Remembered) -> Binding {
-        let binding = self.0.bind(key, proposal, remembered);
-        Binding {
-            entry: binding.entry,
-            committed: binding.committed,
-        }
+        told(self.0.bind(key, proposal, remembered))
     }
 
-    fn refresh(&self, key: StickKey, entry: StickEntry) {
-        self.0.refresh(key, entry);
+    fn refresh(&self, key: StickKey, entry: StickEntry) -> Binding {
+        told(self.0.refresh(key, entry))
+    }
+}
+
+fn told(binding: ha_node::binder::Binding) -> Binding {
+    Binding {
+        entry: binding.entry,
+        committed: binding.committed,
     }
 }

@@ -33,6 +33,11 @@ pub mod machine {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// It is not known.
+    pub fn local_ports() -> Option<u32> {
+        None
+    }
+
     /// # Errors
     /// Always.
     pub fn clock_is_synchronised() -> io::Result<bool> {

@@ -101,7 +101,9 @@ impl Binder for NoBindings {
         let (_, committed) = tokio::sync::oneshot::channel();
         Binding { entry, committed }
     }
-    fn refresh(&self, _: StickKey, _: StickEntry) {}
+    fn refresh(&self, key: StickKey, entry: StickEntry) -> Binding {
+        self.bind(key, entry, Remembered::Counts)
+    }
 }
 
 /// A node and its threads. What it runs on comes last, so that it ends last.

@@ -1,5 +1,6 @@
 //! What every simulated cluster is configured with.
 
+use super::planted::Planted;
 use super::universe::{Universe, VIP};
 use ha_core::check::{CheckClose, Kind};
 use ha_core::model::{
@@ -8,6 +9,17 @@ use ha_core::model::{
 };
 use std::fmt::Write as _;
 use std::time::Duration;
+
+/// How long a binding outlives its last use: so short that bindings end within a run.
+pub const EXPIRE: Duration = Duration::from_secs(8);
+
+/// [`EXPIRE`]; the state purges by the clocks of those who write, so not where those are wrong.
+pub fn expire(universe: &Universe) -> Duration {
+    match universe.planted {
+        Planted::WallClockAhead => EXPIRE * 1000,
+        _ => EXPIRE,
+    }
+}
 
 /// The configuration, and the file it could have been written in. `weight`: of the first server.
 pub fn of(universe: &Universe, weight: u64) -> (ClusterConfig, String) {
@@ -31,7 +43,7 @@ fn file(universe: &Universe, weight: u64) -> String {
     let mut text = format!(
         "[cluster]\nname = \"simulated\"\n[[virtual_ip]]\nname = \"print\"\naddress = \"{VIP}/24\"\n\
          [[frontend]]\nname = \"paragon\"\nvirtual_ip = \"print\"\nlisteners = [5012, \"5014-5019\", 5022]\nbackend = \"ts\"\n\
-         [[backend]]\nname = \"ts\"\nbalance = \"roundrobin\"\npersistence = {{ by = \"client-ip\", expire = \"30m\", group = \"mfp\" }}\n\
+         [[backend]]\nname = \"ts\"\nbalance = \"roundrobin\"\npersistence = {{ by = \"client-ip\", expire = \"8s\", group = \"mfp\" }}\n\
          check = {{ tcp = 5022, inter = \"1s\", fall = 3, rise = 2 }}\n"
     );
     for node in servers(universe) {
@@ -63,6 +75,8 @@ fn frontend() -> Frontend {
         backend: "ts".to_owned(),
         maxconn: 0,
         client_timeout: Duration::ZERO,
+        client_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
     }
 }
 
@@ -81,7 +95,7 @@ fn backend(universe: &Universe, weight: u64) -> Backend {
         name: "ts".to_owned(),
         balance: Balance::RoundRobin,
         persistence: Some(Persistence {
-            expire: 1800 * second,
+            expire: expire(universe),
             group: "mfp".to_owned(),
             mask_v4: 32,
             mask_v6: 128,
@@ -102,9 +116,14 @@ fn backend(universe: &Universe, weight: u64) -> Backend {
         on_down: OnDown::Purge,
         connect_timeout: 5 * second,
         server_timeout: Duration::ZERO,
+        server_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
         queue_timeout: 5 * second,
         maxqueue: 0,
-        retries: 3,
+        retries: match universe.planted {
+            Planted::LeavesAtFirstRefusal => 1,
+            _ => 3,
+        },
         redispatch: true,
         observe: None,
         servers: servers(universe).into_iter().map(server).collect(),

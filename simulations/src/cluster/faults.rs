@@ -47,11 +47,11 @@ fn heal(universe: &Arc<Universe>) {
         s.network.cut.clear();
         s.network.slow.clear();
         s.network.loss = universe.usual_loss();
-        for node in &mut s.nodes {
-            node.serve(Service::Up);
-            node.disk.slow_down(Duration::ZERO);
-            node.disk.break_down(None);
-            node.inbox_full = false;
+        for node in 0..s.nodes.len() {
+            s.serve(node, Service::Up);
+            s.nodes[node].disk.slow_down(Duration::ZERO);
+            s.nodes[node].disk.break_down(None);
+            s.nodes[node].inbox_full = false;
         }
     });
     for node in 1..=universe.size() {
@@ -156,15 +156,12 @@ async fn happen(universe: &Arc<Universe>, fault: Fault) {
                 scheduler::world_ms(fault.lasts / universe.size() as u64).await;
             }
         }
-        Kind::ServerRefuses | Kind::ServerHangs => {
-            let service = if fault.kind == Kind::ServerHangs {
-                Service::Hanging
-            } else {
-                Service::Refusing
-            };
-            universe.with(|s| s.nodes[node].serve(service));
+        Kind::ServerRefuses | Kind::ServerHangs | Kind::ServerRestarts => {
+            let hangs = fault.kind == Kind::ServerHangs;
+            let service = [Service::Refusing, Service::Hanging][usize::from(hangs)];
+            universe.with(|s| s.serve(node, service));
             lasts().await;
-            universe.with(|s| s.nodes[node].serve(Service::Up));
+            universe.with(|s| s.serve(node, Service::Up));
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod traffic;
 pub mod universe;
 pub mod upgrade;
 pub mod watch;
+mod way;
 pub mod world;
 
 use counts::Counts;

@@ -45,6 +45,8 @@ pub enum Kind {
     ServerRefuses,
     /// A server hangs.
     ServerHangs,
+    /// A server refuses for less than a turn-around, or a little more.
+    ServerRestarts,
     /// The disk is full: what is written fails.
     DiskFull,
     /// What is read from the disk fails.
@@ -126,7 +128,7 @@ impl Theme {
 }
 
 /// Each kind: how often it is drawn, its word, and how long it lasts in milliseconds.
-pub const KINDS: [(Kind, u64, &str, (u64, u64)); 29] = [
+pub const KINDS: [(Kind, u64, &str, (u64, u64)); 30] = [
     (Kind::PowerLoss, 6, "power loss", (300, 3000)),
     (Kind::KillAndRestart, 6, "kill and restart at once", (1, 2)),
     (Kind::Kill, 6, "kill", (300, 3000)),
@@ -146,6 +148,7 @@ pub const KINDS: [(Kind, u64, &str, (u64, u64)); 29] = [
     (Kind::RollingRestart, 1, "rolling restart", (3000, 5000)),
     (Kind::ServerRefuses, 3, "server refuses", (500, 6000)),
     (Kind::ServerHangs, 3, "server hangs", (500, 6000)),
+    (Kind::ServerRestarts, 4, "server restarts", (50, 1300)),
     (Kind::DiskFull, 2, "disk full", (300, 3000)),
     (Kind::DiskUnreadable, 2, "disk unreadable", (300, 3000)),
     (Kind::Replaced, 2, "replaced", (500, 2000)),

@@ -61,6 +61,12 @@ pub enum Planted {
     WritesAtNewest,
     /// A version is activated without having heard from every member that it speaks it.
     SpeaksForOthers,
+    /// One refused connect sends a bound client elsewhere for good.
+    LeavesAtFirstRefusal,
+    /// A client whose server is suspect is bound elsewhere.
+    SuspicionRebinds,
+    /// A binding lives no longer than `expire` after the use that was recorded last.
+    DiesEarly,
 }
 
 /// One of them, as the table has it.
@@ -140,7 +146,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 29] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -271,6 +277,24 @@ impl Planted {
             Planted::SnapshotWithoutBindings,
             Theme::Anything,
             &["what was acknowledged survives", "same log, same state"],
+        ),
+        bug(
+            "leaves-at-first-refusal",
+            Planted::LeavesAtFirstRefusal,
+            Theme::Anything,
+            &["turn-around"],
+        ),
+        bug(
+            "suspicion-rebinds",
+            Planted::SuspicionRebinds,
+            Theme::Anything,
+            &["suspicion"],
+        ),
+        bug(
+            "dies-early",
+            Planted::DiesEarly,
+            Theme::Anything,
+            &["affinity"],
         ),
         bug(
             "own-clock",

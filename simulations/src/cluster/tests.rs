@@ -76,6 +76,9 @@ fn planted_bugs_are_found() {
         "writes-at-newest",
         "speaks-for-others",
         "drain-moves-address",
+        "leaves-at-first-refusal",
+        "suspicion-rebinds",
+        "dies-early",
     ] {
         let bug = Planted::named(word).expect("it is in the table");
         let found = (0..40).find(|seed| {

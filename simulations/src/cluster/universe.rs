@@ -91,18 +91,6 @@ pub struct Node {
     pub inbox_full: bool,
 }
 
-impl Node {
-    /// Its server behaves so from now on.
-    pub fn serve(&mut self, service: Service) {
-        self.service = service;
-        self.broken_since = if service == Service::Up {
-            None
-        } else {
-            self.broken_since.or(Some(world_now()))
-        };
-    }
-}
-
 /// What changes.
 pub struct State {
     /// See [`Network`].
@@ -126,6 +114,18 @@ impl State {
             Call::InstallSnapshot => self.counts.add("snapshots installed"),
             Call::TransferLeader => self.counts.add("transfers heard"),
             _ => {}
+        }
+    }
+
+    /// The server of a node behaves so from now on.
+    pub fn serve(&mut self, node: usize, service: Service) {
+        let (is_up, now) = (service == Service::Up, world_now());
+        self.nodes[node].service = service;
+        let since = self.nodes[node].broken_since;
+        self.nodes[node].broken_since = since.or(Some(now)).filter(|_| !is_up);
+        if is_up {
+            let outcome = self.invariants.turn_around.on_back(node, now);
+            self.check(outcome);
         }
     }
 

@@ -9,9 +9,8 @@ const LINES_MAX: usize = 400;
 /// Files that were longer when the rule was made, and how long they may be: a number here only ever falls.
 const LONGER: &[(&str, usize)] = &[
     ("agent/address/tests/netns/parking.rs", 413),
-    ("agent/core/src/dispatch.rs", 500),
     ("agent/proxy/tests/lab/mod.rs", 470),
-    ("agent/src/config/cluster_file.rs", 581),
+    ("agent/src/config/cluster_file.rs", 531),
     ("agent/src/main.rs", 536),
     ("agent/src/operate/status.rs", 421),
     ("agent/src/operate/trust.rs", 473),

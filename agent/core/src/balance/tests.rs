@@ -1,4 +1,6 @@
 //! The rules of choosing, a test each.
+mod full;
+
 use super::*;
 use crate::id::ServerId;
 use crate::model::{AdminState, BindingMode, OnDown, Persistence, Sticky};
@@ -54,6 +56,8 @@ fn backend(balance: Balance, servers: Vec<ServerView>) -> BackendView {
         on_down: OnDown::Purge,
         connect_timeout: s(5),
         server_timeout: s(0),
+        server_fin_timeout: s(0),
+        keepalive: s(0),
         queue_timeout: s(5),
         maxqueue: 0,
         retries: 3,
@@ -307,23 +311,44 @@ fn a_backup_serves_only_when_nothing_else_does() {
 }
 
 #[test]
-fn a_full_server_makes_a_bound_client_wait_and_a_new_one_go_elsewhere() {
-    let mut b = backend(Balance::First, vec![server(1, 1), server(2, 1)]);
-    b.servers.iter_mut().for_each(|s| s.maxconn = 1);
-    let mut told = Told {
-        sessions: [(2, 1)].into(),
-        ..Told::default()
+fn clients_of_a_suspect_server_go_to_one_and_the_same_other_meanwhile() {
+    let mut b = backend(Balance::RoundRobin, (1..=4).map(|n| server(n, 1)).collect());
+    b.servers[1].suspect = true;
+    let (mut turns, mut told) = (Turns::default(), Told::default());
+    let mut go = || {
+        pick(
+            &b,
+            &bound_to(2),
+            client(7),
+            Timestamp(1),
+            &mut turns,
+            &mut told,
+            &[],
+        )
     };
-    assert_eq!(one(&b, &bound_to(2), &mut told, &[]), Pick::Wait(1));
-    assert_eq!(
-        one(&b, &StickTable::default(), &mut told, &[]),
-        Pick::Balanced(0)
-    );
-    told.sessions.insert(1, 1);
-    assert_eq!(
-        one(&b, &StickTable::default(), &mut told, &[]),
-        Pick::Wait(0)
-    );
+    let first = go();
+    assert!(matches!(first, Pick::Balanced(i) if i != 1), "{first:?}");
+    assert!((0..5).all(|_| go() == first));
+}
+
+#[test]
+fn workers_begin_their_turns_at_different_servers() {
+    let b = backend(Balance::RoundRobin, (1..=4).map(|n| server(n, 1)).collect());
+    let first = |worker| {
+        let (mut turns, mut told) = (AllTurns::of_worker(worker), Told::default());
+        let stick = StickTable::default();
+        pick(
+            &b,
+            &stick,
+            client(1),
+            Timestamp(0),
+            turns.of("b"),
+            &mut told,
+            &[],
+        )
+    };
+    let chosen: Vec<Pick> = (0..4).map(first).collect();
+    assert_eq!(chosen, [0, 1, 2, 3].map(Pick::Balanced));
 }
 
 #[test]

@@ -39,6 +39,19 @@ impl Run {
     fn wanted_at(&self) -> Instant {
         self.under_way.unwrap_or(self.due)
     }
+
+    fn record(&mut self, server: ServerId, result: CheckResult) -> Option<HealthChange> {
+        self.last = Some(result);
+        let up = match self.health.record(result)? {
+            Transition::WentUp => true,
+            Transition::WentDown => false,
+        };
+        Some(HealthChange {
+            server,
+            up,
+            why: result.word().to_owned(),
+        })
+    }
 }
 
 impl Checks {
@@ -113,18 +126,28 @@ impl Checks {
         let run = self.runs.get_mut(&server)?;
         run.under_way = None;
         run.checked_at = now;
-        run.last = Some(result);
-        let transition = run.health.record(result);
+        let change = run.record(server, result);
         run.due = now + run.health.interval(&run.check);
-        let up = match transition? {
-            Transition::WentUp => true,
-            Transition::WentDown => false,
-        };
-        Some(HealthChange {
-            server,
-            up,
-            why: result.word().to_owned(),
-        })
+        change
+    }
+
+    /// A server on a silent node did not answer a quick probe, which its check would have made: that counts as a check
+    /// that failed. The schedule goes on beside it.
+    pub fn on_suspect_failed(
+        &mut self,
+        server: ServerId,
+        result: CheckResult,
+    ) -> Option<HealthChange> {
+        self.runs.get_mut(&server)?.record(server, result)
+    }
+
+    /// These are checked as soon as may be: their node is heard again.
+    pub fn look_now(&mut self, now: Instant, servers: impl Iterator<Item = ServerId>) {
+        for id in servers {
+            if let Some(run) = self.runs.get_mut(&id) {
+                run.due = run.due.min(now);
+            }
+        }
     }
 
     /// The agent on a server's own node finds it down: that is checked at once.

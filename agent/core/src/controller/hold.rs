@@ -68,11 +68,12 @@ impl Controller {
     }
 
     /// A leader may hold once it has applied its first own entry: then it knows everything that was acknowledged.
+    /// Who holds already and cannot serve any more hands over, in order; it does not let go by itself.
     fn may_hold(&self) -> bool {
         self.settings.role == Role::Server
             && self.raft.applied_term == self.raft.term
             && self.handover.is_none()
-            && (self.own.eligible || self.last_successor().is_none())
+            && (self.own.eligible || self.holding.is_some() || self.last_successor().is_none())
     }
 
     fn reason_for_log(&self) -> String {

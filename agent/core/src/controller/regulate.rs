@@ -2,10 +2,11 @@
 
 use super::{Action, Checks, Controller, DropReason, Handover, HandoverReason, RaftNews};
 use crate::check::CheckResult;
-use crate::command::Command;
+use crate::command::{Command, HealthChange};
 use crate::id::{NodeId, ServerId};
 use crate::lease::Hold;
 use crate::model::{AdminState, Failback, Role};
+use crate::placement;
 use crate::state::Facts;
 use crate::time::{Instant, Timestamp};
 use std::collections::BTreeSet;
@@ -64,9 +65,26 @@ impl Controller {
         result: CheckResult,
         actions: &mut Vec<Action>,
     ) {
-        if let Some(change) = self.checks.on_checked(now, server, result) {
-            actions.push(Action::Refresh);
-            actions.push(Action::Propose(Command::Health(vec![change])));
+        let change = self.checks.on_checked(now, server, result);
+        note_health(change, actions);
+    }
+
+    /// A failed look at a server whose node is silent is a failed check; one that passed only clears it of suspicion.
+    pub(super) fn on_suspect_looked_at(
+        &mut self,
+        server: ServerId,
+        result: CheckResult,
+        actions: &mut Vec<Action>,
+    ) {
+        let place = placement::of(&self.facts, server);
+        let counts = place.is_some_and(|p| {
+            let admin = self.facts.effective_admin(server, p.node_id()).state;
+            let silent = p.node_id().is_some_and(|n| self.silent.contains(&n));
+            silent && p.is_checked() && admin != AdminState::Maintenance
+        });
+        if counts && self.holding.is_some() && result != CheckResult::Passed {
+            let change = self.checks.on_suspect_failed(server, result);
+            note_health(change, actions);
         }
     }
 
@@ -140,6 +158,7 @@ impl Controller {
     /// Who fell silent or is heard again changes where clients go, and whom to tell of the address.
     pub(super) fn note_silence(
         &mut self,
+        now: Instant,
         before: Option<BTreeSet<NodeId>>,
         actions: &mut Vec<Action>,
     ) {
@@ -148,7 +167,11 @@ impl Controller {
             self.suspects = suspects;
             actions.push(Action::Refresh);
         }
-        if self.holding.is_some() && before.is_some_and(|before| !before.is_subset(&self.silent)) {
+        let heard_again = before.unwrap_or_default();
+        let heard_again: Vec<NodeId> = heard_again.difference(&self.silent).copied().collect();
+        if self.holding.is_some() && !heard_again.is_empty() {
+            let servers = placement::on_nodes(&self.facts, heard_again).map(|p| p.id);
+            self.checks.look_now(now, servers);
             actions.push(Action::Announce);
         }
     }
@@ -318,5 +341,12 @@ impl Controller {
                     }
                 }
         })
+    }
+}
+
+fn note_health(change: Option<HealthChange>, actions: &mut Vec<Action>) {
+    if let Some(change) = change {
+        actions.push(Action::Refresh);
+        actions.push(Action::Propose(Command::Health(vec![change])));
     }
 }

@@ -1,10 +1,12 @@
 //! Servers on a node that has gone silent: suspect at once, probed quickly, before any check has failed.
 //!
 //! A follower starts to probe while the leader's silence is still shorter than an election, so that
-//! whoever takes over knows already which of the old leader's servers answer.
+//! whoever takes over knows already which of the old leader's servers answer. Suspicion sends clients elsewhere and
+//! changes nothing for good. On the holder, a probe that fails while the node is silent is a failed check as well: after
+//! `fall` of them the server is down and its sessions end, within a second of the death of its node (`lan`).
 
 use super::{Action, ControllerSettings, Purpose};
-use crate::check::{CheckResult, Probe};
+use crate::check::CheckResult;
 use crate::id::{NodeId, ServerId};
 use crate::placement;
 use crate::state::Facts;
@@ -14,8 +16,10 @@ use std::time::Duration;
 
 /// How long a suspect server has to answer.
 const PROBE_WITHIN: Duration = Duration::from_millis(150);
-/// Between two probes of a suspect server.
-const PROBE_AGAIN: Duration = Duration::from_millis(300);
+/// Between two probes of a suspect server: three that fail take half a second.
+const PROBE_AGAIN: Duration = Duration::from_millis(150);
+/// Between two looks whether somebody is silent, when nobody was.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// A server that answered is above suspicion for so long.
 const CLEARED_FOR: Duration = Duration::from_secs(2);
 
@@ -85,13 +89,10 @@ impl Suspicion {
                 continue;
             }
             self.probed.insert(id, now);
-            if let Some(probe) = place.probe() {
+            if let Some(probe) = place.look(facts, PROBE_WITHIN) {
                 actions.push(Action::Probe {
                     server: id,
-                    probe: Probe {
-                        within: PROBE_WITHIN,
-                        ..probe
-                    },
+                    probe,
                     purpose: Purpose::Suspicion,
                 });
             }
@@ -118,6 +119,7 @@ impl Suspicion {
     pub fn next_deadline(&self, now: Instant, promise: Duration) -> Instant {
         match self.heard_leader {
             Some((_, at)) if at + silence(promise) > now => at + silence(promise),
+            _ if self.probed.is_empty() => now + LOOK_AGAIN,
             _ => now + PROBE_AGAIN,
         }
     }

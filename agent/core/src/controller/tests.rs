@@ -1,5 +1,6 @@
 //! When a node holds, when it gives up, and in which order it hands over.
 mod handover;
+mod suspicion;
 
 use super::*;
 use crate::command::{AdminOrder, AdminTarget, Command, DrainEnd, Stamped};

@@ -1,21 +1,25 @@
 //! The rule book of one session, as stories: what happened on the left, the next step on the right.
 
+mod failing;
+mod waiting;
+
 use super::*;
 use crate::balance::Ring;
 use crate::model::{
     AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
 };
-use crate::stick::StickIndex;
+use crate::stick::{StickEntry, StickIndex};
 use crate::view::{Cut, FrontendView, Routes};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 7, 21));
 const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 100));
 const NOW: Timestamp = Timestamp(1_000_000);
 
-struct Nobody;
-impl Loads for Nobody {
+/// So many sessions on each server.
+struct Each(u32);
+impl Loads for Each {
     fn sessions(&self, _: &ServerView) -> u32 {
-        0
+        self.0
     }
     fn random(&mut self) -> u64 {
         7
@@ -57,6 +61,8 @@ fn backend() -> BackendView {
         on_down: OnDown::Purge,
         connect_timeout: s(5),
         server_timeout: s(60),
+        server_fin_timeout: s(20),
+        keepalive: s(15),
         queue_timeout: s(4),
         maxqueue: 9,
         retries: 3,
@@ -82,6 +88,8 @@ fn view(backend: BackendView, bound: Option<(u32, Timestamp)>) -> View {
         backend: "b".into(),
         maxconn: 0,
         client_timeout: Duration::from_secs(30),
+        client_fin_timeout: Duration::from_secs(10),
+        keepalive: Duration::from_secs(15),
     };
     let frontends = vec![FrontendView {
         spec,
@@ -112,7 +120,12 @@ struct Story {
     dispatch: Dispatch,
     view: View,
     turns: AllTurns,
+    sessions: u32,
+    waited_for: ServerId,
 }
+
+/// A slot of the server that is waited for.
+const SLOT: Happened = Happened::GotSlot(ServerId(0));
 
 impl Story {
     fn in_view(view: View) -> Story {
@@ -120,19 +133,33 @@ impl Story {
             dispatch: Dispatch::new(CLIENT, SocketAddr::new(VIP, 5022)),
             view,
             turns: AllTurns::default(),
+            sessions: 0,
+            waited_for: ServerId(0),
         }
     }
 
     fn step(&mut self, happened: Happened) -> Step {
-        self.dispatch.step(
+        let happened = match happened {
+            SLOT => H::GotSlot(self.waited_for),
+            other => other,
+        };
+        let step = self.dispatch.step(
             happened,
             &mut Around {
                 view: &self.view,
                 now: NOW,
                 turns: &mut self.turns,
-                loads: &mut Nobody,
+                loads: &mut Each(self.sessions),
             },
-        )
+        );
+        if let Step::Wait(Line {
+            queue: Queue::Server(server),
+            ..
+        }) = &step
+        {
+            self.waited_for = *server;
+        }
+        step
     }
 
     /// Each step in short.
@@ -153,7 +180,11 @@ fn short(step: &Step) -> String {
             Remembered::IsReplaced => format!("bind anew {}", proposal.server.0),
         },
         Step::Refresh(_, entry) => format!("refresh {}", entry.server.0),
-        Step::Wait(line) => format!("wait {}", line.server.0),
+        Step::Wait(line) => match &line.queue {
+            Queue::Server(server) => format!("wait {}", server.0),
+            Queue::Backend { except } if except.is_empty() => "wait for any".into(),
+            Queue::Backend { except } => format!("wait for any but {}", except[0].0),
+        },
         Step::Connect {
             server, address, ..
         } => format!("connect {} {address}", server.0),
@@ -174,7 +205,7 @@ fn bound(id: u32) -> Happened {
 fn a_new_client_is_bound_and_its_first_byte_waits_for_the_commit() {
     let mut story = Story::in_view(view(backend(), None));
     assert_eq!(
-        story.tell(&[H::Arrived, bound(1), H::GotSlot, H::Connected, H::Committed]),
+        story.tell(&[H::Arrived, bound(1), SLOT, H::Connected, H::Committed]),
         [
             "bind 1",
             "wait 1",
@@ -184,7 +215,7 @@ fn a_new_client_is_bound_and_its_first_byte_waits_for_the_commit() {
         ]
     );
     let mut late = Story::in_view(view(backend(), None));
-    late.tell(&[H::Arrived, bound(1), H::GotSlot, H::Connected]);
+    late.tell(&[H::Arrived, bound(1), SLOT, H::Connected]);
     assert_eq!(
         short(&late.step(H::Uncommitted)),
         "forward 1 Uncommitted",
@@ -196,13 +227,13 @@ fn a_new_client_is_bound_and_its_first_byte_waits_for_the_commit() {
 fn a_bound_client_goes_to_its_server_and_a_use_is_logged_when_a_quarter_has_passed() {
     let mut fresh = Story::in_view(view(backend(), Some((2, NOW))));
     assert_eq!(
-        fresh.tell(&[H::Arrived, H::GotSlot, H::Connected]),
+        fresh.tell(&[H::Arrived, SLOT, H::Connected]),
         ["wait 2", "connect 2 10.0.0.2:5022", "forward 2 AsBefore"]
     );
     let quarter = Timestamp(NOW.0 - 450_000);
     let mut old = Story::in_view(view(backend(), Some((2, quarter))));
     assert_eq!(
-        old.tell(&[H::Arrived, H::Refreshed]),
+        old.tell(&[H::Arrived, H::Refreshed, SLOT, H::Connected, H::Committed])[..2],
         ["refresh 2", "wait 2"]
     );
 }
@@ -211,7 +242,7 @@ fn a_bound_client_goes_to_its_server_and_a_use_is_logged_when_a_quarter_has_pass
 fn another_session_of_the_same_client_decides_for_this_one() {
     let mut story = Story::in_view(view(backend(), None));
     assert_eq!(
-        story.tell(&[H::Arrived, bound(2), H::GotSlot, H::Connected]),
+        story.tell(&[H::Arrived, bound(2), SLOT, H::Connected]),
         ["bind 1", "wait 2", "connect 2 10.0.0.2:5022", "commit"]
     );
 }
@@ -228,70 +259,32 @@ fn a_binding_to_a_server_that_is_of_no_use_is_settled_and_made_once_more() {
 }
 
 #[test]
-fn a_connect_that_fails_is_tried_elsewhere_until_the_retries_are_over() {
-    let mut story = Story::in_view(view(backend(), None));
-    let first = story.tell(&[H::Arrived, bound(1), H::GotSlot, H::ConnectFailed]);
+fn suspicion_alone_never_rewrites_a_binding() {
+    let mut suspect = backend();
+    suspect.servers[0].suspect = true;
+    let bound_to_1 = || view(suspect.clone(), Some((1, Timestamp(NOW.0 - 450_000))));
+    let mut story = Story::in_view(bound_to_1());
     assert_eq!(
-        first[3], "settle",
-        "the binding to the one that failed is under way"
+        story.tell(&[H::Arrived, SLOT, H::Connected]),
+        ["wait 2", "connect 2 10.0.0.2:5022", "forward 2 AsBefore"],
+        "served elsewhere meanwhile, and not even refreshed"
     );
+    let mut full = Story::in_view(bound_to_1());
+    full.view = view(limited(suspect.clone()), Some((1, NOW)));
+    full.sessions = 1;
     assert_eq!(
-        story.tell(&[H::Settled, bound(2), H::GotSlot, H::ConnectFailed]),
+        full.tell(&[H::Arrived, H::GotSlot(ServerId(2)), H::Connected]),
         [
-            "bind anew 2",
-            "wait 2",
+            "wait for any",
             "connect 2 10.0.0.2:5022",
-            "give up ConnectFailed"
-        ],
-        "both have failed"
-    );
-    let mut never = backend();
-    never.retries = 0;
-    let mut story = Story::in_view(view(never, Some((1, NOW))));
-    assert_eq!(
-        story.tell(&[H::Arrived, H::GotSlot, H::ConnectFailed])[2],
-        "give up ConnectFailed"
+            "forward 2 AsBefore"
+        ]
     );
 }
 
-#[test]
-fn without_redispatch_the_same_server_is_tried_after_the_turn_around() {
-    let mut stays = backend();
-    stays.redispatch = false;
-    let mut story = Story::in_view(view(stays, Some((1, NOW))));
-    let again = [H::GotSlot, H::ConnectFailed, H::Paused];
-    assert_eq!(short(&story.step(H::Arrived)), "wait 1");
-    for _ in 0..3 {
-        assert_eq!(
-            story.tell(&again),
-            ["connect 1 10.0.0.1:5022", "pause 1s", "wait 1"]
-        );
-    }
-    assert_eq!(story.tell(&again[..2])[1], "give up ConnectFailed");
-}
-
-#[test]
-fn a_full_queue_sends_elsewhere_and_a_change_chooses_again() {
-    let mut story = Story::in_view(view(backend(), Some((1, NOW))));
-    assert_eq!(
-        story.tell(&[H::Arrived, H::QueueFull, bound(2)]),
-        ["wait 1", "bind 2", "wait 2"]
-    );
-    assert_eq!(short(&story.step(H::QueueFull)), "give up QueueFull");
-    let mut waits = Story::in_view(view(backend(), Some((1, NOW))));
-    assert_eq!(
-        waits.tell(&[H::Arrived, H::ServerChanged, H::QueueTimeout]),
-        ["wait 1", "wait 1", "give up QueueTimeout"]
-    );
-}
-
-#[test]
-fn a_server_that_is_cut_is_not_waited_for() {
-    let mut cut = backend();
-    cut.servers[0].cut = Some(Cut::Maintenance);
-    let story = Story::in_view(view(cut, None));
-    let wants = |id| story.dispatch.still_wants(ServerId(id), &story.view);
-    assert_eq!((wants(1), wants(2), wants(9)), (false, true, false));
+fn limited(mut backend: BackendView) -> BackendView {
+    backend.servers.iter_mut().for_each(|s| s.maxconn = 1);
+    backend
 }
 
 #[test]
@@ -317,13 +310,13 @@ fn in_async_mode_nobody_waits_for_the_commit_and_without_persistence_nobody_is_b
         p.mode = BindingMode::Async;
     }
     let mut story = Story::in_view(view(quick, None));
-    let told = story.tell(&[H::Arrived, bound(1), H::GotSlot, H::Connected]);
+    let told = story.tell(&[H::Arrived, bound(1), SLOT, H::Connected]);
     assert_eq!(told[3], "forward 1 NotAwaited");
     let mut plain = backend();
     plain.persistence = None;
     let mut story = Story::in_view(view(plain, None));
     assert_eq!(
-        story.tell(&[H::Arrived, H::GotSlot, H::Connected])[2],
+        story.tell(&[H::Arrived, SLOT, H::Connected])[2],
         "forward 1 AsBefore"
     );
 }

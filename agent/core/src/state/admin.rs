@@ -226,6 +226,7 @@ impl Facts {
             Some(then) => {
                 record = AdminRecord {
                     state: then,
+                    ended: Some(end).filter(|_| then != AdminState::Ready),
                     since: at,
                     by: record.by,
                     reason: record.reason,

@@ -119,11 +119,12 @@ differences!(of_cluster, ClusterConfig {
 differences!(of_virtual_ip, VirtualIp { address as shown, prefix as shown } but name);
 differences!(of_frontend, Frontend {
     virtual_ip as shown, listeners as shown, backend as shown, maxconn as shown, client_timeout as shown,
+    client_fin_timeout as shown, keepalive as shown,
 } but name);
 differences!(of_backend, Backend {
     balance as shown, persistence as persistence, check as check, on_down as shown,
-    connect_timeout as shown, server_timeout as shown, queue_timeout as shown, maxqueue as shown,
-    retries as shown, redispatch as shown, observe as shown,
+    connect_timeout as shown, server_timeout as shown, server_fin_timeout as shown, keepalive as shown,
+    queue_timeout as shown, maxqueue as shown, retries as shown, redispatch as shown, observe as shown,
 } but name, servers);
 differences!(of_server, Server {
     node as shown, address as shown, port as shown, weight as shown, backup as shown, maxconn as shown,
@@ -264,6 +265,8 @@ mod tests {
             backend: "b".into(),
             maxconn: 0,
             client_timeout: Duration::ZERO,
+            client_fin_timeout: Duration::ZERO,
+            keepalive: Duration::ZERO,
         };
         let with = |listeners| ClusterConfig {
             frontends: vec![frontend(listeners)],

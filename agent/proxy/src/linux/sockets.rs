@@ -1,6 +1,6 @@
 //! The few system calls that tokio has no words for. Owns the `unsafe` of the proxy, but for that of `splice` and one registration in `accept`.
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,6 +9,11 @@ use std::time::Duration;
 
 /// Connections that the kernel keeps for a listener (it takes less where `somaxconn` is less).
 const BACKLOG: i32 = 4096;
+
+/// Unanswered questions after which the kernel takes an idle other side for gone.
+const KEEPALIVE_PROBES: u32 = 4;
+/// The kernel counts keepalive in these.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A listener on a frontend's own address. Only one socket of the machine can have it.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -150,8 +155,49 @@ pub(crate) fn raise_open_files() -> io::Result<u64> {
 pub(crate) fn is_out_of_resources(e: &io::Error) -> bool {
     matches!(
         e.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
+}
+
+/// Whether an error says that this machine has no port left towards one address; towards others it has.
+pub(crate) fn is_out_of_ports(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(libc::EADDRNOTAVAIL)
+}
+
+/// Has the kernel ask an idle other side after `every`, and break off when it has not answered for as long again.
+pub(crate) fn keep_alive(socket: &impl AsFd, every: Duration) {
+    if every.is_zero() {
+        return;
+    }
+    let keepalive = TcpKeepalive::new()
+        .with_time(every.max(SECOND))
+        .with_interval((every / KEEPALIVE_PROBES).max(SECOND))
+        .with_retries(KEEPALIVE_PROBES);
+    // It fails only for a socket that is no socket; then reading it says so.
+    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+}
+
+/// Whether the other side has answered nothing for so long although it was to: what was sent to it, or the question
+/// whether its window is open again, is not acknowledged.
+///
+/// `TCP_USER_TIMEOUT` would do this in the kernel, but it ends a connection as well whose other side is there and keeps
+/// its window shut, as a printer without paper does.
+pub(crate) fn is_silent(socket: &impl AsFd, bound: Duration) -> bool {
+    // SAFETY: all zeros are a valid value of this struct of integers.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: `info` and `len` are valid for writing, and `len` says how large `info` is.
+    let rc = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        )
+    };
+    let waits = info.tcpi_unacked > 0 || info.tcpi_probes > 0;
+    rc == 0 && waits && u128::from(info.tcpi_last_ack_recv) >= bound.as_millis()
 }
 
 /// What came of accepting on the reserve.

@@ -60,7 +60,7 @@ pub fn own_address() -> IpAddr {
     ])
 }
 
-/// Ports that were free a moment ago on that address.
+/// Ports that were free a moment ago.
 pub async fn free_ports<const N: usize>(address: IpAddr) -> [u16; N] {
     let mut held = Vec::new();
     for _ in 0..N {
@@ -95,6 +95,8 @@ pub fn backend(name: &str, servers: Vec<ServerView>) -> BackendView {
         on_down: OnDown::Purge,
         connect_timeout: Duration::from_secs(2),
         server_timeout: Duration::ZERO,
+        server_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
         queue_timeout: Duration::from_secs(5),
         maxqueue: 0,
         retries: 3,
@@ -129,6 +131,8 @@ pub fn frontend(address: IpAddr, ports: &[u16]) -> FrontendView {
         backend: "b".into(),
         maxconn: 0,
         client_timeout: Duration::ZERO,
+        client_fin_timeout: Duration::ZERO,
+        keepalive: Duration::ZERO,
     };
     FrontendView {
         spec,
@@ -144,7 +148,7 @@ pub fn routes(frontend: FrontendView, backend: BackendView) -> Arc<Routes> {
     })
 }
 
-/// A binder that keeps bindings like the driver would, and commits when it is told to.
+/// Keeps bindings like the driver would, and commits when it is told to.
 pub struct TestBinder {
     pub commits: bool,
     under_way: Mutex<BTreeMap<StickKey, StickEntry>>,
@@ -164,6 +168,15 @@ impl TestBinder {
         })
     }
 
+    fn answer(&self) -> oneshot::Receiver<()> {
+        let (sender, committed) = oneshot::channel();
+        self.waiting.lock().unwrap().push(sender);
+        if self.commits {
+            self.commit_all();
+        }
+        committed
+    }
+
     pub fn commit_all(&self) {
         for committed in self.waiting.lock().unwrap().drain(..) {
             let _ = committed.send(());
@@ -173,32 +186,24 @@ impl TestBinder {
 
 impl Binder for TestBinder {
     fn bind(&self, key: StickKey, proposal: StickEntry, _: Remembered) -> Binding {
-        let (sender, committed) = oneshot::channel();
-        let entry = *self
-            .under_way
-            .lock()
-            .unwrap()
-            .entry(key.clone())
-            .or_insert(proposal);
+        let mut under_way = self.under_way.lock().unwrap();
+        let entry = *under_way.entry(key.clone()).or_insert(proposal);
         self.binds.lock().unwrap().push(entry);
-        if self.commits {
-            // Decided and done: the next one of this key is asked anew.
-            if entry == proposal {
-                self.under_way.lock().unwrap().remove(&key);
-            }
-            let _ = sender.send(());
-        } else {
-            self.waiting.lock().unwrap().push(sender);
+        // Decided and done: the next one of this key is asked anew.
+        if self.commits && entry == proposal {
+            under_way.remove(&key);
         }
+        let committed = self.answer();
         Binding { entry, committed }
     }
 
-    fn refresh(&self, _: StickKey, entry: StickEntry) {
+    fn refresh(&self, _: StickKey, entry: StickEntry) -> Binding {
         self.refreshes.lock().unwrap().push(entry);
+        let committed = self.answer();
+        Binding { entry, committed }
     }
 }
 
-/// A running proxy.
 pub struct Lab {
     pub proxy: Proxy,
     pub gate: Arc<WatchedGate>,
@@ -316,7 +321,7 @@ pub fn is_listening(at: SocketAddr) -> bool {
         return false;
     };
     let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port());
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
     table
         .lines()
         .filter_map(|l| l.split_whitespace().nth(1).zip(l.split_whitespace().nth(3)))
@@ -354,13 +359,13 @@ where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
     let listener = TcpListener::bind((address, 0)).await.unwrap();
-    let at = listener.local_addr().unwrap();
+    let at = listener.local_addr();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(handle(stream));
         }
     });
-    at
+    at.unwrap()
 }
 
 /// A port that refuses: it was just closed on an address of this test's own.

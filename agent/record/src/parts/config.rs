@@ -29,6 +29,8 @@ structs! {
         backend: String,
         maxconn: u32,
         client_timeout: Duration,
+        client_fin_timeout: Duration,
+        keepalive: Duration,
     }
     PortRange { first: u16, last: u16 }
     Backend {
@@ -39,6 +41,8 @@ structs! {
         on_down: OnDown,
         connect_timeout: Duration,
         server_timeout: Duration,
+        server_fin_timeout: Duration,
+        keepalive: Duration,
         queue_timeout: Duration,
         maxqueue: u32,
         retries: u32,

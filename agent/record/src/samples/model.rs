@@ -64,6 +64,8 @@ pub(super) fn config() -> ClusterConfig {
         on_down,
         connect_timeout: Duration::from_millis(1500),
         server_timeout: MINUTE,
+        server_fin_timeout: Duration::from_secs(30),
+        keepalive: MINUTE,
         queue_timeout: Duration::ZERO,
         maxqueue: 10,
         retries: 3,
@@ -96,6 +98,8 @@ pub(super) fn config() -> ClusterConfig {
             backend: "servers".to_owned(),
             maxconn: 2000,
             client_timeout: MINUTE,
+            client_fin_timeout: Duration::from_secs(30),
+            keepalive: MINUTE,
         }],
         backends: vec![
             backend(

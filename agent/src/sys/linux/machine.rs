@@ -45,6 +45,14 @@ pub fn open_files_max() -> io::Result<u64> {
     Ok(limit.rlim_max)
 }
 
+/// How many ports the kernel gives to connections that ask for none.
+pub fn local_ports() -> Option<u32> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ends = range.split_whitespace().map(str::parse::<u32>);
+    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    Some((last + 1).saturating_sub(first))
+}
+
 /// Whether something keeps the wall clock right.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! A binding on which a session was forwarded in `commit` mode is known to every later holder.
+//! A binding on which a session was forwarded in `commit` mode is known to every later holder, until it may have ended.
 
 use ha_core::stick::{StickEntry, StickKey, StickTable};
 use ha_core::time::Timestamp;
@@ -16,7 +16,7 @@ impl Bindings {
         if self
             .acknowledged
             .get(&key)
-            .is_none_or(|known| known.server != entry.server)
+            .is_none_or(|known| known.server != entry.server || known.used_at < entry.used_at)
         {
             self.acknowledged.insert(key, entry);
         }
@@ -35,6 +35,9 @@ impl Bindings {
     /// Node `me` answers from now on and knows these.
     pub fn on_claim(&self, me: usize, known: &StickTable, now: Timestamp) -> Result<(), String> {
         for (key, entry) in &self.acknowledged {
+            if now.saturating_since(entry.used_at) >= entry.expire {
+                continue;
+            }
             let found = known.get(key, now);
             // A later decision replaces an earlier one.
             if found.is_none_or(|f| f.server != entry.server && f.bound_at <= entry.bound_at) {

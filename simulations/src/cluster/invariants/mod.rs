@@ -8,6 +8,9 @@
 //! | same log, same state | "State" | `same_state` |
 //! | a binding on which a session was forwarded is known to every later holder | "Data plane" | `bindings` |
 //! | a client stays at its server while that is usable, over all ports of its group | semantics, "Affinity" | `affinity` |
+//! | a binding lives at least `expire` after its last use | semantics, "Affinity" | `affinity` |
+//! | suspicion alone never rewrites a binding | semantics, "Affinity" | `suspicion` |
+//! | a service that is back within the turn-around keeps its clients | semantics, "Trying to connect" | `turn_around` |
 //! | who forwards is who answers | "The lease" | `service` |
 //! | a server in maintenance gets no session | semantics, "Administrative states" | `service` |
 //! | a server that is known to be down gets no client | "Data plane" | `service` |
@@ -28,6 +31,8 @@ pub mod knowledge;
 pub mod one_holder;
 pub mod same_state;
 pub mod service;
+pub mod suspicion;
+pub mod turn_around;
 pub mod unique;
 pub mod versions;
 
@@ -52,4 +57,6 @@ pub struct Invariants {
     pub versions: versions::Versions,
     /// See [`drains`].
     pub moves: drains::Moves,
+    /// See [`turn_around`].
+    pub turn_around: turn_around::TurnAround,
 }

@@ -295,12 +295,28 @@ fn a_node_whose_data_plane_fails_hands_over_if_somebody_else_can() {
         node.answer(1, lease);
         node.answer(2, lease);
     }
-    node.tell(Event::Own(NodeReport {
+    let actions = node.tell(Event::Own(NodeReport {
         eligible: false,
         why_not: "its proxy does not work".into(),
         ..NodeReport::default()
     }));
     assert_eq!(node.c.handing_over_to(), Some(n(2)));
+    assert_eq!(
+        dropped(&actions),
+        Some(DropReason::Handover),
+        "in order: it takes leave of its clients first"
+    );
+}
+
+#[test]
+fn a_leader_that_has_just_been_elected_goes_on_holding_until_it_may_hand_over() {
+    let mut node = Node::holding();
+    let lease = sent(&node.wait(40)).unwrap();
+    node.answer(1, lease);
+    node.answer(2, lease);
+    let actions = node.tell(Event::Own(NodeReport::default()));
+    assert_eq!((dropped(&actions), node.c.handing_over_to()), (None, None));
+    assert!(node.c.holding().is_some());
 }
 
 #[test]
