@@ -2,6 +2,7 @@
 //! front of the same server: how each is set up, and how much processor it used.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::{sys, wait};
 pub const SERVER_PORT: u16 = 9000;
 const OURS: &str = "127.0.0.100";
 const THEIRS: &str = "127.0.0.101";
+const COPYING: &str = "127.0.0.102";
 const FRONT_PORT: u16 = 9001;
 
 /// A running proxy.
@@ -24,19 +26,76 @@ pub struct Proxy {
     process: Process,
 }
 
+/// The HAProxy that is measured against.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The program.
+    pub program: PathBuf,
+}
+
+impl Peer {
+    /// `named`, else the one that is installed.
+    pub fn find(named: Option<String>) -> Option<Peer> {
+        let program = named
+            .map(PathBuf::from)
+            .or_else(|| find_program("haproxy"))?;
+        program.is_file().then_some(Peer { program })
+    }
+
+    /// What it says of itself, one line.
+    pub fn version(&self) -> String {
+        let said = Command::new(&self.program).arg("-v").output();
+        let text = said.map_or_else(
+            |error| error.to_string(),
+            |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+        );
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Its configuration, as whoever wants throughput from it would write it: the kernel moves the bytes
+    /// (`option splice-auto`) unless the program is to copy them.
+    pub fn settings(threads: usize, server: SocketAddr, carries: Carries, address: &str) -> String {
+        let splice = match carries {
+            Carries::Splicing => "  option splice-auto\n",
+            Carries::Copying => "",
+        };
+        format!(
+            "global\n  maxconn 4000\n  nbthread {threads}\ndefaults\n  mode tcp\n{splice}  timeout connect 1s\n  \
+             timeout client 1m\n  timeout server 1m\nfrontend front\n  bind {address}:{FRONT_PORT}\n  \
+             default_backend back\nbackend back\n  balance roundrobin\n  server one {server} check inter 1s\n"
+        )
+    }
+}
+
+/// How HAProxy moves bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// In the kernel, with splice.
+    Splicing,
+    /// Through the program.
+    Copying,
+}
+
 impl Proxy {
     /// HAProxy in TCP mode with so many threads, on these processors, in front of a server.
-    pub fn theirs(machine: &Machine, threads: usize, cpus: &[usize], server: SocketAddr) -> Proxy {
-        let file = machine.dir().join("haproxy-bench.cfg");
-        let text = format!(
-            "global\n  maxconn 4000\n  nbthread {threads}\ndefaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1m\n\
-             timeout server 1m\nfrontend front\n  bind {THEIRS}:{FRONT_PORT}\n  default_backend back\n\
-             backend back\n  balance roundrobin\n  server one {server} check inter 1s\n"
-        );
-        std::fs::write(&file, text).expect("haproxy-bench.cfg");
-        let mut command = machine.command(find_program("haproxy").expect("the caller looked"));
+    pub fn theirs(
+        machine: &Machine,
+        peer: &Peer,
+        carries: Carries,
+        threads: usize,
+        cpus: &[usize],
+        server: SocketAddr,
+    ) -> Proxy {
+        let (name, address) = match carries {
+            Carries::Splicing => ("haproxy-bench", THEIRS),
+            Carries::Copying => ("haproxy-copying", COPYING),
+        };
+        let file = machine.dir().join(format!("{name}.cfg"));
+        let text = Peer::settings(threads, server, carries, address);
+        std::fs::write(&file, text).expect("haproxy's configuration is written");
+        let mut command = machine.command(&peer.program);
         command.arg("-db").arg("-f").arg(&file);
-        Proxy::start(machine, "haproxy-bench", command, THEIRS, cpus)
+        Proxy::start(machine, name, command, address, cpus)
     }
 
     /// The product as a cluster of one in bind mode with so many workers, on these processors, in front of a server.

@@ -6,16 +6,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ha_tests::bench::load::{self, Work};
-use ha_tests::bench::proxies::{Proxy, SERVER_PORT};
+use ha_tests::bench::proxies::{Carries, Peer, Proxy, SERVER_PORT};
 use ha_tests::bench::{echo, median, option, refuse_unknown};
 use ha_tests::netns::Topology;
 use ha_tests::turn::Turn;
 use ha_tests::{guard, sys};
 use serde::Serialize;
 
-const USAGE: &str = "usage: bench-proxy [--rounds N] [--seconds S] [--workers 1|2] [--only ours|theirs] [--output table|json]
+const USAGE: &str = "usage: bench-proxy [--rounds N] [--seconds S] [--workers 1|2] [--only ours|theirs] [--haproxy PATH] [--output table|json]
 
-Needs root (a network namespace) and haproxy. With one worker the proxy has processor 0,
+Needs root (a network namespace) and haproxy, as it is installed or named with --haproxy; it runs with
+`option splice-auto`, as its own experts configure it. `copying` is HAProxy without it, for throughput only. With one worker the proxy has processor 0,
 load and server have processor 1; with two everything shares both. Rounds alternate
 ours, theirs, ours, ... and the ratio is the median of the rounds' ratios. `direct` is
 without any proxy. `per cpu` is units per second of processor time that the proxy used.";
@@ -33,6 +34,23 @@ struct Row {
     ratio: Option<f64>,
     /// The same per second of processor time.
     ratio_per_cpu: Option<f64>,
+    /// HAProxy without splice.
+    copying: Option<Side>,
+    /// Ours through HAProxy's without splice.
+    ratio_copying: Option<f64>,
+}
+
+/// What a benchmark was run against, and what came of it.
+#[derive(Serialize)]
+struct Report {
+    haproxy: Option<Against>,
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Against {
+    version: String,
+    settings: String,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -44,15 +62,28 @@ struct Side {
 
 fn main() -> ExitCode {
     refuse_unknown(
-        &["--rounds", "--seconds", "--workers", "--only", "--output"],
+        &[
+            "--rounds",
+            "--seconds",
+            "--workers",
+            "--only",
+            "--haproxy",
+            "--output",
+        ],
         USAGE,
     );
     let only = option("--only").unwrap_or_default();
+    let named = option("--haproxy");
     let mut tools = vec!["ip", "nft"];
-    tools.extend((only != "ours").then_some("haproxy"));
+    tools.extend((only != "ours" && named.is_none()).then_some("haproxy"));
     if !guard::ready(&tools) {
         return ExitCode::from(3);
     }
+    let peer = (only != "ours").then(|| Peer::find(named.clone()));
+    let Some(peer) = peer.map_or(Some(None), |found| found.map(Some)) else {
+        eprintln!("--haproxy {}: no such program", named.unwrap_or_default());
+        return ExitCode::from(2);
+    };
     let rounds =
         option("--rounds").map_or(5, |text| text.parse().expect("--rounds takes a number"));
     let seconds =
@@ -74,14 +105,28 @@ fn main() -> ExitCode {
                 .as_deref()
                 .is_none_or(|text| text == workers.to_string())
         })
-        .flat_map(|workers| measure(&topology, workers, &only, rounds, time))
+        .flat_map(|workers| measure(&topology, workers, (&only, peer.as_ref()), rounds, time))
         .collect();
+    let haproxy = peer.map(|peer| Against {
+        version: peer.version(),
+        settings: Peer::settings(
+            1,
+            ([127, 0, 0, 1], SERVER_PORT).into(),
+            Carries::Splicing,
+            "ADDRESS",
+        ),
+    });
     match option("--output").as_deref() {
         Some("json") => println!(
             "{}",
-            serde_json::to_string_pretty(&rows).expect("plain data")
+            serde_json::to_string_pretty(&Report { haproxy, rows }).expect("plain data")
         ),
-        _ => print_table(&rows),
+        _ => {
+            if let Some(haproxy) = haproxy {
+                println!("against {}, with\n\n{}", haproxy.version, haproxy.settings);
+            }
+            print_table(&rows);
+        }
     }
     ExitCode::SUCCESS
 }
@@ -89,7 +134,7 @@ fn main() -> ExitCode {
 fn measure(
     topology: &Topology,
     workers: usize,
-    only: &str,
+    (only, peer): (&str, Option<&Peer>),
     rounds: usize,
     time: Duration,
 ) -> Vec<Row> {
@@ -107,7 +152,10 @@ fn measure(
         sys::pin(load_cpus).expect("processors exist");
         echo::serve(server, workers).expect("the server listens");
         let ours = (only != "theirs").then(|| Proxy::ours(machine, workers, proxy_cpus, server));
-        let theirs = (only != "ours").then(|| Proxy::theirs(machine, workers, proxy_cpus, server));
+        let theirs = |carries| {
+            peer.map(|peer| Proxy::theirs(machine, peer, carries, workers, proxy_cpus, server))
+        };
+        let (theirs, copying) = (theirs(Carries::Splicing), theirs(Carries::Copying));
         let works = [
             (Work::Download(16), "throughput", "MB/s", 1e6),
             (Work::Requests(64), "small requests", "1/s", 1.0),
@@ -116,7 +164,8 @@ fn measure(
         works.map(|(work, name, unit, scale)| {
             let mut pairs = vec![];
             for round in 1..=rounds {
-                let pair = [&ours, &theirs].map(|proxy| proxy.as_ref().map(|proxy| one(proxy, work, time, scale)));
+                let sides = [Some(&ours), Some(&theirs), matches!(work, Work::Download(_)).then_some(&copying)];
+                let pair = sides.map(|proxy| proxy?.as_ref().map(|proxy| one(proxy, work, time, scale)));
                 let shown = pair.map(|side| side.map_or("-".into(), |side: Side| format!("{:.0}", side.rate)));
                 eprintln!("  {workers} worker(s), {name}, round {round}/{rounds}: ours {} theirs {} {unit}", shown[0], shown[1]);
                 pairs.push(pair);
@@ -150,7 +199,7 @@ fn row(
     work: &'static str,
     unit: &'static str,
     direct: f64,
-    pairs: &[[Option<Side>; 2]],
+    pairs: &[[Option<Side>; 3]],
 ) -> Row {
     let side = |index: usize| {
         let rounds: Vec<_> = pairs.iter().filter_map(|pair| pair[index]).collect();
@@ -163,10 +212,10 @@ fn row(
             failures,
         })
     };
-    let ratio = |value: fn(&Side) -> f64| {
+    let ratio = |other: usize, value: fn(&Side) -> f64| {
         let both = pairs
             .iter()
-            .filter_map(|pair| pair[0].as_ref().zip(pair[1].as_ref()));
+            .filter_map(|pair| pair[0].as_ref().zip(pair[other].as_ref()));
         let ratios: Vec<_> = both
             .map(|(ours, theirs)| value(ours) / value(theirs))
             .collect();
@@ -179,14 +228,16 @@ fn row(
         direct,
         ours: side(0),
         theirs: side(1),
-        ratio: ratio(|s| s.rate),
-        ratio_per_cpu: ratio(|s| s.per_cpu),
+        ratio: ratio(1, |s| s.rate),
+        ratio_per_cpu: ratio(1, |s| s.per_cpu),
+        copying: side(2),
+        ratio_copying: ratio(2, |s| s.rate),
     }
 }
 
 fn print_table(rows: &[Row]) {
     println!(
-        "{:<7} {:<16} {:<5} {:>9} {:>9} {:>9} {:>6} {:>13} {:>13} {:>6} {:>9}",
+        "{:<7} {:<16} {:<5} {:>9} {:>9} {:>9} {:>6} {:>13} {:>13} {:>6} {:>9} {:>9} {:>6}",
         "workers",
         "work",
         "unit",
@@ -197,7 +248,9 @@ fn print_table(rows: &[Row]) {
         "ours/cpu",
         "theirs/cpu",
         "ratio",
-        "failures"
+        "failures",
+        "copying",
+        "ratio"
     );
     for row in rows {
         let show = |value: Option<f64>, digits: usize| {
@@ -206,7 +259,7 @@ fn print_table(rows: &[Row]) {
         let failures =
             |side: Option<Side>| side.map_or("-".into(), |side| side.failures.to_string());
         println!(
-            "{:<7} {:<16} {:<5} {:>9.0} {:>9} {:>9} {:>6} {:>13} {:>13} {:>6} {:>9}",
+            "{:<7} {:<16} {:<5} {:>9.0} {:>9} {:>9} {:>6} {:>13} {:>13} {:>6} {:>9} {:>9} {:>6}",
             row.workers,
             row.work,
             row.unit,
@@ -218,6 +271,8 @@ fn print_table(rows: &[Row]) {
             show(row.theirs.map(|s| s.per_cpu), 0),
             show(row.ratio_per_cpu, 2),
             format!("{}/{}", failures(row.ours), failures(row.theirs)),
+            show(row.copying.map(|s| s.rate), 0),
+            show(row.ratio_copying, 2),
         );
     }
 }
