@@ -161,7 +161,7 @@ enum What {
 /// enough for these with seven voters, and some for the lease, which does not wait for disks. Idle ones cost nothing.
 const CONTROL_THREADS: usize = 12;
 
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_env("HA_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,sled=warn"));
