@@ -24,8 +24,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
-/// The life of the process.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     let lines = match stderr::tell_what_happens() {
         Ok(lines) => lines,

@@ -7,7 +7,6 @@ use crate::{Record, RecordError, decode, decode_message, encode, encode_message}
 use ha_core::version::{CURRENT, RecordVersion};
 use std::fmt::Debug;
 
-/// Reads bytes: whether the value of a sample comes out.
 type Compare = Box<dyn Fn(&[u8]) -> Result<bool, RecordError>>;
 
 /// One value, as bytes and as what they must be read as.
@@ -20,7 +19,7 @@ pub struct Sample {
     pub is_message: bool,
     /// As it is written.
     pub bytes: Vec<u8>,
-    /// See [`Compare`].
+    /// Reads bytes: whether this value comes out.
     pub reads: Compare,
 }
 

@@ -111,7 +111,9 @@ fn every_sample_of_every_version_is_read_as_it_was_and_cut_short_not_at_all() {
 
 #[test]
 fn each_kind_is_another() {
-    let samples = all(V1).unwrap();
+    let mut samples = all(V1).unwrap();
+    // It is a state, as the other one.
+    samples.retain(|s| s.record != "replay");
     for a in &samples {
         for b in samples.iter().filter(|b| a.record != b.record) {
             assert!(

@@ -275,7 +275,9 @@ async fn join(universe: &Arc<Universe>, node: usize) {
                 .iter()
                 .all(|set| set.len() >= universe.voters_max()),
         );
-        let listed = leader.consensus.read().facts.members.contains_key(&id);
+        // One that is known comes back as it is known: its program may be another by now, which the leader will hear.
+        let known = leader.consensus.read().facts.members.get(&id).cloned();
+        let listed = known.is_some();
         if steady
             && listed
             && (news.voters[0].contains(&id) || (enough && news.matched.contains_key(&id)))
@@ -285,7 +287,8 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         if listed && (news.learners.contains(&id) || news.votes(id)) {
             continue;
         }
-        let (member, whole) = (member_as(universe, node, id), universe.clone());
+        let member = known.unwrap_or_else(|| member_as(universe, node, id));
+        let whole = universe.clone();
         let asked = scheduler::spawn_on(at, async move {
             let known = whole
                 .told(

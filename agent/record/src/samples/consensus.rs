@@ -238,6 +238,7 @@ pub(super) fn kept(samples: &mut Samples) -> Result<(), RecordError> {
     samples.record("snapshot-header", "joint", header())?;
     samples.record("snapshot-header", "empty", Header::default())?;
     samples.record("state", "everything", model::state::state(samples.at))?;
+    samples.record("replay", "all-commands", model::state::replayed(samples.at))?;
     samples.record(
         "backup",
         "backup",

@@ -2,6 +2,18 @@
 
 use super::*;
 
+/// What becomes of a young cluster when every command is applied in turn: programs of all versions come to the same.
+pub(in crate::samples) fn replayed(at: RecordVersion) -> ClusterState {
+    let mut state = ClusterState::default();
+    let (found, others): (Vec<_>, Vec<_>) = super::commands::commands(at)
+        .into_iter()
+        .partition(|(name, _)| *name == "found");
+    for (_, stamped) in found.into_iter().chain(others) {
+        let _ = state.apply(&stamped);
+    }
+    state
+}
+
 /// A state with everything in it that there is at that version.
 pub(in crate::samples) fn state(at: RecordVersion) -> ClusterState {
     let mut events = EventLog::default();
