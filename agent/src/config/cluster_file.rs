@@ -2,7 +2,7 @@
 
 use super::agent_file::is_name;
 use super::raw::{
-    RawBackend, RawCluster, RawFrontend, RawGlobal, RawPersistence, RawPorts, RawServer,
+    RawBackend, RawCluster, RawFrontend, RawGlobal, RawPersistence, RawServer, port_range,
 };
 use super::units::{KEPT_MAX_DAYS, Span};
 use super::{Checker, Problems};
@@ -480,11 +480,7 @@ impl Checker<'_> {
             );
         }
         Persistence {
-            expire: raw.expire.as_ref().map_or(EXPIRE, |e| {
-                let (at, expire) = (e.span().start, e.get_ref().0);
-                self.above_zero(at, "backend.persistence.expire", expire);
-                expire
-            }),
+            expire: self.expire(raw),
             group,
             mask_v4,
             mask_v6,
@@ -498,6 +494,12 @@ impl Checker<'_> {
                 BindingMode::Commit,
             ),
         }
+    }
+
+    fn expire(&mut self, raw: &RawPersistence) -> Duration {
+        let Some(e) = &raw.expire else { return EXPIRE };
+        self.above_zero(e.span().start, "backend.persistence.expire", e.get_ref().0);
+        e.get_ref().0
     }
 
     pub(super) fn positive(
@@ -563,23 +565,6 @@ impl Checker<'_> {
                 format!("{:?}, which is no {what}", name.get_ref()),
                 remedy,
             );
-        }
-    }
-}
-
-fn port_range(raw: &RawPorts) -> Result<PortRange, String> {
-    let port = |n: i64| u16::try_from(n).ok().filter(|p| *p > 0);
-    match raw {
-        RawPorts::One(n) => port(*n)
-            .map(|p| PortRange { first: p, last: p })
-            .ok_or_else(|| n.to_string()),
-        RawPorts::Text(text) => {
-            let (first, last) = text.split_once('-').unwrap_or((text, text));
-            let parse = |s: &str| s.trim().parse::<i64>().ok().and_then(port);
-            match (parse(first), parse(last)) {
-                (Some(first), Some(last)) if first <= last => Ok(PortRange { first, last }),
-                _ => Err(format!("{text:?}")),
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod guard;
+mod leader;
 pub mod peers;
 
 use crate::operate::{RequestError, Why};
