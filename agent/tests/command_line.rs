@@ -33,22 +33,22 @@ fn said(output: &Output) -> String {
 
 /// A directory with both files, and the address that they name.
 fn files(listen: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let agent = format!(
         "name = \"node-1\"\ndata_dir = \"{}\"\nlisten = \"{listen}\"\nvip = \"bind\"\n",
         data.display()
     );
-    std::fs::write(dir.path().join("agent.toml"), agent).unwrap();
-    std::fs::write(dir.path().join("cluster.toml"), CLUSTER).unwrap();
+    std::fs::write(dir.path().join("agent.toml"), agent).expect("a file");
+    std::fs::write(dir.path().join("cluster.toml"), CLUSTER).expect("a file");
     dir
 }
 
 /// Its own agent has the port: to advise another one would send the operator the wrong way.
 #[test]
 fn a_node_that_is_there_already_is_told_so_before_anything_else_is_looked_at() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dir = files(&port.local_addr().unwrap().to_string());
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dir = files(&port.local_addr().expect("bound").to_string());
     let init = [
         "init",
         "--config",
@@ -86,7 +86,7 @@ fn check_says_what_it_cannot_know() {
 
 #[test]
 fn the_nodes_file_has_a_usual_place() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let help = said(&agent(dir.path(), &["run", "--help"]));
     assert!(
         help.contains("[default: /etc/ha-agent/agent.toml]"),

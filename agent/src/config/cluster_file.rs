@@ -1,7 +1,7 @@
 //! `cluster.toml`: what belongs to the cluster.
 
 use super::agent_file::is_name;
-use super::raw::{RawBackend, RawCluster, RawFrontend, RawGlobal, RawPorts, RawServer};
+use super::raw::{RawBackend, RawCluster, RawFrontend, RawGlobal, RawServer, port_range};
 use super::timeouts;
 use super::units::{KEPT_MAX_DAYS, Span};
 use super::{Checker, Problems};
@@ -509,23 +509,6 @@ impl Checker<'_> {
                 format!("{:?}, which is no {what}", name.get_ref()),
                 remedy,
             );
-        }
-    }
-}
-
-fn port_range(raw: &RawPorts) -> Result<PortRange, String> {
-    let port = |n: i64| u16::try_from(n).ok().filter(|p| *p > 0);
-    match raw {
-        RawPorts::One(n) => port(*n)
-            .map(|p| PortRange { first: p, last: p })
-            .ok_or_else(|| n.to_string()),
-        RawPorts::Text(text) => {
-            let (first, last) = text.split_once('-').unwrap_or((text, text));
-            let parse = |s: &str| s.trim().parse::<i64>().ok().and_then(port);
-            match (parse(first), parse(last)) {
-                (Some(first), Some(last)) if first <= last => Ok(PortRange { first, last }),
-                _ => Err(format!("{text:?}")),
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::checks::RawCheck;
 use super::units::{Kept, Span};
+use ha_core::model::PortRange;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -123,4 +124,22 @@ pub struct RawAgent {
     pub sessions_max: Option<Spanned<u32>>,
     pub proxy_port: Option<Spanned<u16>>,
     pub socket: Option<Spanned<std::path::PathBuf>>,
+}
+
+/// One port or several; what was found when it is neither.
+pub fn port_range(raw: &RawPorts) -> Result<PortRange, String> {
+    let port = |n: i64| u16::try_from(n).ok().filter(|p| *p > 0);
+    match raw {
+        RawPorts::One(n) => port(*n)
+            .map(|p| PortRange { first: p, last: p })
+            .ok_or_else(|| n.to_string()),
+        RawPorts::Text(text) => {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            let parse = |s: &str| s.trim().parse::<i64>().ok().and_then(port);
+            match (parse(first), parse(last)) {
+                (Some(first), Some(last)) if first <= last => Ok(PortRange { first, last }),
+                _ => Err(format!("{text:?}")),
+            }
+        }
+    }
 }

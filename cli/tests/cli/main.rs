@@ -6,10 +6,12 @@
 mod commands;
 mod common;
 mod config;
+mod confirm;
 #[cfg(target_os = "linux")]
 mod demo;
 #[cfg(target_os = "linux")]
 mod fake_agent;
+mod majority;
 mod rolling;
 mod states;
 mod trust;

@@ -1,6 +1,7 @@
 //! When a node holds, when it gives up, and in which order it hands over.
 mod handover;
 mod suspicion;
+mod touch;
 
 use super::*;
 use crate::command::{AdminOrder, AdminTarget, Command, DrainEnd, Stamped};
@@ -130,27 +131,6 @@ impl Node {
         assert!(node.c.holding().is_some());
         node
     }
-}
-
-#[test]
-fn a_node_that_hears_no_majority_knows_since_when() {
-    let mut node = Node::new(Role::Server);
-    node.wait(5000);
-    assert_eq!((node.c.last_in_touch(), node.out()), (at(0), true));
-    node.tell(Event::Promised { to: n(2) });
-    node.wait(600);
-    assert_eq!((node.c.last_in_touch(), node.out()), (at(5000), false));
-    node.wait(1);
-    assert!(node.out(), "a follower that hears no leader");
-
-    let lease = sent(&node.lead(5)).unwrap();
-    node.answer(1, lease);
-    node.answer(2, lease);
-    let led = node.now;
-    assert_eq!((node.c.last_in_touch(), node.out()), (at(led), false));
-    node.wait(40);
-    node.wait(800);
-    assert!(node.out(), "a leader whom nobody answers");
 }
 
 fn sent(actions: &[Action]) -> Option<Lease> {
