@@ -168,6 +168,40 @@ mod tests {
         assert_eq!(waiters.next(A, true, |_| false), Some(1));
     }
 
+    /// The oldest of a plain list that may use a slot of that server.
+    fn oldest(list: &mut Vec<(Queue, u64)>, server: ServerId, open: bool) -> Option<u64> {
+        let at = list
+            .iter()
+            .position(|(queue, _)| queue.takes(server, open))?;
+        Some(list.remove(at).1)
+    }
+
+    #[test]
+    fn whatever_comes_and_is_freed_a_slot_goes_to_the_oldest_that_may_use_it() {
+        let (mut waiters, mut list) = (Waiters::default(), Vec::new());
+        for turn in 0..20_000u64 {
+            let dice = crate::balance::mix(turn);
+            let server = ServerId((dice >> 8) as u32 % 4);
+            match dice % 5 {
+                0 | 1 => {
+                    let queue = match dice >> 16 & 3 {
+                        0 => any_but(&[]),
+                        1 => any_but(&[server]),
+                        _ => Queue::Server(server),
+                    };
+                    list.push((queue.clone(), turn));
+                    waiters.push(queue, turn);
+                }
+                _ => {
+                    let open = dice >> 20 & 3 > 0;
+                    let served = waiters.next(server, open, |_| false);
+                    assert_eq!(served, oldest(&mut list, server, open), "turn {turn}");
+                }
+            }
+            assert_eq!(waiters.len(), list.len());
+        }
+    }
+
     #[test]
     fn who_is_gone_is_passed_over_and_forgotten() {
         let mut waiters = four();

@@ -39,10 +39,13 @@ impl Health {
     /// Looks; see [`super::Proxy::self_check`].
     pub(super) async fn check(&self, shared: &Shared) -> Result<(), String> {
         if !self.listeners_answered.load(Relaxed) {
+            let shed = shared.report.shed();
+            let is_full =
+                |e: &io::Error| sys::is_out_of_resources(e) || shared.report.shed() > shed;
             match tokio::time::timeout(LOOK, self.ask_all(shared.tables.len())).await {
                 Ok(Ok(())) => self.listeners_answered.store(true, Relaxed),
                 // Full is not broken: who is here is served. Asked again when there is room.
-                Ok(Err((_, error))) if sys::is_out_of_resources(&error) => {}
+                Ok(Err((_, error))) if is_full(&error) => {}
                 Ok(Err((at, error))) => {
                     return Err(format!("the proxy does not answer on {at}: {error}"));
                 }

@@ -54,6 +54,8 @@ async fn above_sessions_max_newcomers_are_reset_and_it_recovers() {
     drop(clients);
     until("room again", || lab.proxy.counters().sessions == 0).await;
     name_of(&mut connect(at).await).await;
+    let looked = lab.proxy.self_check().await;
+    looked.expect("full is not broken: it finds no descriptor to look with");
     lab.event("it says that too", |e| *e == ProxyEvent::Recovered)
         .await;
 }
@@ -140,6 +142,8 @@ async fn the_child_with_few_file_descriptors() {
     .await;
     lab.event("it says so", |e| matches!(e, ProxyEvent::Shedding { .. }))
         .await;
+    let looked = lab.proxy.self_check().await;
+    looked.expect("full is not broken: it finds no descriptor to look with");
     lab.event("it says that too", |e| *e == ProxyEvent::Recovered)
         .await;
     // The parent closes its end when it has seen enough.

@@ -14,6 +14,7 @@ use ha_core::stick::{StickEntry, StickKey};
 use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
 use lab::*;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -192,12 +193,14 @@ async fn the_self_check_hears_every_worker_even_with_a_closed_gate() {
     lab.proxy.self_check().await.unwrap();
 }
 
-/// Binds nobody until it is told to: whoever asks stands still.
-struct Stuck(std::sync::Mutex<()>);
+/// While it is set, whoever asks for a binding stands still.
+struct Stuck(AtomicBool);
 
 impl ha_proxy::Binder for Stuck {
     fn bind(&self, _: StickKey, entry: StickEntry, _: Remembered) -> ha_proxy::Binding {
-        drop(self.0.lock());
+        while self.0.load(Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let (sender, committed) = tokio::sync::oneshot::channel();
         let _ = sender.send(());
         ha_proxy::Binding { entry, committed }
@@ -213,7 +216,7 @@ async fn a_worker_that_stands_still_is_a_fault_when_it_was_found_so_several_time
     let (address, [port]) = (own_address(), free_ports(own_address()).await);
     let mut b = backend("b", vec![server(1, echo_server("a").await)]);
     b.persistence = sticky(BindingMode::Commit);
-    let stuck = std::sync::Arc::new(Stuck(std::sync::Mutex::new(())));
+    let stuck = std::sync::Arc::new(Stuck(AtomicBool::new(true)));
     let lab = Lab::start(1, routes(frontend(address, &[port]), b.clone())).await;
     let (view, seen) = tokio::sync::watch::channel(lab.view.borrow().clone());
     lab.proxy.shutdown();
@@ -225,7 +228,6 @@ async fn a_worker_that_stands_still_is_a_fault_when_it_was_found_so_several_time
     proxy.self_check().await.unwrap();
     let at = SocketAddr::new(address, port);
     until("it listens", || is_listening(at)).await;
-    let held = stuck.0.lock().unwrap();
     let client = connect(at).await;
     until("the worker stands still", || proxy.counters().total == 1).await;
     tokio::time::sleep(Duration::from_millis(1200)).await;
@@ -235,7 +237,7 @@ async fn a_worker_that_stands_still_is_a_fault_when_it_was_found_so_several_time
     let third = proxy.self_check().await.unwrap_err();
     assert_eq!(looks, [true, true], "one late look says little");
     assert!(third.contains("[0]"), "{third}");
-    drop(held);
+    stuck.0.store(false, Relaxed);
     let again = async {
         while proxy.self_check().await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -321,7 +321,7 @@ pub fn is_listening(at: SocketAddr) -> bool {
         return false;
     };
     let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port());
-    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
     table
         .lines()
         .filter_map(|l| l.split_whitespace().nth(1).zip(l.split_whitespace().nth(3)))
