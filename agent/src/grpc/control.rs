@@ -5,8 +5,8 @@
 //!          \--> leader's Control, once (header `ha-forwarded`) --> its reply
 //! ```
 
-use super::guard::{FORWARDED, principal};
-use super::leader::{self, Known, Leader, forwarded};
+use super::guard::principal;
+use super::leader::{forwarded, not_asked};
 use super::why_of;
 use crate::operate::{Operations, Removal, RequestError, events};
 use crate::permissions::Caller;
@@ -26,16 +26,16 @@ use tonic::{Code, Request, Response, Status};
 const REQUEST_MAX: usize = 4 << 20;
 
 /// A leader that takes longer is not waited for by who has something to say himself.
-const STATUS_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const STATUS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Events, oldest first.
 type EventStream = Pin<Box<dyn Stream<Item = Result<pb::EventRecord, Status>> + Send>>;
 
 /// See the module.
 pub struct Api {
-    node: Arc<Operations>,
+    pub(super) node: Arc<Operations>,
     /// To nodes that lead.
-    channels: Arc<KeptChannels>,
+    pub(super) channels: Arc<KeptChannels>,
 }
 
 impl Api {
@@ -46,52 +46,6 @@ impl Api {
         let channels = Arc::new(KeptChannels::new(trust, threads, Idle::Closed));
         ControlServer::new(Api { node, channels }).max_decoding_message_size(REQUEST_MAX)
     }
-
-    /// The leader's service, when it is another node. `None`: answer here.
-    ///
-    /// # Errors
-    /// There is no majority, or no leader at the moment. Nothing was done.
-    async fn leader<T>(&self, request: &Request<T>) -> Result<Option<Leader>, Status> {
-        let has_come_far = request.metadata().contains_key(FORWARDED);
-        let known = leader::known(&self.node, &self.channels)?;
-        let Some(cut_off) = self.node.cut_off().await else {
-            return match known {
-                Known::Here => Ok(None),
-                Known::At(_) if has_come_far => {
-                    Err(RequestError::unavailable("leadership is moving: try again").into())
-                }
-                Known::At(leader) => Ok(Some(leader)),
-                Known::Nobody => Err(self.node.no_leader().await.into()),
-            };
-        };
-        // It may hear no leader and yet reach one.
-        if let (Known::At(mut leader), Ok(who)) = (known, principal(request))
-            && !has_come_far
-        {
-            let question = forwarded(&who, pb::StatusRequest {});
-            let asked = tokio::time::timeout(STATUS_WITHIN, leader.client.status(question)).await;
-            if asked.is_ok_and(|answer| leader.heard(answer).is_ok()) {
-                return Ok(Some(leader));
-            }
-        }
-        Err(RequestError::from(cut_off).into())
-    }
-}
-
-/// A leader that could not even be connected to was asked nothing.
-fn not_asked(status: Status) -> Status {
-    let mut cause = std::error::Error::source(&status);
-    while let Some(error) = cause {
-        if error.is::<tonic::ConnectError>() {
-            return RequestError::unavailable(format!(
-                "the leader does not answer: {}",
-                status.message()
-            ))
-            .into();
-        }
-        cause = error.source();
-    }
-    status
 }
 
 /// A request that says who asks for it; the guard knows better.

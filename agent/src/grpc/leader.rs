@@ -1,10 +1,12 @@
 //! The way of a question to the leader: found, asked with the access of who asks, on a connection that is kept.
 
-use super::guard::{FORWARDED, NAMED, ON_BEHALF};
+use super::control::{Api, STATUS_WITHIN};
+use super::guard::{FORWARDED, NAMED, ON_BEHALF, principal};
 use crate::operate::{Operations, RequestError};
 use crate::permissions::Principal;
 use crate::wire::kept::KeptChannels;
 use ha_core::id::NodeId;
+use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +29,11 @@ pub struct Leader {
 }
 
 /// Who leads, as far as this node knows.
-pub enum Known {
+enum Known {
     /// This one.
     Here,
     /// Another.
-    At(Leader),
+    At(Box<Leader>),
     /// Nobody, at the moment.
     Nobody,
 }
@@ -40,7 +42,7 @@ pub enum Known {
 ///
 /// # Errors
 /// The leader's address is not known.
-pub fn known(node: &Operations, channels: &Arc<KeptChannels>) -> Result<Known, Status> {
+fn known(node: &Operations, channels: &Arc<KeptChannels>) -> Result<Known, Status> {
     let news = node.consensus.news();
     let Some(leader) = news.leader else {
         return Ok(Known::Nobody);
@@ -55,12 +57,60 @@ pub fn known(node: &Operations, channels: &Arc<KeptChannels>) -> Result<Known, S
     let channel = channels
         .to(leader, &at)
         .map_err(|e| Status::internal(e.to_string()))?;
-    Ok(Known::At(Leader {
+    Ok(Known::At(Box::new(Leader {
         client: ControlClient::new(channel).max_decoding_message_size(ANSWER_MAX),
         node: leader,
         at,
         channels: channels.clone(),
-    }))
+    })))
+}
+
+impl Api {
+    /// The leader's service, when it is another node. `None`: answer here.
+    ///
+    /// # Errors
+    /// There is no majority, or no leader at the moment. Nothing was done.
+    pub(super) async fn leader<T>(&self, request: &Request<T>) -> Result<Option<Leader>, Status> {
+        let has_come_far = request.metadata().contains_key(FORWARDED);
+        let known = known(&self.node, &self.channels)?;
+        let Some(cut_off) = self.node.cut_off().await else {
+            return match known {
+                Known::Here => Ok(None),
+                Known::At(_) if has_come_far => {
+                    Err(RequestError::unavailable("leadership is moving: try again").into())
+                }
+                Known::At(leader) => Ok(Some(*leader)),
+                Known::Nobody => Err(self.node.no_leader().await.into()),
+            };
+        };
+        // It may hear no leader and yet reach one.
+        if let (Known::At(mut leader), Ok(who)) = (known, principal(request))
+            && !has_come_far
+        {
+            let question = forwarded(&who, pb::StatusRequest {});
+            let asked = tokio::time::timeout(STATUS_WITHIN, leader.client.status(question)).await;
+            if asked.is_ok_and(|answer| leader.heard(answer).is_ok()) {
+                return Ok(Some(*leader));
+            }
+        }
+        Err(RequestError::from(cut_off).into())
+    }
+}
+
+/// A leader that could not even be connected to was asked nothing.
+pub fn not_asked(status: Status) -> Status {
+    let mut cause = std::error::Error::source(&status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return RequestError::unavailable(format!(
+                "the leader does not answer: {}",
+                status.message()
+            ))
+            .into();
+        }
+        cause = error.source();
+    }
+    status
 }
 
 impl Leader {
