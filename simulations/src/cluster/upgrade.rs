@@ -46,20 +46,18 @@ pub async fn replace_all(universe: &Arc<Universe>, lasts: u64) {
 pub fn look_after(universe: &Arc<Universe>) {
     let universe = universe.clone();
     scheduler::spawn_on(WORLD, async move {
+        let mut seen = vec![0; universe.size() + 1];
         loop {
             scheduler::world_ms(LOOKS_EVERY).await;
             for node in 1..=universe.size() {
-                let (is_too_old, started) = universe.with(|s| {
-                    let n = &s.nodes[node];
-                    (
-                        !n.program.contains(s.invariants.versions.newest()),
-                        n.started,
-                    )
+                let is_too_old = universe.with(|s| {
+                    let (n, newest) = (&s.nodes[node], s.invariants.versions.newest());
+                    n.powered && !n.program.contains(newest)
                 });
-                if is_too_old && started {
+                seen[node] = if is_too_old { seen[node] + 1 } else { 0 };
+                // At the second look it has been started, and was refused.
+                if seen[node] > 1 {
                     replace(&universe, node, NEW, 100).await;
-                } else if is_too_old {
-                    universe.with(|s| s.nodes[node].program = NEW);
                 }
             }
         }
