@@ -46,17 +46,17 @@ pub async fn replace_all(universe: &Arc<Universe>, lasts: u64) {
 pub fn look_after(universe: &Arc<Universe>) {
     let universe = universe.clone();
     scheduler::spawn_on(WORLD, async move {
-        let mut seen = vec![0; universe.size() + 1];
+        let mut seen = vec![0; universe.size()];
         loop {
             scheduler::world_ms(LOOKS_EVERY).await;
-            for node in 1..=universe.size() {
+            for (node, seen) in (1..).zip(&mut seen) {
                 let is_too_old = universe.with(|s| {
                     let (n, newest) = (&s.nodes[node], s.invariants.versions.newest());
                     n.powered && !n.program.contains(newest)
                 });
-                seen[node] = if is_too_old { seen[node] + 1 } else { 0 };
+                *seen = if is_too_old { *seen + 1 } else { 0 };
                 // At the second look it has been started, and was refused.
-                if seen[node] > 1 {
+                if *seen > 1 {
                     replace(&universe, node, NEW, 100).await;
                 }
             }
