@@ -40,8 +40,11 @@ impl Health {
     pub(super) async fn check(&self, shared: &Shared) -> Result<(), String> {
         if !self.listeners_answered.load(Relaxed) {
             let shed = shared.report.shed();
-            let is_full =
-                |e: &io::Error| sys::is_out_of_resources(e) || shared.report.shed() > shed;
+            // A newcomer is counted a moment after its reset, so what was shed lately counts too.
+            let is_full = |e: &io::Error| {
+                let report = &shared.report;
+                sys::is_out_of_resources(e) || report.is_shedding() || report.shed() > shed
+            };
             match tokio::time::timeout(LOOK, self.ask_all(shared.tables.len())).await {
                 Ok(Ok(())) => self.listeners_answered.store(true, Relaxed),
                 // Full is not broken: who is here is served. Asked again when there is room.

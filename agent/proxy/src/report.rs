@@ -83,6 +83,11 @@ impl EventSender {
         self.shed.load(Relaxed)
     }
 
+    /// Newcomers were reset for lack of room within the last second or so.
+    pub(super) fn is_shedding(&self) -> bool {
+        self.shedding.load(Relaxed)
+    }
+
     /// A newcomer was reset for lack of room.
     pub(super) fn note_shed(&self, sessions: u64) {
         let now = (self.clock.now)();
