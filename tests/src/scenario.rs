@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::client::{Gap, GapClient, History, Outcome};
+use crate::client::{Gap, GapClient, History, Outcome, Pace};
 use crate::cluster::{Cluster, Plan};
 use crate::observer::{Observer, Report};
 use crate::system::System;
@@ -36,11 +36,25 @@ impl Watched {
         Watched::over(Cluster::start(plan))
     }
 
+    /// The same with a client that waits so long for an answer, as a printer does, and not for a second.
+    pub fn patient(plan: Plan, patience: Duration) -> Watched {
+        Watched::with(Cluster::start(plan), patience)
+    }
+
     /// Watches a running cluster that forwards to sample servers.
     pub fn over(cluster: Cluster) -> Watched {
+        Watched::with(cluster, Pace::default().bound)
+    }
+
+    fn with(cluster: Cluster, bound: Duration) -> Watched {
         let vip = cluster.address().ip();
         let observer = Observer::start(cluster.topology(), &[vip]);
-        let client = GapClient::start(cluster.topology().client(1), cluster.address());
+        let pace = Pace {
+            bound,
+            ..Pace::default()
+        };
+        let machine = cluster.topology().client(1);
+        let client = GapClient::start_with(machine, None, cluster.address(), pace);
         client.wait_for_service(STEADY, SOON);
         Watched {
             cluster,

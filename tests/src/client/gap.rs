@@ -34,6 +34,16 @@ pub struct Pace {
     pub bound: Duration,
 }
 
+impl Default for Pace {
+    /// A connection every 5 ms, each bounded to 1 s.
+    fn default() -> Pace {
+        Pace {
+            every: Duration::from_millis(5),
+            bound: Duration::from_secs(1),
+        }
+    }
+}
+
 /// All attempts of a gap client.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -58,11 +68,7 @@ pub struct Gap {
 impl GapClient {
     /// A connection every 5 ms, each bounded to 1 s.
     pub fn start(machine: &Machine, to: SocketAddr) -> GapClient {
-        let pace = Pace {
-            every: Duration::from_millis(5),
-            bound: Duration::from_secs(1),
-        };
-        GapClient::start_with(machine, None, to, pace)
+        GapClient::start_with(machine, None, to, Pace::default())
     }
 
     /// With a source address and a pace of one's own.
