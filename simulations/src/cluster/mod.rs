@@ -278,8 +278,8 @@ async fn recover(universe: &Arc<Universe>, served: &traffic::Served) {
         scheduler::world_ms(250).await;
         let holder = universe.holder();
         if holder.is_some() && !ready {
-            operator::make_ready(universe).await;
-            ready = true;
+            // Who holds again may not write yet: after a loss of its quorum the library waits a moment.
+            ready = operator::make_ready(universe).await;
         }
         let since = began + 1_000_000;
         let missing = {

@@ -42,12 +42,14 @@ pub fn start(universe: &Arc<Universe>) {
     });
 }
 
-/// Takes back what was ordered, when the run ends: everything is ready again.
-pub async fn make_ready(universe: &Arc<Universe>) {
+/// Takes back what was ordered, when the run ends: everything is ready again. `false`: not every order was answered.
+pub async fn make_ready(universe: &Arc<Universe>) -> bool {
     let _desk = universe.operators_desk.lock().await;
+    let mut answered = true;
     for node in 1..=universe.size() {
-        order(universe, set_admin(universe, node, AdminState::Ready)).await;
+        answered &= order(universe, set_admin(universe, node, AdminState::Ready)).await;
     }
+    answered
 }
 
 async fn give_order(universe: &Arc<Universe>) {
@@ -107,9 +109,10 @@ pub async fn within_patience<T>(asked: JoinHandle<T>) -> Option<T> {
 }
 
 /// Gives it to whoever leads.
-async fn order(universe: &Arc<Universe>, command: Command) {
+/// Whether it was answered.
+async fn order(universe: &Arc<Universe>, command: Command) -> bool {
     let Some((leader, running)) = universe.leader() else {
-        return;
+        return false;
     };
     let (subject, value) = match &command {
         Command::SetAdmin {
@@ -118,7 +121,7 @@ async fn order(universe: &Arc<Universe>, command: Command) {
             ..
         } => (RegisterKey::Node(*node), Value::Order(order.clone())),
         Command::Configure { text, .. } => (RegisterKey::Configuration, Value::Text(text.clone())),
-        _ => return,
+        _ => return false,
     };
     let what = match (&value, subject) {
         (Value::Order(order), RegisterKey::Node(id)) => {
@@ -154,6 +157,7 @@ async fn order(universe: &Arc<Universe>, command: Command) {
     if matches!(answer, Some(Ok(_))) {
         universe.with(|s| s.counts.add("operator's orders done"));
     }
+    answer.is_some()
 }
 
 impl Universe {
