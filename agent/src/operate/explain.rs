@@ -1,6 +1,6 @@
 //! `explain vip`: why a virtual IP is where it is.
 
-use super::status::{Seen, see};
+use super::status::Seen;
 use super::{Operations, RequestError};
 use ha_core::controller::RaftRole;
 use ha_core::id::NodeId;
@@ -14,11 +14,7 @@ impl Operations {
         r: pb::ExplainVipRequest,
     ) -> Result<pb::ExplainVipReply, RequestError> {
         let now = self.outside.clock.now();
-        let seen = self
-            .driver
-            .ask(move |c| see(now, c))
-            .await
-            .ok_or_else(|| RequestError::unavailable("the agent is stopping"))?;
+        let seen = self.seen(now).await?;
         let facts = self.consensus.read().facts;
         let vips: Vec<_> = facts
             .config

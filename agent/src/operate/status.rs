@@ -62,16 +62,21 @@ pub(super) fn see(now: Instant, c: &Controller) -> Seen {
 }
 
 impl Operations {
+    /// What the controller knows at this moment.
+    ///
+    /// # Errors
+    /// Its driver has ended.
+    pub(super) async fn seen(&self, now: Instant) -> Result<Seen, RequestError> {
+        let seen = self.driver.ask(move |c| see(now, c)).await;
+        seen.ok_or_else(|| RequestError::unavailable("the agent is stopping"))
+    }
+
     pub(crate) async fn status(
         &self,
         _: pb::StatusRequest,
     ) -> Result<pb::StatusReply, RequestError> {
         let now = self.outside.clock.now();
-        let seen = self
-            .driver
-            .ask(move |c| see(now, c))
-            .await
-            .ok_or_else(|| RequestError::unavailable("the agent is stopping"))?;
+        let seen = self.seen(now).await?;
         let snap = self.consensus.read();
         let (facts, counters) = (&snap.facts, self.proxy.counters());
         let leads = seen.raft.role == RaftRole::Leader;
