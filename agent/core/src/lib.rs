@@ -13,6 +13,8 @@
 //!
 //! There is no clock, socket, lock or random source here: `now` is an argument.
 
+#![forbid(unsafe_code)]
+
 pub mod balance;
 pub mod check;
 pub mod close;

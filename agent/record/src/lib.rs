@@ -10,6 +10,8 @@
 //! this program speaks, and nothing else: every byte must belong, and what is newer says so. How the parts are laid
 //! out is described once (`form`), checked by the compiler against the model, and kept by golden files.
 
+#![forbid(unsafe_code)]
+
 mod bytes;
 #[macro_use]
 mod form;

@@ -11,6 +11,7 @@ mod orders;
 mod status;
 mod traffic;
 mod trust;
+mod upgrade;
 mod warnings;
 
 pub use error::{RequestError, Why};
