@@ -28,6 +28,7 @@ pub(super) async fn let_in_local(
                 let visitor = ConnectionInfo {
                     from: None,
                     shows: Presented::Local(user_name(uid)),
+                    visit: None,
                 };
                 tell.send(Ok(Accepted::local(stream, visitor)))
                     .await

@@ -8,6 +8,7 @@
 
 mod cable;
 mod calls;
+mod evil;
 mod lab;
 mod nodes;
 mod threads;

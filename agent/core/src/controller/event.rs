@@ -83,6 +83,29 @@ pub struct NodeReport {
     pub checks: BTreeSet<String>,
 }
 
+/// Longest text of a report that is kept, in letters, and most names in it.
+const SAID_MAX: usize = 256;
+
+impl NodeReport {
+    /// As much of it as is kept, whoever made it.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        for text in [&mut self.why_not, &mut self.fence, &mut self.agent_version] {
+            if let Some((end, _)) = text.char_indices().nth(SAID_MAX) {
+                text.truncate(end);
+            }
+        }
+        let short = |kind: &String| kind.len() <= SAID_MAX;
+        self.checks = self
+            .checks
+            .into_iter()
+            .filter(short)
+            .take(SAID_MAX)
+            .collect();
+        self
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
