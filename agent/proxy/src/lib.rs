@@ -25,14 +25,15 @@ mod health;
 #[cfg(target_os = "linux")]
 mod linux;
 mod listen;
-mod patience;
 mod pool;
 mod reach;
 mod report;
 mod session;
 mod settings;
 mod stats;
+mod sweep;
 mod table;
+mod wheel;
 mod worker;
 
 pub use binder::{Binder, Binding};

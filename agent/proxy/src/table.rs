@@ -1,15 +1,21 @@
 //! The sessions of one worker: who they are, how long they have been idle, and the handle that ends them.
 //!
-//! The worker writes; the API reads. The lock is taken when a session starts or ends, by a sweep every
-//! 100 ms, and by whoever asks for a list; never per byte.
+//! The worker writes; the API reads. The lock is taken when a session starts or ends, for those that are due for a look,
+//! and by whoever asks for a list, a part at a time; never per byte.
 
 use super::stats::{FrontendStats, ServerStats};
+use super::wheel::{FURTHEST, Look};
+use crate::platform::sockets as sys;
+use ha_core::balance::mix;
 use ha_core::close::CloseReason;
 use ha_core::dispatch::Forward;
 use ha_core::id::ServerId;
 use ha_core::time::Timestamp;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::os::fd::RawFd;
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -51,6 +57,8 @@ pub(super) enum Side {
     Server,
 }
 
+/// Places that are searched before others have the lock.
+const LISTED_AT_ONCE: usize = 1024;
 const NO_SERVER: u64 = u64::MAX;
 /// Beside a server's number: it is waited for.
 const WAITED_FOR: u64 = 1 << 32;
@@ -66,8 +74,29 @@ pub(super) struct Entry {
     server: AtomicU64,
     cut: AtomicU8,
     ends: [End; 2],
+    /// When it is looked at next; see [`super::wheel`].
+    next_look: AtomicU32,
+    /// Bytes have come that are not counted to the server yet.
+    pub(super) unsettled: AtomicBool,
     /// Set when the session has its server: from then on the idle timers run and bytes are counted to it.
-    carried_by: OnceLock<Arc<ServerStats>>,
+    carried: OnceLock<Carried>,
+}
+
+/// What a session is carried by.
+#[derive(Debug)]
+struct Carried {
+    stats: Arc<ServerStats>,
+    ends: [Watched; 2],
+    keepalive_set: AtomicBool,
+}
+
+/// How one end is watched.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watched {
+    /// Open for as long as the session is in the table.
+    pub(super) socket: RawFd,
+    /// Silence after which it is asked whether it is there; zero: it never is.
+    pub(super) keepalive: Duration,
 }
 
 /// What came from one end.
@@ -81,6 +110,8 @@ struct End {
     timeout: AtomicU32,
     /// The same once all was said towards this end; 0 = no other.
     fin_timeout: AtomicU32,
+    /// When it was seen last that it owed no answer.
+    clear_at: AtomicU32,
 }
 
 impl Entry {
@@ -100,7 +131,9 @@ impl Entry {
             server: AtomicU64::new(NO_SERVER),
             cut: AtomicU8::new(0),
             ends: Default::default(),
-            carried_by: OnceLock::new(),
+            next_look: AtomicU32::new(0),
+            unsettled: AtomicBool::new(false),
+            carried: OnceLock::new(),
         }
     }
 
@@ -131,57 +164,77 @@ impl Entry {
         CloseReason::from_number(self.cut.load(Relaxed))
     }
 
+    fn end(&self, reason: CloseReason, task: &AbortHandle) {
+        let first = self.cut.compare_exchange(0, reason as u8, Relaxed, Relaxed);
+        if first.is_ok() {
+            task.abort();
+        }
+    }
+
     /// The session has its server; idle timers start. Timeouts of zero never end it.
-    pub(super) fn start_carrying(&self, stats: Arc<ServerStats>, forward: &Forward, now: u32) {
+    pub(super) fn start_carrying(
+        &self,
+        stats: Arc<ServerStats>,
+        forward: &Forward,
+        ends: [Watched; 2],
+        now: u32,
+    ) {
         let client = (forward.client_timeout, forward.client_fin_timeout);
         let server = (forward.server_timeout, forward.server_fin_timeout);
         for (side, (timeout, fin_timeout)) in [(Side::Client, client), (Side::Server, server)] {
-            let end = self.end(side);
+            let end = self.side(side);
             end.timeout.store(in_ms(timeout), Relaxed);
             end.fin_timeout.store(in_ms(fin_timeout), Relaxed);
+            end.clear_at.store(now, Relaxed);
             self.touch(side, now);
         }
         // It is set once for each session; a second call would change nothing.
-        let _ = self.carried_by.set(stats);
+        let _ = self.carried.set(Carried {
+            stats,
+            ends,
+            keepalive_set: AtomicBool::new(false),
+        });
     }
 
-    /// All was said towards that end: what is still to come from it has less time, as HAProxy has it.
-    pub(super) fn half_closed(&self, towards: Side, now: u32) {
-        let end = self.end(towards);
+    /// All was said towards that end: what is still to come from it has less time, as HAProxy has it. How long, if so.
+    pub(super) fn half_closed(&self, towards: Side, now: u32) -> Option<u32> {
+        let end = self.side(towards);
         let fin_timeout = end.fin_timeout.load(Relaxed);
-        if fin_timeout > 0 {
-            end.timeout.store(fin_timeout, Relaxed);
-            self.touch(towards, now);
+        if fin_timeout == 0 {
+            return None;
         }
+        end.timeout.store(fin_timeout, Relaxed);
+        self.touch(towards, now);
+        Some(fin_timeout)
     }
 
     /// Bytes went to or came from that end.
     pub(super) fn touch(&self, side: Side, now: u32) {
-        self.end(side).active_at.store(now, Relaxed);
+        self.side(side).active_at.store(now, Relaxed);
     }
 
     /// Bytes came from that end.
     pub(super) fn count(&self, from: Side, bytes: usize, now: u32) {
-        let end = self.end(from);
+        let end = self.side(from);
         end.bytes
             .store(end.bytes.load(Relaxed) + bytes as u64, Relaxed);
         end.active_at.store(now, Relaxed);
     }
 
     pub(super) fn bytes(&self, from: Side) -> u64 {
-        self.end(from).bytes.load(Relaxed)
+        self.side(from).bytes.load(Relaxed)
     }
 
     /// Adds what came since the last call to the server's counters.
     pub(super) fn settle_bytes(&self) {
-        let Some(stats) = self.carried_by.get() else {
+        let Some(Carried { stats, .. }) = self.carried.get() else {
             return;
         };
         for (side, total) in [
             (Side::Client, &stats.bytes_in),
             (Side::Server, &stats.bytes_out),
         ] {
-            let end = self.end(side);
+            let end = self.side(side);
             let bytes = end.bytes.load(Relaxed);
             let new = bytes - end.counted.swap(bytes, Relaxed);
             if new > 0 {
@@ -190,14 +243,60 @@ impl Entry {
         }
     }
 
+    /// In milliseconds.
+    pub(super) fn shortest_timeout(&self) -> u32 {
+        let timeouts = self.ends.iter().map(|end| end.timeout.load(Relaxed));
+        timeouts.filter(|t| *t > 0).min().unwrap_or(u32::MAX)
+    }
+
+    /// When it is looked at next; a look for which something else was said is of no use any more.
+    pub(super) fn look_at(&self, due: u32) {
+        self.next_look.store(due, Relaxed);
+    }
+
+    /// Looks at both ends. How long until it is to be done again, in milliseconds, or why the session ends.
+    ///
+    /// The sockets are told here, and not when they are made, to ask an idle other side whether it is there: most
+    /// sessions end before that, and it takes eight calls.
+    pub(super) fn look(&self, now: u32) -> Result<u32, CloseReason> {
+        let Some(carried) = self.carried.get() else {
+            return Ok(FURTHEST);
+        };
+        if let Some(reason) = self.timed_out(now) {
+            return Err(reason);
+        }
+        let first = !carried.keepalive_set.swap(true, Relaxed);
+        let mut next = self.spread();
+        for side in [Side::Client, Side::Server] {
+            let (end, watched) = (self.side(side), &carried.ends[side as usize]);
+            if first {
+                sys::keep_alive(watched.socket, watched.keepalive);
+            }
+            if let Some(left) = end.left(now) {
+                next = next.min(left);
+            }
+            if !watched.keepalive.is_zero() {
+                next = next.min(in_ms(watched.keepalive));
+                let owing = end.owes(watched, now).map_err(|()| match side {
+                    Side::Client => CloseReason::ClientAbort,
+                    Side::Server => CloseReason::ServerAbort,
+                })?;
+                if owing {
+                    next = next.min(in_ms(watched.keepalive / 2));
+                }
+            }
+        }
+        Ok(next.max(1))
+    }
+
+    /// Sessions that began together are not looked at together for ever.
+    fn spread(&self) -> u32 {
+        FURTHEST / 2 + mix(self.id) as u32 % (FURTHEST / 2)
+    }
+
     /// As HAProxy has it: an end is idle when nothing came from it *and* nothing could be sent to it.
     fn timed_out(&self, now: u32) -> Option<CloseReason> {
-        self.carried_by.get()?;
-        let idle = |side: Side| {
-            let end = self.end(side);
-            let timeout = end.timeout.load(Relaxed);
-            timeout > 0 && now.wrapping_sub(end.active_at.load(Relaxed)) >= timeout
-        };
+        let idle = |side: Side| self.side(side).left(now) == Some(0);
         match (idle(Side::Client), idle(Side::Server)) {
             (true, _) => Some(CloseReason::ClientTimeout),
             (_, true) => Some(CloseReason::ServerTimeout),
@@ -205,7 +304,7 @@ impl Entry {
         }
     }
 
-    const fn end(&self, side: Side) -> &End {
+    const fn side(&self, side: Side) -> &End {
         &self.ends[side as usize]
     }
 
@@ -226,6 +325,37 @@ impl Entry {
             started: self.started,
             bytes_in: self.bytes(Side::Client),
             bytes_out: self.bytes(Side::Server),
+        }
+    }
+}
+
+impl End {
+    /// What is left until it has been idle too long, in milliseconds; `None`: it never is.
+    fn left(&self, now: u32) -> Option<u32> {
+        let timeout = self.timeout.load(Relaxed);
+        let idle = now.wrapping_sub(self.active_at.load(Relaxed));
+        (timeout > 0).then(|| timeout.saturating_sub(idle))
+    }
+
+    /// Whether it owes an answer. Asks the kernel only where something was said since it last owed none.
+    ///
+    /// Errors: it has answered nothing for twice the keepalive, as long as the kernel takes to find that an idle one is gone.
+    fn owes(&self, watched: &Watched, now: u32) -> Result<bool, ()> {
+        let said = self
+            .active_at
+            .load(Relaxed)
+            .wrapping_sub(self.clear_at.load(Relaxed));
+        if (said as i32) < 0 {
+            return Ok(false);
+        }
+        match sys::silent_for(watched.socket) {
+            Some(silent) if silent >= watched.keepalive * 2 => Err(()),
+            Some(_) => Ok(true),
+            None => {
+                // A moment later, or what is said within this millisecond would be missed; too early only asks once more.
+                self.clear_at.store(now.wrapping_add(1), Relaxed);
+                Ok(false)
+            }
         }
     }
 }
@@ -276,23 +406,32 @@ impl Table {
     /// Ends every session for which there is a reason. Their tasks are dropped soon after, on their worker.
     pub(super) fn cut(&self, reason: impl Fn(&Entry) -> Option<CloseReason>) {
         for (entry, task) in self.slots().live.iter().flatten() {
-            if let Some(reason) = reason(entry)
-                && entry
-                    .cut
-                    .compare_exchange(0, reason as u8, Relaxed, Relaxed)
-                    .is_ok()
-            {
-                task.abort();
+            if let Some(reason) = reason(entry) {
+                entry.end(reason, task);
             }
         }
     }
 
-    /// Counts bytes and ends what was idle too long. `now` is the worker's coarse time.
-    pub(super) fn sweep(&self, now: u32) {
-        self.cut(|entry| {
-            entry.settle_bytes();
-            entry.timed_out(now)
-        });
+    /// Looks at the sessions that are due and ends those that were idle too long. When the others are looked at next.
+    pub(super) fn look(&self, due: &[Look], now: u32) -> Vec<Look> {
+        let slots = self.slots();
+        let find = |look: &Look| {
+            let (entry, task) = slots.live.get(look.place as usize)?.as_ref()?;
+            let meant = entry.id == look.id && entry.next_look.load(Relaxed) == look.due;
+            let (place, id) = meant.then_some((look.place, look.id))?;
+            match entry.look(now) {
+                Ok(after) => {
+                    let due = now.wrapping_add(after);
+                    entry.look_at(due);
+                    Some(Look { place, due, id })
+                }
+                Err(reason) => {
+                    entry.end(reason, task);
+                    None
+                }
+            }
+        };
+        due.iter().filter_map(find).collect()
     }
 
     /// Adds the sessions that match to `found`, up to `limit` in all, and says how many match.
@@ -302,18 +441,20 @@ impl Table {
         limit: usize,
         found: &mut Vec<SessionInfo>,
     ) -> usize {
-        let slots = self.slots();
-        let mut matching = 0;
-        for (entry, _) in slots
-            .live
-            .iter()
-            .flatten()
-            .filter(|(e, _)| e.matches(filter))
-        {
-            matching += 1;
-            if found.len() < limit {
-                found.push(entry.info());
+        let (mut matching, mut from) = (0, 0);
+        loop {
+            let slots = self.slots();
+            let Some(places) = slots.live.get(from..).filter(|places| !places.is_empty()) else {
+                break;
+            };
+            let some = places.iter().take(LISTED_AT_ONCE).flatten();
+            for (entry, _) in some.filter(|(e, _)| e.matches(filter)) {
+                matching += 1;
+                if found.len() < limit {
+                    found.push(entry.info());
+                }
             }
+            from += LISTED_AT_ONCE;
         }
         matching
     }

@@ -17,6 +17,7 @@ use super::listen::{self, Listeners};
 use super::report::EventSender;
 use super::settings::Clock;
 use super::stats::{RouteStats, Stats};
+use super::sweep::Sweep;
 use super::table::Table;
 use crate::platform::sockets::{self as sys, Reserve};
 use crate::platform::splice::Pipes;
@@ -40,8 +41,6 @@ use tokio_util::sync::CancellationToken;
 const TICK: Duration = Duration::from_millis(5);
 /// How often a worker without sessions looks around.
 const IDLE_TICK: Duration = Duration::from_millis(500);
-/// Between two looks at idle timers and byte counts, in milliseconds.
-const SWEEP_MS: u32 = 100;
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -85,6 +84,7 @@ pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) table: Arc<Table>,
+    pub(super) sweep: Sweep,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) pipes: Pipes,
     pub(super) reserve: RefCell<Reserve>,
@@ -155,6 +155,7 @@ impl Worker {
         Rc::new(Worker {
             index: start.index,
             table: shared.tables[start.index].clone(),
+            sweep: Sweep::default(),
             buffer: RefCell::new(vec![0; BUFFER].into_boxed_slice()),
             pipes: Pipes::new(shared.pipes_open.clone(), shared.pipes_max),
             reserve: RefCell::new(reserve),
@@ -203,11 +204,20 @@ impl Worker {
     }
 
     fn cut_servers(&self, routes: &Routes) {
+        let snapshot = self.snapshot.borrow().clone();
+        let in_use = |id| {
+            snapshot
+                .stats
+                .servers
+                .get(&id)
+                .is_some_and(|s| s.pool.used() > 0)
+        };
         let cut: BTreeMap<_, _> = routes
             .backends
             .iter()
             .flat_map(|b| &b.servers)
             .filter_map(|s| Some((s.id, s.cut?)))
+            .filter(|(id, _)| in_use(*id))
             .collect();
         if cut.is_empty() {
             return;
@@ -271,7 +281,7 @@ async fn follow_view(worker: &Worker, mut view: watch::Receiver<Arc<View>>) {
 async fn tick(worker: &Worker) {
     let shared = &worker.shared;
     let mut gate = shared.gate.subscribe();
-    let (mut swept_at, mut closings) = (0, shared.gate.closings());
+    let mut closings = shared.gate.closings();
     loop {
         worker.update_coarse();
         shared.beats[worker.index].store((shared.clock.now)().0, Relaxed);
@@ -281,11 +291,7 @@ async fn tick(worker: &Worker) {
         if (left.is_zero() && busy) || closed {
             worker.table.cut(|_| Some(CloseReason::LeaseEnded));
         }
-        if worker.coarse().wrapping_sub(swept_at) >= SWEEP_MS {
-            swept_at = worker.coarse();
-            worker.table.sweep(swept_at);
-            shared.report.settle();
-        }
+        worker.sweep();
         let pause = if left.is_zero() {
             IDLE_TICK
         } else {
