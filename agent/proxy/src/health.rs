@@ -4,9 +4,9 @@
 //! nobody. Each connects to nothing: that a listener answers is tried once, after it was set up, over the network.
 //! One look that finds a worker late says little (the machine may have stood still); several in a row do.
 
-use super::accept::BANNER;
 use super::worker::Shared;
 use crate::platform::sockets as sys;
+use crate::tcp::accept::BANNER;
 use ha_core::time::Instant;
 use std::collections::BTreeSet;
 use std::io;

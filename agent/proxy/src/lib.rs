@@ -16,23 +16,18 @@
 //! Bounds: sessions (`sessions_max`, above it newcomers are reset), slots and queues of servers and
 //! frontends (`maxconn`, `maxqueue`), pipes (a share of the open files), events (a bounded channel).
 
-mod accept;
 mod binder;
-mod carry;
-mod connect;
 mod gate;
 mod health;
 #[cfg(target_os = "linux")]
 mod linux;
-mod listen;
 mod pool;
-mod reach;
 mod report;
-mod session;
 mod settings;
 mod stats;
 mod sweep;
 mod table;
+mod tcp;
 mod wheel;
 mod worker;
 
@@ -46,7 +41,6 @@ pub use table::{SessionFilter, SessionInfo};
 #[cfg(target_os = "linux")]
 pub(crate) use linux as platform;
 
-use accept::Arrival;
 use ha_core::view::View;
 use health::Health;
 use platform::sockets as sys;
@@ -56,6 +50,7 @@ use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tcp::accept::Arrival;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use worker::{Shared, Start};

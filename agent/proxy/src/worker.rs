@@ -9,11 +9,8 @@
 //! Nothing here is shared with other workers but [`Shared`]. What a session does is in `session`,
 //! where it goes in `ha_core::dispatch`.
 
-use super::accept::{self, Arrival};
 use super::binder::Binder;
-use super::carry::BUFFER;
 use super::gate::WatchedGate;
-use super::listen::{self, Listeners};
 use super::report::EventSender;
 use super::settings::Clock;
 use super::stats::{RouteStats, Stats};
@@ -21,6 +18,9 @@ use super::sweep::Sweep;
 use super::table::Table;
 use crate::platform::sockets::{self as sys, Reserve};
 use crate::platform::splice::Pipes;
+use crate::tcp::accept::{self, Arrival};
+use crate::tcp::carry::BUFFER;
+use crate::tcp::listen::{self, Listeners};
 use futures_util::future::select_all;
 use ha_core::balance::{AllTurns, mix};
 use ha_core::close::CloseReason;

@@ -9,9 +9,9 @@
 //! An end of file is passed on as a shutdown of the other side's writing half, and the other direction
 //! goes on. Timers and counters are the worker's.
 
-use super::table::{Entry, Side};
-use super::worker::Worker;
 use crate::platform::splice::Pipe;
+use crate::table::{Entry, Side};
+use crate::worker::Worker;
 use ha_core::close::CloseReason;
 use socket2::SockRef;
 use std::future::poll_fn;
@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What one read takes at most: the size of the worker's buffer, in bytes.
-pub(super) const BUFFER: usize = 64 * 1024;
+pub(crate) const BUFFER: usize = 64 * 1024;
 /// A read of at least so many bytes speaks for a large flow.
 const LARGE: usize = BUFFER / 2;
 /// So many of them in a row decide it.

@@ -10,12 +10,12 @@
 
 use super::carry::{Ending, carry};
 use super::connect::gone;
-use super::pool::{Acquired, Slot};
 use super::reach::{Held, queue_timeout, reach};
-use super::stats::FrontendStats;
-use super::table::{Entry, Side, Watched};
-use super::worker::Worker;
 use crate::platform::sockets as sys;
+use crate::pool::{Acquired, Slot};
+use crate::stats::FrontendStats;
+use crate::table::{Entry, Side, Watched};
+use crate::worker::Worker;
 use ha_core::close::CloseReason;
 use ha_core::dispatch::Binding;
 use std::net::SocketAddr;
