@@ -1,9 +1,9 @@
 //! What a worker does for its sessions from time to time: bytes are counted to their servers, and those that are due are
 //! looked at. Only sessions that said something or are due are touched.
 
-use super::table::{Entry, Side};
+use super::entry::{Entry, Side};
+use super::table::Table;
 use super::wheel::{FURTHEST, Look, TICK, Wheel};
-use super::worker::Worker;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -21,56 +21,54 @@ pub(super) struct Sweep {
     settled_at: Cell<u32>,
 }
 
-impl Worker {
-    /// To be called every few milliseconds while there are sessions.
-    pub(super) fn sweep(&self) {
-        let now = self.coarse();
-        let due = self.sweep.wheel.borrow_mut().take_due(now, AT_ONCE);
+impl Sweep {
+    /// To be called every few milliseconds while there are sessions. `now`: the worker's coarse time, here and below.
+    pub(super) fn turn(&self, table: &Table, now: u32) {
+        let due = self.wheel.borrow_mut().take_due(now, AT_ONCE);
         if !due.is_empty() {
-            let next = self.table.look(&due, now);
-            let mut wheel = self.sweep.wheel.borrow_mut();
+            let next = table.look(&due, now);
+            let mut wheel = self.wheel.borrow_mut();
             next.into_iter().for_each(|look| wheel.put(look));
         }
-        if now.wrapping_sub(self.sweep.settled_at.get()) >= TICK {
-            self.sweep.settled_at.set(now);
-            let said = self.sweep.unsettled.take();
+        if now.wrapping_sub(self.settled_at.get()) >= TICK {
+            self.settled_at.set(now);
+            let said = self.unsettled.take();
             for entry in said.iter().filter_map(Weak::upgrade) {
                 entry.unsettled.store(false, Relaxed);
                 entry.settle_bytes();
             }
-            self.shared.report.settle();
         }
     }
 
     /// A session has its server: it is looked at from now on.
-    pub(super) fn watch(&self, entry: &Entry, place: usize) {
-        self.look_within(entry, place, FIRST.min(entry.shortest_timeout()));
+    pub(super) fn watch(&self, entry: &Entry, place: usize, now: u32) {
+        self.look_within(entry, place, FIRST.min(entry.shortest_timeout()), now);
     }
 
     /// All was said towards that end of a session: what is to come from it may have less time.
-    pub(super) fn half_closed(&self, entry: &Entry, place: usize, towards: Side) {
-        if let Some(left) = entry.half_closed(towards, self.coarse()) {
-            self.look_within(entry, place, left);
+    pub(super) fn half_closed(&self, entry: &Entry, place: usize, towards: Side, now: u32) {
+        if let Some(left) = entry.half_closed(towards, now) {
+            self.look_within(entry, place, left, now);
         }
     }
 
     /// Bytes came from that end.
-    pub(super) fn count(&self, entry: &Arc<Entry>, from: Side, bytes: usize) {
-        entry.count(from, bytes, self.coarse());
+    pub(super) fn count(&self, entry: &Arc<Entry>, from: Side, bytes: usize, now: u32) {
+        entry.count(from, bytes, now);
         if !entry.unsettled.load(Relaxed) {
             entry.unsettled.store(true, Relaxed);
-            self.sweep
-                .unsettled
-                .borrow_mut()
-                .push(Arc::downgrade(entry));
+            self.unsettled.borrow_mut().push(Arc::downgrade(entry));
         }
     }
 
-    fn look_within(&self, entry: &Entry, place: usize, left: u32) {
-        let due = self.coarse().wrapping_add(left.min(FURTHEST));
-        // Places are counted from 0 and there are fewer than descriptors.
-        let (place, id) = (place as u32, entry.id);
+    fn look_within(&self, entry: &Entry, place: usize, left: u32, now: u32) {
+        let due = now.wrapping_add(left.min(FURTHEST));
         entry.look_at(due);
-        self.sweep.wheel.borrow_mut().put(Look { place, due, id });
+        self.wheel.borrow_mut().put(Look {
+            // There are fewer places than descriptors.
+            place: place as u32,
+            due,
+            id: entry.id,
+        });
     }
 }

@@ -13,6 +13,7 @@
 
 use super::listen::Listeners;
 use super::session;
+use crate::health::BANNER;
 use crate::platform::sockets::{self as sys, Spent};
 use crate::pool::{Acquired, Slot};
 use crate::worker::Worker;
@@ -33,9 +34,6 @@ use tokio::task::{AbortHandle, spawn_local};
 const BATCH: usize = 32;
 /// How long accepting rests when not even the descriptor that is kept back helps.
 const REST: Duration = Duration::from_millis(10);
-/// What the self-check reads; the worker's index follows.
-pub(crate) const BANNER: &str = "ha-agent proxy worker ";
-
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {

@@ -9,9 +9,9 @@
 //! An end of file is passed on as a shutdown of the other side's writing half, and the other direction
 //! goes on. Timers and counters are the worker's.
 
+use crate::entry::{Entry, Side};
 use crate::platform::splice::Pipe;
-use crate::table::{Entry, Side};
-use crate::worker::Worker;
+use crate::worker::{BUFFER, Worker};
 use ha_core::close::CloseReason;
 use socket2::SockRef;
 use std::future::poll_fn;
@@ -23,8 +23,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What one read takes at most: the size of the worker's buffer, in bytes.
-pub(crate) const BUFFER: usize = 64 * 1024;
 /// A read of at least so many bytes speaks for a large flow.
 const LARGE: usize = BUFFER / 2;
 /// So many of them in a row decide it.
@@ -88,7 +86,9 @@ pub(super) async fn carry(
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => {
                     this.done = true;
-                    worker.half_closed(entry, place, this.to());
+                    worker
+                        .sweep
+                        .half_closed(entry, place, this.to(), worker.coarse());
                 }
                 Poll::Ready(Err(l)) if l.reading => {
                     return Poll::Ready((reason(lost.unwrap_or(l.side)), Ending::Reset));
@@ -194,7 +194,7 @@ impl Direction {
             match read {
                 Ok(0) => self.eof = true,
                 Ok(n) => {
-                    worker.count(entry, self.from, n);
+                    worker.sweep.count(entry, self.from, n, worker.coarse());
                     self.learn(n);
                 }
                 Err(lost) => return Poll::Ready(Err(lost)),

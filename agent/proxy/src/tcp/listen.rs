@@ -5,7 +5,7 @@
 
 use crate::platform::sockets as sys;
 use crate::report::ProxyEvent;
-use crate::worker::Shared;
+use crate::shared::Shared;
 use ha_core::view::{Routes, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -4,10 +4,10 @@
 
 use super::connect::{ConnectError, connect, gone};
 use crate::binder;
+use crate::entry::Entry;
 use crate::pool::{Acquired, Slot, Waiting};
 use crate::report::ProxyEvent;
 use crate::stats::{RouteStats, ServerStats};
-use crate::table::Entry;
 use crate::worker::Worker;
 use ha_core::balance::Loads;
 use ha_core::close::CloseReason;

@@ -11,10 +11,10 @@
 use super::carry::{Ending, carry};
 use super::connect::gone;
 use super::reach::{Held, queue_timeout, reach};
+use crate::entry::{Entry, Side, Watched};
 use crate::platform::sockets as sys;
 use crate::pool::{Acquired, Slot};
 use crate::stats::FrontendStats;
-use crate::table::{Entry, Side, Watched};
 use crate::worker::Worker;
 use ha_core::close::CloseReason;
 use ha_core::dispatch::Binding;
@@ -108,7 +108,7 @@ impl Session {
         let now = self.worker.coarse();
         self.entry
             .start_carrying(stats.clone(), &forward, ends, now);
-        self.worker.watch(&self.entry, self.number);
+        self.worker.sweep.watch(&self.entry, self.number, now);
         let entry = (&self.entry, self.number);
         Ok(carry(&self.worker, entry, &mut self.client, server).await)
     }
