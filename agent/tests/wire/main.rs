@@ -8,6 +8,7 @@
 
 mod cable;
 mod calls;
+mod diffs;
 mod lab;
 mod nodes;
 mod threads;
