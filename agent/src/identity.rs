@@ -1,6 +1,7 @@
-//! Who this node is, for ever: written once by `init` or `join`, read at every start.
+//! Who this node is, which cannot be changed later: written once by `init` or `join`, read at every start.
 
 use crate::sys::platform;
+use crate::sys::platform::files::check_own_directory;
 use ha_core::id::NodeId;
 use ha_core::model::Timing;
 use ha_trust::keyring::write_private;
@@ -121,6 +122,12 @@ impl Identity {
             Err(IdentityError::Missing(_)) => {}
             Err(other) => return Err(other),
         }
+        if data_dir.exists() {
+            check_own_directory(data_dir).map_err(|error| IdentityError::Io {
+                path: data_dir.to_owned(),
+                error,
+            })?;
+        }
         if data_dir.join("log").exists() {
             return Err(IdentityError::Unfinished(data_dir.to_owned()));
         }
@@ -135,6 +142,7 @@ impl Identity {
             error,
         };
         fs::create_dir_all(data_dir).map_err(io_error)?;
+        check_own_directory(data_dir).map_err(io_error)?;
         platform::process::let_through(data_dir).map_err(io_error)?;
         Ok(())
     }

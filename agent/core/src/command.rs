@@ -140,6 +140,35 @@ pub enum Command {
     },
 }
 
+impl Stamped {
+    /// Whether every text that somebody gave is one that is shown as it is.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_texts(&self) -> Result<(), Rejection> {
+        let refused = |r: crate::text::Refused| Rejection::TextRefused {
+            field: r.field,
+            why: r.why,
+        };
+        crate::text::all_plain(&By { by: &self.by }).map_err(refused)?;
+        match &self.command {
+            // What the cluster says of itself must get through: it is written out plain where it is kept. Bindings
+            // name groups of a configuration that was looked at, and what is restored was looked at when it was new.
+            Command::Health(_)
+            | Command::Holder { .. }
+            | Command::Note { .. }
+            | Command::Bind(_)
+            | Command::Restore(_) => Ok(()),
+            other => crate::text::all_plain(other).map_err(refused),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct By<'a> {
+    by: &'a str,
+}
+
 /// Of what an administrative state is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminTarget {
@@ -348,6 +377,14 @@ pub enum Rejection {
         speaks: Speaks,
         /// The active version.
         needed: RecordVersion,
+    },
+    /// A text that a terminal or a log would not show as it is.
+    #[error("{field}: found a text that {why}")]
+    TextRefused {
+        /// In which field.
+        field: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The cluster exists already.
     #[error("this cluster was founded already")]

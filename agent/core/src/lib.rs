@@ -30,6 +30,7 @@ pub mod own_address;
 pub mod placement;
 pub mod state;
 pub mod stick;
+pub mod text;
 pub mod time;
 pub mod trust;
 pub mod version;

@@ -8,6 +8,7 @@
 
 mod cable;
 mod calls;
+mod diffs;
 mod evil;
 mod lab;
 mod nodes;

@@ -96,6 +96,15 @@ pub fn prefer_this_thread() -> io::Result<()> {
     }
 }
 
+/// How much later the threads run that read what others send, as nice(2) counts it.
+const YIELDING: libc::c_int = 10;
+
+/// The calling thread runs after others from now on. It needs no privilege; where it does not work it runs as others.
+pub fn yield_to_others() {
+    // SAFETY: it takes numbers; 0 is the calling thread, on Linux each thread has a value of its own.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, YIELDING) };
+}
+
 fn hangup_is_ignored() -> bool {
     // SAFETY: all zeroes is a value of this struct, which is only written to; without a new action nothing changes.
     unsafe {
