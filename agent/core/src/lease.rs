@@ -16,12 +16,11 @@
 
 use crate::id::NodeId;
 use crate::time::Instant;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the leader sends several times per lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The Raft term of the leader.
     pub term: u64,
@@ -30,7 +29,7 @@ pub struct Lease {
 }
 
 /// Why a voter does not promise itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It knows a later term.
     LaterTerm(u64),

@@ -30,7 +30,6 @@ use crate::text::printable;
 use crate::time::Timestamp;
 use crate::trust::Trust;
 use crate::version::RecordVersion;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -40,7 +39,7 @@ pub const HISTORY_MAX: usize = 11;
 const PURGE_BUDGET: usize = 256;
 
 /// The replicated state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterState {
     /// The stamp of the last command. Not the newest of all: a clock that was fast for a moment would hold back every
     /// deadline, and end every binding at once, until the others have caught up with it.
@@ -52,7 +51,7 @@ pub struct ClusterState {
 }
 
 /// Everything but the bindings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Tells this cluster from every other; nil until it is founded.
     pub cluster_id: NodeId,

@@ -50,7 +50,7 @@ pub struct Routes {
 }
 
 /// A frontend whose address and backend are looked up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontendView {
     /// As configured.
     pub spec: Frontend,
@@ -61,7 +61,7 @@ pub struct FrontendView {
 }
 
 /// A backend with the state of its servers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendView {
     /// Unique.
     pub name: String,
@@ -160,11 +160,37 @@ impl ServerView {
 impl Routes {
     /// Builds the routes from the replicated facts and what is known here beyond them.
     pub fn from_facts(facts: &Facts, overlay: &Overlay) -> Routes {
-        let backends: Vec<Arc<BackendView>> = facts
-            .config
-            .backends
-            .iter()
-            .map(|b| Arc::new(backend_view(facts, b, overlay)))
+        Routes::default().next(facts, overlay)
+    }
+
+    /// The routes after these: what has not changed is shared, circles are made anew only for other servers.
+    pub fn following(before: &Arc<Routes>, facts: &Facts, overlay: &Overlay) -> Arc<Routes> {
+        let next = before.next(facts, overlay);
+        let mut backends = next.backends.iter().zip(&before.backends);
+        let same = next.backends.len() == before.backends.len()
+            && next.frontends == before.frontends
+            && backends.all(|(a, b)| Arc::ptr_eq(a, b));
+        if same { before.clone() } else { Arc::new(next) }
+    }
+
+    fn next(&self, facts: &Facts, overlay: &Overlay) -> Routes {
+        let shared = |mut made: BackendView| {
+            let before = self.backends.iter().find(|b| b.name == made.name);
+            let Some(before) = before else {
+                return Arc::new(made);
+            };
+            if before.ring == made.ring {
+                made.ring = before.ring.clone();
+            }
+            if **before == made {
+                before.clone()
+            } else {
+                Arc::new(made)
+            }
+        };
+        let backends = facts.config.backends.iter();
+        let backends: Vec<Arc<BackendView>> = backends
+            .map(|b| shared(backend_view(facts, b, overlay)))
             .collect();
         let address: BTreeMap<&str, IpAddr> = facts
             .config
@@ -321,6 +347,39 @@ mod tests {
         }
         let routes = Routes::from_facts(&state.facts, &Overlay::default());
         routes.backends[0].servers[0].cut
+    }
+
+    #[test]
+    fn what_has_not_changed_is_shared_with_the_routes_before() {
+        let mut state = ClusterState::default();
+        let mut apply = |command| {
+            let (at, by) = (Timestamp(1), String::new());
+            state.apply(&Stamped { at, by, command }).unwrap();
+            state.facts.clone()
+        };
+        let mut moves = backend("moves", vec![server(1)]);
+        moves.servers[0].address = Some([10, 0, 0, 1].into());
+        let mut stays = moves.clone();
+        stays.name = "stays".to_owned();
+        let facts = apply(Command::Configure {
+            config: config(vec![moves, stays]),
+            text: String::new(),
+            expect: None,
+        });
+        let first = Arc::new(Routes::from_facts(&facts, &Overlay::default()));
+        let same = Routes::following(&first, &facts, &Overlay::default());
+        assert!(Arc::ptr_eq(&first, &same));
+
+        first.backends[0].ring.pick([10, 9, 9, 9].into(), |_| true);
+        let down = Overlay {
+            health: BTreeMap::from([(first.backends[0].servers[0].id, false)]),
+            ..Overlay::default()
+        };
+        let after = Routes::following(&first, &facts, &down);
+        assert!(!after.backends[0].servers[0].up);
+        assert!(!Arc::ptr_eq(&after.backends[0], &first.backends[0]));
+        assert!(Arc::ptr_eq(&after.backends[1], &first.backends[1]));
+        assert!(after.backends[0].ring.is_made(), "health moves no points");
     }
 
     fn order(state: AdminState, then: Option<AdminState>) -> Command {

@@ -8,8 +8,8 @@ use super::timeouts;
 use super::units::{KEPT_MAX_DAYS, Span};
 use super::{Checker, Problems};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, CERTIFICATE_LIFETIME, ClusterConfig, Failback, Frontend,
-    OnDown, Server, Timing, VirtualIp,
+    BINDINGS_MAX, BINDINGS_MOST, Backend, Balance, CERTIFICATE_LIFETIME, ClusterConfig, Failback,
+    Frontend, OnDown, Server, Timing, VirtualIp,
 };
 use ha_core::text::objection;
 use std::collections::BTreeSet;
@@ -130,12 +130,12 @@ impl Checker<'_> {
         };
         let bindings_max = raw.bindings_max.map_or(BINDINGS_MAX, |b| {
             let n = *b.get_ref();
-            if !(1..=5_000_000).contains(&n) {
+            if !(1..=BINDINGS_MOST).contains(&n) {
                 self.problem(
                     b.span().start,
                     "cluster.bindings_max",
                     n,
-                    "use 1 to 5000000",
+                    format!("use 1 to {BINDINGS_MOST}"),
                 );
             }
             n

@@ -177,7 +177,7 @@ type Recommended = (
 const RECOMMENDED: &[Recommended] = &[
     ("timing = \"lan\"", "certificate_lifetime = \"{}\"", "5s", &["10s", "825d", "90d"]),
     ("timing = \"lan\"", "promise = \"{}\"", "10ms", &["300ms", "10s"]),
-    ("timing = \"lan\"", "bindings_max = {}", "0", &["1", "5000000"]),
+    ("timing = \"lan\"", "bindings_max = {}", "0", &["1", "2000000"]),
     ("timing = \"lan\"", "timing = \"{}\"", "x", &["lan", "fast", "wan"]),
     ("\"10.0.0.100/24\"", "\"{}\"", "x", &["10.0.0.100/24"]),
     ("[5012, \"5014-5019\", 5022]", "[{}]", "0", &["1", "65535", "\"5014-5019\""]),
