@@ -22,6 +22,8 @@ pub struct Identity {
     pub node_id: NodeId,
     /// Its cluster.
     pub cluster_id: NodeId,
+    /// Its log, which was made when this was written: a log that is not there, or another, has forgotten its votes.
+    pub store: NodeId,
     /// The cluster's timers, as a word.
     pub timing: String,
     /// How long a voter stays promised, in milliseconds.
@@ -73,11 +75,18 @@ pub enum IdentityError {
 
 impl Identity {
     /// A new identity.
-    pub fn new(node_id: NodeId, cluster_id: NodeId, timing: Timing, promise: Duration) -> Self {
+    pub fn new(
+        node_id: NodeId,
+        cluster_id: NodeId,
+        store: NodeId,
+        timing: Timing,
+        promise: Duration,
+    ) -> Self {
         Identity {
             format: 1,
             node_id,
             cluster_id,
+            store,
             timing: timing.word().to_owned(),
             promise_ms: u64::try_from(promise.as_millis()).unwrap_or(u64::MAX),
         }
@@ -188,6 +197,7 @@ mod tests {
         let id = Identity::new(
             NodeId::from_random(1),
             NodeId::from_random(2),
+            NodeId::from_random(3),
             Timing::Fast,
             Duration::from_millis(160),
         );

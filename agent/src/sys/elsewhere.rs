@@ -110,6 +110,16 @@ pub mod process {
         Ok(())
     }
 
+    /// Not known here.
+    pub fn boot_id() -> Option<String> {
+        None
+    }
+
+    /// There is none.
+    pub fn runtime_dir() -> Option<std::path::PathBuf> {
+        None
+    }
+
     /// Windows cannot flush a directory; NTFS journals renames by itself.
     ///
     /// # Errors

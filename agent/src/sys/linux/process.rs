@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -112,4 +112,15 @@ fn hangup_is_ignored() -> bool {
         libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0
             && now.sa_sigaction == libc::SIG_IGN
     }
+}
+
+/// Tells this start of the machine from every other.
+pub fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// What the service manager keeps for this agent until the machine is restarted.
+pub fn runtime_dir() -> Option<PathBuf> {
+    std::env::var_os("RUNTIME_DIRECTORY").map(Into::into)
 }
