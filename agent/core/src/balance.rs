@@ -6,6 +6,7 @@ use crate::time::Timestamp;
 use crate::view::{BackendView, Newcomer, ServerView};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What came of choosing. Servers are indexes into [`BackendView::servers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,7 +268,7 @@ impl Turns {
 /// only its own clients. Points come from the server's address, so that every node has the same circle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ring {
-    points: Vec<(u64, u16)>,
+    points: Arc<[(u64, u16)]>,
 }
 
 /// Points on the circle for each unit of weight (HAProxy has 16).
@@ -298,7 +299,20 @@ impl Ring {
             );
         }
         points.sort_unstable();
-        Ring { points }
+        Ring {
+            points: points.into(),
+        }
+    }
+
+    /// Whether these servers have the same circle: it knows nothing of their state.
+    pub fn is_same(before: &[ServerView], now: &[ServerView]) -> bool {
+        let place = |s: &ServerView| (s.address, s.port, s.weight);
+        before.iter().map(place).eq(now.iter().map(place))
+    }
+
+    /// Whether it was made once for both.
+    pub fn shares_points(&self, other: &Ring) -> bool {
+        Arc::ptr_eq(&self.points, &other.points)
     }
 
     /// The first server clockwise of the client's point for which `usable` holds.

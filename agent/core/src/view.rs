@@ -1,10 +1,10 @@
 //! The one snapshot that the proxy and the API read. Made from the replicated state; never changed.
 
+mod build;
+
 use crate::balance::Ring;
 use crate::id::ServerId;
 use crate::model::{AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, Sticky};
-use crate::placement;
-use crate::state::Facts;
 use crate::stick::{StickKey, StickTable, mask};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,7 +61,7 @@ pub struct FrontendView {
 }
 
 /// A backend with the state of its servers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendView {
     /// Unique.
     pub name: String,
@@ -158,38 +158,6 @@ impl ServerView {
 }
 
 impl Routes {
-    /// Builds the routes from the replicated facts and what is known here beyond them.
-    pub fn from_facts(facts: &Facts, overlay: &Overlay) -> Routes {
-        let backends: Vec<Arc<BackendView>> = facts
-            .config
-            .backends
-            .iter()
-            .map(|b| Arc::new(backend_view(facts, b, overlay)))
-            .collect();
-        let address: BTreeMap<&str, IpAddr> = facts
-            .config
-            .virtual_ips
-            .iter()
-            .map(|v| (v.name.as_str(), v.address))
-            .collect();
-        let frontends = facts
-            .config
-            .frontends
-            .iter()
-            .filter_map(|f| {
-                Some(FrontendView {
-                    spec: f.clone(),
-                    address: *address.get(f.virtual_ip.as_str())?,
-                    backend: backends.iter().position(|b| b.name == f.backend)?,
-                })
-            })
-            .collect();
-        Routes {
-            frontends,
-            backends,
-        }
-    }
-
     /// The frontend that accepts on `address` and `port`.
     pub fn frontend_at(&self, address: IpAddr, port: u16) -> Option<&FrontendView> {
         let address = address.to_canonical();
@@ -237,63 +205,6 @@ impl BackendView {
         self.persistence
             .as_ref()
             .is_some_and(|p| p.mode == BindingMode::Commit)
-    }
-}
-
-fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> BackendView {
-    let servers: Vec<ServerView> = placement::in_backend(facts, b)
-        .map(|place| {
-            let (id, s) = (place.id, place.server);
-            let order = facts.effective_admin(id, place.node_id());
-            let up = overlay
-                .health
-                .get(&id)
-                .copied()
-                .unwrap_or_else(|| facts.is_up(id));
-            // As HAProxy's `on-marked-down`: maintenance counts as down. The end of a drain was asked for.
-            let cut = match (order.state, up, b.on_down) {
-                (AdminState::Maintenance, _, OnDown::Purge) => Some(Cut::Maintenance),
-                (_, false, OnDown::Purge) => Some(Cut::Down),
-                (AdminState::Ready, _, _) => None,
-                _ => order.ended.as_ref().map(|_| Cut::Drained),
-            };
-            ServerView {
-                id,
-                name: s.name.clone(),
-                address: place.address(),
-                port: s.port,
-                weight: s.weight,
-                backup: s.backup,
-                maxconn: s.maxconn,
-                admin: order.state,
-                sticky: order.sticky,
-                up,
-                suspect: overlay.suspects.contains(&id),
-                cut,
-            }
-        })
-        .collect();
-    let group = b
-        .persistence
-        .as_ref()
-        .map_or(b.name.as_str(), |p| p.group.as_str())
-        .into();
-    BackendView {
-        name: b.name.clone(),
-        balance: b.balance,
-        persistence: b.persistence.clone(),
-        group,
-        on_down: b.on_down,
-        connect_timeout: b.connect_timeout,
-        server_timeout: b.server_timeout,
-        server_fin_timeout: b.server_fin_timeout,
-        keepalive: b.keepalive,
-        queue_timeout: b.queue_timeout,
-        maxqueue: b.maxqueue,
-        retries: b.retries,
-        redispatch: b.redispatch,
-        ring: Ring::of(&servers),
-        servers,
     }
 }
 
