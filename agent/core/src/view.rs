@@ -1,10 +1,10 @@
 //! The one snapshot that the proxy and the API read. Made from the replicated state; never changed.
 
-mod build;
-
 use crate::balance::Ring;
 use crate::id::ServerId;
 use crate::model::{AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, Sticky};
+use crate::placement;
+use crate::state::Facts;
 use crate::stick::{StickKey, StickTable, mask};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +50,7 @@ pub struct Routes {
 }
 
 /// A frontend whose address and backend are looked up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontendView {
     /// As configured.
     pub spec: Frontend,
@@ -158,6 +158,64 @@ impl ServerView {
 }
 
 impl Routes {
+    /// Builds the routes from the replicated facts and what is known here beyond them.
+    pub fn from_facts(facts: &Facts, overlay: &Overlay) -> Routes {
+        Routes::default().next(facts, overlay)
+    }
+
+    /// The routes after these: what has not changed is shared, circles are made anew only for other servers.
+    pub fn following(before: &Arc<Routes>, facts: &Facts, overlay: &Overlay) -> Arc<Routes> {
+        let next = before.next(facts, overlay);
+        let mut backends = next.backends.iter().zip(&before.backends);
+        let same = next.backends.len() == before.backends.len()
+            && next.frontends == before.frontends
+            && backends.all(|(a, b)| Arc::ptr_eq(a, b));
+        if same { before.clone() } else { Arc::new(next) }
+    }
+
+    fn next(&self, facts: &Facts, overlay: &Overlay) -> Routes {
+        let shared = |mut made: BackendView| {
+            let before = self.backends.iter().find(|b| b.name == made.name);
+            let Some(before) = before else {
+                return Arc::new(made);
+            };
+            if before.ring == made.ring {
+                made.ring = before.ring.clone();
+            }
+            if **before == made {
+                before.clone()
+            } else {
+                Arc::new(made)
+            }
+        };
+        let backends = facts.config.backends.iter();
+        let backends: Vec<Arc<BackendView>> = backends
+            .map(|b| shared(backend_view(facts, b, overlay)))
+            .collect();
+        let address: BTreeMap<&str, IpAddr> = facts
+            .config
+            .virtual_ips
+            .iter()
+            .map(|v| (v.name.as_str(), v.address))
+            .collect();
+        let frontends = facts
+            .config
+            .frontends
+            .iter()
+            .filter_map(|f| {
+                Some(FrontendView {
+                    spec: f.clone(),
+                    address: *address.get(f.virtual_ip.as_str())?,
+                    backend: backends.iter().position(|b| b.name == f.backend)?,
+                })
+            })
+            .collect();
+        Routes {
+            frontends,
+            backends,
+        }
+    }
+
     /// The frontend that accepts on `address` and `port`.
     pub fn frontend_at(&self, address: IpAddr, port: u16) -> Option<&FrontendView> {
         let address = address.to_canonical();
@@ -208,6 +266,63 @@ impl BackendView {
     }
 }
 
+fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> BackendView {
+    let servers: Vec<ServerView> = placement::in_backend(facts, b)
+        .map(|place| {
+            let (id, s) = (place.id, place.server);
+            let order = facts.effective_admin(id, place.node_id());
+            let up = overlay
+                .health
+                .get(&id)
+                .copied()
+                .unwrap_or_else(|| facts.is_up(id));
+            // As HAProxy's `on-marked-down`: maintenance counts as down. The end of a drain was asked for.
+            let cut = match (order.state, up, b.on_down) {
+                (AdminState::Maintenance, _, OnDown::Purge) => Some(Cut::Maintenance),
+                (_, false, OnDown::Purge) => Some(Cut::Down),
+                (AdminState::Ready, _, _) => None,
+                _ => order.ended.as_ref().map(|_| Cut::Drained),
+            };
+            ServerView {
+                id,
+                name: s.name.clone(),
+                address: place.address(),
+                port: s.port,
+                weight: s.weight,
+                backup: s.backup,
+                maxconn: s.maxconn,
+                admin: order.state,
+                sticky: order.sticky,
+                up,
+                suspect: overlay.suspects.contains(&id),
+                cut,
+            }
+        })
+        .collect();
+    let group = b
+        .persistence
+        .as_ref()
+        .map_or(b.name.as_str(), |p| p.group.as_str())
+        .into();
+    BackendView {
+        name: b.name.clone(),
+        balance: b.balance,
+        persistence: b.persistence.clone(),
+        group,
+        on_down: b.on_down,
+        connect_timeout: b.connect_timeout,
+        server_timeout: b.server_timeout,
+        server_fin_timeout: b.server_fin_timeout,
+        keepalive: b.keepalive,
+        queue_timeout: b.queue_timeout,
+        maxqueue: b.maxqueue,
+        retries: b.retries,
+        redispatch: b.redispatch,
+        ring: Ring::of(&servers),
+        servers,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,6 +347,39 @@ mod tests {
         }
         let routes = Routes::from_facts(&state.facts, &Overlay::default());
         routes.backends[0].servers[0].cut
+    }
+
+    #[test]
+    fn what_has_not_changed_is_shared_with_the_routes_before() {
+        let mut state = ClusterState::default();
+        let mut apply = |command| {
+            let (at, by) = (Timestamp(1), String::new());
+            state.apply(&Stamped { at, by, command }).unwrap();
+            state.facts.clone()
+        };
+        let mut moves = backend("moves", vec![server(1)]);
+        moves.servers[0].address = Some([10, 0, 0, 1].into());
+        let mut stays = moves.clone();
+        stays.name = "stays".to_owned();
+        let facts = apply(Command::Configure {
+            config: config(vec![moves, stays]),
+            text: String::new(),
+            expect: None,
+        });
+        let first = Arc::new(Routes::from_facts(&facts, &Overlay::default()));
+        let same = Routes::following(&first, &facts, &Overlay::default());
+        assert!(Arc::ptr_eq(&first, &same));
+
+        first.backends[0].ring.pick([10, 9, 9, 9].into(), |_| true);
+        let down = Overlay {
+            health: BTreeMap::from([(first.backends[0].servers[0].id, false)]),
+            ..Overlay::default()
+        };
+        let after = Routes::following(&first, &facts, &down);
+        assert!(!after.backends[0].servers[0].up);
+        assert!(!Arc::ptr_eq(&after.backends[0], &first.backends[0]));
+        assert!(Arc::ptr_eq(&after.backends[1], &first.backends[1]));
+        assert!(after.backends[0].ring.is_made(), "health moves no points");
     }
 
     fn order(state: AdminState, then: Option<AdminState>) -> Command {

@@ -21,7 +21,7 @@ use act::Actor;
 use ha_core::controller::{Controller, ControllerSettings, Event, RaftRole};
 use ha_core::id::Epoch;
 use ha_core::time::Instant;
-use ha_core::view::View;
+use ha_core::view::{Routes, View};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -193,7 +193,7 @@ impl<R: Runtime> Driver<R> {
     fn publish(&self) {
         let snap = self.consensus.read();
         let before = self.view.borrow().routes.clone();
-        let routes = Arc::new(before.next(&snap.facts, &self.controller.overlay()));
+        let routes = Routes::following(&before, &snap.facts, &self.controller.overlay());
         self.view.send_replace(Arc::new(View {
             routes,
             stick: snap.stick,

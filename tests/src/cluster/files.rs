@@ -2,11 +2,11 @@
 //! for each node, `cluster.toml` for all.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::AGENT_PORT;
-use crate::netns::{Machine, VIP4};
+use crate::netns::{Family, Machine, VIP4};
 use crate::servers::PRINT_PORTS;
 use crate::turn::Turn;
 
@@ -24,6 +24,8 @@ pub enum Timing {
 pub struct Plan {
     /// Alone unless it says otherwise: who measures must not forget it.
     pub turn: Turn,
+    /// The addresses of machines; those of virtual IPs are in the configuration.
+    pub family: Family,
     pub nodes: u8,
     /// How many of them form the cluster at first; the rest can join later.
     pub first_members: u8,
@@ -48,6 +50,7 @@ impl Default for Plan {
     fn default() -> Plan {
         Plan {
             turn: Turn::Alone,
+            family: Family::Four,
             nodes: 3,
             first_members: 3,
             clients: 1,
@@ -68,6 +71,13 @@ impl Plan {
             turn: Turn::BesideOthers,
             ..Plan::default()
         }
+    }
+
+    /// The same in this family: machines, virtual IP, servers.
+    pub fn in_family(mut self, family: Family) -> Plan {
+        self.family = family;
+        self.config.virtual_ips = vec![family.vip()];
+        self
     }
 
     /// The default with another timing.
@@ -140,7 +150,7 @@ impl Agent {
         Agent {
             name: machine.name.clone(),
             data_dir: machine.dir().join("data"),
-            listen: format!("{}:{AGENT_PORT}", machine.ip4()),
+            listen: SocketAddr::new(machine.ip(), AGENT_PORT).to_string(),
             vip: "kernel",
             fence: plan.fence,
             role: plan.role(machine.number),

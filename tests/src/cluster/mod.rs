@@ -60,7 +60,7 @@ impl Cluster {
 
     /// Machines without any agent: the test founds the cluster.
     pub fn machines_only(plan: Plan) -> Cluster {
-        let topology = Topology::new(plan.nodes, plan.clients, plan.turn);
+        let topology = Topology::of(plan.family, plan.nodes, plan.clients, plan.turn);
         Cluster {
             plan,
             agents: BTreeMap::new(),
@@ -134,7 +134,7 @@ impl Cluster {
     /// `ha-agent join` with these words, to its end.
     pub fn join_with(&self, number: u8, through: u8, words: &[&str]) -> Result<String, String> {
         let agent = self.write_agent(number);
-        let member = SocketAddr::new(self.machine(through).ip4(), AGENT_PORT).to_string();
+        let member = SocketAddr::new(self.machine(through).ip(), AGENT_PORT).to_string();
         let program = agent_program();
         self.machine(number)
             .run(
@@ -189,7 +189,7 @@ impl Cluster {
         let server = servers::sample(
             self.machine(number),
             &format!("server-{number}"),
-            "0.0.0.0",
+            self.plan.family.any(),
             &self.plan.ports,
         );
         self.servers.insert(number, server);

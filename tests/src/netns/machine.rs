@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{MANY_CLIENTS, pids_in, remove_namespace};
+use super::{Family, MANY_CLIENTS, pids_in, remove_namespace};
 use crate::process::{self, Finished, Process, must};
 use crate::sys;
 
@@ -28,13 +28,20 @@ pub struct Machine {
     /// From 1, in its role.
     pub number: u8,
     role: Role,
+    family: Family,
     namespace: String,
     switch: String,
     dir: PathBuf,
 }
 
 impl Machine {
-    pub(super) fn new(prefix: &str, role: Role, number: u8, switch: &str, root: &Path) -> Machine {
+    pub(super) fn new(
+        prefix: &str,
+        (role, number): (Role, u8),
+        family: Family,
+        switch: &str,
+        root: &Path,
+    ) -> Machine {
         let name = match role {
             Role::Node => format!("node-{number}"),
             Role::Client => format!("client-{number}"),
@@ -46,8 +53,17 @@ impl Machine {
             name,
             number,
             role,
+            family,
             switch: switch.into(),
             dir,
+        }
+    }
+
+    /// Where it is reached, in the family of its network.
+    pub fn ip(&self) -> IpAddr {
+        match self.family {
+            Family::Four => self.ip4(),
+            Family::Six => self.ip6(),
         }
     }
 
@@ -166,6 +182,18 @@ impl Machine {
         at
     }
 
+    /// Everything on it stands still, as while a hypervisor takes a snapshot, and goes on after so long.
+    pub fn stall(&self, length: Duration) -> Instant {
+        let at = Instant::now();
+        let all = pids_in(&self.namespace);
+        let tell = |signal| all.iter().for_each(|&pid| drop(sys::signal(pid, signal)));
+        tell(libc::SIGSTOP);
+        // The length is what is asked for, and not a condition.
+        std::thread::sleep(length);
+        tell(libc::SIGCONT);
+        at
+    }
+
     /// True between power on and power off.
     pub fn is_on(&self) -> bool {
         Path::new("/run/netns").join(&self.namespace).exists()
@@ -207,11 +235,15 @@ impl Machine {
 
     fn setup(&self) -> String {
         let mac = self.mac().map(|byte| format!("{byte:02x}")).join(":");
-        let (ip4, ip6) = (self.ip4(), self.ip6());
+        let ip6 = self.ip6();
         let mut script = format!(
-            "link set lo up\nlink set eth0 address {mac}\naddr add {ip4}/24 dev eth0\n\
+            "link set lo up\nlink set eth0 address {mac}\n\
              addr add {ip6}/64 dev eth0 nodad\nlink set eth0 up\n"
         );
+        if self.family == Family::Six {
+            return script;
+        }
+        script += &format!("addr add {}/24 dev eth0\n", self.ip4());
         // Routed, not on-link: ten thousand neighbours would overflow the kernel's table.
         script += &match (self.role, self.number) {
             (Role::Node, _) => format!("route add {MANY_CLIENTS} via 10.77.0.201\n"),

@@ -2,10 +2,12 @@
 //! that is created in the kernel for a test, and takes all of it away again.
 //!
 //! * [`Topology`] (here): builds and removes; leftovers of a crashed run go first.
+//! * [`Family`]: in IPv4 or in IPv6.
 //! * [`Machine`]: one node or client: processes, addresses, cable, power.
 //! * `cuts`: frames dropped between two machines, one way or both.
 
 mod cuts;
+mod family;
 mod machine;
 
 use std::net::IpAddr;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+pub use family::Family;
 pub use machine::{Machine, Role};
 
 use crate::process::must;
@@ -45,6 +48,11 @@ pub struct Topology {
 impl Topology {
     /// Builds a switch with so many nodes and clients, when it is its turn.
     pub fn new(nodes: u8, clients: u8, turn: Turn) -> Topology {
+        Topology::of(Family::Four, nodes, clients, turn)
+    }
+
+    /// The same with addresses of this family.
+    pub fn of(family: Family, nodes: u8, clients: u8, turn: Turn) -> Topology {
         let taken = turn.take();
         remove_leftovers(turn);
         let prefix = format!(
@@ -68,8 +76,8 @@ impl Topology {
         for number in 1..=nodes {
             let machine = Machine::new(
                 &prefix,
-                Role::Node,
-                number,
+                (Role::Node, number),
+                family,
                 &topology.switch,
                 topology.dir(),
             );
@@ -79,8 +87,8 @@ impl Topology {
         for number in 1..=clients {
             let machine = Machine::new(
                 &prefix,
-                Role::Client,
-                number,
+                (Role::Client, number),
+                family,
                 &topology.switch,
                 topology.dir(),
             );

@@ -15,7 +15,7 @@ use crate::wait;
 /// The ports of one multi-function printer system: one device uses them all. The first is the one that is checked.
 pub const PRINT_PORTS: [u16; 10] = [5022, 5012, 5014, 5015, 5016, 5017, 5018, 5019, 50808, 50809];
 
-/// Starts a sample server and waits until every port answers. `bind` is usually `0.0.0.0`: the port clash.
+/// Starts a sample server and waits until every port answers. `bind` is usually `0.0.0.0` or `[::]`: the port clash.
 pub fn sample(machine: &Machine, name: &str, bind: &str, ports: &[u16]) -> Process {
     let ports_text: Vec<_> = ports.iter().map(u16::to_string).collect();
     let mut args = vec![name, bind];
@@ -26,10 +26,11 @@ pub fn sample(machine: &Machine, name: &str, bind: &str, ports: &[u16]) -> Proce
         &args,
     );
     let address = bind
+        .trim_matches(['[', ']'])
         .parse()
         .ok()
         .filter(|ip: &std::net::IpAddr| !ip.is_unspecified())
-        .unwrap_or(machine.ip4());
+        .unwrap_or(machine.ip());
     for &port in ports {
         wait::until(
             &format!("{name} to answer on {port}"),

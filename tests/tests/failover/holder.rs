@@ -4,20 +4,28 @@
 use std::time::{Duration, Instant};
 
 use ha_tests::cluster::{Config, Plan, Timing};
+use ha_tests::in_both_families;
+use ha_tests::netns::Family;
 use ha_tests::require_root;
 use ha_tests::scenario::{SOON, Watched, assert_gap};
 use ha_tests::system::System;
 use ha_tests::wait;
+
+in_both_families!(
+    a_holder_that_is_killed_is_replaced_within_a_second,
+    a_holder_that_is_stopped_loses_the_address_and_does_not_answer_when_it_wakes,
+    a_holder_whose_cable_is_pulled_is_replaced_and_stays_silent_when_it_is_back,
+    nftables_alone_keeps_two_from_answering,
+    lifetimes_alone_keep_two_from_answering,
+);
 
 /// `docs/design.md`, "Bounds": a dead leader's address answers elsewhere within a second.
 const PROMISED: Duration = Duration::from_secs(1);
 /// With the kernel's own fence in seconds (`valid_lft`), an address is gone this long after its last refresh.
 const LIFETIME: Duration = Duration::from_millis(1100);
 
-#[test]
-fn a_holder_that_is_killed_is_replaced_within_a_second() {
-    require_root!();
-    let mut run = Watched::start(Plan::default());
+fn a_holder_that_is_killed_is_replaced_within_a_second(family: Family) {
+    let mut run = Watched::start(Plan::default().in_family(family));
     let old = run.holder();
     let at = run.cluster.kill_process(old);
     let (new, gap) = run.taken_over(old, at);
@@ -36,10 +44,8 @@ fn a_holder_that_is_killed_is_replaced_within_a_second() {
     run.finish().assert_changes_of_hand(1);
 }
 
-#[test]
-fn a_holder_that_is_stopped_loses_the_address_and_does_not_answer_when_it_wakes() {
-    require_root!();
-    let run = Watched::start(Plan::default());
+fn a_holder_that_is_stopped_loses_the_address_and_does_not_answer_when_it_wakes(family: Family) {
+    let run = Watched::start(Plan::default().in_family(family));
     let old = run.holder();
     let at = run.cluster.freeze(old);
     let (new, gap) = run.taken_over(old, at);
@@ -60,10 +66,8 @@ fn a_holder_that_is_stopped_loses_the_address_and_does_not_answer_when_it_wakes(
     run.finish().assert_changes_of_hand(1);
 }
 
-#[test]
-fn a_holder_whose_cable_is_pulled_is_replaced_and_stays_silent_when_it_is_back() {
-    require_root!();
-    let run = Watched::start(Plan::default());
+fn a_holder_whose_cable_is_pulled_is_replaced_and_stays_silent_when_it_is_back(family: Family) {
+    let run = Watched::start(Plan::default().in_family(family));
     let old = run.holder();
     let at = run.cluster.machine(old).unplug();
     let (new, gap) = run.taken_over(old, at);
@@ -143,21 +147,17 @@ fn two_servers_and_a_witness_survive_the_loss_of_the_holder() {
     run.finish().assert_changes_of_hand(1);
 }
 
-#[test]
-fn nftables_alone_keeps_two_from_answering() {
-    require_root!();
-    fenced_by("nftables", None);
+fn nftables_alone_keeps_two_from_answering(family: Family) {
+    fenced_by(family, "nftables", None);
 }
 
-#[test]
-fn lifetimes_alone_keep_two_from_answering() {
-    require_root!();
+fn lifetimes_alone_keep_two_from_answering(family: Family) {
     // The kernel counts lifetimes in seconds: without nftables promises must be longer.
-    fenced_by("lifetime", Some("1600ms"));
+    fenced_by(family, "lifetime", Some("1600ms"));
 }
 
-fn fenced_by(fence: &'static str, promise: Option<&'static str>) {
-    let plan = Plan::beside_others();
+fn fenced_by(family: Family, fence: &'static str, promise: Option<&'static str>) {
+    let plan = Plan::beside_others().in_family(family);
     let run = Watched::start(Plan {
         fence,
         config: Config {

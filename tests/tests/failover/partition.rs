@@ -4,17 +4,24 @@
 use std::time::{Duration, Instant};
 
 use ha_tests::cluster::Plan;
+use ha_tests::in_both_families;
+use ha_tests::netns::Family;
 use ha_tests::require_root;
 use ha_tests::scenario::{SOON, Watched, assert_gap};
 use ha_tests::system::System;
 use ha_tests::wait;
 
+in_both_families!(
+    a_holder_cut_from_its_peers_loses_the_address_although_clients_still_reach_it,
+    a_holder_that_can_send_but_not_hear_does_not_keep_the_address,
+    a_holder_that_can_hear_but_not_send_does_not_keep_the_address,
+    without_a_majority_nobody_answers_and_with_one_somebody_does,
+);
+
 const PROMISED: Duration = Duration::from_secs(1);
 
-#[test]
-fn a_holder_cut_from_its_peers_loses_the_address_although_clients_still_reach_it() {
-    require_root!();
-    let run = Watched::start(Plan::default());
+fn a_holder_cut_from_its_peers_loses_the_address_although_clients_still_reach_it(family: Family) {
+    let run = Watched::start(Plan::default().in_family(family));
     let old = run.holder();
     let at = Instant::now();
     run.cluster.topology().cut_from_peers(old);
@@ -48,16 +55,12 @@ fn a_holder_cut_from_everybody_is_replaced() {
     run.finish().assert_changes_of_hand(1);
 }
 
-#[test]
-fn a_holder_that_can_send_but_not_hear_does_not_keep_the_address() {
-    require_root!();
-    one_way(Lost::ToTheHolder);
+fn a_holder_that_can_send_but_not_hear_does_not_keep_the_address(family: Family) {
+    one_way(family, Lost::ToTheHolder);
 }
 
-#[test]
-fn a_holder_that_can_hear_but_not_send_does_not_keep_the_address() {
-    require_root!();
-    one_way(Lost::FromTheHolder);
+fn a_holder_that_can_hear_but_not_send_does_not_keep_the_address(family: Family) {
+    one_way(family, Lost::FromTheHolder);
 }
 
 #[test]
@@ -137,10 +140,8 @@ fn a_follower_cut_off_and_healed_disturbs_nobody() {
         .assert_nothing_failed();
 }
 
-#[test]
-fn without_a_majority_nobody_answers_and_with_one_somebody_does() {
-    require_root!();
-    let run = Watched::start(Plan::beside_others());
+fn without_a_majority_nobody_answers_and_with_one_somebody_does(family: Family) {
+    let run = Watched::start(Plan::beside_others().in_family(family));
     let topology = run.cluster.topology();
     for number in 1..=3 {
         topology.cut_from_peers(number);
@@ -165,8 +166,8 @@ enum Lost {
     FromTheHolder,
 }
 
-fn one_way(lost: Lost) {
-    let run = Watched::start(Plan::default());
+fn one_way(family: Family, lost: Lost) {
+    let run = Watched::start(Plan::default().in_family(family));
     let old = run.holder();
     let topology = run.cluster.topology();
     let others: Vec<_> = topology

@@ -4,21 +4,23 @@ use std::time::{Duration, Instant};
 
 use ha_tests::client::Session;
 use ha_tests::cluster::{Cluster, Plan};
+use ha_tests::in_both_families;
+use ha_tests::netns::Family;
 use ha_tests::require_root;
 use ha_tests::scenario::{SOON, Watched};
 use ha_tests::system::System;
 use ha_tests::wait;
 
+in_both_families!(a_drain_of_the_holder_ends_no_session_before_the_node_goes,);
+
 const DEADLINE: Duration = Duration::from_secs(6);
 
 /// All sessions run through the holder, those on the servers of other nodes too: a drain alone leaves the address where
 /// it is. It goes with the node, when the drain has ended.
-#[test]
-fn a_drain_of_the_holder_ends_no_session_before_the_node_goes() {
-    require_root!();
+fn a_drain_of_the_holder_ends_no_session_before_the_node_goes(family: Family) {
     let run = Watched::over(Cluster::start(Plan {
         clients: 6,
-        ..Plan::beside_others()
+        ..Plan::beside_others().in_family(family)
     }));
     let holder = run.holder();
     let (name, drained) = (format!("node-{holder}"), format!("server-{holder}"));

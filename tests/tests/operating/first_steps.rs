@@ -1,21 +1,23 @@
 //! The README's way from nothing to three nodes, each command on the machine that it names.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ha_tests::cluster::{AGENT_PORT, Cluster, Plan, agent_program, cli_program};
 use ha_tests::guard::say;
-use ha_tests::require_root;
+use ha_tests::in_both_families;
+use ha_tests::netns::Family;
 use ha_tests::scenario::SOON;
 use ha_tests::system::System;
+
+in_both_families!(the_readme_leads_from_nothing_to_three_voters_in_at_most_twelve_commands,);
 
 const README: &str = include_str!("../../../README.md");
 const BOUND: Duration = Duration::from_secs(30);
 /// More than these nobody copies by hand without a mistake.
 const MOST: usize = 12;
 
-#[test]
-fn the_readme_leads_from_nothing_to_three_voters_in_at_most_twelve_commands() {
-    require_root!();
+fn the_readme_leads_from_nothing_to_three_voters_in_at_most_twelve_commands(family: Family) {
     let commands = commands();
     assert!(
         (6..=MOST).contains(&commands.len()),
@@ -23,7 +25,7 @@ fn the_readme_leads_from_nothing_to_three_voters_in_at_most_twelve_commands() {
     );
     let cluster = Cluster::machines_only(Plan {
         sample_servers: false,
-        ..Plan::beside_others()
+        ..Plan::beside_others().in_family(family)
     });
     let mut administrator = Administrator {
         cluster,
@@ -99,7 +101,7 @@ impl Administrator {
                 "agent.toml" => cluster.write_agent(node),
                 "cluster.toml" => cluster.write_config(&cluster.plan.config),
                 "TOKEN" => self.token.clone(),
-                "10.0.0.1:7400" => format!("{}:{AGENT_PORT}", cluster.machine(1).ip4()),
+                "10.0.0.1:7400" => SocketAddr::new(cluster.machine(1).ip(), AGENT_PORT).to_string(),
                 other => other.to_owned(),
             })
             .collect()

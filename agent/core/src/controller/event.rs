@@ -7,7 +7,6 @@ use crate::lease::{Lease, Refusal, VoterSets};
 use crate::state::Facts;
 use crate::trust::Credentials;
 use crate::version::Speaks;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ impl RaftNews {
 }
 
 /// How a node is, as it says itself with each lease answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
     /// It may hold: its proxy accepts, its interface has carrier, it is no witness.
     pub eligible: bool,
@@ -81,6 +80,29 @@ pub struct NodeReport {
     pub speaks: Speaks,
     /// The kinds of check that its agent carries out.
     pub checks: BTreeSet<String>,
+}
+
+/// Longest text of a report that is kept, in letters, and most names in it.
+const SAID_MAX: usize = 256;
+
+impl NodeReport {
+    /// As much of it as is kept, whoever made it.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        for text in [&mut self.why_not, &mut self.fence, &mut self.agent_version] {
+            if let Some((end, _)) = text.char_indices().nth(SAID_MAX) {
+                text.truncate(end);
+            }
+        }
+        let short = |kind: &String| kind.len() <= SAID_MAX;
+        self.checks = self
+            .checks
+            .into_iter()
+            .filter(short)
+            .take(SAID_MAX)
+            .collect();
+        self
+    }
 }
 
 /// What happened.

@@ -173,6 +173,7 @@ fn next(worker: &Worker, dispatch: &mut Dispatch, happened: Happened) -> Step {
             now: (worker.shared.clock.wall)(),
             turns: &mut worker.turns.borrow_mut(),
             loads: &mut loads,
+            under_way: &*worker.shared.binder,
         },
     )
 }

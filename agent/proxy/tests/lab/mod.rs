@@ -13,7 +13,7 @@ pub use clients::*;
 pub use servers::*;
 
 use ha_core::balance::Ring;
-use ha_core::dispatch::Remembered;
+use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::id::ServerId;
 use ha_core::model::{
     AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
@@ -185,6 +185,12 @@ impl TestBinder {
         for committed in self.waiting.lock().unwrap().drain(..) {
             let _ = committed.send(());
         }
+    }
+}
+
+impl UnderWay for TestBinder {
+    fn is_under_way(&self, key: &StickKey) -> bool {
+        self.under_way.lock().unwrap().contains_key(key)
     }
 }
 
