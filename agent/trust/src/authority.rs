@@ -123,7 +123,7 @@ impl Authority {
             .open_in_place(
                 aead::Nonce::assume_unique_for_key(*nonce),
                 aead::Aad::from(digest(certificate).0),
-                &mut *key,
+                &mut key,
             )
             .map_err(|_| TrustError::Sealed)?;
         let key = KeyPair::try_from(&*opened)?;
