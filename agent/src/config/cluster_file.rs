@@ -31,6 +31,19 @@ const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(KEPT_MAX_DAYS * 86_400);
 pub(super) const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
 
+/// What helps when an address of IPv6 is none that clients reach on whichever node has it.
+fn cannot_move(address: IpAddr) -> Option<String> {
+    let IpAddr::V6(six) = address else {
+        return None;
+    };
+    if let Some(four) = six.to_ipv4_mapped() {
+        return Some(format!("write the IPv4 address itself: \"{four}\""));
+    }
+    six.is_unicast_link_local().then(|| {
+        "a link-local address means nothing without an interface: write one of the site, e.g. \"fd00::100/64\"".to_owned()
+    })
+}
+
 /// Bytes of a cluster's file: some ten thousand servers.
 pub const FILE_MAX: usize = 1 << 20;
 
@@ -185,6 +198,9 @@ impl Checker<'_> {
                 );
                 continue;
             };
+            if let Some(remedy) = cannot_move(address) {
+                self.problem(at, "virtual_ip.address", format!("{text:?}"), remedy);
+            }
             if let Some(twin) = found.iter().find(|o| o.address == address) {
                 self.problem(
                     at,
@@ -202,13 +218,28 @@ impl Checker<'_> {
         found
     }
 
+    /// The names of a frontend's virtual IPs: there are such, each once, and at least one.
+    fn virtual_ips_of(&mut self, f: &RawFrontend, raw: &RawCluster) -> Vec<String> {
+        let (key, span) = ("frontend.virtual_ip", f.virtual_ip.span());
+        let names = f.virtual_ip.get_ref().all();
+        if names.is_empty() {
+            let remedy = "name at least one, e.g. [\"print\", \"print6\"]";
+            self.problem(span.start, key, "[]", remedy);
+        }
+        for (i, name) in names.iter().enumerate() {
+            if names[..i].contains(name) {
+                let found = format!("{name:?} twice");
+                self.problem(span.start, key, found, "name each virtual_ip once");
+            }
+            let known = raw.virtual_ip.iter().map(|v| v.name.get_ref());
+            let name = Spanned::new(span.clone(), name.clone());
+            self.refers(key, &name, known, "virtual_ip");
+        }
+        names.to_vec()
+    }
+
     fn frontend(&mut self, f: &RawFrontend, raw: &RawCluster) -> Frontend {
-        self.refers(
-            "frontend.virtual_ip",
-            &f.virtual_ip,
-            raw.virtual_ip.iter().map(|v| v.name.get_ref()),
-            "virtual_ip",
-        );
+        let virtual_ips = self.virtual_ips_of(f, raw);
         self.refers(
             "frontend.backend",
             &f.backend,
@@ -258,7 +289,7 @@ impl Checker<'_> {
         listeners.sort_unstable();
         Frontend {
             name: f.name.get_ref().clone(),
-            virtual_ip: f.virtual_ip.get_ref().clone(),
+            virtual_ips,
             listeners,
             backend: f.backend.get_ref().clone(),
             maxconn: f.maxconn,
@@ -271,12 +302,11 @@ impl Checker<'_> {
     /// Two frontends that accept on the same port of the same address.
     fn overlapping_binds(&mut self, raw: &[RawFrontend], frontends: &[Frontend]) {
         for (i, f) in frontends.iter().enumerate() {
-            for (g, r) in frontends
-                .iter()
-                .zip(raw)
-                .skip(i + 1)
-                .filter(|(g, _)| g.virtual_ip == f.virtual_ip)
-            {
+            for (g, r) in frontends.iter().zip(raw).skip(i + 1) {
+                let shared = |name: &&String| g.virtual_ips.contains(name);
+                let Some(shared) = f.virtual_ips.iter().find(shared) else {
+                    continue;
+                };
                 let twice = f
                     .listeners
                     .iter()
@@ -284,8 +314,8 @@ impl Checker<'_> {
                     .find(|(a, b)| a.overlaps(*b));
                 if let Some((a, b)) = twice {
                     let found = format!(
-                        "{b} on virtual_ip {}, where frontend {} has {a} already",
-                        f.virtual_ip, f.name
+                        "{b} on virtual_ip {shared}, where frontend {} has {a} already",
+                        f.name
                     );
                     self.problem(
                         r.listeners.span().start,
