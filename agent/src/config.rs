@@ -5,18 +5,25 @@
 //! ```
 
 pub mod agent_file;
+mod bounds;
 mod checks;
 pub mod cluster_file;
+mod frontends;
 mod persistence;
+mod problems;
 mod raw;
 mod timeouts;
 pub mod units;
 
 pub use agent_file::{AgentConfig, VipMode};
 pub use cluster_file::{ClusterFile, parse_cluster};
+pub use problems::PROBLEMS_MAX;
+use problems::{Checker, cut};
 
 use ha_core::own_address::{self, OwnAddress};
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -58,21 +65,37 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Letters of a key and of what the TOML reader says that are looked at: both may be as long as the file.
+const KEY_SHOWN: usize = 80;
+const MESSAGE_SHOWN: usize = 1000;
+/// Longer words are no slip of the pen.
+const SLIP_MAX: usize = 40;
+
 /// Reads a file as text.
 ///
 /// # Errors
 /// One problem that says why it cannot be read.
 pub fn read(path: &Path) -> Result<String, Problems> {
-    std::fs::read_to_string(path).map_err(|e| {
-        let remedy = "name a readable file".to_owned();
+    let whole = |found: String, remedy: &str| {
         Problems(vec![Problem {
             file: path.display().to_string(),
             line: 0,
             key: "file".to_owned(),
-            found: e.to_string(),
-            remedy,
+            found,
+            remedy: remedy.to_owned(),
         }])
-    })
+    };
+    let refused = |e: io::Error| whole(e.to_string(), "name a readable file");
+    let file = File::open(path).map_err(refused)?;
+    let mut text = String::new();
+    // One byte more than may be tells a file that is too large, also one without an end.
+    let most = cluster_file::FILE_MAX as u64 + 1;
+    file.take(most).read_to_string(&mut text).map_err(refused)?;
+    if text.len() as u64 == most {
+        let found = format!("more than {} bytes", cluster_file::FILE_MAX);
+        return Err(whole(found, "name a configuration file: none is so large"));
+    }
+    Ok(text)
 }
 
 /// Reads either file, or both, and says what is wrong with them, also together.
@@ -132,46 +155,7 @@ pub fn virtual_ip_problem(
     }
 }
 
-/// Where problems of one file are collected.
-struct Checker<'a> {
-    file: &'a str,
-    text: &'a str,
-    problems: Vec<Problem>,
-}
-
-impl<'a> Checker<'a> {
-    const fn new(file: &'a str, text: &'a str) -> Self {
-        Checker {
-            file,
-            text,
-            problems: Vec::new(),
-        }
-    }
-
-    /// Notes a problem at a byte of the text.
-    fn problem(
-        &mut self,
-        at: usize,
-        key: &str,
-        found: impl fmt::Display,
-        remedy: impl fmt::Display,
-    ) {
-        let line = 1 + self
-            .text
-            .as_bytes()
-            .iter()
-            .take(at)
-            .filter(|b| **b == b'\n')
-            .count();
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            line: u32::try_from(line).unwrap_or(u32::MAX),
-            key: key.to_owned(),
-            found: found.to_string(),
-            remedy: remedy.to_string(),
-        });
-    }
-
+impl Checker<'_> {
     /// Notes what the TOML reader refused.
     fn syntax(&mut self, e: &toml::de::Error) {
         let at = e.span().map_or(0, |s| s.start);
@@ -190,18 +174,12 @@ impl<'a> Checker<'a> {
         } else {
             key
         };
-        let message = e.message().replace('\n', " ");
+        let key = cut(&key, KEY_SHOWN);
+        let message = cut(&e.message().replace('\n', " "), MESSAGE_SHOWN);
         let remedy = remedy_for(&message);
         // What is known stands in the remedy.
         let found = message.split(", expected").next().unwrap_or(&message);
         self.problem(at, &key, found, remedy);
-    }
-
-    fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
-        match value {
-            Some(value) if self.problems.is_empty() => Ok(value),
-            _ => Err(Problems(self.problems)),
-        }
     }
 }
 
@@ -213,8 +191,9 @@ fn remedy_for(message: &str) -> String {
             quoted.first().copied().unwrap_or(""),
             quoted.get(1..).unwrap_or(&[]),
         );
-        return match known.iter().min_by_key(|k| distance(wrong, k)) {
-            Some(near) if distance(wrong, near) <= 3 => {
+        let near = known.iter().map(|k| (distance(wrong, k), k)).min();
+        return match near.filter(|_| wrong.len() <= SLIP_MAX) {
+            Some((0..=3, near)) => {
                 format!("did you mean `{near}`? (known: {})", known.join(", "))
             }
             _ => format!("remove it, or use one of: {}", known.join(", ")),

@@ -57,6 +57,7 @@ pub async fn found(
     let identity = Identity::new(
         me,
         new_id(),
+        new_id(),
         timing,
         cluster.promise.unwrap_or_else(|| timing.promise()),
     );
@@ -102,6 +103,7 @@ pub async fn restore(
     let identity = Identity::new(
         me,
         backup.facts.cluster_id,
+        new_id(),
         backup.facts.timing,
         backup.promise(),
     );
@@ -150,7 +152,7 @@ async fn found_with(
     by: &str,
 ) -> Result<Identity, Failure> {
     let me = identity.node_id;
-    let store = Arc::new(SledStore::open(&config.data_dir)?);
+    let store = Arc::new(SledStore::create(&config.data_dir, identity.store)?);
     let trust = Arc::new(TrustStore::open(&config.data_dir)?);
     let outside = outside::of(me, trust, store, Arc::new(NoAddresses));
     let settings = ConsensusSettings {

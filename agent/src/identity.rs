@@ -1,6 +1,7 @@
-//! Who this node is, for ever: written once by `init` or `join`, read at every start.
+//! Who this node is, which cannot be changed later: written once by `init` or `join`, read at every start.
 
 use crate::sys::platform;
+use crate::sys::platform::files::check_own_directory;
 use ha_core::id::NodeId;
 use ha_core::model::Timing;
 use ha_trust::keyring::write_private;
@@ -21,6 +22,8 @@ pub struct Identity {
     pub node_id: NodeId,
     /// Its cluster.
     pub cluster_id: NodeId,
+    /// Its log, which was made when this was written: a log that is not there, or another, has forgotten its votes.
+    pub store: NodeId,
     /// The cluster's timers, as a word.
     pub timing: String,
     /// How long a voter stays promised, in milliseconds.
@@ -72,11 +75,18 @@ pub enum IdentityError {
 
 impl Identity {
     /// A new identity.
-    pub fn new(node_id: NodeId, cluster_id: NodeId, timing: Timing, promise: Duration) -> Self {
+    pub fn new(
+        node_id: NodeId,
+        cluster_id: NodeId,
+        store: NodeId,
+        timing: Timing,
+        promise: Duration,
+    ) -> Self {
         Identity {
             format: 1,
             node_id,
             cluster_id,
+            store,
             timing: timing.word().to_owned(),
             promise_ms: u64::try_from(promise.as_millis()).unwrap_or(u64::MAX),
         }
@@ -121,6 +131,12 @@ impl Identity {
             Err(IdentityError::Missing(_)) => {}
             Err(other) => return Err(other),
         }
+        if data_dir.exists() {
+            check_own_directory(data_dir).map_err(|error| IdentityError::Io {
+                path: data_dir.to_owned(),
+                error,
+            })?;
+        }
         if data_dir.join("log").exists() {
             return Err(IdentityError::Unfinished(data_dir.to_owned()));
         }
@@ -135,6 +151,7 @@ impl Identity {
             error,
         };
         fs::create_dir_all(data_dir).map_err(io_error)?;
+        check_own_directory(data_dir).map_err(io_error)?;
         platform::process::let_through(data_dir).map_err(io_error)?;
         Ok(())
     }
@@ -180,6 +197,7 @@ mod tests {
         let id = Identity::new(
             NodeId::from_random(1),
             NodeId::from_random(2),
+            NodeId::from_random(3),
             Timing::Fast,
             Duration::from_millis(160),
         );

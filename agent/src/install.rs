@@ -1,7 +1,8 @@
 //! `install` and `uninstall`: what a package does, where there is none. Programs, unit and user; never the data.
 
+use crate::sys::platform::files::{check_own_directory, check_own_file};
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,11 +36,10 @@ pub fn install(root: &Path) -> Result<Vec<String>, String> {
         let from = own.with_file_name(name);
         let to = root.join(BIN).join(name);
         if name == PROGRAMS[0] || from.exists() {
-            put(
-                &to,
-                &fs::read(&from).map_err(|e| format!("{}: {e}", from.display()))?,
-                0o755,
-            )?;
+            let program = program(&from).map_err(|e| {
+                format!("{e}. What is installed runs as root: copy {} to a directory in which only root writes, and install from there", PROGRAMS.join(" and "))
+            })?;
+            put(&to, &program, 0o755)?;
             done.push(format!("{} is in place", to.display()));
         }
     }
@@ -71,6 +71,25 @@ pub fn install(root: &Path) -> Result<Vec<String>, String> {
     }
     systemctl(root, &["daemon-reload"])?;
     Ok(done)
+}
+
+/// A program from a directory in which nobody else can have put it.
+fn program(from: &Path) -> Result<Vec<u8>, String> {
+    let said = |e: io::Error| e.to_string();
+    if let Some(directory) = from.parent() {
+        check_own_directory(directory).map_err(said)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    // A second name of it elsewhere is how cargo makes it.
+    let mut file = options
+        .read(true)
+        .open(from)
+        .map_err(|e| format!("{}: {e}", from.display()))?;
+    check_own_file(&file, from).map_err(said)?;
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)
+        .map_err(|e| format!("{}: {e}", from.display()))?;
+    Ok(content)
 }
 
 /// Takes away what [`install`] put there, after the agent was stopped. Configuration and data stay.

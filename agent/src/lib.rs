@@ -7,6 +7,7 @@
 //!
 //! Decisions stand in `ha-core`, what is simulated in `ha-node`; here they meet sockets, disk and kernel.
 
+pub mod cleanup;
 pub mod config;
 pub mod entrance;
 pub mod found;

@@ -4,7 +4,6 @@ mod args;
 
 use args::{Args, Output, What};
 use clap::{CommandFactory as _, Parser as _};
-use ha_address::VipSettings;
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::found;
 use ha_agent::identity::Identity;
@@ -19,7 +18,6 @@ use ha_record::backup::Backup;
 use ha_trust::passphrase;
 use ha_trust::token::Token;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -369,24 +367,18 @@ fn plainly(error: Failure, data_dir: &Path) -> Failure {
     .into()
 }
 
-/// What is left is found by its mark: no file says where it is.
 fn cleanup(output: Output) -> Result<(), Failure> {
-    let settings = VipSettings::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let removed = ha_address::platform::cleanup(&settings, &[])?;
-    let names: Vec<String> = removed.iter().map(ToString::to_string).collect();
+    let found = ha_agent::cleanup::cleanup()?;
     tell(
         output,
-        &format!(
-            "removed: {}",
-            if names.is_empty() {
-                "nothing was left".to_owned()
-            } else {
-                names.join(", ")
-            }
-        ),
-        &serde_json::json!({ "removed": names }),
+        &found.to_string(),
+        &serde_json::json!({ "removed": found.removed, "rules_looked_at": found.rules_looked_at }),
     );
-    Ok(())
+    if found.rules_looked_at {
+        Ok(())
+    } else {
+        Err(Told.into())
+    }
 }
 
 fn read_agent(path: &Path) -> Result<AgentConfig, config::Problems> {

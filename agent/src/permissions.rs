@@ -257,5 +257,7 @@ pub fn behind(
     Ok(Some(Caller::Behind(member, access)))
 }
 
+pub mod ways_in;
+
 #[cfg(test)]
 mod tests;

@@ -141,11 +141,12 @@ fn command(bytes: &[u8]) {
 /// The file and, as if the passphrase were right, what is in it.
 fn backup_file(bytes: &[u8]) {
     // What takes long on purpose is left out: the header says how long.
-    let iterations = bytes
-        .get(10..14)
-        .map_or(0, |n| u32::from_be_bytes([n[0], n[1], n[2], n[3]]));
-    if iterations < 100 {
-        let _ = passphrase::unlock("passphrase", bytes);
+    let number = |at: usize| {
+        let four = bytes.get(at..at + 4)?;
+        Some(u32::from_be_bytes([four[0], four[1], four[2], four[3]]))
+    };
+    if let (Some(0..64), Some(0..4)) = (number(10), number(14)) {
+        let _ = passphrase::unlock("a passphrase", bytes);
     }
     let _ = Backup::from_bytes(bytes);
 }
@@ -229,7 +230,7 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
             authority.sign(&asked, &subject, node, now, CERTIFICATE_LIFETIME)?,
         ),
         ("certificate", asked),
-        ("backup_file", passphrase::lock("passphrase", b"content")?),
+        ("backup_file", passphrase::lock("a passphrase", b"content")?),
     ];
     for sample in ha_record::samples::all(CURRENT.max)? {
         samples.push(match sample.record {

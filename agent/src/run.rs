@@ -88,7 +88,8 @@ async fn run_on(
     let start_hands = move || Hands::start(&for_hands, opens, promise, lease);
     let (hands, kernel_news) = threads.lease.spawn_blocking(start_hands).await??;
     let addresses: Arc<dyn Addresses> = Arc::new(hands.clone());
-    let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&config.data_dir)?);
+    let store: Arc<dyn LogStore> =
+        Arc::new(SledStore::open_known(&config.data_dir, identity.store)?);
     written::note(&config.data_dir)?;
     let trust = Arc::new(TrustStore::open(&config.data_dir)?);
     let me = identity.node_id;

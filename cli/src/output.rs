@@ -3,10 +3,11 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use ha_core::text::{is_control, printable};
 use serde::Serialize;
 
 use crate::exit::Failure;
-use crate::paint::Painter;
+use crate::paint::{Painter, shown};
 use crate::table::Table;
 
 /// The value of `--output`.
@@ -45,7 +46,7 @@ impl Output {
     /// When standard output cannot be written.
     pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
-        self.text(&format!("{text}\n"))
+        self.text(&format!("{}\n", in_json(&text)))
     }
 
     /// One JSON document on one line, for streams.
@@ -54,7 +55,7 @@ impl Output {
     /// When standard output cannot be written.
     pub fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(io::Error::from)?;
-        self.text(&format!("{text}\n"))
+        self.text(&format!("{}\n", in_json(&text)))
     }
 
     /// Text as it is, flushed, so that a reader of a stream sees it at once.
@@ -73,7 +74,7 @@ impl Output {
     /// # Errors
     /// When standard output cannot be written.
     pub fn line(&self, line: &str) -> Result<(), Failure> {
-        self.text(&format!("{line}\n"))
+        self.text(&format!("{}\n", shown(line)))
     }
 
     /// A table, or a sentence when it is empty.
@@ -108,9 +109,21 @@ impl Output {
     }
 }
 
+/// JSON writes out the first control characters by itself; the others that a terminal obeys in its own way too.
+fn in_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match u16::try_from(u32::from(c)) {
+            Ok(unit) if is_control(c) && c != '\n' => out.push_str(&format!("\\u{unit:04x}")),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 /// A line on standard error. That nobody reads it is no reason to stop.
 pub fn note(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", shown(line));
 }
 
 /// Progress on standard error: one line that rewrites itself on a terminal, else a line per change.
@@ -136,7 +149,7 @@ impl Progress {
         let changed = self.last != key;
         self.last = key.to_string();
         if self.live {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K{line}");
+            let _ = write!(io::stderr().lock(), "\r\x1b[K{}", printable(line));
         } else if changed && self.json {
             note(&serde_json::json!({ "progress": line }).to_string());
         } else if changed {

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use ha_core::text::printable;
+
 /// What a piece of text says, from which its colour follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tint {
@@ -60,6 +62,33 @@ impl Painter {
     }
 }
 
+/// What `paint` puts around a text.
+const CODES: [&str; 7] = [
+    "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[36m", "\x1b[2m", "\x1b[1m", "\x1b[0m",
+];
+
+/// A text for a terminal: lines, tabs and our own colours as they are, every other control character written out.
+/// What agents say is somebody else's.
+pub fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let code = CODES.iter().find(|code| rest.starts_with(**code));
+        let piece = match (code, c) {
+            (Some(code), _) => code.len(),
+            (None, _) => c.len_utf8(),
+        };
+        let (first, left) = rest.split_at(piece);
+        if code.is_some() || matches!(c, '\n' | '\t') {
+            out.push_str(first);
+        } else {
+            out.push_str(&printable(first));
+        }
+        rest = left;
+    }
+    out
+}
+
 /// The colour of HAProxy's words for a server: as on its stats page, as far as terminals go.
 pub fn server_tint(status: &str) -> Tint {
     match status {
@@ -76,6 +105,14 @@ pub fn server_tint(status: &str) -> Tint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_agent_says_moves_no_cursor_and_clears_no_screen() {
+        let painted = Painter { on: true }.paint("up", Tint::Good);
+        assert_eq!(shown(&format!("{painted}\n\tx")), format!("{painted}\n\tx"));
+        assert_eq!(shown("a\x1b[2Jb\x1b[8mc"), "a\\u{1b}[2Jb\\u{1b}[8mc");
+        assert_eq!(shown("a\rb\u{9b}2J\u{202e}"), "a\\u{d}b\\u{9b}2J\\u{202e}");
+    }
 
     #[test]
     fn words_have_the_colours_of_the_stats_page() {

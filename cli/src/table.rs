@@ -1,5 +1,7 @@
 //! Aligned tables: two blanks between columns, numbers to the right, nothing at the end of a line.
 
+use ha_core::text::printable;
+
 use crate::paint::{Painter, Tint};
 
 /// Words go to the left, numbers to the right.
@@ -19,16 +21,17 @@ impl Cell {
     /// A field with a meaning that shows as a colour.
     pub fn tinted(text: impl Into<String>, tint: Tint) -> Self {
         Cell {
-            text: text.into(),
             tint,
+            ..Cell::from(text.into())
         }
     }
 }
 
 impl From<String> for Cell {
+    /// What agents say is written out plain, one line for each row.
     fn from(text: String) -> Self {
         Cell {
-            text,
+            text: printable(&text).into_owned(),
             tint: Tint::Plain,
         }
     }
@@ -140,6 +143,15 @@ app/alpha         3
 b/c            1200  x
 ";
         assert_eq!(table.render(Painter::plain()), expected);
+    }
+
+    #[test]
+    fn a_reason_makes_no_line_of_its_own() {
+        let mut table = Table::new(&["NODE", "NOTE"]);
+        table.row(["node-1".into(), "x\n2026  trust  removed\x1b[2J".into()]);
+        let text = table.render(Painter::plain());
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(!text.contains('\x1b'), "{text}");
     }
 
     #[test]

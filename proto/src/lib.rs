@@ -1,4 +1,6 @@
 //! Generated messages and services. `consensus` is spoken between nodes, `control` by operators.
+
+#![forbid(unsafe_code)]
 #![allow(
     missing_docs,
     clippy::all,

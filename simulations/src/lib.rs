@@ -3,6 +3,8 @@
 //! Two speeds: `cluster` runs whole clusters of the product's `Driver`, `Controller` and `consensus` in a
 //! world of our own making; `controllers` runs controllers alone over an ideal log, much faster.
 
+#![forbid(unsafe_code)]
+
 pub mod cluster;
 pub mod controllers;
 pub mod shrink;

@@ -22,8 +22,8 @@ pub use elsewhere as platform;
 #[cfg(target_os = "linux")]
 pub use linux as platform;
 pub use types::{
-    ActiveFence, Done, FenceMode, Foreign, Intercept, Interface, OnClaim, Taken, Vip, VipError,
-    VipEvent, VipSettings, mac_words,
+    ActiveFence, Done, FenceMode, Foreign, HeldBy, Intercept, Interface, OnClaim, Taken, Vip,
+    VipError, VipEvent, VipSettings, mac_words,
 };
 
 use ha_core::time::Instant;

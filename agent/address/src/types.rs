@@ -243,14 +243,40 @@ pub enum VipEvent {
 /// Called once, from a thread of this module; must not block.
 pub type Done = Box<dyn FnOnce(Result<(), VipError>) + Send>;
 
+/// A process that has something, as far as this one may see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldBy {
+    /// Its number.
+    pub pid: Option<u32>,
+    /// Its user.
+    pub uid: Option<u32>,
+    /// Its program's name; empty: not known.
+    pub program: String,
+}
+
+impl std::fmt::Display for HeldBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(pid) = self.pid else {
+            return f.write_str("another process");
+        };
+        write!(f, "process {pid}")?;
+        match (self.program.as_str(), self.uid) {
+            ("", None) => Ok(()),
+            ("", Some(uid)) => write!(f, " (uid {uid})"),
+            (program, None) => write!(f, " ({program})"),
+            (program, Some(uid)) => write!(f, " ({program}, uid {uid})"),
+        }
+    }
+}
+
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum VipError {
     /// Another process manages them.
     #[error(
-        "process {0} manages the virtual IPs of this machine already: stop that ha-agent first (`systemctl stop ha-agent`, or end the process)"
+        "{0} manages the virtual IPs of this machine already: stop that ha-agent first (`systemctl stop ha-agent`, or end the process)"
     )]
-    InUse(i32),
+    InUse(HeldBy),
     /// A call to the kernel failed.
     #[error("{what}: {source}")]
     Kernel {

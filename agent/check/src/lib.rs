@@ -1,5 +1,7 @@
 //! Probes: one file for each kind of check. Each asks one server once, within a bound, and says what it found.
 
+#![forbid(unsafe_code)]
+
 mod always;
 mod tcp;
 

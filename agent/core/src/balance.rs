@@ -6,6 +6,7 @@ use crate::time::Timestamp;
 use crate::view::{BackendView, Newcomer, ServerView};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 /// What came of choosing. Servers are indexes into [`BackendView::servers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,13 +266,34 @@ impl Turns {
 
 /// Points on a circle, as many for each server as its weight says. Adding or removing a server moves
 /// only its own clients. Points come from the server's address, so that every node has the same circle.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// They are sorted when they are first asked for, by who asks: of a thousand servers there may be a million, and
+/// whoever publishes a view keeps the lease. Copies share them.
+#[derive(Clone, Debug, Default)]
 pub struct Ring {
-    points: Vec<(u64, u16)>,
+    shares: Vec<Share>,
+    points: Arc<OnceLock<Vec<(u64, u16)>>>,
+}
+
+/// What one server has of the circle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Share {
+    server: u16,
+    seed: u64,
+    points: u32,
 }
 
 /// Points on the circle for each unit of weight (HAProxy has 16).
 const POINTS_PER_WEIGHT: u16 = 64;
+
+/// The same servers have the same circle.
+impl PartialEq for Ring {
+    fn eq(&self, other: &Self) -> bool {
+        self.shares == other.shares
+    }
+}
+
+impl Eq for Ring {}
 
 impl Ring {
     /// The circle of all servers with an address and a weight, whatever their state.
@@ -282,36 +304,54 @@ impl Ring {
             .max()
             .unwrap_or(1)
             .clamp(1, 256);
-        let mut points = Vec::new();
-        for (i, s) in servers.iter().enumerate() {
-            let Some(address) = s.address else { continue };
-            let seed = hash_address(address) ^ mix(u64::from(s.port.unwrap_or(0)) + 1);
+        let share = |(i, s): (usize, &ServerView)| {
             // Weights 1..=256 share out at most 64 * 16 points for the heaviest server.
-            let n = if scale <= 16 {
+            let points = if scale <= 16 {
                 u32::from(s.weight) * u32::from(POINTS_PER_WEIGHT)
             } else {
                 u32::from(s.weight) * 1024 / scale
             };
-            points.extend(
-                (0..n.max(u32::from(s.weight > 0)))
-                    .map(|k| (mix(seed.wrapping_add(mix(u64::from(k)))), i as u16)),
-            );
+            Some(Share {
+                server: i as u16,
+                seed: hash_address(s.address?) ^ mix(u64::from(s.port.unwrap_or(0)) + 1),
+                points: points.max(u32::from(s.weight > 0)),
+            })
+        };
+        Ring {
+            shares: servers.iter().enumerate().filter_map(share).collect(),
+            points: Arc::default(),
         }
-        points.sort_unstable();
-        Ring { points }
+    }
+
+    /// Whether somebody has asked for its points.
+    #[cfg(test)]
+    pub(crate) fn is_made(&self) -> bool {
+        self.points.get().is_some()
     }
 
     /// The first server clockwise of the client's point for which `usable` holds.
     pub fn pick(&self, client: IpAddr, usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let points = self.points.get_or_init(|| sorted(&self.shares));
         let at = mix(hash_address(client.to_canonical()));
-        let start = self.points.partition_point(|(p, _)| *p < at);
-        let (after, before) = (self.points.get(start..)?, self.points.get(..start)?);
+        let start = points.partition_point(|(p, _)| *p < at);
+        let (after, before) = (points.get(start..)?, points.get(..start)?);
         after
             .iter()
             .chain(before)
             .map(|(_, i)| usize::from(*i))
             .find(|i| usable(*i))
     }
+}
+
+fn sorted(shares: &[Share]) -> Vec<(u64, u16)> {
+    let of_one = |share: &Share| {
+        let Share { server, seed, .. } = *share;
+        let point = move |k| (mix(seed.wrapping_add(mix(u64::from(k)))), server);
+        (0..share.points).map(point)
+    };
+    let mut points: Vec<_> = shares.iter().flat_map(of_one).collect();
+    points.sort_unstable();
+    points
 }
 
 /// A fixed hash of an address: the same on every node, for ever.

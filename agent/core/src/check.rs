@@ -14,15 +14,13 @@ mod settings;
 
 pub use health::{CheckResult, ServerHealth, Transition};
 
-use serde::{Deserialize, Serialize};
 use settings::{SettingsText, Value};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// How a check finds out whether a server works.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Record", into = "Record")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Connects, and closes again.
     Tcp {
@@ -225,28 +223,6 @@ impl Probe {
     /// Address and port.
     pub const fn to(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
-    }
-}
-
-/// The form of a [`Kind`] in records: a kind that comes later needs no other.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    name: String,
-    settings: String,
-}
-
-impl From<Record> for Kind {
-    fn from(record: Record) -> Kind {
-        Kind::from_record(&record.name, &record.settings)
-    }
-}
-
-impl From<Kind> for Record {
-    fn from(kind: Kind) -> Record {
-        Record {
-            name: kind.name().to_owned(),
-            settings: kind.settings(),
-        }
     }
 }
 

@@ -7,13 +7,12 @@ use crate::stick::{StickEntry, StickKey};
 use crate::time::Timestamp;
 use crate::trust::{Ticket, TrustOrder};
 use crate::version::{RecordVersion, Speaks};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use thiserror::Error;
 
 /// A command with the time at which it was proposed; the state machine has no clock of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
     /// The proposer's clock.
     pub at: Timestamp,
@@ -30,7 +29,7 @@ impl fmt::Display for Stamped {
 }
 
 /// Everything that can change the replicated state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// The first entry of a new cluster.
     Found {
@@ -140,8 +139,37 @@ pub enum Command {
     },
 }
 
+impl Stamped {
+    /// Whether every text that somebody gave is one that is shown as it is.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_texts(&self) -> Result<(), Rejection> {
+        let refused = |r: crate::text::Refused| Rejection::TextRefused {
+            field: r.field,
+            why: r.why,
+        };
+        crate::text::all_plain(&By { by: &self.by }).map_err(refused)?;
+        match &self.command {
+            // What the cluster says of itself must get through: it is written out plain where it is kept. Bindings
+            // name groups of a configuration that was looked at, and what is restored was looked at when it was new.
+            Command::Health(_)
+            | Command::Holder { .. }
+            | Command::Note { .. }
+            | Command::Bind(_)
+            | Command::Restore(_) => Ok(()),
+            other => crate::text::all_plain(other).map_err(refused),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct By<'a> {
+    by: &'a str,
+}
+
 /// Of what an administrative state is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminTarget {
     /// A node: all servers on it, and whether it may hold the address.
     Node(NodeId),
@@ -150,7 +178,7 @@ pub enum AdminTarget {
 }
 
 /// What is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminOrder {
     /// The state.
     pub state: AdminState,
@@ -167,7 +195,7 @@ pub struct AdminOrder {
 }
 
 /// How a drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainEnd {
     /// No session was left.
     Empty,
@@ -176,7 +204,7 @@ pub enum DrainEnd {
 }
 
 /// One server went up or down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthChange {
     /// Which.
     pub server: ServerId,
@@ -187,7 +215,7 @@ pub struct HealthChange {
 }
 
 /// What an accepted command did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is done.
     Done,
@@ -198,7 +226,7 @@ pub enum Outcome {
 }
 
 /// Why a command changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Rejection {
     /// Somebody else changed the configuration meanwhile.
     #[error(
@@ -348,6 +376,14 @@ pub enum Rejection {
         speaks: Speaks,
         /// The active version.
         needed: RecordVersion,
+    },
+    /// A text that a terminal or a log would not show as it is.
+    #[error("{field}: found a text that {why}")]
+    TextRefused {
+        /// In which field.
+        field: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The cluster exists already.
     #[error("this cluster was founded already")]

@@ -137,6 +137,7 @@ impl Controller {
                     self.hold.on_acknowledged(from, lease);
                 }
                 if lease.term == self.raft.term && from != self.settings.me {
+                    let report = report.bounded();
                     self.checks.on_report(now, &report.down);
                     // One that has just started refuses votes for one promise: an address that is handed to it
                     // would be nobody's for so long.

@@ -25,6 +25,7 @@ use crate::balance::{AllTurns, Loads, Pick, open_to_newcomers, pick};
 use crate::close::CloseReason;
 use crate::id::ServerId;
 use crate::model::Balance;
+use crate::stick::StickKey;
 use crate::time::Timestamp;
 use crate::view::{BackendView, Newcomer, ServerView, View};
 use crate::waiters::Queue;
@@ -42,6 +43,14 @@ pub struct Around<'a> {
     pub turns: &'a mut AllTurns,
     /// What the servers carry.
     pub loads: &'a mut dyn Loads,
+    /// Bindings that the view cannot show yet.
+    pub under_way: &'a dyn UnderWay,
+}
+
+/// Whoever puts bindings into the log.
+pub trait UnderWay {
+    /// Whether a binding of this client was asked for and is not committed: once it is, the view's is the older one.
+    fn is_under_way(&self, key: &StickKey) -> bool;
 }
 
 /// One session on its way to a server.
@@ -223,11 +232,14 @@ impl Dispatch {
     }
 
     /// To that server, whose slot is had or waited for; the client is bound to it if it is not, and is to be.
+    ///
+    /// A binding that is under way may name another server than the view: sessions have been forwarded on it, maybe,
+    /// and it counts as soon as it is committed. Who puts it into the log says which it is.
     fn go_to(&mut self, i: usize, is_bound: bool, around: &Around<'_>) -> Step {
         if self.meanwhile {
             return self.wait(i);
         }
-        if !is_bound {
+        if !is_bound || self.is_under_way(around) {
             return self.bind(i, 0, around.now);
         }
         match self.refreshed(i, around) {
@@ -246,6 +258,11 @@ impl Dispatch {
         let server = &backend.servers[bound];
         let kept = !self.excludes(server) || self.no_port == Some(server.id);
         (server.accepts(Newcomer::Bound) && kept).then_some(bound)
+    }
+
+    fn is_under_way(&self, around: &Around<'_>) -> bool {
+        let key = self.backend().and_then(|b| b.stick_key(self.client));
+        key.is_some_and(|key| around.under_way.is_under_way(&key))
     }
 
     fn wait_for_any(&mut self) -> Step {

@@ -4,7 +4,7 @@
 //!   leader                               voter (each, the leader included)
 //!   Hold: what a quorum has promised     Promise: to whom, until when
 //!     |-- Lease { term, sent } ------------>|  refuse: later term known, promised to another,
-//!     |<-- acknowledged, from memory -------|          just started, or sent before a Release
+//!     |<-- acknowledged, from memory -------|          just started, sent before a Release, a term unknown here
 //!     hold until sent + LEASE               |  promised for PROMISE
 //! ```
 //!
@@ -16,12 +16,11 @@
 
 use crate::id::NodeId;
 use crate::time::Instant;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the leader sends several times per lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The Raft term of the leader.
     pub term: u64,
@@ -30,7 +29,7 @@ pub struct Lease {
 }
 
 /// Why a voter does not promise itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It knows a later term.
     LaterTerm(u64),
@@ -40,6 +39,19 @@ pub enum Refusal {
     Released,
     /// It started less than one promise ago and does not know what it had promised before.
     JustStarted,
+    /// It has heard of no such term, only of this one: a leader's entries come before, or in a moment.
+    UnknownTerm(u64),
+}
+
+/// What came of a `Release`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseHeard {
+    /// The promise has ended.
+    Ended,
+    /// It was said before, or the promise rests on a `Lease` that was sent later: nothing ends.
+    Late,
+    /// This voter is not promised to who says it, or not in that term: nothing is remembered of it.
+    Refused,
 }
 
 /// Whether a vote may go on to the consensus library.
@@ -67,10 +79,12 @@ pub struct Promise {
     term: u64,
     being_voted: u64,
     votes_inside: u32,
-    to: Option<NodeId>,
+    /// To whom, and the newest `Lease` of it that was acknowledged.
+    rests_on: Option<(NodeId, Lease)>,
     until: Instant,
     quiet_until: Instant,
-    released: (u64, Instant),
+    /// The last that was heard, and whose.
+    released: Option<(NodeId, Lease)>,
 }
 
 impl Promise {
@@ -83,10 +97,10 @@ impl Promise {
             term: durable_term,
             being_voted: 0,
             votes_inside: 0,
-            to: None,
+            rests_on: None,
             until: Instant::ZERO,
             quiet_until,
-            released: (0, Instant::ZERO),
+            released: None,
         }
     }
 
@@ -106,7 +120,7 @@ impl Promise {
         if known > lease.term {
             return Err(Refusal::LaterTerm(known));
         }
-        if (lease.term, lease.sent) <= self.released {
+        if self.is_released(from, lease) {
             return Err(Refusal::Released);
         }
         if now < self.quiet_until {
@@ -115,25 +129,54 @@ impl Promise {
         if let Some(other) = self.promised_to_another(now, from) {
             return Err(Refusal::Promised(other));
         }
-        self.term = lease.term;
-        self.to = Some(from);
+        if lease.term > self.term {
+            return Err(Refusal::UnknownTerm(self.term));
+        }
+        let newest = self
+            .rests_on
+            .filter(|(to, before)| *to == from && before.term == lease.term)
+            .map_or(lease.sent, |(_, before)| before.sent.max(lease.sent));
+        let newest = Lease {
+            sent: newest,
+            ..lease
+        };
+        self.rests_on = Some((from, newest));
         self.until = now + self.length;
         Ok(())
     }
 
     /// The consensus library of this node is in `term`, however it came there: a sole voter elects itself without
-    /// a message. Leaders of earlier terms do not know what is decided from now on.
+    /// a message. Leaders of earlier terms do not know what is decided from now on, and of later ones there are none
+    /// that this node has heard of.
     pub fn note_term(&mut self, term: u64) {
         self.term = self.term.max(term);
     }
 
-    /// The leader no longer holds: its promise ends, and its older `Lease` messages are void.
-    pub fn on_release(&mut self, from: NodeId, release: Lease) {
-        self.released = self.released.max((release.term, release.sent));
-        if self.to == Some(from) && self.term == release.term {
-            self.to = None;
+    /// `from` says that it no longer holds: this voter's promise to it ends, and its older `Lease` messages are void.
+    /// Nobody ends another's promise or binds another's messages, and none of a term that is only claimed.
+    pub fn on_release(&mut self, from: NodeId, release: Lease) -> ReleaseHeard {
+        if let Some((to, lease)) = self.rests_on
+            && (to, lease.term) == (from, release.term)
+        {
+            if release.sent < lease.sent {
+                return ReleaseHeard::Late;
+            }
+            self.released = Some((from, release));
+            self.rests_on = None;
             self.until = Instant::ZERO;
+            ReleaseHeard::Ended
+        } else if self.is_released(from, release) {
+            ReleaseHeard::Late
+        } else {
+            ReleaseHeard::Refused
         }
+    }
+
+    /// Whether `from` released after it sent that, or just then.
+    fn is_released(&self, from: NodeId, sent: Lease) -> bool {
+        self.released.is_some_and(|(who, last)| {
+            who == from && (sent.term, sent.sent) <= (last.term, last.sent)
+        })
     }
 
     /// A ballot from `from` has come in. After a [`Ballot::Vote`] that passed, [`Promise::vote_answered`] must follow.
@@ -187,7 +230,7 @@ impl Promise {
 
     /// To whom this voter is promised at `now`.
     pub fn promised_to(&self, now: Instant) -> Option<NodeId> {
-        self.to.filter(|_| now < self.until)
+        self.rests_on.map(|(to, _)| to).filter(|_| now < self.until)
     }
 
     fn promised_to_another(&self, now: Instant, from: NodeId) -> Option<NodeId> {

@@ -13,6 +13,8 @@
 //!
 //! There is no clock, socket, lock or random source here: `now` is an argument.
 
+#![forbid(unsafe_code)]
+
 pub mod balance;
 pub mod check;
 pub mod close;
@@ -28,6 +30,7 @@ pub mod own_address;
 pub mod placement;
 pub mod state;
 pub mod stick;
+pub mod text;
 pub mod time;
 pub mod trust;
 pub mod version;

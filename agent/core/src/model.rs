@@ -5,14 +5,13 @@
 use crate::check::Kind;
 use crate::id::NodeId;
 use crate::version::Speaks;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Everything in `cluster.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// Shown to operators.
     pub name: String,
@@ -39,11 +38,14 @@ pub const FIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// [`ClusterConfig::bindings_max`] when the file does not say.
 pub const BINDINGS_MAX: u32 = 100_000;
+/// The largest [`ClusterConfig::bindings_max`]: with the longest names and addresses so many still make a snapshot that
+/// is read again (`ha-record` has the bound, and the test).
+pub const BINDINGS_MOST: u32 = 2_000_000;
 /// [`ClusterConfig::certificate_lifetime`] when the file does not say.
 pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 
 /// An address that moves between nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualIp {
     /// Unique.
     pub name: String,
@@ -54,7 +56,7 @@ pub struct VirtualIp {
 }
 
 /// Where clients arrive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frontend {
     /// Unique.
     pub name: String,
@@ -76,7 +78,7 @@ pub struct Frontend {
 }
 
 /// Ports `first..=last`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortRange {
     /// Lowest port, at least 1.
     pub first: u16,
@@ -107,7 +109,7 @@ impl fmt::Display for PortRange {
 }
 
 /// A named set of servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Unique.
     pub name: String,
@@ -142,7 +144,7 @@ pub struct Backend {
 }
 
 /// One address in a backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Unique in its backend.
     pub name: String,
@@ -161,7 +163,7 @@ pub struct Server {
 }
 
 /// Which server a client without a binding gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
     /// By turns, in proportion to the weights, smoothly.
     #[default]
@@ -177,7 +179,7 @@ pub enum Balance {
 }
 
 /// A client comes back to its server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persistence {
     /// How long a binding outlives its last use.
     pub expire: Duration,
@@ -192,7 +194,7 @@ pub struct Persistence {
 }
 
 /// When the first byte of a newly bound client is forwarded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BindingMode {
     /// After a majority has the binding on disk.
     #[default]
@@ -202,7 +204,7 @@ pub enum BindingMode {
 }
 
 /// A health check, as HAProxy's: up after `rise` passes, down after `fall` failures.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What is looked at.
     pub kind: Kind,
@@ -221,7 +223,7 @@ pub struct Check {
 }
 
 /// What happens to the sessions of a server that goes down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDown {
     /// They are cut at once, so that clients reconnect.
     #[default]
@@ -231,7 +233,7 @@ pub enum OnDown {
 }
 
 /// Whether the address returns to a preferred node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Failback {
     /// It stays where it is.
     #[default]
@@ -248,7 +250,7 @@ pub enum Failback {
 }
 
 /// Timers of consensus and lease. Equal on all nodes: part of the cluster's identity from `init` on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Timing {
     /// One site: heartbeat 50 ms, election 150-300 ms.
     #[default]
@@ -302,7 +304,7 @@ impl Timing {
 }
 
 /// What a node is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// Votes, may hold the virtual IP, carries traffic.
     #[default]
@@ -331,7 +333,7 @@ impl Role {
 }
 
 /// A node as the cluster knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Its id.
     pub id: NodeId,
@@ -352,7 +354,7 @@ pub struct Member {
 }
 
 /// What the operator wants of a server or node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdminState {
     /// Normal.
     #[default]
@@ -375,7 +377,7 @@ impl AdminState {
 }
 
 /// What a drain does with clients that are bound to the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sticky {
     /// They may still come back to it (HAProxy's drain).
     #[default]

@@ -26,10 +26,10 @@ use crate::events::{EventLog, What};
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Role, Timing};
 use crate::stick::{StickEntry, StickIndex, StickKey};
+use crate::text::printable;
 use crate::time::Timestamp;
 use crate::trust::Trust;
 use crate::version::RecordVersion;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub const HISTORY_MAX: usize = 11;
 const PURGE_BUDGET: usize = 256;
 
 /// The replicated state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterState {
     /// The stamp of the last command. Not the newest of all: a clock that was fast for a moment would hold back every
     /// deadline, and end every binding at once, until the others have caught up with it.
@@ -51,7 +51,7 @@ pub struct ClusterState {
 }
 
 /// Everything but the bindings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Tells this cluster from every other; nil until it is founded.
     pub cluster_id: NodeId,
@@ -108,7 +108,9 @@ impl ClusterState {
         let by = stamped.by.as_str();
         let answer = match &stamped.command {
             Command::Bind(bindings) => Ok(self.bind(bindings)),
-            other => self.change_facts(other, by),
+            other => stamped
+                .check_texts()
+                .and_then(|()| self.change_facts(other, by)),
         };
         debug_assert!(self.holder_is_known(), "the holder is a member");
         answer
@@ -164,7 +166,7 @@ impl ClusterState {
                 reason,
             } => next.note_holder(*node, *epoch, reason, at),
             Command::Note { kind, text } => {
-                let (kind, text) = (kind.clone(), text.clone());
+                let (kind, text) = (plain(kind), plain(text));
                 next.event(at, What::Note { kind, text }, by);
                 Ok(Outcome::Done)
             }
@@ -302,12 +304,12 @@ impl Facts {
                     HealthRecord {
                         up: change.up,
                         since: at,
-                        why: change.why.clone(),
+                        why: plain(&change.why),
                     },
                 );
             }
             if was_up != change.up {
-                let why = change.why.clone();
+                let why = plain(&change.why);
                 let what = if change.up {
                     What::ServerWentUp { server, why }
                 } else {
@@ -329,17 +331,18 @@ impl Facts {
         if !self.members.contains_key(&node) {
             return Err(Rejection::NodeUnknown(node.to_string()));
         }
+        let reason = plain(reason);
         let what = What::HolderChanged {
             node: self.node_name(node),
             epoch,
-            reason: reason.to_owned(),
+            reason: reason.clone(),
         };
         self.event(at, what, "");
         self.holder = Some(HolderRecord {
             node,
             epoch,
             since: at,
-            reason: reason.to_owned(),
+            reason,
         });
         Ok(Outcome::Done)
     }
@@ -347,6 +350,11 @@ impl Facts {
     fn event(&mut self, at: Timestamp, what: What, by: &str) {
         Arc::make_mut(&mut self.events).add(at, what, by);
     }
+}
+
+/// As it is kept and shown.
+fn plain(text: &str) -> String {
+    printable(text).into_owned()
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 use crate::id::NodeId;
 use crate::model::Role;
 use crate::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +16,7 @@ pub const USERS_MAX: usize = 256;
 pub const REMOVED_MAX: usize = 1024;
 
 /// SHA-256 of something: a certificate in DER, a secret, a public key.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl fmt::Display for Digest {
@@ -61,9 +60,7 @@ impl Digest {
 }
 
 /// What an operator may do; each includes those before it.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
     /// Look.
     #[default]
@@ -94,7 +91,7 @@ impl Access {
 }
 
 /// How far the change from one authority to the next has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Trusted, and not used before every node trusts it.
     Spreading,
@@ -105,7 +102,7 @@ pub enum Stage {
 }
 
 /// A certificate authority of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// Of its certificate.
     pub fingerprint: Digest,
@@ -122,7 +119,7 @@ pub struct Authority {
 }
 
 /// A join token, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
     /// Of its secret.
     pub secret: Digest,
@@ -148,7 +145,7 @@ impl TokenRecord {
 }
 
 /// An operator with a certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserRecord {
     /// What it may do.
     pub access: Access,
@@ -161,7 +158,7 @@ pub struct UserRecord {
 }
 
 /// See the module.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Grows with each change of [`Trust::authorities`].
     pub generation: u64,
@@ -195,7 +192,7 @@ impl Trust {
 }
 
 /// A change of who may speak.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrustOrder {
     /// A new authority: the first one signs at once, any other spreads first.
     Introduce {
@@ -239,7 +236,7 @@ pub enum TrustOrder {
 }
 
 /// What a machine that wants to join shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The token's public id.
     pub token: String,
@@ -250,7 +247,7 @@ pub struct Ticket {
 }
 
 /// What a node tells the leader about the certificates that it uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// The authorities that it believes at this moment.
     pub trusts: Vec<Digest>,

@@ -50,7 +50,7 @@ pub struct Routes {
 }
 
 /// A frontend whose address and backend are looked up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontendView {
     /// As configured.
     pub spec: Frontend,
@@ -61,7 +61,7 @@ pub struct FrontendView {
 }
 
 /// A backend with the state of its servers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendView {
     /// Unique.
     pub name: String,
@@ -160,11 +160,37 @@ impl ServerView {
 impl Routes {
     /// Builds the routes from the replicated facts and what is known here beyond them.
     pub fn from_facts(facts: &Facts, overlay: &Overlay) -> Routes {
-        let backends: Vec<Arc<BackendView>> = facts
-            .config
-            .backends
-            .iter()
-            .map(|b| Arc::new(backend_view(facts, b, overlay)))
+        Routes::default().next(facts, overlay)
+    }
+
+    /// The routes after these: what has not changed is shared, circles are made anew only for other servers.
+    pub fn following(before: &Arc<Routes>, facts: &Facts, overlay: &Overlay) -> Arc<Routes> {
+        let next = before.next(facts, overlay);
+        let mut backends = next.backends.iter().zip(&before.backends);
+        let same = next.backends.len() == before.backends.len()
+            && next.frontends == before.frontends
+            && backends.all(|(a, b)| Arc::ptr_eq(a, b));
+        if same { before.clone() } else { Arc::new(next) }
+    }
+
+    fn next(&self, facts: &Facts, overlay: &Overlay) -> Routes {
+        let shared = |mut made: BackendView| {
+            let before = self.backends.iter().find(|b| b.name == made.name);
+            let Some(before) = before else {
+                return Arc::new(made);
+            };
+            if before.ring == made.ring {
+                made.ring = before.ring.clone();
+            }
+            if **before == made {
+                before.clone()
+            } else {
+                Arc::new(made)
+            }
+        };
+        let backends = facts.config.backends.iter();
+        let backends: Vec<Arc<BackendView>> = backends
+            .map(|b| shared(backend_view(facts, b, overlay)))
             .collect();
         let address: BTreeMap<&str, IpAddr> = facts
             .config
@@ -299,64 +325,4 @@ fn backend_view(facts: &Facts, b: &crate::model::Backend, overlay: &Overlay) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::{AdminOrder, AdminTarget, Command, DrainEnd, Stamped};
-    use crate::state::ClusterState;
-    use crate::testing::{backend, config, member, node, server};
-
-    /// What becomes of the sessions of the only server after these commands.
-    fn cut(on_down: OnDown, commands: Vec<Command>) -> Option<Cut> {
-        let mut state = ClusterState::default();
-        let mut b = backend("b", vec![server(1)]);
-        b.on_down = on_down;
-        let configure = Command::Configure {
-            config: config(vec![b]),
-            text: String::new(),
-            expect: None,
-        };
-        let first = [Command::AddMember(member(1)), configure];
-        for command in first.into_iter().chain(commands) {
-            let (at, by) = (Timestamp(1), String::new());
-            state.apply(&Stamped { at, by, command }).unwrap();
-        }
-        let routes = Routes::from_facts(&state.facts, &Overlay::default());
-        routes.backends[0].servers[0].cut
-    }
-
-    fn order(state: AdminState, then: Option<AdminState>) -> Command {
-        Command::SetAdmin {
-            target: AdminTarget::Node(node(1)),
-            order: AdminOrder {
-                state,
-                then,
-                ..AdminOrder::default()
-            },
-            force: true,
-        }
-    }
-
-    #[test]
-    fn maintenance_cuts_sessions_as_on_down_says_and_the_end_of_a_drain_in_any_case() {
-        let maintenance = || vec![order(AdminState::Maintenance, None)];
-        let drained = |then| {
-            let end = Command::DrainEnded {
-                target: AdminTarget::Node(node(1)),
-                began: Timestamp(1),
-                end: DrainEnd::Deadline,
-            };
-            vec![order(AdminState::Drain, then), end]
-        };
-        let then_maintenance = || drained(Some(AdminState::Maintenance));
-        for (on_down, commands, expected) in [
-            (OnDown::Purge, maintenance(), Some(Cut::Maintenance)),
-            (OnDown::Keep, maintenance(), None),
-            (OnDown::Purge, then_maintenance(), Some(Cut::Maintenance)),
-            (OnDown::Keep, then_maintenance(), Some(Cut::Drained)),
-            (OnDown::Keep, drained(None), Some(Cut::Drained)),
-            (OnDown::Keep, drained(Some(AdminState::Ready)), None),
-        ] {
-            assert_eq!(cut(on_down, commands.clone()), expected, "{commands:?}");
-        }
-    }
-}
+mod tests;

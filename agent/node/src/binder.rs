@@ -9,7 +9,7 @@ use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
 use crate::outside::Clock;
 use ha_core::command::{Command, Stamped};
-use ha_core::dispatch::Remembered;
+use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
@@ -210,6 +210,14 @@ impl LogBinder {
     }
 }
 
+impl UnderWay for LogBinder {
+    fn is_under_way(&self, key: &StickKey) -> bool {
+        let pending = self.lock();
+        let found = pending.by_key.get(key);
+        found.is_some_and(|waiting| waiting.committed_at.is_none())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,6 +239,20 @@ mod tests {
             used_at: Timestamp(0),
             expire: Duration::from_secs(9),
         }
+    }
+
+    #[test]
+    fn a_binding_is_under_way_until_it_is_committed_or_never_will_be() {
+        let binder = LogBinder::new(|| Instant(0));
+        for committed in [true, false] {
+            assert!(!binder.is_under_way(&key(1)));
+            let _asked = binder.bind(key(1), entry(1), Remembered::IsReplaced);
+            assert!(binder.is_under_way(&key(1)) && !binder.is_under_way(&key(2)));
+            let batch = binder.next_batch();
+            assert!(binder.is_under_way(&key(1)), "proposed");
+            binder.answer(&batch, committed);
+        }
+        assert!(!binder.is_under_way(&key(1)));
     }
 
     #[test]

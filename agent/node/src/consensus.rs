@@ -9,6 +9,7 @@
 //! Owns the [`Promise`] of this node: guard and lease handler take the same lock. Leaves to the
 //! controller what leadership means for the address.
 
+mod complaints;
 pub mod convert;
 mod hear;
 pub mod log;
@@ -16,6 +17,7 @@ pub mod log_store;
 pub mod machine;
 pub mod network;
 mod news;
+pub mod plausible;
 mod settings;
 pub mod types;
 pub mod versions;
@@ -23,6 +25,7 @@ pub mod versions;
 pub use settings::{ConsensusSettings, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY};
 
 use crate::outside::Outside;
+use complaints::Complaints;
 use ha_core::command::{Answer, Command, Stamped};
 use ha_core::controller::{NodeReport, RaftNews};
 use ha_core::id::NodeId;
@@ -58,6 +61,7 @@ pub struct Consensus<R: Runtime> {
     me: NodeId,
     report: Arc<RwLock<NodeReport>>,
     versions: Versions,
+    complaints: Arc<Complaints>,
     promise_length: Duration,
 }
 
@@ -71,6 +75,7 @@ impl<R: Runtime> Clone for Consensus<R> {
             me: self.me,
             report: self.report.clone(),
             versions: self.versions.clone(),
+            complaints: self.complaints.clone(),
             promise_length: self.promise_length,
         }
     }
@@ -121,6 +126,7 @@ impl<R: Runtime> Consensus<R> {
             me: settings.me,
             report: Arc::default(),
             versions,
+            complaints: Arc::default(),
             promise_length: settings.promise,
         })
     }
@@ -337,9 +343,14 @@ impl<R: Runtime> Consensus<R> {
         *self.report.write().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
+    /// The term that the library is in.
+    fn term(&self) -> u64 {
+        self.raft.metrics().borrow_watched().current_term
+    }
+
     /// Takes a `Lease` of `from` through this node's promise, which knows the term that the library is in.
     fn promise_to(&self, now: Instant, from: NodeId, lease: Lease) -> Result<(), Refusal> {
-        let term = self.raft.metrics().borrow_watched().current_term;
+        let term = self.term();
         let mut promise = lock(&self.promise);
         promise.note_term(term);
         promise.on_lease(now, from, lease)

@@ -192,7 +192,8 @@ impl<R: Runtime> Driver<R> {
 
     fn publish(&self) {
         let snap = self.consensus.read();
-        let routes = Arc::new(Routes::from_facts(&snap.facts, &self.controller.overlay()));
+        let before = self.view.borrow().routes.clone();
+        let routes = Routes::following(&before, &snap.facts, &self.controller.overlay());
         self.view.send_replace(Arc::new(View {
             routes,
             stick: snap.stick,

@@ -12,6 +12,8 @@
 //! Everything that touches the outside comes through the small traits of [`outside`]; the simulation replaces those
 //! and nothing else. There is no socket, no disk and no clock in here.
 
+#![forbid(unsafe_code)]
+
 pub mod binder;
 pub mod consensus;
 pub mod driver;

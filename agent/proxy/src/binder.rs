@@ -1,11 +1,11 @@
 //! The seam to whoever decides bindings (the log, through the driver). Owns nothing.
 
-use ha_core::dispatch::Remembered;
+use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::stick::{StickEntry, StickKey};
 use tokio::sync::oneshot;
 
 /// Decides bindings. Called from the workers: must return at once and never block.
-pub trait Binder: Send + Sync {
+pub trait Binder: UnderWay + Send + Sync {
     /// Decides the binding of a client that has none, or whose server cannot be used any more: `proposal`,
     /// unless another session of the same key is being bound just now (or was, and the published view does
     /// not show it yet), then that one's.

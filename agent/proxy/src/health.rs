@@ -4,8 +4,7 @@
 //! nobody. Each connects to nothing: that a listener answers is tried once, after it was set up, over the network.
 //! One look that finds a worker late says little (the machine may have stood still); several in a row do.
 
-use super::accept::BANNER;
-use super::worker::Shared;
+use super::shared::Shared;
 use crate::platform::sockets as sys;
 use ha_core::time::Instant;
 use std::collections::BTreeSet;
@@ -15,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
+/// What a listener answers to the self-check; the worker's index follows.
+pub(super) const BANNER: &str = "ha-agent proxy worker ";
 /// A worker that has not gone round for so long is late.
 const LATE: Duration = Duration::from_secs(1);
 /// So many looks in a row must find one late.

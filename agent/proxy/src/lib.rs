@@ -16,48 +16,49 @@
 //! Bounds: sessions (`sessions_max`, above it newcomers are reset), slots and queues of servers and
 //! frontends (`maxconn`, `maxqueue`), pipes (a share of the open files), events (a bounded channel).
 
-mod accept;
 mod binder;
-mod carry;
-mod connect;
+mod entry;
 mod gate;
 mod health;
 #[cfg(target_os = "linux")]
 mod linux;
-mod listen;
-mod patience;
 mod pool;
-mod reach;
 mod report;
-mod session;
+mod run;
 mod settings;
+mod shared;
 mod stats;
+mod sweep;
 mod table;
+mod tcp;
+
+mod wheel;
 mod worker;
 
 pub use binder::{Binder, Binding};
+pub use entry::{SessionFilter, SessionInfo};
 pub use gate::WatchedGate;
 pub use report::ProxyEvent;
 pub use settings::{Clock, ProxyError, ProxySettings, Reach};
 pub use stats::{FrontendCounters, ProxyCounters, ServerCounters};
-pub use table::{SessionFilter, SessionInfo};
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux as platform;
 
-use accept::Arrival;
 use ha_core::view::View;
 use health::Health;
 use platform::sockets as sys;
 use report::EventSender;
+use run::Start;
+use shared::Shared;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tcp::accept::Arrival;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use worker::{Shared, Start};
 
 /// Workers at most.
 const WORKERS_MAX: usize = 64;
@@ -196,7 +197,7 @@ impl Drop for Proxy {
 
 fn run_worker(start: Start, ended: &std_mpsc::Sender<usize>) {
     let (index, shared) = (start.index, start.shared.clone());
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker::run(start)));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run::run(start)));
     if !shared.stop.is_cancelled() {
         tracing::error!(worker = index, ?result, "a proxy worker ended");
         shared

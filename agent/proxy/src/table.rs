@@ -1,240 +1,17 @@
-//! The sessions of one worker: who they are, how long they have been idle, and the handle that ends them.
+//! The sessions of one worker, and the handle that ends each of them.
 //!
-//! The worker writes; the API reads. The lock is taken when a session starts or ends, by a sweep every
-//! 100 ms, and by whoever asks for a list; never per byte.
+//! The worker writes; the API reads. The lock is taken when a session starts or ends, for those that are due for a look,
+//! and by whoever asks for a list, a part at a time; never per byte.
 
-use super::stats::{FrontendStats, ServerStats};
+use super::entry::{Entry, SessionFilter, SessionInfo};
+use super::wheel::Look;
 use ha_core::close::CloseReason;
-use ha_core::dispatch::Forward;
-use ha_core::id::ServerId;
-use ha_core::time::Timestamp;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
-/// Which sessions are asked for. Nothing set: all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionFilter {
-    /// Only those of this client.
-    pub client: Option<IpAddr>,
-    /// Only those on this server.
-    pub server: Option<ServerId>,
-}
-
-/// A session as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionInfo {
-    /// Tells it from every other session that this proxy carries or has carried.
-    pub id: u64,
-    /// The client.
-    pub client: SocketAddr,
-    /// The address and port that it asked for.
-    pub local: SocketAddr,
-    /// The frontend that took it.
-    pub frontend: String,
-    /// The server it has, waits for or is being connected to.
-    pub server: Option<ServerId>,
-    /// When it was accepted.
-    pub started: Timestamp,
-    /// Bytes from the client.
-    pub bytes_in: u64,
-    /// Bytes to the client.
-    pub bytes_out: u64,
-}
-
-/// One end of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Client,
-    Server,
-}
-
-const NO_SERVER: u64 = u64::MAX;
-/// Beside a server's number: it is waited for.
-const WAITED_FOR: u64 = 1 << 32;
-
-/// What is known of one session. Only its worker writes, so plain loads and stores do.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) id: u64,
-    pub(super) client: SocketAddr,
-    pub(super) local: SocketAddr,
-    pub(super) frontend: Arc<FrontendStats>,
-    pub(super) started: Timestamp,
-    server: AtomicU64,
-    cut: AtomicU8,
-    ends: [End; 2],
-    /// Set when the session has its server: from then on the idle timers run and bytes are counted to it.
-    carried_by: OnceLock<Arc<ServerStats>>,
-}
-
-/// What came from one end.
-#[derive(Debug, Default)]
-struct End {
-    bytes: AtomicU64,
-    counted: AtomicU64,
-    /// The worker's coarse time, in milliseconds.
-    active_at: AtomicU32,
-    /// In milliseconds; 0 = never.
-    timeout: AtomicU32,
-    /// The same once all was said towards this end; 0 = no other.
-    fin_timeout: AtomicU32,
-}
-
-impl Entry {
-    pub(super) fn new(
-        id: u64,
-        client: SocketAddr,
-        local: SocketAddr,
-        frontend: Arc<FrontendStats>,
-        started: Timestamp,
-    ) -> Entry {
-        Entry {
-            id,
-            client,
-            local,
-            frontend,
-            started,
-            server: AtomicU64::new(NO_SERVER),
-            cut: AtomicU8::new(0),
-            ends: Default::default(),
-            carried_by: OnceLock::new(),
-        }
-    }
-
-    /// The server that it has, waits for or is being connected to.
-    pub(super) fn server(&self) -> Option<ServerId> {
-        let number = self.server.load(Relaxed);
-        let known = number != NO_SERVER;
-        known.then_some(ServerId((number & u64::from(u32::MAX)) as u32))
-    }
-
-    /// The server of which it holds a slot.
-    pub(super) fn held_server(&self) -> Option<ServerId> {
-        u32::try_from(self.server.load(Relaxed)).ok().map(ServerId)
-    }
-
-    pub(super) fn set_server(&self, server: ServerId) {
-        self.server.store(u64::from(server.0), Relaxed);
-    }
-
-    /// A slot is waited for: of that server, or of any.
-    pub(super) fn wait_for(&self, server: Option<ServerId>) {
-        let number = server.map_or(NO_SERVER, |s| u64::from(s.0) | WAITED_FOR);
-        self.server.store(number, Relaxed);
-    }
-
-    /// Why the session was ended from outside.
-    pub(super) fn cut(&self) -> Option<CloseReason> {
-        CloseReason::from_number(self.cut.load(Relaxed))
-    }
-
-    /// The session has its server; idle timers start. Timeouts of zero never end it.
-    pub(super) fn start_carrying(&self, stats: Arc<ServerStats>, forward: &Forward, now: u32) {
-        let client = (forward.client_timeout, forward.client_fin_timeout);
-        let server = (forward.server_timeout, forward.server_fin_timeout);
-        for (side, (timeout, fin_timeout)) in [(Side::Client, client), (Side::Server, server)] {
-            let end = self.end(side);
-            end.timeout.store(in_ms(timeout), Relaxed);
-            end.fin_timeout.store(in_ms(fin_timeout), Relaxed);
-            self.touch(side, now);
-        }
-        // It is set once for each session; a second call would change nothing.
-        let _ = self.carried_by.set(stats);
-    }
-
-    /// All was said towards that end: what is still to come from it has less time, as HAProxy has it.
-    pub(super) fn half_closed(&self, towards: Side, now: u32) {
-        let end = self.end(towards);
-        let fin_timeout = end.fin_timeout.load(Relaxed);
-        if fin_timeout > 0 {
-            end.timeout.store(fin_timeout, Relaxed);
-            self.touch(towards, now);
-        }
-    }
-
-    /// Bytes went to or came from that end.
-    pub(super) fn touch(&self, side: Side, now: u32) {
-        self.end(side).active_at.store(now, Relaxed);
-    }
-
-    /// Bytes came from that end.
-    pub(super) fn count(&self, from: Side, bytes: usize, now: u32) {
-        let end = self.end(from);
-        end.bytes
-            .store(end.bytes.load(Relaxed) + bytes as u64, Relaxed);
-        end.active_at.store(now, Relaxed);
-    }
-
-    pub(super) fn bytes(&self, from: Side) -> u64 {
-        self.end(from).bytes.load(Relaxed)
-    }
-
-    /// Adds what came since the last call to the server's counters.
-    pub(super) fn settle_bytes(&self) {
-        let Some(stats) = self.carried_by.get() else {
-            return;
-        };
-        for (side, total) in [
-            (Side::Client, &stats.bytes_in),
-            (Side::Server, &stats.bytes_out),
-        ] {
-            let end = self.end(side);
-            let bytes = end.bytes.load(Relaxed);
-            let new = bytes - end.counted.swap(bytes, Relaxed);
-            if new > 0 {
-                total.fetch_add(new, Relaxed);
-            }
-        }
-    }
-
-    /// As HAProxy has it: an end is idle when nothing came from it *and* nothing could be sent to it.
-    fn timed_out(&self, now: u32) -> Option<CloseReason> {
-        self.carried_by.get()?;
-        let idle = |side: Side| {
-            let end = self.end(side);
-            let timeout = end.timeout.load(Relaxed);
-            timeout > 0 && now.wrapping_sub(end.active_at.load(Relaxed)) >= timeout
-        };
-        match (idle(Side::Client), idle(Side::Server)) {
-            (true, _) => Some(CloseReason::ClientTimeout),
-            (_, true) => Some(CloseReason::ServerTimeout),
-            _ => None,
-        }
-    }
-
-    const fn end(&self, side: Side) -> &End {
-        &self.ends[side as usize]
-    }
-
-    fn matches(&self, filter: &SessionFilter) -> bool {
-        filter
-            .client
-            .is_none_or(|c| c.to_canonical() == self.client.ip())
-            && (filter.server.is_none() || filter.server == self.server())
-    }
-
-    fn info(&self) -> SessionInfo {
-        SessionInfo {
-            id: self.id,
-            client: self.client,
-            local: self.local,
-            frontend: self.frontend.name.clone(),
-            server: self.server(),
-            started: self.started,
-            bytes_in: self.bytes(Side::Client),
-            bytes_out: self.bytes(Side::Server),
-        }
-    }
-}
-
-/// Milliseconds, rounded up to 1; zero stays zero.
-fn in_ms(timeout: Duration) -> u32 {
-    let ms = timeout.as_millis().max(u128::from(!timeout.is_zero()));
-    u32::try_from(ms).unwrap_or(u32::MAX).min(u32::MAX / 2)
-}
+/// Places that are searched before others have the lock.
+const LISTED_AT_ONCE: usize = 1024;
 
 /// The sessions of one worker.
 #[derive(Debug, Default)]
@@ -276,23 +53,32 @@ impl Table {
     /// Ends every session for which there is a reason. Their tasks are dropped soon after, on their worker.
     pub(super) fn cut(&self, reason: impl Fn(&Entry) -> Option<CloseReason>) {
         for (entry, task) in self.slots().live.iter().flatten() {
-            if let Some(reason) = reason(entry)
-                && entry
-                    .cut
-                    .compare_exchange(0, reason as u8, Relaxed, Relaxed)
-                    .is_ok()
-            {
-                task.abort();
+            if let Some(reason) = reason(entry) {
+                entry.end(reason, task);
             }
         }
     }
 
-    /// Counts bytes and ends what was idle too long. `now` is the worker's coarse time.
-    pub(super) fn sweep(&self, now: u32) {
-        self.cut(|entry| {
-            entry.settle_bytes();
-            entry.timed_out(now)
-        });
+    /// Looks at the sessions that are due and ends those that were idle too long. When the others are looked at next.
+    pub(super) fn look(&self, due: &[Look], now: u32) -> Vec<Look> {
+        let slots = self.slots();
+        let find = |look: &Look| {
+            let (entry, task) = slots.live.get(look.place as usize)?.as_ref()?;
+            let meant = entry.id == look.id && entry.wants(look.due);
+            let (place, id) = meant.then_some((look.place, look.id))?;
+            match entry.look(now) {
+                Ok(after) => {
+                    let due = now.wrapping_add(after);
+                    entry.look_at(due);
+                    Some(Look { place, due, id })
+                }
+                Err(reason) => {
+                    entry.end(reason, task);
+                    None
+                }
+            }
+        };
+        due.iter().filter_map(find).collect()
     }
 
     /// Adds the sessions that match to `found`, up to `limit` in all, and says how many match.
@@ -302,18 +88,20 @@ impl Table {
         limit: usize,
         found: &mut Vec<SessionInfo>,
     ) -> usize {
-        let slots = self.slots();
-        let mut matching = 0;
-        for (entry, _) in slots
-            .live
-            .iter()
-            .flatten()
-            .filter(|(e, _)| e.matches(filter))
-        {
-            matching += 1;
-            if found.len() < limit {
-                found.push(entry.info());
+        let (mut matching, mut from) = (0, 0);
+        loop {
+            let slots = self.slots();
+            let Some(places) = slots.live.get(from..).filter(|places| !places.is_empty()) else {
+                break;
+            };
+            let some = places.iter().take(LISTED_AT_ONCE).flatten();
+            for (entry, _) in some.filter(|(e, _)| e.matches(filter)) {
+                matching += 1;
+                if found.len() < limit {
+                    found.push(entry.info());
+                }
             }
+            from += LISTED_AT_ONCE;
         }
         matching
     }

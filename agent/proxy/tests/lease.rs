@@ -8,7 +8,7 @@
 
 mod lab;
 
-use ha_core::dispatch::Remembered;
+use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::model::BindingMode;
 use ha_core::stick::{StickEntry, StickKey};
 use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
@@ -195,6 +195,12 @@ async fn the_self_check_hears_every_worker_even_with_a_closed_gate() {
 
 /// While it is set, whoever asks for a binding stands still.
 struct Stuck(AtomicBool);
+
+impl UnderWay for Stuck {
+    fn is_under_way(&self, _: &StickKey) -> bool {
+        false
+    }
+}
 
 impl ha_proxy::Binder for Stuck {
     fn bind(&self, _: StickKey, entry: StickEntry, _: Remembered) -> ha_proxy::Binding {

@@ -60,5 +60,5 @@ structs! {
 }
 
 enums! {
-    Refusal { 0 => LaterTerm(term: u64), 1 => Promised(to: NodeId), 2 => Released, 3 => JustStarted }
+    Refusal { 0 => LaterTerm(term: u64), 1 => Promised(to: NodeId), 2 => Released, 3 => JustStarted, 4 => UnknownTerm(known: u64) }
 }

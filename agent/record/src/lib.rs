@@ -10,6 +10,8 @@
 //! this program speaks, and nothing else: every byte must belong, and what is newer says so. How the parts are laid
 //! out is described once (`form`), checked by the compiler against the model, and kept by golden files.
 
+#![forbid(unsafe_code)]
+
 mod bytes;
 #[macro_use]
 mod form;
@@ -33,8 +35,9 @@ use ha_core::version::{RecordVersion, Speaks};
 use std::io;
 use thiserror::Error;
 
-/// The largest record that is read, in bytes: a snapshot of a full stick table is about 10 MiB.
-pub const RECORD_MAX: usize = 256 << 20;
+/// The largest record that is written or read, in bytes. A snapshot of as many bindings as a configuration may ask for
+/// has at most 258 MiB of them ([`ha_core::model::BINDINGS_MOST`]); the rest is for the configurations that are kept.
+pub const RECORD_MAX: usize = 384 << 20;
 
 /// The largest log entry, in bytes: half of what fits into a peer's message.
 pub const ENTRY_MAX: usize = 4 << 20;
@@ -92,6 +95,11 @@ pub enum RecordError {
     /// No program of ours wrote it.
     #[error("malformed record: {0}")]
     Malformed(&'static str),
+    /// Nobody would read it. Nothing that it replaces may be thrown away.
+    #[error(
+        "it has {0} bytes, more than the {RECORD_MAX} that are read: use a smaller bindings_max"
+    )]
+    TooLarge(usize),
     /// It does not exist at the version that is to be written.
     #[error(
         "{what} needs version {needs}, and this cluster writes version {at}: upgrade ha-agent on every node; the version rises by itself a minute after the last"
@@ -129,7 +137,11 @@ impl From<RecordError> for io::Error {
 pub fn encode<T: Record>(at: RecordVersion, record: &T) -> Result<Vec<u8>, RecordError> {
     let mut out = begun::<T>(at);
     record.write(&mut out);
-    out.done()
+    let bytes = out.done()?;
+    if bytes.len() > RECORD_MAX {
+        return Err(RecordError::TooLarge(bytes.len()));
+    }
+    Ok(bytes)
 }
 
 /// Reads a record of any version up to the newest that `speaks` names.
@@ -198,7 +210,7 @@ fn begun<T: Record>(at: RecordVersion) -> Out {
 
 fn opened<T: Record>(speaks: Speaks, bytes: &[u8]) -> Result<In<'_>, RecordError> {
     if bytes.len() > RECORD_MAX {
-        return Err(RecordError::Malformed("it is too large"));
+        return Err(RecordError::TooLarge(bytes.len()));
     }
     let mut from = In::of(bytes, speaks);
     from.begin()?;
@@ -208,5 +220,7 @@ fn opened<T: Record>(speaks: Speaks, bytes: &[u8]) -> Result<In<'_>, RecordError
     Ok(from)
 }
 
+#[cfg(test)]
+mod largest;
 #[cfg(test)]
 mod tests;

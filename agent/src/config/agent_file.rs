@@ -54,15 +54,20 @@ pub struct AgentConfig {
     pub socket: Option<PathBuf>,
 }
 
+/// Bytes of a node's file.
+const FILE_MAX: usize = 64 << 10;
+
 /// [`AgentConfig::proxy_port`] when the file does not say.
 const PROXY_PORT: u16 = 15_000;
 
 const INTERFACE_REMEDY: &str = "write the name of an interface, e.g. \"eth0\", or one for each virtual IP by its name: { print = \"eth0.20\" }; `ip link` shows them";
-const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
+const NAME_REMEDY: &str =
+    "use letters, digits, `-`, `_` and `.`, at most 63 of them, the first no `-`";
 
 /// Whether a name can stand in commands such as `backend/server`.
 pub fn is_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
+        && !name.starts_with('-')
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
@@ -95,6 +100,13 @@ impl AgentConfig {
     /// Everything that is wrong with it.
     pub fn parse(file: &str, text: &str) -> Result<AgentConfig, Problems> {
         let mut c = Checker::new(file, text);
+        if text.len() > FILE_MAX {
+            c.whole(
+                format!("{} bytes", text.len()),
+                format!("use at most {FILE_MAX}"),
+            );
+            return c.finish(None);
+        }
         let raw: RawAgent = match toml::from_str(text) {
             Ok(raw) => raw,
             Err(e) => {

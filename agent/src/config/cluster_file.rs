@@ -1,14 +1,17 @@
 //! `cluster.toml`: what belongs to the cluster.
 
 use super::agent_file::is_name;
-use super::raw::{RawBackend, RawCluster, RawFrontend, RawGlobal, RawServer, port_range};
+pub use super::bounds::FILE_MAX;
+use super::frontends::Known;
+use super::raw::{RawBackend, RawCluster, RawGlobal, RawServer};
 use super::timeouts;
 use super::units::{KEPT_MAX_DAYS, Span};
 use super::{Checker, Problems};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, CERTIFICATE_LIFETIME, ClusterConfig, Failback, Frontend,
-    OnDown, PortRange, Server, Timing, VirtualIp,
+    BINDINGS_MAX, BINDINGS_MOST, Backend, Balance, CERTIFICATE_LIFETIME, ClusterConfig, Failback,
+    Frontend, OnDown, Server, Timing, VirtualIp,
 };
+use ha_core::text::objection;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -29,7 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Less leaves no time to renew.
 const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(KEPT_MAX_DAYS * 86_400);
-pub(super) const NAME_REMEDY: &str = "use letters, digits, `-`, `_` and `.`, at most 63 of them";
+pub(super) const NAME_REMEDY: &str =
+    "use letters, digits, `-`, `_` and `.`, at most 63 of them, the first no `-`";
 
 /// What helps when an address of IPv6 is none that clients reach on whichever node has it.
 fn cannot_move(address: IpAddr) -> Option<String> {
@@ -44,22 +48,13 @@ fn cannot_move(address: IpAddr) -> Option<String> {
     })
 }
 
-/// Bytes of a cluster's file: some ten thousand servers.
-pub const FILE_MAX: usize = 1 << 20;
-
 /// Reads the text of the file.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse_cluster(file: &str, text: &str) -> Result<ClusterFile, Problems> {
     let mut c = Checker::new(file, text);
-    if text.len() > FILE_MAX {
-        c.problem(
-            0,
-            "the file",
-            format!("{} bytes", text.len()),
-            format!("use at most {FILE_MAX}: it is kept, with its last versions, on every node"),
-        );
+    if !c.fits() {
         return c.finish(None);
     }
     let raw: RawCluster = match toml::from_str(text) {
@@ -69,12 +64,16 @@ pub fn parse_cluster(file: &str, text: &str) -> Result<ClusterFile, Problems> {
             return c.finish(None);
         }
     };
+    if !c.counts_fit(&raw) {
+        return c.finish(None);
+    }
     c.unique("virtual_ip.name", raw.virtual_ip.iter().map(|v| &v.name));
     c.unique("frontend.name", raw.frontend.iter().map(|f| &f.name));
     c.unique("backend.name", raw.backend.iter().map(|b| &b.name));
     let virtual_ips = c.virtual_ips(&raw);
     let backends: Vec<Backend> = raw.backend.iter().map(|b| c.backend(b)).collect();
-    let frontends: Vec<Frontend> = raw.frontend.iter().map(|f| c.frontend(f, &raw)).collect();
+    let known = Known::of(&raw);
+    let frontends: Vec<Frontend> = raw.frontend.iter().map(|f| c.frontend(f, &known)).collect();
     c.overlapping_binds(&raw.frontend, &frontends);
     let (global, timing, promise) = c.global(raw.cluster.unwrap_or_default());
     let config = ClusterConfig {
@@ -121,6 +120,10 @@ impl Checker<'_> {
             &[("never", 0), ("auto", 1), ("manual", 2)],
             0,
         );
+        if let Some(prefer) = raw.prefer.as_ref().filter(|p| !is_name(p.get_ref())) {
+            let found = format!("{:?}", prefer.get_ref());
+            self.problem(prefer.span().start, "cluster.prefer", found, NAME_REMEDY);
+        }
         let failback = match (word, raw.prefer) {
             (1, Some(prefer)) => Failback::Auto {
                 prefer: prefer.into_inner(),
@@ -140,12 +143,12 @@ impl Checker<'_> {
         };
         let bindings_max = raw.bindings_max.map_or(BINDINGS_MAX, |b| {
             let n = *b.get_ref();
-            if !(1..=5_000_000).contains(&n) {
+            if !(1..=BINDINGS_MOST).contains(&n) {
                 self.problem(
                     b.span().start,
                     "cluster.bindings_max",
                     n,
-                    "use 1 to 5000000",
+                    format!("use 1 to {BINDINGS_MOST}"),
                 );
             }
             n
@@ -164,7 +167,17 @@ impl Checker<'_> {
                 }
                 lifetime
             });
-        let name = raw.name.unwrap_or_else(|| "cluster".to_owned());
+        let name = raw.name.map_or_else(
+            || "cluster".to_owned(),
+            |name| {
+                if let Some(objection) = objection(name.get_ref()) {
+                    let found = format!("a name that {objection}");
+                    let remedy = "write a name of one line, e.g. \"site\"";
+                    self.problem(name.span().start, "cluster.name", found, remedy);
+                }
+                name.into_inner()
+            },
+        );
         let config = ClusterConfig {
             name,
             failback,
@@ -218,116 +231,6 @@ impl Checker<'_> {
         found
     }
 
-    /// The names of a frontend's virtual IPs: there are such, each once, and at least one.
-    fn virtual_ips_of(&mut self, f: &RawFrontend, raw: &RawCluster) -> Vec<String> {
-        let (key, span) = ("frontend.virtual_ip", f.virtual_ip.span());
-        let names = f.virtual_ip.get_ref().all();
-        if names.is_empty() {
-            let remedy = "name at least one, e.g. [\"print\", \"print6\"]";
-            self.problem(span.start, key, "[]", remedy);
-        }
-        for (i, name) in names.iter().enumerate() {
-            if names[..i].contains(name) {
-                let found = format!("{name:?} twice");
-                self.problem(span.start, key, found, "name each virtual_ip once");
-            }
-            let known = raw.virtual_ip.iter().map(|v| v.name.get_ref());
-            let name = Spanned::new(span.clone(), name.clone());
-            self.refers(key, &name, known, "virtual_ip");
-        }
-        names.to_vec()
-    }
-
-    fn frontend(&mut self, f: &RawFrontend, raw: &RawCluster) -> Frontend {
-        let virtual_ips = self.virtual_ips_of(f, raw);
-        self.refers(
-            "frontend.backend",
-            &f.backend,
-            raw.backend.iter().map(|b| b.name.get_ref()),
-            "backend",
-        );
-        if let Some(mode) = &f.mode
-            && mode.get_ref() != "tcp"
-        {
-            self.problem(
-                mode.span().start,
-                "frontend.mode",
-                format!("{:?}", mode.get_ref()),
-                "use \"tcp\": bytes are passed through untouched",
-            );
-        }
-        let mut listeners: Vec<PortRange> = Vec::new();
-        if f.listeners.get_ref().is_empty() {
-            self.problem(
-                f.listeners.span().start,
-                "frontend.listeners",
-                "[]",
-                "name at least one port, e.g. [5012, \"5014-5019\"]",
-            );
-        }
-        for l in f.listeners.get_ref() {
-            match port_range(l.get_ref()) {
-                Ok(range) => {
-                    if let Some(twin) = listeners.iter().find(|o| o.overlaps(range)) {
-                        self.problem(
-                            l.span().start,
-                            "frontend.listeners",
-                            format!("{range}, which overlaps {twin}"),
-                            "name each port once",
-                        );
-                    }
-                    listeners.push(range);
-                }
-                Err(found) => self.problem(
-                    l.span().start,
-                    "frontend.listeners",
-                    found,
-                    "write a port (1 to 65535) or a range such as \"5014-5019\"",
-                ),
-            }
-        }
-        listeners.sort_unstable();
-        Frontend {
-            name: f.name.get_ref().clone(),
-            virtual_ips,
-            listeners,
-            backend: f.backend.get_ref().clone(),
-            maxconn: f.maxconn,
-            client_timeout: timeouts::idle(f.client_timeout),
-            client_fin_timeout: timeouts::half_closed(f.client_fin_timeout),
-            keepalive: self.keepalive("frontend.keepalive", f.keepalive.as_ref()),
-        }
-    }
-
-    /// Two frontends that accept on the same port of the same address.
-    fn overlapping_binds(&mut self, raw: &[RawFrontend], frontends: &[Frontend]) {
-        for (i, f) in frontends.iter().enumerate() {
-            for (g, r) in frontends.iter().zip(raw).skip(i + 1) {
-                let shared = |name: &&String| g.virtual_ips.contains(name);
-                let Some(shared) = f.virtual_ips.iter().find(shared) else {
-                    continue;
-                };
-                let twice = f
-                    .listeners
-                    .iter()
-                    .flat_map(|a| g.listeners.iter().map(move |b| (*a, *b)))
-                    .find(|(a, b)| a.overlaps(*b));
-                if let Some((a, b)) = twice {
-                    let found = format!(
-                        "{b} on virtual_ip {shared}, where frontend {} has {a} already",
-                        f.name
-                    );
-                    self.problem(
-                        r.listeners.span().start,
-                        "frontend.listeners",
-                        found,
-                        "let each port of an address belong to one frontend",
-                    );
-                }
-            }
-        }
-    }
-
     fn backend(&mut self, b: &RawBackend) -> Backend {
         self.unique("backend.server.name", b.server.iter().map(|s| &s.name));
         let balance = self.choice(
@@ -355,14 +258,6 @@ impl Checker<'_> {
                 "backend.server",
                 format!("none in backend {name}"),
                 "add a [[backend.server]] table",
-            );
-        }
-        if b.server.len() > 4095 {
-            self.problem(
-                b.name.span().start,
-                "backend.server",
-                b.server.len(),
-                "use at most 4095 servers",
             );
         }
         let servers: Vec<Server> = b.server.iter().map(|s| self.server(s)).collect();
@@ -467,13 +362,22 @@ impl Checker<'_> {
         });
         Server {
             name: s.name.get_ref().clone(),
-            node: s.node.as_ref().map(|n| n.get_ref().clone()),
+            node: self.node_of(s),
             address,
             port: s.port.as_ref().map(|p| *p.get_ref()),
             weight,
             backup: s.backup,
             maxconn: s.maxconn,
         }
+    }
+
+    fn node_of(&mut self, s: &RawServer) -> Option<String> {
+        let node = s.node.as_ref()?;
+        if !is_name(node.get_ref()) {
+            let found = format!("{:?}", node.get_ref());
+            self.problem(node.span().start, "backend.server.node", found, NAME_REMEDY);
+        }
+        Some(node.get_ref().clone())
     }
 
     pub(super) fn positive(
@@ -516,29 +420,6 @@ impl Checker<'_> {
                     "give each one a name of its own",
                 );
             }
-        }
-    }
-
-    fn refers<'s>(
-        &mut self,
-        key: &str,
-        name: &Spanned<String>,
-        known: impl Iterator<Item = &'s String>,
-        what: &str,
-    ) {
-        let known: Vec<&str> = known.map(String::as_str).collect();
-        if !known.contains(&name.get_ref().as_str()) {
-            let remedy = if known.is_empty() {
-                format!("add a [[{what}]] with that name")
-            } else {
-                format!("use one of: {}", known.join(", "))
-            };
-            self.problem(
-                name.span().start,
-                key,
-                format!("{:?}, which is no {what}", name.get_ref()),
-                remedy,
-            );
         }
     }
 }

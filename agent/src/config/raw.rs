@@ -21,7 +21,7 @@ pub struct RawCluster {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawGlobal {
-    pub name: Option<String>,
+    pub name: Option<Spanned<String>>,
     pub timing: Option<Spanned<String>>,
     pub promise: Option<Spanned<Span>>,
     pub failback: Option<Spanned<String>>,

@@ -134,6 +134,11 @@ const BROKEN_CLUSTERS: &[Broken] = &[
     ("node = \"node-1\"", "node = \"node-1\"\naddress = \"10.0.0.1\"", 20, "backend.server.node", "together", "keep"),
     ("node = \"node-1\"", "address = \"10.0.0.1:5022\"", 20, "backend.server.address", "10.0.0.1:5022", "port"),
     ("name = \"primary-1\"", "name = \"pri mary\"", 19, "backend.server.name", "pri mary", "letters"),
+    ("name = \"primary-1\"", "name = \"-oProxyCommand\"", 19, "backend.server.name", "-oProxyCommand", "the first no `-`"),
+    ("name = \"primary-1\"", "name = \"a\\u001b[2J\"", 19, "backend.server.name", "\\u{1b}[2J", "letters"),
+    ("node = \"node-1\"", "node = \"a\\nb\"", 20, "backend.server.node", "a\\nb", "letters"),
+    ("name = \"site\"", "name = \"a\\u202eb\"", 2, "cluster.name", "U+202E", "one line"),
+    ("timing = \"lan\"", "prefer = \"no de\"", 3, "cluster.prefer", "no de", "letters"),
     ("timing = \"lan\"", "timing = \"quick\"", 3, "cluster.timing", "quick", "fast"),
     ("timing = \"lan\"", "failback = \"auto\"", 3, "cluster.failback", "without `prefer`", "prefer"),
     ("timing = \"lan\"", "promise = \"10ms\"", 3, "cluster.promise", "10ms", "300ms"),
@@ -178,7 +183,7 @@ type Recommended = (
 const RECOMMENDED: &[Recommended] = &[
     ("timing = \"lan\"", "certificate_lifetime = \"{}\"", "5s", &["10s", "825d", "90d"]),
     ("timing = \"lan\"", "promise = \"{}\"", "10ms", &["300ms", "10s"]),
-    ("timing = \"lan\"", "bindings_max = {}", "0", &["1", "5000000"]),
+    ("timing = \"lan\"", "bindings_max = {}", "0", &["1", "2000000"]),
     ("timing = \"lan\"", "timing = \"{}\"", "x", &["lan", "fast", "wan"]),
     ("\"10.0.0.100/24\"", "\"{}\"", "x", &["10.0.0.100/24"]),
     ("[5012, \"5014-5019\", 5022]", "[{}]", "0", &["1", "65535", "\"5014-5019\""]),
@@ -240,6 +245,55 @@ fn all_problems_are_said_at_once() {
         .replace("fall = 3", "fall = 0")
         .replace("5012,", "0,");
     assert_eq!(parse_cluster("c", &bad).unwrap_err().0.len(), 3);
+}
+
+#[test]
+fn a_hundred_problems_are_described_and_the_others_counted() {
+    let listeners = (0..4096).map(|_| "0,\n").collect::<String>();
+    let bad = GOOD.replace("5012, \"5014-5019\", 5022", &listeners);
+    let Problems(problems) = parse_cluster("c", &bad).unwrap_err();
+    assert_eq!(problems.len(), PROBLEMS_MAX + 1);
+    assert_eq!((problems[0].line, problems[99].line), (10, 109));
+    assert_eq!(problems[PROBLEMS_MAX].found, "3996 more problems");
+}
+
+#[test]
+fn a_remedy_lists_some_names_and_counts_the_others() {
+    let backends = (0..1000).map(|n| format!("[[backend]]\nname = \"b{n}\"\n[[backend.server]]\nname = \"s\"\nnode = \"n\"\nport = 1\n"));
+    let bad =
+        GOOD.replace("backend = \"ts\"", "backend = \"other\"") + &backends.collect::<String>();
+    let problem = parse_cluster("c", &bad).unwrap_err().0.remove(0);
+    assert!(problem.remedy.ends_with(" and 981 more"), "{problem}");
+}
+
+#[test]
+fn there_are_not_too_many_of_anything() {
+    let rows = [
+        (
+            "virtual_ip",
+            257,
+            "name = \"v{}\"\naddress = \"10.1.0.1\"\n",
+        ),
+        (
+            "frontend",
+            1025,
+            "name = \"f{}\"\nvirtual_ip = \"print\"\nlisteners = []\nbackend = \"ts\"\n",
+        ),
+        ("backend", 1025, "name = \"b{}\"\n"),
+        ("backend.server", 4097, "name = \"s{}\"\nnode = \"n\"\n"),
+    ];
+    for (key, many, table) in rows {
+        let tables =
+            (0..many).map(|n| format!("[[{key}]]\n{}", table.replace("{}", &n.to_string())));
+        let Problems(problems) =
+            parse_cluster("c", &(GOOD.to_owned() + &tables.collect::<String>())).unwrap_err();
+        let p = &problems[0];
+        assert!(
+            p.key == key && p.found.contains("in all") && p.remedy.starts_with("use at most"),
+            "{p}"
+        );
+        assert_eq!(problems.len(), 1, "nothing else is looked at");
+    }
 }
 
 #[test]

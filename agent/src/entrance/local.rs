@@ -2,6 +2,7 @@
 
 use super::accepted::Accepted;
 use super::{AGAIN, ConnectionInfo, Presented};
+use crate::sys::user_name;
 use ha_node::outside::Clock;
 use std::io;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub(super) async fn let_in_local(
                 let visitor = ConnectionInfo {
                     from: None,
                     shows: Presented::Local(user_name(uid)),
+                    visit: None,
                 };
                 tell.send(Ok(Accepted::local(stream, visitor)))
                     .await
@@ -59,7 +61,7 @@ pub fn local_socket(path: &Path) -> io::Result<UnixListener> {
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
-    let grouped = group_id(GROUP).map(|gid| std::os::unix::fs::chown(path, None, Some(gid)));
+    let grouped = group_id(GROUP).map(|gid| std::os::unix::fs::lchown(path, None, Some(gid)));
     if let Some(Err(error)) = &grouped {
         tracing::warn!(%error, group = GROUP, path = %path.display(), "the local socket could not be given to its group: only root and this agent's user can use it");
     }
@@ -70,19 +72,6 @@ pub fn local_socket(path: &Path) -> io::Result<UnixListener> {
     };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
-}
-
-fn user_name(uid: u32) -> String {
-    by_number("/etc/passwd", uid).unwrap_or_else(|| format!("uid {uid}"))
-}
-
-fn by_number(file: &str, number: u32) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
-    })
 }
 
 fn group_id(name: &str) -> Option<u32> {

@@ -13,16 +13,24 @@ mod accepted;
 mod admission;
 pub mod limiter;
 mod local;
+mod seats;
 
-pub use accepted::Accepted;
+pub use accepted::{Accepted, STRANGER_ASKS_WITHIN, STRANGER_STAYS};
+pub use admission::{
+    FAILURES_MAX, FAILURES_WINDOW, HANDSHAKES, KNOWN, MEMBERS_HANDSHAKES, PREFERRED_MAX, STRANGERS,
+    STRANGERS_MAX,
+};
 pub use local::local_socket;
+pub use seats::{Asking, Visit};
 
 use crate::threads::Handles;
 use admission::{ConnectionLimiter, Pass, Preferred, lock};
+use ha_core::time::Instant;
 use ha_node::outside::Clock;
 use ha_trust::identity::{CertificateClaims, Subject};
 use ha_trust::store::TrustStore;
 use ha_trust::tls::{ServerStream, TlsAcceptor};
+use seats::Whose;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -32,7 +40,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// How long a caller may take for its handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// That no more files are there is said once in so long.
+const FULL_SAID_EVERY: Duration = Duration::from_secs(10);
 /// After an `accept` that failed, for want of file descriptors most of all.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -43,6 +53,8 @@ pub struct ConnectionInfo {
     pub from: Option<IpAddr>,
     /// What it shows.
     pub shows: Presented,
+    /// Its place among those that may be closed for others; `None`: it is not.
+    pub visit: Option<Visit>,
 }
 
 /// What a visitor shows.
@@ -60,12 +72,22 @@ impl Presented {
     fn a_node(&self) -> bool {
         matches!(self, Presented::Certificate(claims) if matches!(claims.subject, Subject::Node(_)))
     }
+
+    fn whose(&self, from: IpAddr) -> Whose {
+        match self {
+            Presented::Certificate(claims) => match &claims.subject {
+                Subject::Node(id) => Whose::Node(*id),
+                Subject::User { name, .. } => Whose::User(name.clone()),
+            },
+            Presented::Nothing | Presented::Local(_) => Whose::Address(from),
+        }
+    }
 }
 
-/// Whether an address is one of a member: its connections are not counted.
+/// Whether an address is one of a member: its handshakes are counted apart from strangers'.
 pub type Familiar = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
-/// Whether what is shown lets somebody in at this moment: such connections are not counted.
+/// Whether what is shown lets somebody in at this moment: who does not is a stranger.
 pub type Known = Arc<dyn Fn(&Presented) -> bool + Send + Sync>;
 
 /// What was bound.
@@ -153,6 +175,7 @@ struct AcceptContext {
 }
 
 async fn let_in(listener: TcpListener, context: AcceptContext) {
+    let mut said: Option<Instant> = None;
     loop {
         let (stream, from) = tokio::select! {
             biased;
@@ -161,7 +184,13 @@ async fn let_in(listener: TcpListener, context: AcceptContext) {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Full is not broken: who has shown nothing makes room for who comes.
+                    let made = lock(&context.limiter).make_room();
+                    let now = context.clock.now();
+                    if said.is_none_or(|at| now.saturating_since(at) >= FULL_SAID_EVERY) {
+                        said = Some(now);
+                        tracing::warn!(%error, made_room = made, "a connection could not be accepted: raise LimitNOFILE= when files are short");
+                    }
                     context.clock.sleep(AGAIN).await;
                     continue;
                 }
@@ -169,7 +198,7 @@ async fn let_in(listener: TcpListener, context: AcceptContext) {
         };
         let (from, now) = (from.ip().to_canonical(), context.clock.now());
         let familiar = (context.familiar)(from);
-        let Some(pass) = ConnectionLimiter::admit(&context.limiter, now, from, familiar) else {
+        let Some(pass) = lock(&context.limiter).admit(now, from, familiar) else {
             continue;
         };
         let Ok(stream) = stream.into_std() else {
@@ -199,10 +228,16 @@ impl AcceptContext {
         pass: Pass,
         preferred: Option<Preferred>,
     ) {
-        let shaken = tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, &self.trust)).await;
+        let (_seat, told) = pass;
+        let shaken = tokio::select! {
+            biased;
+            // For others that come, not for what it did itself.
+            _ = told => return,
+            shaken = tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, &self.trust)) => shaken,
+        };
         drop(preferred);
         let why = match shaken {
-            Ok(Ok((stream, shows))) => match self.arrived(stream, shows, from, pass).await {
+            Ok(Ok((stream, shows))) => match self.arrived(stream, shows, from).await {
                 Ok(()) => return,
                 Err(error) => error.to_string(),
             },
@@ -218,25 +253,27 @@ impl AcceptContext {
         stream: ServerStream,
         shows: Presented,
         from: IpAddr,
-        pass: Pass,
     ) -> io::Result<()> {
         let known = (self.known)(&shows);
-        let pass = if known {
-            None
+        let seat = if known {
+            lock(&self.limiter).welcome(shows.whose(from))
         } else {
-            let now = self.clock.now();
-            let Some(pass) = ConnectionLimiter::keep(&self.limiter, now, from, pass) else {
-                return Ok(());
-            };
-            Some(pass)
+            lock(&self.limiter).keep(self.clock.now(), from)
+        };
+        let Some(seat) = seat else {
+            return Ok(());
         };
         let (threads, tell) = if known && shows.a_node() {
             (&self.threads.lease, &self.to_members)
         } else {
             (&self.threads.others, &self.to_others)
         };
-        let from = Some(from);
-        let accepted = Accepted::tls(stream, ConnectionInfo { from, shows }, pass, threads)?;
+        let visitor = ConnectionInfo {
+            from: Some(from),
+            shows,
+            visit: None,
+        };
+        let accepted = Accepted::tls(stream, visitor, seat, !known, threads)?;
         // Nobody is served any more when this fails.
         tell.send(Ok(accepted)).await.unwrap_or(());
         Ok(())

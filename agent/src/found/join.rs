@@ -4,6 +4,7 @@ use super::{JOIN_WITHIN, member, new_id};
 use crate::config::AgentConfig;
 use crate::identity::Identity;
 use crate::run::Failure;
+use crate::store::SledStore;
 use crate::sys::boot_now;
 use crate::wire::channels::{self, Idle};
 use ha_core::id::NodeId;
@@ -72,6 +73,7 @@ pub async fn join(
     let identity = Identity::new(
         me,
         cluster_id,
+        new_id(),
         timing,
         Duration::from_millis(reply.promise_ms),
     );
@@ -99,6 +101,8 @@ pub async fn join(
     }
     .save(&config.data_dir)?;
     TrustStore::open(&config.data_dir)?;
+    // From now on a log that is missing is one that was lost.
+    drop(SledStore::create(&config.data_dir, identity.store)?);
     identity.save(&config.data_dir)?;
     Ok((identity, reply.cluster))
 }

@@ -9,12 +9,14 @@ use super::guard::principal;
 use super::leader::{forwarded, not_asked};
 use super::why_of;
 use crate::operate::{Operations, Removal, RequestError, events};
-use crate::permissions::Caller;
+use crate::permissions::{Caller, Principal};
 use crate::wire::channels::Idle;
 use crate::wire::kept::KeptChannels;
+use ha_core::text::all_plain;
 use ha_proto::control as pb;
 use ha_proto::control::control_server::{Control, ControlServer};
 use ha_proto::{CUT_OFF, HINT};
+use serde::Serialize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,13 @@ impl Api {
         let channels = Arc::new(KeptChannels::new(trust, threads, Idle::Closed));
         ControlServer::new(Api { node, channels }).max_decoding_message_size(REQUEST_MAX)
     }
+}
+
+/// Who asks, after every text of the request was looked at: what is stored or shown is one line without control
+/// characters, in each request that there is or will be.
+fn asker<T: Serialize>(request: &Request<T>) -> Result<Principal, Status> {
+    all_plain(request.get_ref()).map_err(|e| RequestError::invalid_argument(e.to_string()))?;
+    principal(request)
 }
 
 /// A request that says who asks for it; the guard knows better.
@@ -80,7 +89,7 @@ says_who!(
 /// Passes on to the leader, or answers here.
 macro_rules! on_leader {
     ($self:ident, $request:ident, $method:ident) => {{
-        let who = principal(&$request)?;
+        let who = asker(&$request)?;
         match $self.leader(&$request).await? {
             Some(mut leader) => {
                 let question = forwarded(&who, $request.into_inner());
@@ -105,8 +114,8 @@ macro_rules! change_on_leader {
 
 impl Api {
     /// Writes into a request who asks for it.
-    fn signed<T: SaysWho>(&self, request: &mut Request<T>) -> Result<(), Status> {
-        let who = principal(request)?;
+    fn signed<T: SaysWho + Serialize>(&self, request: &mut Request<T>) -> Result<(), Status> {
+        let who = asker(request)?;
         let by = request.get_mut().by();
         *by = who.by(by, &self.node.member.name);
         Ok(())
@@ -119,7 +128,7 @@ impl Control for Api {
         &self,
         r: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusReply>, Status> {
-        let who = principal(&r)?;
+        let who = asker(&r)?;
         match self.leader(&r).await {
             // Without a leader, or while it does not answer, this node still says what it knows.
             Ok(Some(mut leader)) => match tokio::time::timeout(
@@ -173,7 +182,7 @@ impl Control for Api {
     }
     async fn join(&self, r: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
         // What a member passes on was counted there.
-        let who = principal(&r)?;
+        let who = asker(&r)?;
         let from = who
             .from
             .filter(|_| !matches!(who.caller, Caller::Member(_)));
@@ -190,7 +199,7 @@ impl Control for Api {
         mut r: Request<pb::ApplyRequest>,
     ) -> Result<Response<pb::ApplyReply>, Status> {
         r.get_mut().dry_run = true;
-        let who = principal(&r)?;
+        let who = asker(&r)?;
         match self.leader(&r).await? {
             Some(mut leader) => {
                 let question = forwarded(&who, r.into_inner());
@@ -204,7 +213,7 @@ impl Control for Api {
         &self,
         mut r: Request<pb::RenewRequest>,
     ) -> Result<Response<pb::RenewReply>, Status> {
-        match principal(&r)?.caller {
+        match asker(&r)?.caller {
             Caller::User(name, _) => r.get_mut().name = name,
             Caller::Behind(..) => {}
             _ => {
@@ -281,7 +290,7 @@ impl Control for Api {
     ) -> Result<Response<pb::MemberReply>, Status> {
         let mut r = r;
         self.signed(&mut r)?;
-        let (who, again) = (principal(&r)?, r.get_ref().clone());
+        let (who, again) = (asker(&r)?, r.get_ref().clone());
         match self.leader(&r).await? {
             Some(mut leader) => {
                 let question = forwarded(&who, r.into_inner());
@@ -333,7 +342,7 @@ impl Control for Api {
         &self,
         r: Request<pb::ExplainVipRequest>,
     ) -> Result<Response<pb::ExplainVipReply>, Status> {
-        let who = principal(&r)?;
+        let who = asker(&r)?;
         match self.leader(&r).await {
             Ok(Some(mut leader)) => {
                 let question = forwarded(&who, r.into_inner());
@@ -351,7 +360,7 @@ impl Control for Api {
         &self,
         r: Request<pb::ReachRequest>,
     ) -> Result<Response<pb::ReachReply>, Status> {
-        let caller = principal(&r)?.from;
+        let caller = asker(&r)?.from;
         Ok(Response::new(
             self.node.reach(caller, &r.into_inner().listen).await?,
         ))
@@ -364,7 +373,7 @@ impl Control for Api {
         &self,
         r: Request<pb::EventsRequest>,
     ) -> Result<Response<Self::EventsStream>, Status> {
-        let shows = principal(&r)?.shows;
+        let shows = asker(&r)?.shows;
         let events = events(self.node.clone(), shows, r.into_inner());
         let events = events.map(|event| event.map_err(Status::from));
         Ok(Response::new(Box::pin(events)))

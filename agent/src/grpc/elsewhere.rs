@@ -23,7 +23,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 /// Questions that are under way by the connections of members, of all together; more are refused.
-const UNDER_WAY_MAX: usize = 256;
+pub const UNDER_WAY_MAX: usize = 256;
 /// Pieces of an answer that wait for the connection.
 const PIECES_MAX: usize = 4;
 

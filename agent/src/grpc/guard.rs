@@ -1,6 +1,6 @@
 //! Stands before every service: finds out who asks, and whether it may.
 
-use crate::entrance::{ConnectionInfo, Presented};
+use crate::entrance::{Asking, ConnectionInfo, Presented};
 use crate::operate::RequestError;
 use crate::permissions::{
     self, Caller, GuardContext, Permission, Principal, may, permission_for, who,
@@ -8,7 +8,8 @@ use crate::permissions::{
 use futures_util::future::{Either, Ready, ready};
 use ha_core::id::NodeId;
 use ha_core::trust::Trust;
-use http_body_util::Limited;
+use ha_node::outside::Boxed;
+use http_body_util::{BodyExt as _, Limited};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,7 +24,7 @@ pub const ON_BEHALF: &str = "ha-access";
 pub const NAMED: &str = "ha-user";
 
 /// Largest question of somebody who has shown no certificate, in bytes.
-const STRANGERS_BODY_MAX: usize = 16 << 10;
+pub const STRANGERS_BODY_MAX: usize = 16 << 10;
 
 /// Puts a guard before services.
 #[derive(Clone)]
@@ -89,6 +90,8 @@ impl Guard {
     }
 }
 
+type Answer = Result<http::Response<Body>, Infallible>;
+
 /// A service behind the guard.
 #[derive(Clone)]
 pub struct Guarded<S> {
@@ -99,10 +102,11 @@ pub struct Guarded<S> {
 impl<S> tower::Service<http::Request<Body>> for Guarded<S>
 where
     S: tower::Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Either<Ready<Result<http::Response<Body>, Infallible>>, S::Future>;
+    type Future = Either<Ready<Answer>, Either<S::Future, Boxed<Answer>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -112,6 +116,11 @@ where
         match self.guard.admit(&request) {
             Ok(principal) => {
                 let stranger = principal.caller == Caller::Stranger;
+                // Members' connections are always in use: theirs are closed by age alone.
+                let asking = match principal.caller {
+                    Caller::Member(_) | Caller::Behind(..) => None,
+                    _ => asking(&request),
+                };
                 request.extensions_mut().insert(principal);
                 // Who has shown nothing has little to say.
                 let request = if stranger {
@@ -119,11 +128,31 @@ where
                 } else {
                     request
                 };
-                Either::Right(self.inner.call(request))
+                let answering = self.inner.call(request);
+                Either::Right(match asking {
+                    None => Either::Left(answering),
+                    Some(asking) => Either::Right(Box::pin(until_answered(answering, asking))),
+                })
             }
             Err(refused) => Either::Left(ready(Ok(Status::from(refused).into_http()))),
         }
     }
+}
+
+fn asking(request: &http::Request<Body>) -> Option<Asking> {
+    let visitor = request.extensions().get::<ConnectionInfo>()?;
+    Some(visitor.visit.as_ref()?.asks())
+}
+
+/// The question is under way until the last byte of its answer.
+async fn until_answered(answering: impl Future<Output = Answer>, asking: Asking) -> Answer {
+    let answer = answering.await?;
+    Ok(answer.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _under_way = &asking;
+            frame
+        }))
+    }))
 }
 
 /// Whoever is behind a member, as its headers say.

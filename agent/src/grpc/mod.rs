@@ -52,3 +52,27 @@ fn why_of(status: &Status) -> Option<Why> {
     let why = CODES.iter().find(|(_, code)| *code == status.code());
     why.map(|(why, _)| *why)
 }
+
+#[cfg(test)]
+mod tests {
+    /// Texts are looked at by `asker`, which finds them in any request; a method that forgets it would keep whatever
+    /// it is given.
+    #[test]
+    fn every_method_looks_at_the_texts_of_its_request() {
+        let source = include_str!("control.rs");
+        let (_, methods) = source
+            .split_once("impl Control for Api")
+            .expect("it is here");
+        let methods: Vec<&str> = methods.split("    async fn ").skip(1).collect();
+        let asked = include_str!("../../../proto/control.proto");
+        let rpcs = asked.lines().filter(|l| l.starts_with("  rpc ")).count();
+        assert_eq!(methods.len(), rpcs, "a method for each question");
+        for method in methods {
+            let looks = ["asker(&", "on_leader!(", ".signed(&mut"];
+            assert!(
+                looks.iter().any(|l| method.contains(l)),
+                "begin with `asker(&request)?`: {method}"
+            );
+        }
+    }
+}

@@ -1,9 +1,12 @@
 //! `apply`, `diff`, `rollback`, `config history`.
 
+use super::reading::Place;
 use super::{Operations, RequestError, rejection_error, wire_problem};
-use crate::config::{Problem, own_addresses, parse_cluster, virtual_ip_problem};
+use crate::config::{
+    ClusterFile, PROBLEMS_MAX, Problem, own_addresses, parse_cluster, virtual_ip_problem,
+};
 use ha_core::command::{Command, Outcome, Rejection};
-use ha_core::model::{ClusterConfig, VirtualIp};
+use ha_core::model::{ClusterConfig, Timing, VirtualIp};
 use ha_core::own_address;
 use ha_core::state::{ConfigVersion, Facts, changes};
 use ha_core::time::words;
@@ -12,57 +15,43 @@ use ha_proxy::ProxyCounters;
 use ha_record::backup::Backup;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 impl Operations {
     pub(crate) async fn apply(&self, r: pb::ApplyRequest) -> Result<pb::ApplyReply, RequestError> {
         let file = if r.file.is_empty() {
-            "cluster.toml"
+            "cluster.toml".to_owned()
         } else {
-            &r.file
+            r.file
         };
         let facts = self.consensus.read().facts;
-        let parsed = match parse_cluster(file, &r.text) {
-            Ok(parsed) => parsed,
-            Err(problems) => return Ok(refused(&facts, problems.0)),
+        let founded = Founded {
+            timing: facts.timing,
+            promise: self.consensus.promise_length(),
         };
-        let mut problems = Vec::new();
-        if let Some(timing) = parsed.timing.filter(|t| *t != facts.timing) {
-            problems.push(Problem {
-                file: file.to_owned(),
-                line: line_of(&r.text, "timing"),
-                key: "cluster.timing".to_owned(),
-                found: format!(
-                    "{:?}, but this cluster was founded with {:?}",
-                    timing.word(),
-                    facts.timing.word()
-                ),
-                remedy: "keep it: all nodes must have the same timers, for ever".to_owned(),
-            });
-        }
-        let promise = self.consensus.promise_length();
-        if let Some(other) = parsed.promise.filter(|p| *p != promise) {
-            problems.push(Problem {
-                file: file.to_owned(),
-                line: line_of(&r.text, "promise"),
-                key: "cluster.promise".to_owned(),
-                found: format!(
-                    "{}, but this cluster was founded with {}",
-                    words(other),
-                    words(promise)
-                ),
-                remedy: "keep it, or leave it out: all nodes must have the same timers, for ever"
-                    .to_owned(),
-            });
-        }
-        problems.extend(self.taken(file, &r.text, &facts, &parsed.config).await);
+        let place = self.reading.place(r.dry_run)?;
+        let (known, text, counters) = (facts.clone(), r.text, self.proxy.counters());
+        let work = move || {
+            let read = read(&file, &text, &known, &founded, &counters);
+            (read, file, text)
+        };
+        let ((read, file, text), place) = self.reading.done(place, work).await?;
+        let Read {
+            config,
+            changes,
+            notes,
+        } = match read {
+            Ok(read) => read,
+            Err(problems) => return Ok(refused(&facts, problems)),
+        };
+        let problems = self.taken(place, &file, &text, &facts, &config).await?;
         if !problems.is_empty() {
             return Ok(refused(&facts, problems));
         }
-        let notes = notes(&facts, &parsed.config, &self.proxy.counters());
         if r.dry_run {
             return Ok(pb::ApplyReply {
                 version: facts.config_version,
-                changes: changes(&facts.config, &parsed.config),
+                changes,
                 problems: Vec::new(),
                 notes,
             });
@@ -72,8 +61,8 @@ impl Operations {
             .propose(
                 &r.by,
                 Command::Configure {
-                    config: parsed.config,
-                    text: r.text,
+                    config,
+                    text,
                     expect,
                 },
             )
@@ -89,15 +78,16 @@ impl Operations {
     /// agents that do not look would come to another answer.
     async fn taken(
         &self,
+        place: Place,
         file: &str,
         text: &str,
         facts: &Facts,
         config: &ClusterConfig,
-    ) -> Vec<Problem> {
+    ) -> Result<Vec<Problem>, RequestError> {
         let members = facts.members.values().flat_map(own_address::of);
         let own = own_address::among(&config.virtual_ips, members);
         if !own.is_empty() {
-            return own_addresses(file, text, &own);
+            return Ok(own_addresses(file, text, &own));
         }
         let known: BTreeSet<IpAddr> = facts.config.virtual_ips.iter().map(|v| v.address).collect();
         let new: Vec<VirtualIp> = config
@@ -107,13 +97,11 @@ impl Operations {
             .cloned()
             .collect();
         if new.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let addresses = self.outside.addresses.clone();
-        let asking = tokio::task::spawn_blocking(move || (addresses.taken(&new), new));
-        let Ok((taken, new)) = asking.await else {
-            return Vec::new();
-        };
+        let asking = move || (addresses.taken(&new), new);
+        let ((taken, new), _) = self.reading.done(place, asking).await?;
         let problem = |(name, words): (String, String)| {
             let address = new.iter().find(|v| v.name == name)?.address;
             let (found, remedy) = words.split_once("; ").unwrap_or((&words, ""));
@@ -125,7 +113,8 @@ impl Operations {
                 remedy.to_owned(),
             ))
         };
-        taken.into_iter().filter_map(problem).collect()
+        let all = taken.into_iter().filter_map(problem);
+        Ok(all.take(PROBLEMS_MAX).collect())
     }
 
     pub(crate) async fn rollback(
@@ -142,7 +131,10 @@ impl Operations {
         let earlier = facts.history.iter().rev().nth(1).map(|h| h.version);
         let wanted = version.or(earlier);
         if let Some(h) = facts.history.iter().find(|h| Some(h.version) == wanted) {
-            let problems = self.taken("cluster.toml", &h.text, &facts, &h.config).await;
+            let place = self.reading.place(false)?;
+            let problems = self
+                .taken(place, "cluster.toml", &h.text, &facts, &h.config)
+                .await?;
             if !problems.is_empty() {
                 return Ok(refused(&facts, problems));
             }
@@ -211,6 +203,67 @@ impl Operations {
     }
 }
 
+/// What cannot be changed later.
+struct Founded {
+    timing: Timing,
+    promise: Duration,
+}
+
+/// A file without problems, and what it would do.
+struct Read {
+    config: ClusterConfig,
+    changes: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Reads a file. This takes as long as the largest file takes.
+fn read(
+    file: &str,
+    text: &str,
+    facts: &Facts,
+    founded: &Founded,
+    counters: &ProxyCounters,
+) -> Result<Read, Vec<Problem>> {
+    let parsed = parse_cluster(file, text).map_err(|problems| problems.0)?;
+    let problems = founded.problems(file, text, &parsed);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Read {
+        changes: changes(&facts.config, &parsed.config),
+        notes: notes(facts, &parsed.config, counters),
+        config: parsed.config,
+    })
+}
+
+impl Founded {
+    fn problems(&self, file: &str, text: &str, parsed: &ClusterFile) -> Vec<Problem> {
+        let problem = |key: &str, found: String, remedy: &str| Problem {
+            file: file.to_owned(),
+            line: line_of(text, key),
+            key: format!("cluster.{key}"),
+            found,
+            remedy: remedy.to_owned(),
+        };
+        let timing = parsed.timing.filter(|t| *t != self.timing).map(|other| {
+            let (other, this) = (other.word(), self.timing.word());
+            let found = format!("{other:?}, but this cluster was founded with {this:?}");
+            let remedy = "keep it: all nodes have the same timers, which cannot be changed later";
+            problem("timing", found, remedy)
+        });
+        let promise = parsed.promise.filter(|p| *p != self.promise).map(|other| {
+            let (other, this) = (words(other), words(self.promise));
+            let found = format!("{other}, but this cluster was founded with {this}");
+            let remedy = "keep it, or leave it out: all nodes have the same timers, which cannot be changed later";
+            problem("promise", found, remedy)
+        });
+        timing.into_iter().chain(promise).collect()
+    }
+}
+
+/// Lines that somebody reads before an apply; more are counted.
+const NOTES_MAX: usize = 100;
+
 /// What the difference does not say: nodes that nobody knows, and what becomes of the sessions to servers that go.
 fn notes(facts: &Facts, new: &ClusterConfig, counters: &ProxyCounters) -> Vec<String> {
     let known: Vec<&str> = facts.members.values().map(|m| m.name.as_str()).collect();
@@ -237,7 +290,12 @@ fn notes(facts: &Facts, new: &ClusterConfig, counters: &ProxyCounters) -> Vec<St
             "server {b}/{s} goes: its {sessions} sessions go on until they end, its clients are bound elsewhere on their next connection. `ha-cli maintenance {b}/{s}` first would end them"
         )
     });
-    strangers.chain(gone).collect()
+    let mut all: Vec<String> = strangers.chain(gone).collect();
+    if let Some(more) = all.len().checked_sub(NOTES_MAX).filter(|n| *n > 0) {
+        all.truncate(NOTES_MAX);
+        all.push(format!("and {more} more like these"));
+    }
+    all
 }
 
 fn refused(facts: &Facts, problems: Vec<Problem>) -> pb::ApplyReply {

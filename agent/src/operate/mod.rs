@@ -8,9 +8,11 @@ mod explain;
 mod majority;
 mod members;
 mod orders;
+mod reading;
 mod status;
 mod traffic;
 mod trust;
+mod upgrade;
 mod warnings;
 
 pub use error::{RequestError, Why};
@@ -33,6 +35,7 @@ use ha_proto::control as pb;
 use ha_proxy::Proxy;
 use ha_trust::store::{Live, TrustStore};
 use members::MembershipLock;
+use reading::Reading;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -59,6 +62,8 @@ pub struct Operations {
     pub membership: MembershipLock,
     /// Tokens that were none, by who showed them.
     wrong_tokens: Mutex<Limiter>,
+    /// Configurations that are read, one at a time.
+    reading: Reading,
 }
 
 impl Operations {
@@ -84,6 +89,7 @@ impl Operations {
             trust,
             membership: MembershipLock::default(),
             wrong_tokens,
+            reading: Reading::default(),
         })
     }
 
@@ -172,6 +178,7 @@ fn rejection_error(r: &Rejection) -> RequestError {
         Rejection::IdTaken(..) | Rejection::NameTaken(_) | Rejection::AddressTaken(..) => {
             RequestError::already_exists(r.to_string())
         }
+        Rejection::TextRefused { .. } => RequestError::invalid_argument(r.to_string()),
         _ => RequestError::failed_precondition(r.to_string()),
     }
 }

@@ -1,5 +1,6 @@
 //! `status`: what an operator sees at three in the morning.
 
+use super::upgrade::progress;
 use super::warnings::warnings;
 use super::{Operations, RequestError};
 use ha_core::command::DrainEnd;
@@ -97,6 +98,8 @@ impl Operations {
             cut_off_since_ms: cut_off.as_ref().map_or(0, |(since, _)| since.0),
             cut_off: cut_off.map_or_else(String::new, |(_, why)| why),
             ended_drains: ended_drains(facts),
+            active_version: facts.active_version.0,
+            upgrade: upgrade_of(facts),
             cluster: facts.config.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             answered_by: self.member.name.clone(),
@@ -232,6 +235,15 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
         voter,
         fence: report.map_or_else(String::new, |r| r.fence.clone()),
     }
+}
+
+fn upgrade_of(facts: &Facts) -> String {
+    let members = by_name(facts);
+    let speaks: Vec<_> = members
+        .iter()
+        .map(|m| (m.name.as_str(), m.speaks))
+        .collect();
+    progress(facts.active_version, &speaks)
 }
 
 fn by_name(facts: &Facts) -> Vec<&Member> {

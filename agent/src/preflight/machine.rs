@@ -4,6 +4,7 @@ use super::NOT_HERE;
 use super::{Inspection, Moment, Said};
 use crate::sys::boot_now;
 use crate::sys::platform::machine as facts;
+use crate::sys::platform::ports::who_listens;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -127,11 +128,14 @@ pub(super) fn disk(s: &Inspection) -> Said {
 /// In the order of their happening; never empty.
 fn flush_times(place: &Path) -> io::Result<Vec<Duration>> {
     let path = place.join(format!(".preflight-{}", std::process::id()));
+    // Others may write there: what is there already is not ours.
     let file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .open(&path);
+    if file.is_err() {
+        return file.map(|_| Vec::new());
+    }
     let times = file.and_then(|mut file| {
         let (first, mut times) = (boot_now(), Vec::new());
         while times.len() < FLUSHES && (times.is_empty() || boot_now() - first < MEASURED_FOR) {
@@ -151,8 +155,8 @@ pub(super) fn listen(s: &Inspection) -> Said {
     port(s, at, |e| {
         if e.kind() == io::ErrorKind::AddrInUse {
             Said::failed(
-                format!("{at} is in use"),
-                "is another ha-agent running here? `ss -ltnp` says who it is",
+                in_use(at),
+                "end that one, or set another `listen` in agent.toml; if it is an ha-agent, `systemctl stop ha-agent`",
             )
         } else {
             Said::failed(
@@ -161,6 +165,14 @@ pub(super) fn listen(s: &Inspection) -> Said {
             )
         }
     })
+}
+
+/// Says who has a port, as far as this machine tells.
+pub(super) fn in_use(at: SocketAddr) -> String {
+    match who_listens(at) {
+        Some(who) => format!("{at} is in use by {who}"),
+        None => format!("{at} is in use (`ss -ltnp` as root says by whom)"),
+    }
 }
 
 /// Whether this node's agent can listen there, or does; what it means when it cannot.
@@ -204,7 +216,10 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = taken.local_addr().unwrap().to_string();
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(said(listen, &agent(&at, dir.path())).0, Verdict::Failed);
+        let Said(verdict, found, _) = said(listen, &agent(&at, dir.path()));
+        assert_eq!(verdict, Verdict::Failed);
+        let by = format!("{at} is in use by process {} (", std::process::id());
+        assert!(found.starts_with(&by), "{found}");
         drop(taken);
         assert_eq!(said(listen, &agent(&at, dir.path())).0, Verdict::Ok);
         assert_eq!(

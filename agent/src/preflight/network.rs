@@ -6,6 +6,7 @@ use ha_address::platform::examine;
 use ha_address::{FenceMode, Vip, VipSettings};
 use ha_core::model::VirtualIp;
 use ha_core::own_address;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -100,10 +101,13 @@ pub(super) fn proxy_port(s: &Inspection) -> Said {
     }
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, s.config.proxy_port));
     machine::port(s, at, |e| {
-        Said::failed(
-            format!("{at}: {e}"),
-            "set `proxy_port` in agent.toml to a port that is free; `ss -ltnp` says who has this one",
-        )
+        let found = match e.kind() {
+            io::ErrorKind::AddrInUse => machine::in_use(at),
+            _ => format!("{at}: {e}"),
+        };
+        let remedy =
+            "set `proxy_port` in agent.toml to a port that is free, or end the one that has it";
+        Said::failed(found, remedy)
     })
 }
 

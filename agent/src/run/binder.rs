@@ -1,6 +1,6 @@
 //! The bindings of the log, as the data plane asks for them.
 
-use ha_core::dispatch::Remembered;
+use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::stick::{StickEntry, StickKey};
 use ha_node::binder::LogBinder;
 use ha_proxy::{Binder, Binding};
@@ -8,6 +8,12 @@ use std::sync::Arc;
 
 /// See the module.
 pub struct ProxyBinder(pub Arc<LogBinder>);
+
+impl UnderWay for ProxyBinder {
+    fn is_under_way(&self, key: &StickKey) -> bool {
+        self.0.is_under_way(key)
+    }
+}
 
 impl Binder for ProxyBinder {
     fn bind(&self, key: StickKey, proposal: StickEntry, remembered: Remembered) -> Binding {

@@ -10,16 +10,30 @@ use crate::grpc::peers::PeerService;
 use crate::operate::Operations;
 use crate::outside::{Consensus, Node};
 use crate::permissions::{Caller, who};
+use crate::sys::platform::ports::who_listens;
 use crate::sys::wall_now;
 use crate::threads::Handles;
 use crate::wire::channels;
 use ha_node::outside::{Boxed, Outside};
 use ha_trust::store::TrustStore;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Where operators on this machine come in.
 pub fn socket_path(config: &AgentConfig) -> std::path::PathBuf {
     config.socket_path(std::env::var_os("RUNTIME_DIRECTORY").map(Into::into))
+}
+
+/// Why an address of agent.toml cannot be listened on, and who has it.
+pub fn cannot_listen(key: &str, at: SocketAddr, error: &std::io::Error) -> String {
+    match who_listens(at) {
+        Some(who) => format!(
+            "{key} = {at}: {who} has it: end that one, or set another `{key}` in agent.toml"
+        ),
+        None => format!(
+            "{key} = {at}: {error}: is another ha-agent running (`ss -ltnp` as root shows it), or is this not an address of this machine?"
+        ),
+    }
 }
 
 /// Where peers and operators come in.
@@ -30,7 +44,7 @@ pub async fn bind(
 ) -> Result<Entrance, Failure> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
-        .map_err(|e| format!("listen = {}: {e}: is another ha-agent running, or is this not an address of this machine?", config.listen))?;
+        .map_err(|e| cannot_listen("listen", config.listen, &e))?;
     let path = socket_path(config);
     // Without it the agent does its work all the same, and operators come by the network.
     let local = entrance::local_socket(&path).inspect_err(|error| tracing::warn!(path = %path.display(), %error, "there is no local socket: set `socket` in agent.toml")).ok();

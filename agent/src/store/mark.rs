@@ -1,5 +1,6 @@
 //! How much of the log was durable: what a damaged log is found out by.
 
+use crate::sys::platform::files::open_plain;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
@@ -23,14 +24,12 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn open(dir: &Path) -> io::Result<Mark> {
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(dir.join("mark"))?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = open_plain(&mut options, &dir.join("mark"))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        // Of a file of 20 bytes; whatever is larger is none.
+        (&mut file).take(64).read_to_end(&mut bytes)?;
         let sure = Mark::read(&bytes).unwrap_or_else(|| {
             // Torn by a crash of the machine while it was written: it asks for nothing.
             if !bytes.is_empty() {

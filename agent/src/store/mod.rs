@@ -16,12 +16,14 @@
 //! own in `blobs`, without a flush: we flush those too. Snapshots are plain files beside it.
 
 mod blobs;
+mod failed;
 mod mark;
 mod snapshot;
 
 use crate::sys::platform::process::sync_directory;
 use crate::written;
 use blobs::Blobs;
+use ha_core::id::NodeId;
 use ha_core::version::RecordVersion;
 use ha_node::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
 use ha_record::ENTRY_MAX;
@@ -36,6 +38,8 @@ use thiserror::Error;
 
 /// The key of the number of writes, in the log itself.
 const WRITES: &[u8] = b"w";
+/// The key of the store's own id, in the log itself.
+const STORE: &[u8] = b"s";
 /// Batches whose callbacks may wait for the writer thread; more make the caller wait.
 const QUEUE_MAX: usize = 4096;
 
@@ -57,6 +61,32 @@ pub enum OpenError {
         /// The data directory.
         path: PathBuf,
         /// What sled said.
+        found: String,
+    },
+    /// What this node had voted for and acknowledged is gone.
+    #[error(
+        "the log of this node is gone: {found}. It has forgotten how it voted and what it acknowledged, so it must not \
+         take part under its name. Nothing was changed. If the other nodes have a majority: `ha-cli member remove` this \
+         node there, move {path} away as a whole, then `ha-agent join` again. If you have the missing files: put them \
+         back, all of the same moment"
+    )]
+    Forgotten {
+        /// The data directory.
+        path: PathBuf,
+        /// What is missing, or another.
+        found: String,
+    },
+    /// The disk has lost a write since this machine was started.
+    #[error(
+        "a write to {path} failed since this machine was started ({found}): what was never written still reads as good \
+         until the machine is restarted. Nothing was changed. Look at the disk (`dmesg`), restart the machine, then \
+         start the agent: it finds out whether anything is missing. If the disk is broken: `ha-cli member remove` this \
+         node on another one, and `ha-agent join` with a data_dir on a good disk"
+    )]
+    Failed {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
         found: String,
     },
     /// The disk refused.
@@ -81,6 +111,72 @@ pub struct SledStore {
 }
 
 impl SledStore {
+    /// Makes the store `id` in `dir`. Durable when it returns: from then on [`SledStore::open_known`] finds it, or
+    /// knows that it was lost.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn create(dir: &Path, id: NodeId) -> Result<Self, OpenError> {
+        let io_error = |error| OpenError::Io {
+            path: dir.to_owned(),
+            error,
+        };
+        let store = Self::open(dir)?;
+        let known = store.id().map_err(io_error)?;
+        if known.is_some_and(|known| known != id) || store.last().map_err(io_error)?.is_some() {
+            return Err(OpenError::Forgotten {
+                path: dir.to_owned(),
+                found: "another log is here already".to_owned(),
+            });
+        }
+        let named = store.tree.insert(STORE, id.0.as_bytes());
+        named.map_err(|e| io_error(io::Error::other(e)))?;
+        let (done, waiting) = mpsc::channel();
+        let tell = Box::new(move |r| drop(done.send(r)));
+        store
+            .write(Batch::default(), Some(tell))
+            .and_then(|()| waiting.recv().map_err(io::Error::other)?)
+            .map_err(io_error)?;
+        Ok(store)
+    }
+
+    /// Opens the store `id`, which was made here.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: one that is missing, or another, is not taken for an empty one.
+    pub fn open_known(dir: &Path, id: NodeId) -> Result<Self, OpenError> {
+        let forgotten = |found: &str| {
+            Err(OpenError::Forgotten {
+                path: dir.to_owned(),
+                found: found.to_owned(),
+            })
+        };
+        for file in ["log/db", "mark"] {
+            if !dir.join(file).exists() {
+                return forgotten(&format!("{} is missing", dir.join(file).display()));
+            }
+        }
+        let store = Self::open(dir)?;
+        let known = store.id().map_err(|error| OpenError::Io {
+            path: dir.to_owned(),
+            error,
+        })?;
+        match known {
+            Some(known) if known == id => Ok(store),
+            Some(known) => forgotten(&format!(
+                "identity.json names the log {id}, and log/ is {known}"
+            )),
+            None => forgotten(&format!(
+                "log/ is not the log {id} that identity.json names"
+            )),
+        }
+    }
+
+    fn id(&self) -> io::Result<Option<NodeId>> {
+        let kept = self.tree.get(STORE).map_err(io::Error::other)?;
+        Ok(kept.and_then(|bytes| NodeId::from_slice(&bytes)))
+    }
+
     /// Opens the store in `dir`, or makes it.
     ///
     /// # Errors
@@ -90,6 +186,12 @@ impl SledStore {
             path: dir.to_owned(),
             error,
         };
+        if let Some(found) = failed::in_this_boot(dir) {
+            return Err(OpenError::Failed {
+                path: dir.to_owned(),
+                found,
+            });
+        }
         let sled_dir = dir.join("log");
         fs::create_dir_all(&sled_dir).map_err(io_error)?;
         remove_torn_snapshots(&sled_dir).map_err(io_error)?;
@@ -136,7 +238,12 @@ impl SledStore {
         let mark = Arc::new(Mutex::new(mark));
         let (log, marked) = (tree.clone(), mark.clone());
         let blobs = Blobs::of(&sled_dir);
-        let write = move || write_loop(&db, &file, blobs, &log, &marked, &inbox);
+        let at = dir.to_owned();
+        let write = move || {
+            write_loop(&db, &file, blobs, &log, &marked, &inbox, &|e| {
+                failed::note(&at, e);
+            });
+        };
         let writer = std::thread::Builder::new()
             .name("ha-log".to_owned())
             .spawn(write)
@@ -254,6 +361,7 @@ fn write_loop(
     tree: &sled::Tree,
     mark: &Mutex<Mark>,
     inbox: &mpsc::Receiver<Durable>,
+    on_failed: &dyn Fn(&io::Error),
 ) {
     let mut failed: Option<(io::ErrorKind, String)> = None;
     while let Ok(first) = inbox.recv() {
@@ -268,6 +376,9 @@ fn write_loop(
                 .and_then(|_| blobs.sync())
                 .and_then(|()| file.sync_data());
             let flushed = flushed.and_then(|()| lock(mark).raise(sure?));
+            if let Err(e) = &flushed {
+                on_failed(e);
+            }
             failed = flushed.err().map(|e| (e.kind(), e.to_string()));
         }
         for done in waiting {

@@ -219,3 +219,76 @@ fn a_store_in_use_is_refused_by_name() {
     let second = SledStore::open(dir.path()).err().unwrap();
     assert!(matches!(second, OpenError::InUse(_)), "{second}");
 }
+
+/// A node without its log has forgotten its votes: whatever of it is gone, it does not begin anew in silence.
+#[test]
+fn a_store_that_was_lost_is_not_taken_for_an_empty_one() {
+    let (mine, other) = (NodeId::from_random(1), NodeId::from_random(2));
+    let dir = tempfile::tempdir().unwrap();
+    drop(SledStore::create(dir.path(), mine).unwrap());
+    let store = SledStore::open_known(dir.path(), mine).unwrap();
+    let vote = Batch {
+        meta: vec![(Meta::Vote, b"vote".to_vec())],
+        ..Batch::default()
+    };
+    put(&store, vote);
+    drop(store);
+    type Lose = fn(&Path) -> io::Result<()>;
+    let log: Lose = |dir| fs::remove_dir_all(dir.join("log"));
+    let mark: Lose = |dir| fs::remove_file(dir.join("mark"));
+    let both: Lose =
+        |dir| fs::remove_dir_all(dir.join("log")).and(fs::remove_file(dir.join("mark")));
+    let empty: Lose = |dir| {
+        fs::remove_dir_all(dir.join("log")).and(fs::remove_file(dir.join("mark")))?;
+        drop(SledStore::open(dir).map_err(io::Error::other)?);
+        Ok(())
+    };
+    for (lose, named) in [
+        (log, "log/db"),
+        (mark, "mark"),
+        (both, "log/db"),
+        (empty, "not the log"),
+    ] {
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(dir.path(), copy.path());
+        lose(copy.path()).unwrap();
+        let refused = SledStore::open_known(copy.path(), mine)
+            .err()
+            .unwrap()
+            .to_string();
+        for part in [named, "member remove", "join` again"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
+    assert!(SledStore::open_known(dir.path(), other).is_err(), "another");
+    assert!(SledStore::create(dir.path(), other).is_err(), "nor renamed");
+    let kept = SledStore::open_known(dir.path(), mine).unwrap();
+    assert_eq!(
+        kept.meta(Meta::Vote).unwrap().as_deref(),
+        Some(b"vote".as_slice())
+    );
+}
+
+/// What was not written may read as good until the machine is restarted.
+#[test]
+fn after_a_failed_flush_nothing_is_opened_in_the_same_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    // Its blobs cannot be listed: a flush that fails.
+    fs::remove_dir_all(dir.path().join("log/blobs")).ok();
+    fs::write(dir.path().join("log/blobs"), b"no directory").unwrap();
+    let (tx, rx) = mpsc::channel();
+    let tell = Box::new(move |r| tx.send(r).unwrap());
+    store.write(Batch::default(), Some(tell)).unwrap();
+    rx.recv().unwrap().unwrap_err();
+    drop(store);
+    fs::remove_file(dir.path().join("log/blobs")).unwrap();
+    let refused = SledStore::open(dir.path()).err().unwrap().to_string();
+    for part in ["since this machine was started", "restart the machine"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let note = dir.path().join("failed");
+    let of_this_boot = fs::read_to_string(&note).unwrap();
+    fs::write(&note, format!("another boot\n{of_this_boot}")).unwrap();
+    SledStore::open(dir.path()).unwrap();
+}

@@ -65,6 +65,41 @@ pub mod manager {
     pub async fn keep_telling(_: &dyn Clock, _: DriverHandle) {}
 }
 
+/// Files.
+pub mod files {
+    use std::fs::{File, OpenOptions};
+    use std::io;
+    use std::path::Path;
+
+    /// # Errors
+    /// As the options.
+    pub fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+        options.open(path)
+    }
+
+    /// # Errors
+    /// None: rights are inherited here.
+    pub fn check_own_directory(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// # Errors
+    /// None: rights are inherited here.
+    pub fn check_own_file(_: &File, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Who has a port.
+pub mod ports {
+    use std::net::SocketAddr;
+
+    /// Nobody says so here.
+    pub fn who_listens(_: SocketAddr) -> Option<String> {
+        None
+    }
+}
+
 /// This process.
 pub mod process {
     use std::io;
@@ -80,6 +115,16 @@ pub mod process {
         Ok(())
     }
 
+    /// Not known here.
+    pub fn boot_id() -> Option<String> {
+        None
+    }
+
+    /// There is none.
+    pub fn runtime_dir() -> Option<std::path::PathBuf> {
+        None
+    }
+
     /// Windows cannot flush a directory; NTFS journals renames by itself.
     ///
     /// # Errors
@@ -93,6 +138,9 @@ pub mod process {
     pub fn prefer_this_thread() -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// Threads run as they are.
+    pub fn yield_to_others() {}
 
     /// There is none.
     pub fn stderr_is_the_journal() -> bool {

@@ -24,3 +24,17 @@ pub fn wall_now() -> Timestamp {
         .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
+
+/// The name of a user of this machine, or `uid NUMBER`.
+pub fn user_name(uid: u32) -> String {
+    by_number("/etc/passwd", uid).unwrap_or_else(|| format!("uid {uid}"))
+}
+
+fn by_number(file: &str, number: u32) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    })
+}

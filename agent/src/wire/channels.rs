@@ -19,7 +19,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Status};
 
 /// Questions at once on one connection.
-const STREAMS_MAX: u32 = 64;
+pub const STREAMS_MAX: u32 = 64;
 /// Size of a piece of a snapshot.
 const PIECE: usize = 1 << 20;
 

@@ -8,6 +8,8 @@
 
 mod cable;
 mod calls;
+mod diffs;
+mod evil;
 mod lab;
 mod nodes;
 mod threads;

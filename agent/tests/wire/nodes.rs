@@ -15,7 +15,7 @@ use ha_agent::threads::{Handles, Threads, control};
 use ha_core::check::Kind;
 use ha_core::command::Command;
 use ha_core::controller::ControllerSettings;
-use ha_core::dispatch::Remembered;
+use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::id::ServerId;
 use ha_core::model::{ClusterConfig, Member, Role, Timing, VirtualIp};
 use ha_core::stick::{StickEntry, StickKey};
@@ -95,6 +95,12 @@ impl SelfCheck for Well {
 
 /// There are no clients.
 struct NoBindings;
+
+impl UnderWay for NoBindings {
+    fn is_under_way(&self, _: &StickKey) -> bool {
+        false
+    }
+}
 
 impl Binder for NoBindings {
     fn bind(&self, _: StickKey, entry: StickEntry, _: Remembered) -> Binding {

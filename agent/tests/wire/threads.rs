@@ -140,7 +140,7 @@ async fn ask_what_waits(as_member: &Arc<TrustStore>, at: &Addressee) {
 }
 
 /// Each hold was renewed before it was over, and nothing was released.
-fn kept_throughout(asked: &[(Instant, Asked)], from: Instant, to: Instant) {
+pub fn kept_throughout(asked: &[(Instant, Asked)], from: Instant, to: Instant) {
     let lease = ControllerSettings::of(id(1), Role::Server, Timing::Lan.promise()).lease;
     let (mut before, mut until, mut longest) = (from, None, Duration::ZERO);
     for &(at, asked) in asked.iter().take_while(|(at, _)| *at <= to) {

@@ -14,6 +14,7 @@ use ring::aead;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use std::time::Duration;
 use time::OffsetDateTime;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// How long an authority is good.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
@@ -29,6 +30,12 @@ pub struct Authority {
 /// With what the keys of authorities are encrypted; the same on every node, in no log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seal(pub [u8; 32]);
+
+impl Drop for Seal {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl Seal {
     /// A new one.
@@ -110,13 +117,13 @@ impl Authority {
         let (nonce, sealed) = sealed_key
             .split_first_chunk::<{ aead::NONCE_LEN }>()
             .ok_or(TrustError::Sealed)?;
-        let mut key = sealed.to_vec();
+        let mut key = Zeroizing::new(sealed.to_vec());
         let opened = seal
             .key()?
             .open_in_place(
                 aead::Nonce::assume_unique_for_key(*nonce),
                 aead::Aad::from(digest(certificate).0),
-                &mut key,
+                &mut *key,
             )
             .map_err(|_| TrustError::Sealed)?;
         let key = KeyPair::try_from(&*opened)?;

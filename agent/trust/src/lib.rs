@@ -10,6 +10,8 @@
 //! holder in a URI (`ha://CLUSTER/node/ID`, `ha://CLUSTER/user/NAME/ROLE`); those of nodes name it as a DNS
 //! name too, so that who connects to a node demands that very node.
 
+#![forbid(unsafe_code)]
+
 pub mod authority;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;

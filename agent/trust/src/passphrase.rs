@@ -1,24 +1,39 @@
 //! Bytes under a passphrase: what a backup file is.
 //!
 //! ```text
-//!   "HA-BACKUP" format iterations salt nonce | encrypted, authenticated together with all before it
+//!   "HA-BACKUP" format memory passes salt nonce | encrypted, authenticated together with all before it
 //! ```
 
 use crate::random;
-use ring::{aead, pbkdf2};
-use std::num::NonZeroU32;
+use argon2::{Algorithm, Argon2, Params, Version};
+use ring::aead;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 const MAGIC: &[u8] = b"HA-BACKUP";
 const FORMAT: u8 = 1;
-/// OWASP's recommendation of 2023 for PBKDF2 with SHA-256.
-const ITERATIONS: u32 = 600_000;
+/// What a guess costs, with Argon2id: RFC 9106's second choice, in one lane.
+const COST: Cost = Cost {
+    memory: 64 << 10,
+    passes: 3,
+};
 /// A file that asks for more is made to keep somebody busy.
-const ITERATIONS_MAX: u32 = 10_000_000;
+const COST_MAX: Cost = Cost {
+    memory: 1 << 20,
+    passes: 16,
+};
 const SALT: usize = 16;
-const HEAD: usize = MAGIC.len() + 1 + 4 + SALT + aead::NONCE_LEN;
-/// Fewer letters are guessed in an afternoon.
-pub const LETTERS_MIN: usize = 8;
+const HEAD: usize = MAGIC.len() + 1 + 8 + SALT + aead::NONCE_LEN;
+/// Fewer letters are guessed, whatever a guess costs.
+pub const LETTERS_MIN: usize = 12;
+
+/// What it takes to make a key of a passphrase.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// KiB.
+    memory: u32,
+    passes: u32,
+}
 
 /// The passphrase: from a file's first line, else from `HA_PASSPHRASE`, else asked for on the terminal, `twice` when
 /// it is a new one.
@@ -57,10 +72,11 @@ pub fn lock(passphrase: &str, content: &[u8]) -> Result<Vec<u8>, String> {
         random().map_err(|e| e.to_string())?,
         random().map_err(|e| e.to_string())?,
     );
-    let mut file = [MAGIC, &[FORMAT], &ITERATIONS.to_be_bytes(), &salt, &nonce].concat();
+    let (memory, passes) = (COST.memory.to_be_bytes(), COST.passes.to_be_bytes());
+    let mut file = [MAGIC, &[FORMAT], &memory, &passes, &salt, &nonce].concat();
     let mut sealed = content.to_vec();
     let head = aead::Aad::from(file.clone());
-    key(passphrase, ITERATIONS, &salt)?
+    key(passphrase, COST, &salt)?
         .seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), head, &mut sealed)
         .map_err(|_| "too large to be encrypted")?;
     file.extend_from_slice(&sealed);
@@ -83,18 +99,19 @@ pub fn unlock(passphrase: &str, file: &[u8]) -> Result<Vec<u8>, String> {
             rest[0]
         ));
     }
-    let mut iterations = [0; 4];
-    iterations.copy_from_slice(&rest[1..5]);
-    let iterations = u32::from_be_bytes(iterations);
-    if iterations > ITERATIONS_MAX {
-        return Err(
-            "the backup was changed: its header is not one that this program writes".to_owned(),
-        );
+    let number =
+        |at: usize| u32::from_be_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+    let cost = Cost {
+        memory: number(1),
+        passes: number(5),
+    };
+    if cost.memory > COST_MAX.memory || cost.passes > COST_MAX.passes {
+        return Err(NOT_OURS.to_owned());
     }
     let mut nonce = [0; aead::NONCE_LEN];
-    nonce.copy_from_slice(&rest[5 + SALT..]);
+    nonce.copy_from_slice(&rest[9 + SALT..]);
     let mut content = sealed.to_vec();
-    let opened = key(passphrase, iterations, &rest[5..5 + SALT])?.open_in_place(
+    let opened = key(passphrase, cost, &rest[9..9 + SALT])?.open_in_place(
         aead::Nonce::assume_unique_for_key(nonce),
         aead::Aad::from(head),
         &mut content,
@@ -104,18 +121,17 @@ pub fn unlock(passphrase: &str, file: &[u8]) -> Result<Vec<u8>, String> {
         .to_vec())
 }
 
-fn key(passphrase: &str, iterations: u32, salt: &[u8]) -> Result<aead::LessSafeKey, String> {
-    let iterations = NonZeroU32::new(iterations)
-        .ok_or("the backup was changed: its header is not one that this program writes")?;
-    let mut key = [0; 32];
-    pbkdf2::derive(
-        pbkdf2::PBKDF2_HMAC_SHA256,
-        iterations,
-        salt,
-        passphrase.as_bytes(),
-        &mut key,
-    );
-    aead::UnboundKey::new(&aead::CHACHA20_POLY1305, &key)
+const NOT_OURS: &str = "the backup was changed: its header is not one that this program writes";
+
+fn key(passphrase: &str, cost: Cost, salt: &[u8]) -> Result<aead::LessSafeKey, String> {
+    let mut key = Zeroizing::new([0; 32]);
+    let params = Params::new(cost.memory, cost.passes, 1, Some(key.len()));
+    let params = params.map_err(|_| NOT_OURS.to_owned())?;
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon
+        .hash_password_into(passphrase.as_bytes(), salt, &mut *key)
+        .map_err(|e| format!("no key could be made: {e}"))?;
+    aead::UnboundKey::new(&aead::CHACHA20_POLY1305, &*key)
         .map(aead::LessSafeKey::new)
         .map_err(|_| "no key could be made".to_owned())
 }
@@ -140,13 +156,16 @@ mod tests {
             assert!(unlock("correct horse", &other).is_err(), "byte {at}");
             assert!(unlock("correct horse", &file[..at]).is_err(), "cut at {at}");
         }
-        let mut busy = file.clone();
-        busy[MAGIC.len() + 1] = 0xff;
-        assert!(
-            unlock("correct horse", &busy)
-                .unwrap_err()
-                .contains("header")
-        );
-        assert!(lock("short", b"content").is_err());
+        // Of memory, of passes: more than anybody would wait for, and less than Argon2 takes.
+        for (at, value) in [(1, 0xff), (5, 0xff), (7, 0xff)] {
+            let mut busy = file.clone();
+            busy[MAGIC.len() + at] = value;
+            let refused = unlock("correct horse", &busy).unwrap_err();
+            assert!(refused.contains("header"), "{refused}");
+        }
+        let mut nothing = file.clone();
+        nothing[MAGIC.len() + 1..MAGIC.len() + 9].fill(0);
+        assert!(unlock("correct horse", &nothing).is_err());
+        assert!(lock("eleven long", b"content").is_err());
     }
 }

@@ -10,7 +10,7 @@ use crate::client::Applied;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::{ago, count, utc};
-use crate::paint::Tint;
+use crate::paint::{Tint, shown};
 use crate::table::Table;
 
 /// `ha-cli apply`: shows the difference, asks, applies exactly what was shown.
@@ -179,7 +179,7 @@ pub(super) async fn show(ctx: &mut Context, version: Option<u64>) -> Result<Exit
         ctx.out.json(&found)?;
     } else {
         let end = if found.text.ends_with('\n') { "" } else { "\n" };
-        ctx.out.text(&format!("{}{end}", found.text))?;
+        ctx.out.text(&format!("{}{end}", shown(&found.text)))?;
     }
     Ok(Exit::Done)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ha_core::text::printable;
 use ha_proto::control::EventRecord;
 use tokio_stream::StreamExt;
 
@@ -114,7 +115,8 @@ fn show(out: &Output, event: &EventRecord) -> Result<(), Failure> {
     let by = if event.by.is_empty() {
         String::new()
     } else {
-        format!("  (by {})", event.by)
+        format!("  (by {})", printable(&event.by))
     };
-    out.line(&format!("{when}  {:<12}  {}{by}", event.kind, event.text))
+    let (kind, text) = (printable(&event.kind), printable(&event.text));
+    out.line(&format!("{when}  {kind:<12}  {text}{by}"))
 }

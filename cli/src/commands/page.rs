@@ -97,6 +97,9 @@ fn heading(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
         text.push_str(&format!("   fence {}", status.fence));
     }
     text.push('\n');
+    if !status.upgrade.is_empty() {
+        text.push_str(&format!("upgrade  {}\n", status.upgrade));
+    }
     text
 }
 

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::millis;
 use crate::output::{Output, note};
-use crate::paint::Tint;
+use crate::paint::{Tint, shown};
 use crate::signal::Stop;
 
 /// An agent that has just lost the leader is asked again for so long.
@@ -88,7 +88,7 @@ fn show_again(out: &Output, status: Result<StatusReply, Failure>) -> Result<(), 
     match status {
         Ok(status) if out.is_json() => out.json_line(&status),
         Ok(status) => {
-            let page = page(&status, clock::unix_ms(), out.painter);
+            let page = shown(&page(&status, clock::unix_ms(), out.painter));
             let home = if std::io::stdout().is_terminal() {
                 "\x1b[H\x1b[2J"
             } else {

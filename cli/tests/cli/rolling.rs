@@ -83,6 +83,25 @@ fn a_node_is_drained_worked_on_and_made_ready_under_the_lock() {
     );
 }
 
+/// What the answering member says goes into the operator's shell, as ssh's words in the documented command.
+#[test]
+fn an_address_that_is_an_option_stops_it_before_anything_is_done() {
+    let mock = mock();
+    let ran = std::env::temp_dir().join(format!("ha-rolling-{}", std::process::id()));
+    let option = format!("-oProxyCommand=touch {}", ran.display());
+    for node in &mut mock.scene.lock().unwrap().status.nodes {
+        node.address.clone_from(&option);
+    }
+    let command = format!("touch {}", ran.display());
+    let refused = mock.run(&["rolling-restart", "--node", "node-2", "--command", &command]);
+    assert!(
+        refused.err.contains("nothing was done") && refused.code != 0,
+        "{refused:?}"
+    );
+    assert!(!ran.exists());
+    assert_eq!(asked(&mock, "state: \"drain\""), 0);
+}
+
 #[test]
 fn a_command_that_fails_or_takes_too_long_leaves_the_node_drained() {
     let failing = mock();

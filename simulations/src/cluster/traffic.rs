@@ -132,6 +132,7 @@ async fn serve(
                 now: wall_of(me),
                 turns: &mut turns,
                 loads: &mut NoLoad,
+                under_way: &*running.binder,
             },
         );
         if chooses && matches!(step, Step::Bind { .. } | Step::Refresh(..) | Step::Wait(_)) {

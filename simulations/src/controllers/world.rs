@@ -270,10 +270,10 @@ impl World {
         match action {
             Action::SendLease { lease, to } => {
                 let me = self.nodes[i].id;
-                let own = self.nodes[i]
-                    .running
-                    .as_mut()
-                    .map(|r| r.promise.on_lease(local, me, lease));
+                let own = self.nodes[i].running.as_mut().map(|r| {
+                    r.promise.note_term(lease.term);
+                    r.promise.on_lease(local, me, lease)
+                });
                 if own == Some(Ok(())) {
                     self.send_all(i, &to, || Message::Lease(lease));
                     self.tell(i, answered(me, lease, Ok(())), story);
@@ -385,6 +385,8 @@ impl World {
                     running.promise =
                         ha_core::lease::Promise::starting(ha_core::time::Instant::ZERO, PROMISE, 0);
                 }
+                // A leader's entries come before its lease.
+                running.promise.note_term(lease.term);
                 let result = running.promise.on_lease(local, sender, lease);
                 if result.is_ok() {
                     self.tell(to, Event::Promised { to: sender }, story);

@@ -1,13 +1,14 @@
 //! What the benchmarks share: figures from samples, tables, progress.
 //!
 //! [`faults`] runs one fault again and again on a [`crate::system::System`];
-//! [`crowd`] is a million clients; [`proxies`], [`load`] and [`echo`] are the proxies, load generator and server of the proxy benchmark.
+//! [`crowd`] is a million clients; [`usage`] is what a process has used; [`proxies`], [`load`] and [`echo`] are the proxies, load generator and server of the proxy benchmark.
 
 pub mod crowd;
 pub mod echo;
 pub mod faults;
 pub mod load;
 pub mod proxies;
+pub mod usage;
 
 use std::time::Duration;
 

@@ -18,7 +18,8 @@ use serde::Serialize;
 const USAGE: &str = "usage: bench-scale [--bindings N] [--sessions N] [--servers N] [--listeners N] [--output table|json]
 
 Needs root (network namespaces) and about 4 GiB of memory. Three nodes, one client machine with as many addresses as
-bindings. Memory is the resident size of the agents, before and after.";
+bindings. Memory is the resident size of the agents, before and after. Where the machine allows too few open files for
+the sessions, it says so and makes fewer. Ends with 1 when a turn of a driver took more than a tenth of the lease.";
 
 /// Behind the listeners: one address for each server, all of them local to node 1.
 const SERVERS: &str = "10.80.0.0/16";
@@ -69,20 +70,10 @@ fn main() -> ExitCode {
     };
     let wanted = Wanted {
         bindings: number("--bindings", 1_000_000),
-        sessions: number("--sessions", 50_000),
+        sessions: sessions_here(number("--sessions", 50_000)),
         servers: number("--servers", 1000),
         listeners: number("--listeners", 200),
     };
-    let files = sys::open_files_max().expect("a process knows its limits");
-    if files < u64::from(wanted.sessions) * FILES_PER_SESSION {
-        eprintln!(
-            "{} sessions need {} open files, and this machine allows {files}: use --sessions {}",
-            wanted.sessions,
-            u64::from(wanted.sessions) * FILES_PER_SESSION,
-            files / FILES_PER_SESSION
-        );
-        return ExitCode::from(3);
-    }
     let report = measure(&wanted);
     match option("--output").as_deref() {
         Some("json") => println!(
@@ -91,7 +82,24 @@ fn main() -> ExitCode {
         ),
         _ => print_table(&report),
     }
-    ExitCode::SUCCESS
+    if report.turns_are_short() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// As many of the sessions that are wanted as this machine has open files for.
+fn sessions_here(wanted: u32) -> u32 {
+    let files = sys::open_files_max().expect("a process knows its limits");
+    let fit = u32::try_from(files / FILES_PER_SESSION).unwrap_or(u32::MAX);
+    if fit < wanted {
+        eprintln!(
+            "{wanted} sessions need {} open files, and this machine allows {files}: {fit} sessions are made",
+            u64::from(wanted) * FILES_PER_SESSION
+        );
+    }
+    wanted.min(fit)
 }
 
 struct Wanted {
@@ -99,6 +107,14 @@ struct Wanted {
     sessions: u32,
     servers: u32,
     listeners: u32,
+}
+
+impl Report {
+    /// Whether no turn of a driver took more than a tenth of the lease: what waits behind it still has nine.
+    fn turns_are_short(&self) -> bool {
+        let most = f64::from(self.lease_ms) / 10.0;
+        self.longest_turns_ms.iter().all(|(_, ms)| *ms <= most)
+    }
 }
 
 fn measure(wanted: &Wanted) -> Report {
@@ -328,6 +344,15 @@ fn print_table(r: &Report) {
             r.lease_ms
         );
     }
+    let verdict = if r.turns_are_short() {
+        "well"
+    } else {
+        "TOO LONG"
+    };
+    println!(
+        "turns, at most a tenth of the lease  {verdict} ({:.1} ms)",
+        f64::from(r.lease_ms) / 10.0
+    );
     println!(
         "gap when the holder is lost       {:>12.1} ms, {} connections failed",
         r.gap_when_the_holder_is_lost_ms, r.gap_failed

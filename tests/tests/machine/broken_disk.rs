@@ -73,6 +73,10 @@ fn flushes_fail(errno: i32, said: &str) {
             "nothing was flushed, so nothing was tested"
         );
         disk::delay(run.cluster.machine(holder), Duration::ZERO);
+        let note = run.cluster.machine(holder).dir().join("data/failed");
+        let text = std::fs::read_to_string(&note).expect("the failure is noted with its boot");
+        // As the note looks after a restart of the machine; before that the agent does not start, see the store's tests.
+        std::fs::write(&note, format!("another boot\n{text}")).expect("the note");
     });
     assert!(
         words.contains(said),

@@ -45,6 +45,17 @@ fn told(cluster: &Cluster, words: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// What `status` says of the active version.
+fn upgrade(cluster: &Cluster) -> (u64, String) {
+    let printed = cluster.cli(&["status"]).expect("the status");
+    let status: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    let upgrade = status["upgrade"].as_str().expect("a text");
+    (
+        status["active_version"].as_u64().expect("a number"),
+        upgrade.to_owned(),
+    )
+}
+
 #[track_caller]
 fn wait_for(cluster: &Cluster, words: &[&str], bound: Duration) {
     wait::until(&format!("an event with {words:?}"), bound, || {
@@ -89,10 +100,17 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
     let first = run.holder();
     let standby: Vec<u8> = (1..=3).filter(|n| *n != first).collect();
 
+    assert_eq!(upgrade(&run.cluster), (1, String::new()));
     // Two nodes up, one of them leads: what the next version has is refused, and all of it can be undone.
     for node in &standby {
         replace(&mut run.cluster, *node, &next, "speaks versions 1 to 2");
     }
+    let (active_version, waits_for) = upgrade(&run.cluster);
+    let last = format!("2 follows when node-{first} too runs");
+    assert!(
+        active_version == 1 && waits_for.contains(&last),
+        "{waits_for}"
+    );
     run.phase("the next version leads");
     run.cluster
         .move_leader(Some(standby[0]))

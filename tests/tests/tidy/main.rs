@@ -1,5 +1,7 @@
 //! What the compiler cannot see: sizes, platforms, walls between crates, citations. Each message says what to do.
 
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +11,8 @@ const LINES_MAX: usize = 400;
 /// Files that were longer when the rule was made, and how long they may be: a number here only ever falls.
 const LONGER: &[(&str, usize)] = &[
     ("agent/address/tests/netns/parking.rs", 413),
-    ("agent/proxy/tests/lab/mod.rs", 470),
-    ("agent/src/config/cluster_file.rs", 514),
-    ("agent/src/main.rs", 422),
+    ("agent/src/config/cluster_file.rs", 409),
+    ("agent/src/main.rs", 414),
     ("agent/src/operate/trust.rs", 473),
     ("agent/src/store/mod.rs", 454),
     ("simulations/src/cluster/universe.rs", 470),

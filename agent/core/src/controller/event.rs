@@ -8,7 +8,6 @@ use crate::state::Facts;
 use crate::time::Timestamp;
 use crate::trust::Credentials;
 use crate::version::Speaks;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +64,7 @@ impl RaftNews {
 }
 
 /// How a node is, as it says itself with each lease answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
     /// It may hold: its proxy accepts, its interface has carrier, it is no witness.
     pub eligible: bool,
@@ -89,7 +88,7 @@ pub struct NodeReport {
 
 /// The times when a machine ran nothing, since its agent started: a hypervisor's snapshot or move, a suspend, a
 /// machine without processor time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stalls {
     /// How many there were.
     pub count: u32,
@@ -97,6 +96,29 @@ pub struct Stalls {
     pub last_at: Timestamp,
     /// How long it was.
     pub last_for: Duration,
+}
+
+/// Longest text of a report that is kept, in letters, and most names in it.
+const SAID_MAX: usize = 256;
+
+impl NodeReport {
+    /// As much of it as is kept, whoever made it.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        for text in [&mut self.why_not, &mut self.fence, &mut self.agent_version] {
+            if let Some((end, _)) = text.char_indices().nth(SAID_MAX) {
+                text.truncate(end);
+            }
+        }
+        let short = |kind: &String| kind.len() <= SAID_MAX;
+        self.checks = self
+            .checks
+            .into_iter()
+            .filter(short)
+            .take(SAID_MAX)
+            .collect();
+        self
+    }
 }
 
 /// What happened.

@@ -121,7 +121,16 @@ struct Story {
     view: View,
     turns: AllTurns,
     sessions: u32,
+    under_way: bool,
     waited_for: ServerId,
+}
+
+/// Of every client, or of none.
+struct All(bool);
+impl UnderWay for All {
+    fn is_under_way(&self, _: &StickKey) -> bool {
+        self.0
+    }
 }
 
 /// A slot of the server that is waited for.
@@ -134,6 +143,7 @@ impl Story {
             view,
             turns: AllTurns::default(),
             sessions: 0,
+            under_way: false,
             waited_for: ServerId(0),
         }
     }
@@ -150,6 +160,7 @@ impl Story {
                 now: NOW,
                 turns: &mut self.turns,
                 loads: &mut Each(self.sessions),
+                under_way: &All(self.under_way),
             },
         );
         if let Step::Wait(Line {
@@ -244,6 +255,16 @@ fn another_session_of_the_same_client_decides_for_this_one() {
     assert_eq!(
         story.tell(&[H::Arrived, bound(2), SLOT, H::Connected]),
         ["bind 1", "wait 2", "connect 2 10.0.0.2:5022", "commit"]
+    );
+}
+
+#[test]
+fn what_is_under_way_for_a_client_stands_before_what_the_view_shows() {
+    let mut story = Story::in_view(view(backend(), Some((2, NOW))));
+    story.under_way = true;
+    assert_eq!(
+        story.tell(&[H::Arrived, bound(1), SLOT, H::Connected]),
+        ["bind 2", "wait 1", "connect 1 10.0.0.1:5022", "commit"]
     );
 }
 

@@ -6,8 +6,12 @@ use crate::model::{
     PortRange, Server, VirtualIp,
 };
 use crate::time::words;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// Lines that are kept: the events and each version of the configuration have them.
+const CHANGES_MAX: usize = 200;
 
 /// What a person would say changed from `old` to `new`, a line each; empty when nothing did.
 pub fn changes(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
@@ -32,8 +36,9 @@ pub fn changes(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
         |f| &f.name,
         of_frontend,
     );
+    let before = by_name(&old.backends, |b| &b.name);
     for b in &new.backends {
-        match old.backends.iter().find(|o| o.name == b.name) {
+        match before.get(b.name.as_str()) {
             None => lines.push(format!(
                 "+ backend {} with {} servers",
                 b.name,
@@ -50,7 +55,8 @@ pub fn changes(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
             }
         }
     }
-    let gone = |o: &&Backend| !new.backends.iter().any(|b| b.name == o.name);
+    let now = by_name(&new.backends, |b| &b.name);
+    let gone = |o: &&Backend| !now.contains_key(o.name.as_str());
     for o in old.backends.iter().filter(gone) {
         lines.push(format!("- backend {}", o.name));
     }
@@ -58,7 +64,18 @@ pub fn changes(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
     if in_both(&old.backends, &new.backends, name) != in_both(&new.backends, &old.backends, name) {
         lines.push("~ backend order".to_owned());
     }
+    let more = lines.len().saturating_sub(CHANGES_MAX);
+    if more > 0 {
+        lines.truncate(CHANGES_MAX);
+        lines.push(format!("and {more} more"));
+    }
     lines
+}
+
+/// Of a list whose names are each there once.
+fn by_name<T>(list: &[T], name: fn(&T) -> &String) -> BTreeMap<&str, &T> {
+    // Of two with the same name, which no valid configuration has, the first counts.
+    list.iter().rev().map(|t| (name(t).as_str(), t)).collect()
 }
 
 fn compare<T: PartialEq>(
@@ -68,10 +85,11 @@ fn compare<T: PartialEq>(
     name: fn(&T) -> &String,
     differences: fn(&T, &T) -> Vec<String>,
 ) {
+    let (before, now) = (by_name(old, name), by_name(new, name));
     for n in new {
-        match old.iter().find(|o| name(o) == name(n)) {
+        match before.get(name(n).as_str()) {
             None => lines.push(format!("+ {what}{}", name(n))),
-            Some(o) if o != n => lines.push(format!(
+            Some(&o) if o != n => lines.push(format!(
                 "~ {what}{}: {}",
                 name(n),
                 differences(o, n).join(", ")
@@ -79,10 +97,7 @@ fn compare<T: PartialEq>(
             Some(_) => {}
         }
     }
-    for o in old
-        .iter()
-        .filter(|o| !new.iter().any(|n| name(n) == name(o)))
-    {
+    for o in old.iter().filter(|o| !now.contains_key(name(o).as_str())) {
         lines.push(format!("- {what}{}", name(o)));
     }
     if in_both(old, new, name) != in_both(new, old, name) {
@@ -92,9 +107,10 @@ fn compare<T: PartialEq>(
 
 /// The names of `list` that `other` has too, in their order.
 fn in_both<'a, T>(list: &'a [T], other: &[T], name: fn(&T) -> &String) -> Vec<&'a String> {
+    let other = by_name(other, name);
     list.iter()
-        .filter(|a| other.iter().any(|b| name(a) == name(b)))
         .map(name)
+        .filter(|n| other.contains_key(n.as_str()))
         .collect()
 }
 
@@ -286,6 +302,20 @@ mod tests {
             changes(&one, &two),
             ["~ frontend paragon: virtual_ip: [\"print\"] -> [\"print\", \"print6\"]"]
         );
+    }
+
+    #[test]
+    fn what_changes_is_found_in_bounded_work_and_told_in_bounded_lines() {
+        let many = |of: fn(u8) -> Server, from: usize| {
+            let servers = (from..from + 4096).map(|n| Server {
+                name: format!("s{n}"),
+                ..of(1)
+            });
+            config(vec![backend("b", servers.collect())])
+        };
+        let lines = changes(&many(server, 0), &many(server, 4096));
+        assert_eq!(lines.len(), CHANGES_MAX + 1);
+        assert_eq!(lines[CHANGES_MAX], "and 7992 more");
     }
 
     #[test]

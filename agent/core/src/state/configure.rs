@@ -105,9 +105,9 @@ impl Facts {
         if ids == *self.server_ids {
             return;
         }
-        let kept = |id: &ServerId| ids.values().any(|i| i == id);
-        self.server_admin.retain(|id, _| kept(id));
-        Arc::make_mut(&mut self.health).retain(|id, _| kept(id));
+        let kept: BTreeSet<ServerId> = ids.values().copied().collect();
+        self.server_admin.retain(|id, _| kept.contains(id));
+        Arc::make_mut(&mut self.health).retain(|id, _| kept.contains(id));
         self.server_ids = Arc::new(ids);
     }
 }

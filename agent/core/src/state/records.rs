@@ -4,11 +4,10 @@ use crate::command::DrainEnd;
 use crate::id::{Epoch, NodeId};
 use crate::model::{AdminState, ClusterConfig, Sticky};
 use crate::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// One kept configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigVersion {
     /// Its number.
     pub version: u64,
@@ -25,7 +24,7 @@ pub struct ConfigVersion {
 }
 
 /// What is wanted of a server or node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminRecord {
     /// The state.
     pub state: AdminState,
@@ -46,7 +45,7 @@ pub struct AdminRecord {
 }
 
 /// Held by who takes nodes out one after the other; ends by itself when its owner is gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaintenanceLock {
     /// Tells this owner from every other.
     pub owner: String,
@@ -61,7 +60,7 @@ pub struct MaintenanceLock {
 }
 
 /// What the checks say of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthRecord {
     /// Whether it is usable.
     pub up: bool,
@@ -72,7 +71,7 @@ pub struct HealthRecord {
 }
 
 /// Who holds the addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HolderRecord {
     /// The node.
     pub node: NodeId,

@@ -3,6 +3,7 @@ mod checks;
 mod configure;
 mod drains;
 mod maintenance;
+mod texts;
 mod trust;
 mod versions;
 

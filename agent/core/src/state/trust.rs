@@ -1,6 +1,7 @@
 //! Changes of who may speak.
 
 use super::Facts;
+use super::configure::check_kinds;
 use crate::command::{Answer, Outcome, Rejection};
 use crate::events::{TrustChange, What};
 use crate::id::NodeId;
@@ -144,6 +145,12 @@ impl Facts {
     /// Lets a node in that shows a token. The token is used up by this and by nothing less.
     pub(super) fn admit(&mut self, member: &Member, ticket: &Ticket, at: Timestamp) -> Answer {
         self.check_ticket(member, ticket, at)?;
+        if let Some(known) = self.cut_short(member, ticket) {
+            // With what its agent now is: it may have been replaced before the node asked again.
+            check_kinds(&self.config, std::iter::once(member))?;
+            let (id, version) = (known.id, member.version.clone());
+            return self.describe_member(id, &version, member.speaks, &member.checks, at);
+        }
         let by = self
             .trust
             .tokens
@@ -162,6 +169,20 @@ impl Facts {
             token.used = Some((member.id, ticket.key));
         }
         Ok(done)
+    }
+
+    /// The member that a node is already, when it was let in by the same token with the same key, and only its agent
+    /// is another than then: name, addresses and role are what they were.
+    fn cut_short(&self, member: &Member, ticket: &Ticket) -> Option<&Member> {
+        let used = self.trust.tokens.get(&ticket.token)?.used;
+        let known = self.members.get(&member.id)?;
+        let same_but_for_agent = Member {
+            version: known.version.clone(),
+            speaks: known.speaks,
+            checks: known.checks.clone(),
+            ..member.clone()
+        };
+        (used == Some((member.id, ticket.key)) && same_but_for_agent == *known).then_some(known)
     }
 
     /// Whether a node that shows this would be let in at `at`.

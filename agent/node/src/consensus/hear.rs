@@ -1,13 +1,15 @@
 //! What peers ask, answered: the guard on votes that come in, and the lease protocol.
 
 use super::convert::Recorded;
+use super::plausible::Plausible;
 use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 use super::{Consensus, SharedPromise, lock};
 use crate::outside::Call;
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Lease, VoteDecision};
+use ha_core::lease::{Ballot, Lease, ReleaseHeard, VoteDecision};
 use ha_record::lease::{LeaseAnswer, Released};
 use openraft::raft::VoteRequest;
+use std::fmt::Display;
 use std::io;
 use std::sync::PoisonError;
 
@@ -20,18 +22,23 @@ impl<R: Runtime> Consensus<R> {
         }
         match call {
             Call::AppendEntries => {
-                let asked = self.raft.append_entries(self.heard(from, body)?).await;
+                let asked = self
+                    .raft
+                    .append_entries(self.heard(from, call, body)?)
+                    .await;
                 self.answer(from, &asked.map_err(io::Error::other)?)
             }
             Call::TransferLeader => {
-                let asked = self.raft.handle_transfer_leader(self.heard(from, body)?);
+                let asked = self
+                    .raft
+                    .handle_transfer_leader(self.heard(from, call, body)?);
                 self.answer(from, &asked.await.map_err(io::Error::other)?)
             }
             Call::PreVote => self.handle_vote(from, Ballot::PreVote, body).await,
             Call::Vote => self.handle_vote(from, Ballot::Vote, body).await,
             Call::InstallSnapshot => {
                 let (vote, meta, snapshot): (Vote<R>, SnapshotMeta<R>, Vec<u8>) =
-                    self.heard(from, body)?;
+                    self.heard(from, call, body)?;
                 let snapshot = Snapshot::<R> { meta, snapshot };
                 let asked = self.raft.install_full_snapshot(vote, snapshot).await;
                 self.answer(from, &asked.map_err(io::Error::other)?)
@@ -47,14 +54,34 @@ impl<R: Runtime> Consensus<R> {
                 Ok(self.versions.tell(from, &LeaseAnswer { result, report })?)
             }
             Call::Release => {
-                lock(&self.promise).on_release(from, self.versions.hear(from, body)?);
+                let release: Lease = self.versions.hear(from, body)?;
+                let heard = lock(&self.promise).on_release(from, release);
+                if heard == ReleaseHeard::Refused {
+                    let why = "it is not from whom this node is promised to, or not of that term";
+                    self.complain(from, call, &why);
+                }
                 Ok(self.versions.tell(from, &Released)?)
             }
         }
     }
 
-    fn heard<T: Recorded>(&self, from: NodeId, body: &[u8]) -> io::Result<T> {
-        Ok(T::from_record(self.versions.hear(from, body)?)?)
+    /// What `from` says, if it can be meant.
+    fn heard<T>(&self, from: NodeId, call: Call, body: &[u8]) -> io::Result<T>
+    where
+        T: Recorded<Record: Plausible>,
+    {
+        let record: T::Record = self.versions.hear(from, body)?;
+        record
+            .check(from, self.term())
+            .inspect_err(|why| self.complain(from, call, why))?;
+        Ok(T::from_record(record)?)
+    }
+
+    /// For whoever looks for the member that is broken, or not what it should be.
+    fn complain(&self, from: NodeId, call: Call, why: &dyn Display) {
+        if let Some(times) = self.complaints.note(self.outside.clock.now(), from) {
+            tracing::warn!(%from, ?call, %why, times, "a member says what is not believed");
+        }
     }
 
     fn answer<T: Recorded>(&self, to: NodeId, answer: &T) -> io::Result<Vec<u8>> {
@@ -63,7 +90,11 @@ impl<R: Runtime> Consensus<R> {
     }
 
     async fn handle_vote(&self, from: NodeId, ballot: Ballot, body: &[u8]) -> io::Result<Vec<u8>> {
-        let request: VoteRequest<Types<R>> = self.heard(from, body)?;
+        let call = match ballot {
+            Ballot::Vote => Call::Vote,
+            Ballot::PreVote => Call::PreVote,
+        };
+        let request: VoteRequest<Types<R>> = self.heard(from, call, body)?;
         let term = request.vote.leader_id.term;
         if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot)
             == VoteDecision::Refuse

@@ -1,7 +1,11 @@
-//! Gives the consensus library its state machine: [`ClusterState`] behind one short lock.
+//! Gives the consensus library its state machine: [`ClusterState`], and what of it readers get.
 //!
-//! After each entry the listener is told, so that the driver can look; a reader takes the lock only
-//! to clone two pointers.
+//! ```text
+//!   library --entry--> inner (locked while it is applied) --pointers--> published <--read-- driver, API
+//! ```
+//!
+//! After each entry the listener is told, so that the driver can look. An entry may take long: one that removes a
+//! server looks at every binding. A reader never waits for that; its lock is held to copy pointers only.
 
 use super::convert::Recorded;
 use super::log_store::{LogStore, StoredSnapshot};
@@ -25,6 +29,7 @@ pub type Listener = Arc<dyn Fn() + Send + Sync>;
 /// The replicated state of one node, as consensus feeds it.
 pub struct Machine<R: Runtime> {
     inner: Arc<Mutex<Inner<R>>>,
+    published: Arc<Mutex<AppliedState>>,
     /// Held while a snapshot is saved.
     newest_saved: Arc<tokio::sync::Mutex<Option<LogId<R>>>>,
     store: Arc<dyn LogStore>,
@@ -36,6 +41,18 @@ struct Inner<R: Runtime> {
     applied: Option<LogId<R>>,
     membership: Membership<R>,
     state: ClusterState,
+}
+
+impl<R: Runtime> Inner<R> {
+    fn for_readers(&self) -> AppliedState {
+        AppliedState {
+            facts: self.state.facts.clone(),
+            stick: self.state.stick.table().clone(),
+            clock: self.state.clock,
+            applied_term: self.applied.map_or(0, |l| l.leader_id.term),
+            applied_index: self.applied.map_or(0, |l| l.index),
+        }
+    }
 }
 
 /// What a reader gets: pointers into the state at one moment.
@@ -57,6 +74,7 @@ impl<R: Runtime> Clone for Machine<R> {
     fn clone(&self) -> Self {
         Machine {
             inner: self.inner.clone(),
+            published: self.published.clone(),
             newest_saved: self.newest_saved.clone(),
             store: self.store.clone(),
             versions: self.versions.clone(),
@@ -91,6 +109,7 @@ impl<R: Runtime> Machine<R> {
         }
         let newest_saved = Arc::new(tokio::sync::Mutex::new(inner.applied));
         Ok(Machine {
+            published: Arc::new(Mutex::new(inner.for_readers())),
             inner: Arc::new(Mutex::new(inner)),
             newest_saved,
             store,
@@ -120,16 +139,22 @@ impl<R: Runtime> Machine<R> {
         }
     }
 
-    /// The state at this moment.
+    /// The state as the newest entry left it. Never waits for one that is being applied.
     pub fn read(&self) -> AppliedState {
-        let inner = self.lock();
-        AppliedState {
-            facts: inner.state.facts.clone(),
-            stick: inner.state.stick.table().clone(),
-            clock: inner.state.clock,
-            applied_term: inner.applied.map_or(0, |l| l.leader_id.term),
-            applied_index: inner.applied.map_or(0, |l| l.index),
-        }
+        self.published().clone()
+    }
+
+    fn publish(&self, inner: &Inner<R>) {
+        let next = inner.for_readers();
+        let before = std::mem::replace(&mut *self.published(), next);
+        // Without the lock: it may be the last to know many bindings.
+        drop(before);
+    }
+
+    fn published(&self) -> MutexGuard<'_, AppliedState> {
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<R>> {
@@ -196,7 +221,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
         S: Stream<Item = Result<EntryResponder<Types<R>>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let facts = self.lock().state.facts.clone();
+            let facts = self.published().facts.clone();
             if let EntryPayload::Normal(Proposal { stamped, .. }) = &entry.payload
                 && let Some(version) = version_after(&facts, stamped)
             {
@@ -205,7 +230,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
             let answer = {
                 let mut inner = self.lock();
                 inner.applied = Some(entry.log_id);
-                match entry.payload {
+                let answer = match entry.payload {
                     EntryPayload::Blank => Applied(Ok(ha_core::command::Outcome::Done)),
                     EntryPayload::Normal(Proposal { stamped, .. }) => {
                         let answer = inner.state.apply(&stamped);
@@ -216,7 +241,9 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
                         inner.membership = Membership::<R>::new(Some(entry.log_id), m);
                         Applied(Ok(ha_core::command::Outcome::Done))
                     }
-                }
+                };
+                self.publish(&inner);
+                answer
             };
             (self.listener)();
             if let Some(responder) = responder {
@@ -244,6 +271,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
             (inner.applied, inner.membership, inner.state) =
                 (meta.last_log_id, meta.last_membership.clone(), state);
             self.versions.applied(active);
+            self.publish(&inner);
         }
         (self.listener)();
         Ok(())

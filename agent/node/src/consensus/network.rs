@@ -1,6 +1,7 @@
 //! Outbound: what the consensus library sends, with the guard on votes before it leaves.
 
 use super::convert::Recorded;
+use super::plausible::Plausible;
 use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 use super::versions::Versions;
 use super::{SharedPromise, lock};
@@ -60,12 +61,18 @@ impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
 }
 
 impl<R: Runtime> Peer<R> {
-    async fn ask<Q: Recorded, A: Recorded>(
+    /// `term`: that of the question, which this node is in.
+    async fn ask<Q, A>(
         &self,
         call: Call,
         question: &Q,
+        term: u64,
         within: Duration,
-    ) -> Result<A, RPCError<Types<R>>> {
+    ) -> Result<A, RPCError<Types<R>>>
+    where
+        Q: Recorded,
+        A: Recorded<Record: Plausible>,
+    {
         let failed = |e: RecordError| RPCError::Network(NetworkError::new(&e));
         let record = question.to_record(self.versions.writes());
         let body = self.versions.tell(self.to.node, &record).map_err(failed)?;
@@ -81,10 +88,11 @@ impl<R: Runtime> Peer<R> {
                 CallError::NoAnswer(_) => RPCError::Network(NetworkError::new(&e)),
             }
         })?;
-        self.versions
-            .hear(self.to.node, &answer)
-            .and_then(A::from_record)
-            .map_err(failed)
+        let record: A::Record = self.versions.hear(self.to.node, &answer).map_err(failed)?;
+        record
+            .check(self.to.node, term)
+            .map_err(|e| RPCError::Network(NetworkError::new(&e)))?;
+        A::from_record(record).map_err(failed)
     }
 
     /// While this node is promised to another, its own votes stay here.
@@ -111,7 +119,7 @@ impl<R: Runtime> Peer<R> {
         } else {
             Call::PreVote
         };
-        self.ask(call, &rpc, within).await
+        self.ask(call, &rpc, rpc.vote.leader_id.term, within).await
     }
 }
 
@@ -123,7 +131,9 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Peer<R> {
         rpc: AppendEntriesRequest<Types<R>>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types<R>>, RPCError<Types<R>>> {
-        self.ask(Call::AppendEntries, &rpc, option.soft_ttl()).await
+        let term = rpc.vote.leader_id.term;
+        self.ask(Call::AppendEntries, &rpc, term, option.soft_ttl())
+            .await
     }
 
     async fn vote(
@@ -153,7 +163,8 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Peer<R> {
     ) -> Result<SnapshotResponse<Types<R>>, StreamingError<Types<R>>> {
         let question: (Vote<R>, SnapshotMeta<R>, Vec<u8>) =
             (vote, snapshot.meta, snapshot.snapshot);
-        self.ask(Call::InstallSnapshot, &question, SNAPSHOT_WITHIN)
+        let term = question.0.leader_id.term;
+        self.ask(Call::InstallSnapshot, &question, term, SNAPSHOT_WITHIN)
             .await
             .map_err(|e| match e {
                 RPCError::Unreachable(e) => StreamingError::Unreachable(e),
@@ -166,7 +177,8 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Peer<R> {
         rpc: TransferLeaderRequest<Types<R>>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types<R>>, RPCError<Types<R>>> {
-        self.ask(Call::TransferLeader, &rpc, option.soft_ttl())
+        let term = rpc.from_leader().leader_id.term;
+        self.ask(Call::TransferLeader, &rpc, term, option.soft_ttl())
             .await
     }
 }

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// An answer to a `Lease` or `Release` that takes longer is of no use any more.
 const LEASE_CALL_WITHIN: Duration = Duration::from_secs(1);
 
+/// Largest answer to a `Lease`, in bytes, which says how a node is: larger ones are no answer.
+const LEASE_ANSWER_MAX: usize = 256 << 10;
+
 /// Borrows what acting needs.
 pub struct Actor<'a, R: Runtime> {
     pub outside: &'a Outside,
@@ -119,7 +122,9 @@ impl<R: Runtime> Actor<'_, R> {
             lease,
             to,
             move |versions, handle, from, body| {
-                if let Ok(LeaseAnswer { result, report }) = versions.hear(from, body) {
+                if body.len() <= LEASE_ANSWER_MAX
+                    && let Ok(LeaseAnswer { result, report }) = versions.hear(from, body)
+                {
                     handle.tell(Event::LeaseAnswered {
                         from,
                         lease,

@@ -4,7 +4,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::time::Duration;
 
 /// Connections that the kernel keeps for a listener (it takes less where `somaxconn` is less).
@@ -165,7 +165,8 @@ pub(crate) fn is_out_of_ports(e: &io::Error) -> bool {
 }
 
 /// Has the kernel ask an idle other side after `every`, and break off when it has not answered for as long again.
-pub(crate) fn keep_alive(socket: &impl AsFd, every: Duration) {
+/// The socket must be open, and a socket.
+pub(crate) fn keep_alive(socket: RawFd, every: Duration) {
     if every.is_zero() {
         return;
     }
@@ -173,23 +174,25 @@ pub(crate) fn keep_alive(socket: &impl AsFd, every: Duration) {
         .with_time(every.max(SECOND))
         .with_interval((every / KEEPALIVE_PROBES).max(SECOND))
         .with_retries(KEEPALIVE_PROBES);
+    // SAFETY: the caller has it open for the length of this call.
+    let socket = unsafe { BorrowedFd::borrow_raw(socket) };
     // It fails only for a socket that is no socket; then reading it says so.
-    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+    let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
 }
 
-/// Whether the other side has answered nothing for so long although it was to: what was sent to it, or the question
-/// whether its window is open again, is not acknowledged.
+/// For how long the other side has answered nothing although it is to: what was sent to it, or the question whether its
+/// window is open again, is not acknowledged. `None`: nothing is. The socket must be open.
 ///
 /// `TCP_USER_TIMEOUT` would do this in the kernel, but it ends a connection as well whose other side is there and keeps
 /// its window shut, as a printer without paper does.
-pub(crate) fn is_silent(socket: &impl AsFd, bound: Duration) -> bool {
+pub(crate) fn silent_for(socket: RawFd) -> Option<Duration> {
     // SAFETY: all zeros are a valid value of this struct of integers.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: `info` and `len` are valid for writing, and `len` says how large `info` is.
     let rc = unsafe {
         libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
+            socket,
             libc::IPPROTO_TCP,
             libc::TCP_INFO,
             (&raw mut info).cast(),
@@ -197,7 +200,7 @@ pub(crate) fn is_silent(socket: &impl AsFd, bound: Duration) -> bool {
         )
     };
     let waits = info.tcpi_unacked > 0 || info.tcpi_probes > 0;
-    rc == 0 && waits && u128::from(info.tcpi_last_ack_recv) >= bound.as_millis()
+    (rc == 0 && waits).then(|| Duration::from_millis(u64::from(info.tcpi_last_ack_recv)))
 }
 
 /// What came of accepting on the reserve.

@@ -4,10 +4,16 @@
     clippy::disallowed_methods,
     reason = "a test that cannot go on fails; its tasks belong to its runtime"
 )]
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
+
+mod clients;
+mod servers;
+
+pub use clients::*;
+pub use servers::*;
 
 use ha_core::balance::Ring;
-use ha_core::dispatch::Remembered;
+use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::id::ServerId;
 use ha_core::model::{
     AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
@@ -17,13 +23,11 @@ use ha_core::time::{Instant, Timestamp};
 use ha_core::view::{BackendView, FrontendView, Routes, ServerView, View};
 use ha_proxy::{Binder, Binding, Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -184,6 +188,12 @@ impl TestBinder {
     }
 }
 
+impl UnderWay for TestBinder {
+    fn is_under_way(&self, key: &StickKey) -> bool {
+        self.under_way.lock().unwrap().contains_key(key)
+    }
+}
+
 impl Binder for TestBinder {
     fn bind(&self, key: StickKey, proposal: StickEntry, _: Remembered) -> Binding {
         let mut under_way = self.under_way.lock().unwrap();
@@ -337,134 +347,4 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     timeout(BOUND, wait)
         .await
         .unwrap_or_else(|_| panic!("never happened: {what}"));
-}
-
-/// A server that says its name and then echoes, until the client has no more to say.
-pub async fn echo_server(name: &'static str) -> SocketAddr {
-    serve(own_address(), move |mut s| async move {
-        s.write_all(name.as_bytes()).await?;
-        let (mut r, mut w) = s.split();
-        tokio::io::copy(&mut r, &mut w).await?;
-        w.shutdown().await
-    })
-    .await
-}
-
-/// A server that does `handle` with each connection.
-pub async fn serve<F>(
-    address: IpAddr,
-    handle: impl Fn(TcpStream) -> F + Send + 'static,
-) -> SocketAddr
-where
-    F: Future<Output = io::Result<()>> + Send + 'static,
-{
-    let listener = TcpListener::bind((address, 0)).await.unwrap();
-    let at = listener.local_addr();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(handle(stream));
-        }
-    });
-    at.unwrap()
-}
-
-/// A port that refuses: it was just closed on an address of this test's own.
-pub async fn refusing() -> SocketAddr {
-    let address = own_address();
-    let [port] = free_ports(address).await;
-    SocketAddr::new(address, port)
-}
-
-/// A listener whose backlog is full: further connects hang. Keep what it returns.
-pub async fn hanging() -> (SocketAddr, socket2::Socket, Vec<socket2::Socket>) {
-    let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let listener = new();
-    listener
-        .bind(&SocketAddr::new(own_address(), 0).into())
-        .unwrap();
-    listener.listen(0).unwrap();
-    let at = listener.local_addr().unwrap();
-    let mut fillers = Vec::new();
-    for _ in 0..4 {
-        let s = new();
-        s.set_nonblocking(true).unwrap();
-        let _ = s.connect(&at);
-        fillers.push(s);
-    }
-    (at.as_socket().unwrap(), listener, fillers)
-}
-
-pub async fn connect(at: SocketAddr) -> TcpStream {
-    timeout(BOUND, TcpStream::connect(at))
-        .await
-        .expect("connects in time")
-        .expect("connects")
-}
-
-/// A client that comes from that address.
-pub async fn connect_from(from: IpAddr, at: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((from, 0).into()).unwrap();
-    timeout(BOUND, socket.connect(at))
-        .await
-        .expect("connects in time")
-        .expect("connects")
-}
-
-/// The one letter that an [`echo_server`] says first.
-pub async fn name_of(client: &mut TcpStream) -> char {
-    let mut name = [0];
-    timeout(BOUND, client.read_exact(&mut name))
-        .await
-        .expect("a name in time")
-        .expect("a name");
-    char::from(name[0])
-}
-
-/// The same from a new connection, or `None` when that is reset or refused.
-pub async fn try_name(at: SocketAddr) -> Option<char> {
-    let name = async { TcpStream::connect(at).await.ok()?.read_u8().await.ok() };
-    timeout(BOUND, name)
-        .await
-        .expect("an answer in time")
-        .map(char::from)
-}
-
-/// Sends a byte and gets it back.
-pub async fn echoes(client: &mut TcpStream) {
-    client.write_all(b"x").await.unwrap();
-    assert_eq!(name_of(client).await, 'x');
-}
-
-/// Reads until the connection ends, which must be by a reset.
-pub async fn expect_reset(client: &mut TcpStream) {
-    let mut buffer = [0; 4096];
-    let end = async {
-        loop {
-            match client.read(&mut buffer).await {
-                Ok(0) => panic!("closed cleanly instead of reset"),
-                Ok(_) => {}
-                Err(e) => return e,
-            }
-        }
-    };
-    let error = timeout(BOUND, end).await.expect("a reset in time");
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-}
-
-/// Connects and expects to be reset, or not to be let in at all.
-pub async fn expect_refused(at: SocketAddr) {
-    match timeout(BOUND, TcpStream::connect(at))
-        .await
-        .expect("an answer in time")
-    {
-        Ok(mut client) => expect_reset(&mut client).await,
-        Err(e) => assert!(
-            matches!(
-                e.kind(),
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
-            ),
-            "{e}"
-        ),
-    }
 }

@@ -10,18 +10,18 @@ use ha_core::model::{AdminState, Role};
 use ha_core::time::Timestamp;
 use ha_core::trust::Access;
 use ha_core::version::{RecordVersion, Speaks};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// The number of the newest event, then those that are kept.
 impl Form for EventLog {
     fn write(&self, out: &mut Out) {
         self.last_seq().write(out);
-        self.kept().write(out);
+        out.number(self.len() as u64);
+        self.kept().for_each(|event| event.write(out));
     }
     fn read(from: &mut In<'_>) -> Result<Self, RecordError> {
         let last = u64::read(from)?;
-        Ok(EventLog::of(last, VecDeque::<EventRecord>::read(from)?))
+        Ok(EventLog::of(last, Vec::<EventRecord>::read(from)?))
     }
 }
 

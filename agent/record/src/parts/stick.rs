@@ -33,9 +33,11 @@ impl Form for StickIndex {
         }
     }
     fn read(from: &mut In<'_>) -> Result<Self, RecordError> {
-        let mut index = StickIndex::default();
+        let many = from.length()?;
+        // What is hostile says many and has few.
+        let mut entries = Vec::with_capacity(many.min(1024));
         let mut last: Arc<str> = Arc::default();
-        for _ in 0..from.length()? {
+        for _ in 0..many {
             let group = read_text(from)?;
             if *last != *group {
                 last = Arc::from(group);
@@ -44,8 +46,8 @@ impl Form for StickIndex {
                 group: last.clone(),
                 client: IpAddr::read(from)?,
             };
-            index.put(key, StickEntry::read(from)?, u32::MAX);
+            entries.push((key, StickEntry::read(from)?));
         }
-        Ok(index)
+        Ok(entries.into_iter().collect())
     }
 }

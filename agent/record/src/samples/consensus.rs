@@ -228,6 +228,7 @@ fn leases(samples: &mut Samples) -> Result<(), RecordError> {
         ("promised-to-another", Err(Refusal::Promised(node(3)))),
         ("released", Err(Refusal::Released)),
         ("just-started", Err(Refusal::JustStarted)),
+        ("unknown-term", Err(Refusal::UnknownTerm(9))),
     ] {
         let report = report.clone();
         samples.message("lease-answer", name, LeaseAnswer { result, report })?;

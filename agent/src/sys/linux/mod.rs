@@ -1,7 +1,9 @@
 //! Linux: boot-time clock, signals, the service manager, what the machine allows.
 
+pub mod files;
 pub mod machine;
 pub mod manager;
+pub mod ports;
 pub mod process;
 
 use ha_core::time::Instant;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,15 @@ pub fn prefer_this_thread() -> io::Result<()> {
     }
 }
 
+/// How much later the threads run that read what others send, as nice(2) counts it.
+const YIELDING: libc::c_int = 10;
+
+/// The calling thread runs after others from now on. It needs no privilege; where it does not work it runs as others.
+pub fn yield_to_others() {
+    // SAFETY: it takes numbers; 0 is the calling thread, on Linux each thread has a value of its own.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, YIELDING) };
+}
+
 fn hangup_is_ignored() -> bool {
     // SAFETY: all zeroes is a value of this struct, which is only written to; without a new action nothing changes.
     unsafe {
@@ -103,4 +112,15 @@ fn hangup_is_ignored() -> bool {
         libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0
             && now.sa_sigaction == libc::SIG_IGN
     }
+}
+
+/// Tells this start of the machine from every other.
+pub fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// What the service manager keeps for this agent until the machine is restarted.
+pub fn runtime_dir() -> Option<PathBuf> {
+    std::env::var_os("RUNTIME_DIRECTORY").map(Into::into)
 }

@@ -1,5 +1,6 @@
 //! One node's turn: drained, worked on, waited for and made ready.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ha_proto::control::{ServerStatus, SetStateRequest, StatusReply};
@@ -52,7 +53,8 @@ impl Turn<'_> {
         let node = self.node;
         let before = leaders_view(self.ctx).await?;
         let up = serving(&before, node);
-        let address = address_of(&before, node);
+        // Before anything is done: an address goes into a command of the operator's shell.
+        let address = address_of(&before, node)?;
         let began = clock::now();
         self.drain().await?;
         self.handed_over().await?;
@@ -233,9 +235,30 @@ fn serving(status: &StatusReply, node: &str) -> Vec<String> {
         .collect()
 }
 
-fn address_of(status: &StatusReply, node: &str) -> String {
+/// Where a node listens, as its cluster says: an address and a port and nothing else, whatever an agent says.
+fn address_of(status: &StatusReply, node: &str) -> Result<String, Failure> {
     let found = status.nodes.iter().find(|n| n.name == node);
-    found.map(|n| n.address.clone()).unwrap_or_default()
+    let text = found.map_or("", |n| n.address.as_str());
+    let address = text.parse::<SocketAddr>().map_err(|_| {
+        Failure::new(
+            Exit::Unexpected,
+            format!("{node} is said to be at {text:?}, which is no IP address with a port: nothing was done"),
+        )
+        .remedy("whoever answered is broken or was broken into: ask another node (`--address`), and look at that one")
+    })?;
+    if !is_name(node) {
+        return Err(Failure::new(
+            Exit::Unexpected,
+            format!("a node is said to be called {node:?}, which is no name: nothing was done"),
+        ));
+    }
+    Ok(address.to_string())
+}
+
+/// What a command may be given as a word: letters, digits, `-`, `_` and `.`, not first a `-`.
+fn is_name(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=63).contains(&name.len()) && name.chars().all(letter) && !name.starts_with('-')
 }
 
 /// Whether the node takes part again and none of these servers is down.
@@ -243,4 +266,44 @@ fn answers(status: &StatusReply, node: &str, up: &[String]) -> bool {
     let nodes = &status.nodes;
     let down = |s: &ServerStatus| up.contains(&s.path()) && s.status.starts_with("DOWN");
     nodes.iter().any(|n| n.name == node && is_well(status, n)) && !status.servers.iter().any(down)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_proto::control::NodeStatus;
+
+    #[test]
+    fn what_goes_into_a_shell_is_an_address_and_a_name() {
+        let of = |name: &str, address: &str| {
+            let node = NodeStatus {
+                name: name.to_owned(),
+                address: address.to_owned(),
+                ..NodeStatus::default()
+            };
+            let status = StatusReply {
+                nodes: vec![node],
+                ..StatusReply::default()
+            };
+            address_of(&status, name)
+        };
+        for address in ["10.0.0.1:7400", "[fd00::1]:7400"] {
+            assert_eq!(of("node-1", address).expect("an address"), address);
+        }
+        for address in [
+            "",
+            "-oProxyCommand=touch$IFS/tmp/x:7400",
+            "10.0.0.1",
+            "10.0.0.1:7400;id",
+            "$(id):7400",
+            "10.0.0.1:7400\n",
+            "host:7400",
+        ] {
+            let failure = of("node-1", address).expect_err(address);
+            assert!(failure.message.contains("nothing was done"), "{failure}");
+        }
+        for name in ["-oProxyCommand", "a b", "a;id", "a\x1b[2J"] {
+            assert!(of(name, "10.0.0.1:7400").is_err(), "{name}");
+        }
+    }
 }

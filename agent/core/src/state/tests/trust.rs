@@ -32,6 +32,31 @@ fn admit(i: u8, token: &str, key: u8) -> Command {
     }
 }
 
+/// The same node with the same key asks again, after its answer was lost and its agent was replaced.
+#[test]
+fn a_join_that_was_cut_short_goes_on_with_another_agent_and_with_nobody_else() {
+    let mut log = Log::new();
+    log.ok(token("t", Role::Server, 1_000_000));
+    log.ok(admit(4, "t", 1));
+    let again = |key, change: fn(&mut Member)| {
+        let Command::Admit { mut member, ticket } = admit(4, "t", key) else {
+            unreachable!("it is one")
+        };
+        member.version = "0.3.0".into();
+        change(&mut member);
+        Command::Admit { member, ticket }
+    };
+    log.ok(again(1, |_| {}));
+    assert_eq!(log.state.facts.members[&node(4)].version, "0.3.0");
+    let other = log.apply(again(2, |_| {}));
+    assert!(matches!(other, Err(Rejection::TokenUsed(..))), "{other:?}");
+    let elsewhere = log.apply(again(1, |m| m.listen.set_port(9)));
+    assert!(
+        matches!(elsewhere, Err(Rejection::IdTaken(..))),
+        "{elsewhere:?}"
+    );
+}
+
 #[test]
 fn a_token_lets_one_node_in_once_and_says_why_not_again() {
     let mut log = Log::new();

@@ -9,22 +9,20 @@
 //! An end of file is passed on as a shutdown of the other side's writing half, and the other direction
 //! goes on. Timers and counters are the worker's.
 
-use super::patience::Patience;
-use super::table::{Entry, Side};
-use super::worker::Worker;
+use crate::entry::{Entry, Side};
 use crate::platform::splice::Pipe;
+use crate::worker::{BUFFER, Worker};
 use ha_core::close::CloseReason;
 use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What one read takes at most: the size of the worker's buffer, in bytes.
-pub(super) const BUFFER: usize = 64 * 1024;
 /// A read of at least so many bytes speaks for a large flow.
 const LARGE: usize = BUFFER / 2;
 /// So many of them in a row decide it.
@@ -64,10 +62,9 @@ struct Direction {
 /// Carries bytes until the session is over.
 pub(super) async fn carry(
     worker: &Worker,
-    entry: &Entry,
+    (entry, place): (&Arc<Entry>, usize),
     client: &mut TcpStream,
     server: &mut TcpStream,
-    mut patience: Patience,
 ) -> (CloseReason, Ending) {
     let (mut inward, mut outward) = (Direction::new(Side::Client), Direction::new(Side::Server));
     let mut lost: Option<Side> = None;
@@ -75,9 +72,6 @@ pub(super) async fn carry(
         // The worker looks at the lease every few milliseconds, but later when many sessions are busy; here no byte passes after its end.
         if !worker.may_serve() {
             return Poll::Ready((CloseReason::LeaseEnded, Ending::Reset));
-        }
-        if let Poll::Ready(silent) = patience.poll(cx, client, server) {
-            return Poll::Ready((reason(silent), Ending::Reset));
         }
         for inwards in [true, false] {
             let (this, other, from, to) = if inwards {
@@ -92,7 +86,9 @@ pub(super) async fn carry(
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => {
                     this.done = true;
-                    entry.half_closed(this.to(), worker.coarse());
+                    worker
+                        .sweep
+                        .half_closed(entry, place, this.to(), worker.coarse());
                 }
                 Poll::Ready(Err(l)) if l.reading => {
                     return Poll::Ready((reason(lost.unwrap_or(l.side)), Ending::Reset));
@@ -168,7 +164,7 @@ impl Direction {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         from: &mut TcpStream,
         to: &mut TcpStream,
         last: bool,
@@ -198,7 +194,7 @@ impl Direction {
             match read {
                 Ok(0) => self.eof = true,
                 Ok(n) => {
-                    entry.count(self.from, n, worker.coarse());
+                    worker.sweep.count(entry, self.from, n, worker.coarse());
                     self.learn(n);
                 }
                 Err(lost) => return Poll::Ready(Err(lost)),
@@ -247,7 +243,7 @@ impl Direction {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         from: &mut TcpStream,
         to: &mut TcpStream,
     ) -> Poll<Result<usize, Lost>> {

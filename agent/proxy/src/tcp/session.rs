@@ -10,16 +10,16 @@
 
 use super::carry::{Ending, carry};
 use super::connect::gone;
-use super::patience::Patience;
-use super::pool::{Acquired, Slot};
 use super::reach::{Held, queue_timeout, reach};
-use super::stats::FrontendStats;
-use super::table::{Entry, Side};
-use super::worker::Worker;
+use crate::entry::{Entry, Side, Watched};
 use crate::platform::sockets as sys;
+use crate::pool::{Acquired, Slot};
+use crate::stats::FrontendStats;
+use crate::worker::Worker;
 use ha_core::close::CloseReason;
 use ha_core::dispatch::Binding;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -97,19 +97,20 @@ impl Session {
             let counted = &self.worker.shared.stats.bindings_uncommitted;
             counted.fetch_add(1, Relaxed);
         }
+        let watched = |socket: &TcpStream, keepalive| Watched {
+            socket: socket.as_raw_fd(),
+            keepalive,
+        };
+        let ends = [
+            watched(&self.client, forward.client_keepalive),
+            watched(server, forward.server_keepalive),
+        ];
         let now = self.worker.coarse();
-        self.entry.start_carrying(stats.clone(), &forward, now);
-        sys::keep_alive(&self.client, forward.client_keepalive);
-        sys::keep_alive(server, forward.server_keepalive);
-        let patience = Patience::of(&forward);
-        Ok(carry(
-            &self.worker,
-            &self.entry,
-            &mut self.client,
-            server,
-            patience,
-        )
-        .await)
+        self.entry
+            .start_carrying(stats.clone(), &forward, ends, now);
+        self.worker.sweep.watch(&self.entry, self.number, now);
+        let entry = (&self.entry, self.number);
+        Ok(carry(&self.worker, entry, &mut self.client, server).await)
     }
 
     /// A place in the frontend, when the listener could not wait for it.
@@ -146,6 +147,7 @@ impl Drop for Session {
                 sys::reset_on_close(server);
             }
         }
+        // Before its sockets close: who is in the table is looked at.
         self.worker.table.remove(self.number);
         self.entry.settle_bytes();
         // The server's socket before its slot, or a newcomer might be one too many for the server.

@@ -3,9 +3,9 @@
 //! Open exactly while the gate is open. What cannot be opened (another process has the port, the address
 //! is not here yet) is tried again every 20 ms and told once a second.
 
-use super::report::ProxyEvent;
-use super::worker::Shared;
 use crate::platform::sockets as sys;
+use crate::report::ProxyEvent;
+use crate::shared::Shared;
 use ha_core::view::{Routes, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The open listeners. A listener closes when the last worker has let go of it.
-pub(super) type Listeners = BTreeMap<SocketAddr, Arc<TcpListener>>;
+pub(crate) type Listeners = BTreeMap<SocketAddr, Arc<TcpListener>>;
 
 const RETRY: Duration = Duration::from_millis(20);
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const LISTENERS_MAX: usize = 4096;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Opens and closes listeners as gate and view say, for ever.
-pub(super) async fn keep_listening(
+pub(crate) async fn keep_listening(
     shared: Arc<Shared>,
     mut view: watch::Receiver<Arc<View>>,
     publish: watch::Sender<Arc<Listeners>>,

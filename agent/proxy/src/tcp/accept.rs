@@ -12,10 +12,11 @@
 //! frontends share a listener, they wait inside (see `session`).
 
 use super::listen::Listeners;
-use super::pool::{Acquired, Slot};
 use super::session;
-use super::worker::Worker;
+use crate::health::BANNER;
 use crate::platform::sockets::{self as sys, Spent};
+use crate::pool::{Acquired, Slot};
+use crate::worker::Worker;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -33,12 +34,9 @@ use tokio::task::{AbortHandle, spawn_local};
 const BATCH: usize = 32;
 /// How long accepting rests when not even the descriptor that is kept back helps.
 const REST: Duration = Duration::from_millis(10);
-/// What the self-check reads; the worker's index follows.
-pub(super) const BANNER: &str = "ha-agent proxy worker ";
-
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(crate) enum Arrival {
     /// One address and port of a frontend.
     Frontend(SocketAddr),
     /// Any address and port; the socket knows which. Connections to its own are self-checks.
@@ -57,7 +55,7 @@ impl AsRawFd for Watched {
 }
 
 /// Accepts on that listener until the task is ended.
-pub(super) async fn accept_loop(worker: Rc<Worker>, listener: Arc<TcpListener>, arrival: Arrival) {
+pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Arc<TcpListener>, arrival: Arrival) {
     // SAFETY: the descriptor belongs to an `Arc<TcpListener>` that `Watched` holds: it stays open, and the same, until `io` is dropped.
     let io = match unsafe {
         AsyncFd::register_with_interest(Watched(listener.clone()), Interest::READABLE)
@@ -104,7 +102,7 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: Arc<TcpListener>, 
 }
 
 /// Starts and ends accept loops as listeners come and go.
-pub(super) async fn follow_listeners(
+pub(crate) async fn follow_listeners(
     worker: Rc<Worker>,
     mut common: watch::Receiver<Arc<Listeners>>,
 ) {

@@ -2,13 +2,13 @@
 //!
 //! Owns the order of nothing: each [`Step`] is done and told, and the next one comes from the core.
 
-use super::binder;
 use super::connect::{ConnectError, connect, gone};
-use super::pool::{Acquired, Slot, Waiting};
-use super::report::ProxyEvent;
-use super::stats::{RouteStats, ServerStats};
-use super::table::Entry;
-use super::worker::Worker;
+use crate::binder;
+use crate::entry::Entry;
+use crate::pool::{Acquired, Slot, Waiting};
+use crate::report::ProxyEvent;
+use crate::stats::{RouteStats, ServerStats};
+use crate::worker::Worker;
 use ha_core::balance::Loads;
 use ha_core::close::CloseReason;
 use ha_core::dispatch::{Around, COMMIT_WAIT, Dispatch, Forward, Happened, Line, Step};
@@ -173,6 +173,7 @@ fn next(worker: &Worker, dispatch: &mut Dispatch, happened: Happened) -> Step {
             now: (worker.shared.clock.wall)(),
             turns: &mut worker.turns.borrow_mut(),
             loads: &mut loads,
+            under_way: &*worker.shared.binder,
         },
     )
 }
