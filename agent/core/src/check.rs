@@ -14,13 +14,14 @@ mod settings;
 
 pub use health::{CheckResult, ServerHealth, Transition};
 
+use serde::Serialize;
 use settings::{SettingsText, Value};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// How a check finds out whether a server works.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Kind {
     /// Connects, and closes again.
     Tcp {
@@ -44,7 +45,7 @@ pub enum Kind {
 }
 
 /// How a TCP check closes its connection (HAProxy's `linger`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum CheckClose {
     /// One RST: leaves nothing behind on the server.
     #[default]

@@ -6,6 +6,7 @@ mod what;
 pub use what::{Target, TrustChange, What};
 
 use crate::time::Timestamp;
+use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub const EVENTS_MAX: usize = 2000;
 pub const TEXT_MAX: usize = 2000;
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventRecord {
     /// Grows by one with each event of the cluster.
     pub seq: u64,
@@ -29,7 +30,7 @@ pub struct EventRecord {
 }
 
 /// The newest [`EVENTS_MAX`] events, in chunks that readers share: one more copies a chunk of pointers at most.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct EventLog {
     next: u64,
     /// Oldest first; all but the last are full, and of the first some may be forgotten.
