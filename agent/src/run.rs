@@ -13,6 +13,7 @@ mod rehearsal;
 mod renewal;
 mod self_check;
 pub mod serve;
+mod stalls;
 
 use crate::config::AgentConfig;
 use crate::hands::Hands;
@@ -40,6 +41,7 @@ use ha_trust::store::TrustStore;
 use kernel_news::KernelNews;
 use openraft_rt_tokio::TokioRuntime;
 use self_check::ThisMachine;
+use stalls::SeenStalls;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -96,7 +98,9 @@ async fn run_on(
 
     let parts = Parts::new(boot_now);
     let (proxy, proxy_news) = start_proxy(&config, gate, &parts)?;
+    let stalls = SeenStalls::watch()?;
     let this_machine = Arc::new(ThisMachine {
+        stalls,
         proxy: proxy.clone(),
         hands: hands.clone(),
         trust: trust.clone(),
@@ -119,6 +123,8 @@ async fn run_on(
         driver: node.driver.clone(),
         on_claim: config.on_claim,
     };
+    let noting = stalls::note(outside.clone(), node.consensus.clone(), node.driver.clone());
+    outside.tasks.spawn("stalls", Box::pin(noting));
     news::hear(&kept, &outside, proxy_news, hearing, kernel_news);
 
     let operations = Operations::new(

@@ -134,6 +134,11 @@ pub enum Taken {
         /// With what length of subnet.
         prefix: u8,
     },
+    /// It is one of IPv6, and this machine has none where it would go.
+    NoIpv6 {
+        /// Where that is.
+        interface: String,
+    },
     /// Another machine answers for it.
     Other {
         /// With this hardware address.
@@ -155,12 +160,23 @@ impl Taken {
                     "take it away (`ip addr del {address}/{prefix} dev {interface}`), and out of keepalived.conf or the network configuration: the agent alone adds it, where it is held"
                 ),
             ),
+            Taken::NoIpv6 { interface } => no_ipv6(address, interface),
             Taken::Other { mac } => (
                 format!("{address} is answered for by {}", mac_words(*mac)),
                 "take the address off that machine first: two of them would answer".to_owned(),
             ),
         }
     }
+}
+
+/// What was found and what helps where IPv6 is switched off.
+fn no_ipv6(address: IpAddr, interface: &str) -> (String, String) {
+    (
+        format!("IPv6 is disabled on {interface}, so that {address} cannot be added there"),
+        format!(
+            "`sysctl net.ipv6.conf.{interface}.disable_ipv6=0`, the same in /etc/sysctl.d, and no `ipv6.disable=1` on the kernel's command line"
+        ),
+    )
 }
 
 /// As people write a hardware address.
@@ -291,6 +307,14 @@ pub enum VipError {
     Own {
         /// The virtual IP.
         address: IpAddr,
+    },
+    /// IPv6 is switched off where a virtual IP of it would go; it is looked for again every few seconds.
+    #[error("{}: {}", no_ipv6(*.address, .interface).0, no_ipv6(*.address, .interface).1)]
+    NoIpv6 {
+        /// The virtual IP.
+        address: IpAddr,
+        /// Where it would go.
+        interface: String,
     },
     /// The configuration contradicts itself.
     #[error("{0}")]

@@ -27,7 +27,7 @@ mod tests;
 mod upgrade;
 
 pub use action::{Action, DropReason};
-pub use event::{Event, NodeReport, Purpose, RaftNews, RaftRole};
+pub use event::{Event, NodeReport, Purpose, RaftNews, RaftRole, Stalls};
 pub use handover::HandoverReason;
 pub use settings::{ACTIVATE_AFTER, ControllerSettings, LOG_STALL_MAX, VOTERS_MAX};
 

@@ -61,8 +61,8 @@ pub struct VirtualIp {
 pub struct Frontend {
     /// Unique.
     pub name: String,
-    /// Name of a [`VirtualIp`].
-    pub virtual_ip: String,
+    /// Names of its [`VirtualIp`]s, at least one: the file calls them `virtual_ip`.
+    pub virtual_ips: Vec<String>,
     /// Ports, sorted and without overlap.
     pub listeners: Vec<PortRange>,
     /// Name of a [`Backend`].

@@ -67,7 +67,7 @@ pub fn backend(name: &str, servers: Vec<Server>) -> Backend {
 pub fn frontend(name: &str, backend: &str, port: u16) -> Frontend {
     Frontend {
         name: name.into(),
-        virtual_ip: "v".into(),
+        virtual_ips: vec!["v".into()],
         listeners: vec![PortRange {
             first: port,
             last: port,

@@ -54,8 +54,8 @@ pub struct Routes {
 pub struct FrontendView {
     /// As configured.
     pub spec: Frontend,
-    /// The address of its virtual IP.
-    pub address: IpAddr,
+    /// The addresses of its virtual IPs.
+    pub addresses: Vec<IpAddr>,
     /// Index into [`Routes::backends`].
     pub backend: usize,
 }
@@ -203,9 +203,10 @@ impl Routes {
             .frontends
             .iter()
             .filter_map(|f| {
+                let of = |name: &String| address.get(name.as_str()).copied();
                 Some(FrontendView {
                     spec: f.clone(),
-                    address: *address.get(f.virtual_ip.as_str())?,
+                    addresses: f.virtual_ips.iter().filter_map(of).collect(),
                     backend: backends.iter().position(|b| b.name == f.backend)?,
                 })
             })
@@ -219,9 +220,9 @@ impl Routes {
     /// The frontend that accepts on `address` and `port`.
     pub fn frontend_at(&self, address: IpAddr, port: u16) -> Option<&FrontendView> {
         let address = address.to_canonical();
-        self.frontends
-            .iter()
-            .find(|f| f.address == address && f.spec.listeners.iter().any(|l| l.contains(port)))
+        self.frontends.iter().find(|f| {
+            f.addresses.contains(&address) && f.spec.listeners.iter().any(|l| l.contains(port))
+        })
     }
 
     /// The backend and server with that number.

@@ -8,6 +8,7 @@
 
 use crate::consensus::log_store::LogStore;
 use ha_core::check::{CheckResult, Probe};
+use ha_core::controller::Stalls;
 use ha_core::id::{NodeId, ServerId};
 use ha_core::model::VirtualIp;
 use ha_core::time::{Instant, Timestamp};
@@ -146,6 +147,10 @@ pub trait SelfCheck: Send + Sync + 'static {
     fn sessions(&self) -> BTreeMap<ServerId, u32>;
     /// Whom this node believes and what it shows. Does not block.
     fn credentials(&self) -> Credentials;
+    /// When this machine ran nothing. Does not block.
+    fn stalls(&self) -> Stalls {
+        Stalls::default()
+    }
 }
 
 /// Why the addresses are released.

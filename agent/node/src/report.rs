@@ -100,6 +100,7 @@ impl<R: Runtime> Reporter<R> {
             agent_version: self.agent_version.clone(),
             speaks: self.speaks,
             checks: Kind::known_set(),
+            stalls: self.self_check.stalls(),
         };
         self.consensus.set_report(report.clone());
         self.driver.tell(Event::Own(report));

@@ -3,13 +3,14 @@
 use crate::RecordError;
 use crate::bytes::{In, Out};
 use crate::form::Form;
-use ha_core::controller::NodeReport;
+use ha_core::controller::{NodeReport, Stalls};
 use ha_core::id::{NodeId, ServerId};
 use ha_core::lease::{Lease, Refusal};
-use ha_core::time::Instant;
+use ha_core::time::{Instant, Timestamp};
 use ha_core::trust::Credentials;
 use ha_core::version::Speaks;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// What a voter answers to a `Lease`, with what the leader should know about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,9 @@ structs! {
         agent_version: String,
         speaks: Speaks,
         checks: BTreeSet<String>,
+        stalls: Stalls,
     }
+    Stalls { count: u32, last_at: Timestamp, last_for: Duration }
 }
 
 enums! {

@@ -35,6 +35,19 @@ const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(KEPT_MAX_DAYS * 8
 pub(super) const NAME_REMEDY: &str =
     "use letters, digits, `-`, `_` and `.`, at most 63 of them, the first no `-`";
 
+/// What helps when an address of IPv6 is none that clients reach on whichever node has it.
+fn cannot_move(address: IpAddr) -> Option<String> {
+    let IpAddr::V6(six) = address else {
+        return None;
+    };
+    if let Some(four) = six.to_ipv4_mapped() {
+        return Some(format!("write the IPv4 address itself: \"{four}\""));
+    }
+    six.is_unicast_link_local().then(|| {
+        "a link-local address means nothing without an interface: write one of the site, e.g. \"fd00::100/64\"".to_owned()
+    })
+}
+
 /// Reads the text of the file.
 ///
 /// # Errors
@@ -198,6 +211,9 @@ impl Checker<'_> {
                 );
                 continue;
             };
+            if let Some(remedy) = cannot_move(address) {
+                self.problem(at, "virtual_ip.address", format!("{text:?}"), remedy);
+            }
             if let Some(twin) = found.iter().find(|o| o.address == address) {
                 self.problem(
                     at,

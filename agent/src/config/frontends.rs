@@ -28,12 +28,7 @@ impl<'a> Known<'a> {
 
 impl Checker<'_> {
     pub(super) fn frontend(&mut self, f: &RawFrontend, known: &Known) -> Frontend {
-        self.refers(
-            "frontend.virtual_ip",
-            &f.virtual_ip,
-            &known.virtual_ips,
-            "virtual_ip",
-        );
+        let virtual_ips = self.virtual_ips_of(f, known);
         self.refers("frontend.backend", &f.backend, &known.backends, "backend");
         if let Some(mode) = &f.mode
             && mode.get_ref() != "tcp"
@@ -79,7 +74,7 @@ impl Checker<'_> {
         listeners.sort_unstable();
         Frontend {
             name: f.name.get_ref().clone(),
-            virtual_ip: f.virtual_ip.get_ref().clone(),
+            virtual_ips,
             listeners,
             backend: f.backend.get_ref().clone(),
             maxconn: f.maxconn,
@@ -89,11 +84,33 @@ impl Checker<'_> {
         }
     }
 
+    /// The names of a frontend's virtual IPs: there are such, each once, and at least one.
+    fn virtual_ips_of(&mut self, f: &RawFrontend, known: &Known) -> Vec<String> {
+        let (key, span) = ("frontend.virtual_ip", f.virtual_ip.span());
+        let names = f.virtual_ip.get_ref().all();
+        if names.is_empty() {
+            let remedy = "name at least one, e.g. [\"print\", \"print6\"]";
+            self.problem(span.start, key, "[]", remedy);
+        }
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if !seen.insert(name) {
+                let found = format!("{name:?} twice");
+                self.problem(span.start, key, found, "name each virtual_ip once");
+            }
+            let name = Spanned::new(span.clone(), name.clone());
+            self.refers(key, &name, &known.virtual_ips, "virtual_ip");
+        }
+        names.to_vec()
+    }
+
     /// Two frontends that accept on the same port of the same address.
     pub(super) fn overlapping_binds(&mut self, raw: &[RawFrontend], frontends: &[Frontend]) {
         let mut taken: BTreeMap<&str, Ports<usize>> = BTreeMap::new();
-        for (index, (f, raw)) in frontends.iter().zip(raw).enumerate() {
-            let ports = taken.entry(&f.virtual_ip).or_default();
+        let each = frontends.iter().zip(raw).enumerate();
+        let each = each.flat_map(|(i, (f, raw))| f.virtual_ips.iter().map(move |v| (i, f, raw, v)));
+        for (index, f, raw, virtual_ip) in each {
+            let ports = taken.entry(virtual_ip).or_default();
             let took = f.listeners.iter().map(|b| (*b, ports.take(*b, index)));
             let twice: Vec<_> = took
                 .filter_map(|(b, took)| Some((b, took.err()?)))
@@ -102,8 +119,8 @@ impl Checker<'_> {
             // One for each frontend: the rest is mended with it.
             if let Some((b, (a, owner))) = twice.first() {
                 let found = format!(
-                    "{b} on virtual_ip {}, where frontend {} has {a} already",
-                    f.virtual_ip, frontends[*owner].name
+                    "{b} on virtual_ip {virtual_ip}, where frontend {} has {a} already",
+                    frontends[*owner].name
                 );
                 self.problem(
                     raw.listeners.span().start,

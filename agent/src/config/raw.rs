@@ -42,7 +42,7 @@ pub struct RawVirtualIp {
 #[serde(deny_unknown_fields)]
 pub struct RawFrontend {
     pub name: Spanned<String>,
-    pub virtual_ip: Spanned<String>,
+    pub virtual_ip: Spanned<RawNames>,
     pub listeners: Spanned<Vec<Spanned<RawPorts>>>,
     pub backend: Spanned<String>,
     #[serde(default)]
@@ -51,6 +51,26 @@ pub struct RawFrontend {
     pub client_fin_timeout: Option<Span>,
     pub keepalive: Option<Spanned<Span>>,
     pub mode: Option<Spanned<String>>,
+}
+
+/// One name or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a name, or a list of names such as [\"print\", \"print6\"]"
+)]
+pub enum RawNames {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl RawNames {
+    pub fn all(&self) -> &[String] {
+        match self {
+            RawNames::One(name) => std::slice::from_ref(name),
+            RawNames::Several(names) => names,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

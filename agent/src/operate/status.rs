@@ -210,7 +210,12 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
     } else {
         "follower"
     };
+    let report = seen.reports.get(&m.id);
+    let stalls = report.map_or_else(Default::default, |r| r.stalls);
     pb::NodeStatus {
+        stalls: stalls.count,
+        stalled_at_ms: stalls.last_at.0,
+        stalled_ms: u64::try_from(stalls.last_for.as_millis()).unwrap_or(u64::MAX),
         id: m.id.to_string(),
         name: m.name.clone(),
         address: m.listen.to_string(),
@@ -223,17 +228,12 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
             .word()
             .to_owned(),
         // The log has the one with which it joined or was last described.
-        version: seen
-            .reports
-            .get(&m.id)
+        version: report
             .map(|r| r.agent_version.clone())
             .filter(|v| !v.is_empty())
             .unwrap_or_else(|| m.version.clone()),
         voter,
-        fence: seen
-            .reports
-            .get(&m.id)
-            .map_or_else(String::new, |r| r.fence.clone()),
+        fence: report.map_or_else(String::new, |r| r.fence.clone()),
     }
 }
 
@@ -332,7 +332,7 @@ fn frontend_status(
     let listeners: Vec<String> = f.listeners.iter().map(ToString::to_string).collect();
     pb::FrontendStatus {
         name: f.name.clone(),
-        virtual_ip: f.virtual_ip.clone(),
+        virtual_ip: f.virtual_ips.join(","),
         listeners: listeners.join(","),
         backend: f.backend.clone(),
         status: if !held {

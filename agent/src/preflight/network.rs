@@ -163,7 +163,7 @@ pub(super) fn firewall(s: &Inspection) -> Said {
     }
     let ports = |v: &VirtualIp| {
         let all = s.cluster.iter().flat_map(|c| &c.frontends);
-        let its = all.filter(|f| f.virtual_ip == v.name);
+        let its = all.filter(|f| f.virtual_ips.contains(&v.name));
         let listeners = its.flat_map(|f| f.listeners.iter().map(|l| l.first..=l.last));
         (v.address, listeners.collect())
     };

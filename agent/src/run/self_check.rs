@@ -1,6 +1,8 @@
 //! How this machine is, as the node reports it.
 
+use super::stalls::SeenStalls;
 use crate::hands::Hands;
+use ha_core::controller::Stalls;
 use ha_core::id::ServerId;
 use ha_core::trust::Credentials;
 use ha_node::outside::{Boxed, SelfCheck};
@@ -11,6 +13,7 @@ use std::sync::Arc;
 
 /// See the module.
 pub struct ThisMachine {
+    pub(super) stalls: SeenStalls,
     pub(super) proxy: Arc<Proxy>,
     pub(super) hands: Hands,
     pub(super) trust: Arc<TrustStore>,
@@ -37,5 +40,9 @@ impl SelfCheck for ThisMachine {
 
     fn credentials(&self) -> Credentials {
         self.trust.live().credentials()
+    }
+
+    fn stalls(&self) -> Stalls {
+        self.stalls.get()
     }
 }

@@ -13,6 +13,11 @@ pub fn boot_now() -> Instant {
     Instant::from(START.get_or_init(std::time::Instant::now).elapsed())
 }
 
+/// The same: nothing is known of suspended time.
+pub fn awake_now() -> Instant {
+    boot_now()
+}
+
 /// What the machine is and allows.
 pub mod machine {
     use std::io;

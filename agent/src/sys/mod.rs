@@ -9,7 +9,7 @@ pub mod linux;
 pub use elsewhere as platform;
 #[cfg(target_os = "linux")]
 pub use linux as platform;
-pub use platform::boot_now;
+pub use platform::{awake_now, boot_now};
 
 use ha_core::time::Timestamp;
 

@@ -65,7 +65,7 @@ pub struct DrainArgs {
 
 #[derive(Debug, Args)]
 pub struct RollingArgs {
-    /// Run here by `sh -c` for each node, which is drained then; HA_NODE is its name, HA_NODE_ADDRESS its address
+    /// Run here by `sh -c` for each node, which is drained then; HA_NODE is its name, HA_NODE_ADDRESS its address, HA_NODE_HOST that without the port
     #[arg(long, value_name = "COMMAND")]
     pub command: String,
     /// Only these nodes, in this order (again, or separated by commas) [default: all, the one that leads last]

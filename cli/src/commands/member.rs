@@ -40,7 +40,10 @@ async fn list(ctx: &mut Context) -> Result<Exit, Failure> {
     if ctx.out.is_json() {
         ctx.out.json(&json!({ "nodes": status.nodes }))?;
     } else {
-        ctx.out.table(&nodes(&status, Detail::All), "no nodes")?;
+        ctx.out.table(
+            &nodes(&status, Detail::All, crate::clock::unix_ms()),
+            "no nodes",
+        )?;
     }
     Ok(Exit::Done)
 }

@@ -1,6 +1,6 @@
 //! The page of `status`: a heading, then nodes, servers and frontends, then warnings. Pure.
 
-use ha_proto::control::{ServerStatus, StatusReply};
+use ha_proto::control::{NodeStatus, ServerStatus, StatusReply};
 
 use crate::human::{ago, bytes, count, span, utc};
 use crate::paint::{Painter, Tint, server_tint};
@@ -10,7 +10,7 @@ use crate::table::{Cell, Table};
 pub(super) fn page(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
     let mut text = cut_off(status, now_ms, painter);
     text.push_str(&heading(status, now_ms, painter));
-    let nodes = nodes(status, Detail::Brief);
+    let nodes = nodes(status, Detail::Brief, now_ms);
     for table in [nodes, servers(status, now_ms), frontends(status)] {
         if !table.is_empty() {
             text.push('\n');
@@ -113,9 +113,9 @@ pub(super) enum Detail {
 }
 
 /// The nodes; `*` marks who holds the virtual IPs.
-pub(super) fn nodes(status: &StatusReply, detail: Detail) -> Table {
+pub(super) fn nodes(status: &StatusReply, detail: Detail, now_ms: u64) -> Table {
     let mut table = Table::new(&[
-        "NODE", "HOLDS", "STATE", "ADMIN", "ROLE", "ADDRESS", "VERSION", "FENCE", "ID",
+        "NODE", "HOLDS", "STATE", "ADMIN", "ROLE", "ADDRESS", "VERSION", "FENCE", "ID", "NOTE",
     ]);
     // A witness has none, and who does not answer says nothing.
     let mut fences = status.nodes.iter().filter(|n| n.role != "witness");
@@ -138,9 +138,24 @@ pub(super) fn nodes(status: &StatusReply, detail: Detail) -> Table {
             node.version.as_str().into(),
             if all || differ { &node.fence } else { "" }.into(),
             Cell::tinted(if all { &node.id } else { "" }, Tint::Quiet),
+            stalled(node, now_ms).into(),
         ]);
     }
     table
+}
+
+/// When the machine of a node last ran nothing: `stalled 2.0 s, 3m ago (2 times)`.
+fn stalled(node: &NodeStatus, now_ms: u64) -> String {
+    if node.stalls == 0 {
+        return String::new();
+    }
+    let seconds = node.stalled_ms as f64 / 1000.0;
+    let ago = ago(node.stalled_at_ms, now_ms);
+    let times = match node.stalls {
+        1 => String::new(),
+        n => format!(" ({n} times)"),
+    };
+    format!("stalled {seconds:.1} s, {ago}{times}")
 }
 
 /// The servers, in the words of HAProxy's stats page.

@@ -57,7 +57,7 @@ fn a_node_is_drained_worked_on_and_made_ready_under_the_lock() {
         "node-2",
         "--force",
         "--command",
-        "test $HA_NODE-$HA_NODE_ADDRESS = node-2-10.0.0.2:7400",
+        "test $HA_NODE-$HA_NODE_ADDRESS-$HA_NODE_HOST = node-2-10.0.0.2:7400-10.0.0.2",
     ]);
     assert_eq!(
         (code, &value["nodes"][0]["node"]),

@@ -68,7 +68,7 @@ fn frontend() -> Frontend {
     let ports = [(5012, 5012), (5014, 5019), (5022, 5022)];
     Frontend {
         name: "paragon".to_owned(),
-        virtual_ip: "print".to_owned(),
+        virtual_ips: vec!["print".to_owned()],
         listeners: ports
             .map(|(first, last)| PortRange { first, last })
             .to_vec(),

@@ -31,6 +31,12 @@ pub struct Node {
     pub role: String,
     /// `leader`, `follower`, `learner`, `unreachable` or `detached`.
     pub state: String,
+    /// How often its machine ran nothing.
+    #[serde(default)]
+    pub stalls: u32,
+    /// For how long the last time.
+    #[serde(default)]
+    pub stalled_ms: u64,
 }
 
 /// One server of a backend.

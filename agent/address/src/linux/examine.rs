@@ -11,7 +11,7 @@ use super::foreign::{self, Rules};
 use super::netlink::Netlink;
 use super::nft::Nft;
 use super::own::Machine;
-use super::place::{Placed, Plan, place};
+use super::place::{Placed, Plan, place, without_ipv6};
 use super::probe;
 use super::ruleset::{Features, Targets, fence_rules, fence_sets, intercept};
 use super::{addresses, links};
@@ -35,7 +35,8 @@ fn look(settings: &VipSettings, vips: &[Vip]) -> Result<Seen, VipError> {
     let links = links::list(&mut route).map_err(VipError::kernel("list interfaces"))?;
     let known = addresses::list(&mut route).map_err(VipError::kernel("list addresses"))?;
     let machine = Machine::look(settings.node_address, &mut route);
-    let (plan, errors) = place(settings, vips, &links, &known, &machine, &BTreeSet::new());
+    let (plan, mut errors) = place(settings, vips, &links, &known, &machine, &BTreeSet::new());
+    errors.extend(without_ipv6(&plan));
     Ok(Seen {
         plan,
         links,
@@ -51,12 +52,12 @@ impl Seen {
         let at = self
             .errors
             .iter()
-            .position(|e| !matches!(e, VipError::Own { .. }));
+            .position(|e| !matches!(e, VipError::Own { .. } | VipError::NoIpv6 { .. }));
         at.map_or(Ok(()), |at| Err(self.errors.swap_remove(at)))
     }
 }
 
-/// Which of `vips` this machine has, put there by somebody else.
+/// Which of `vips` this machine has, put there by somebody else, and which it cannot have.
 ///
 /// # Errors
 /// A kernel that does not answer.
@@ -64,6 +65,10 @@ pub fn at_home(settings: &VipSettings, vips: &[Vip]) -> Result<Vec<(IpAddr, Take
     let seen = look(settings, vips)?;
     let own = seen.errors.iter().filter_map(|e| match e {
         VipError::Own { address } => Some((*address, Taken::Own)),
+        VipError::NoIpv6 { address, interface } => {
+            let interface = interface.clone();
+            Some((*address, Taken::NoIpv6 { interface }))
+        }
         _ => None,
     });
     Ok(own.chain(seen.plan.left()).collect())

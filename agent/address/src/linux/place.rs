@@ -139,6 +139,22 @@ pub(super) fn place(
     (plan, errors)
 }
 
+/// The virtual IPs of a plan that their interfaces cannot have, because IPv6 is switched off there.
+pub(super) fn without_ipv6(plan: &Plan) -> impl Iterator<Item = VipError> {
+    let six = plan.placed.iter().filter(|p| p.address.is_ipv6());
+    six.filter(|p| is_off(&p.interface))
+        .map(|p| VipError::NoIpv6 {
+            address: p.address,
+            interface: p.interface.clone(),
+        })
+}
+
+/// A kernel without IPv6 has no such file.
+fn is_off(interface: &str) -> bool {
+    let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+    std::fs::read_to_string(path).map_or(true, |text| text.trim() != "0")
+}
+
 fn same_subnet(have: &KernelAddress, wanted: IpAddr) -> bool {
     match (have.address, wanted) {
         (IpAddr::V4(a), IpAddr::V4(b)) if (1..32).contains(&have.prefix) => {

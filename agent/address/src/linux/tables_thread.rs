@@ -24,7 +24,7 @@ use super::links;
 use super::netlink::Netlink;
 use super::nft::{self, Nft, Part};
 use super::own::Machine;
-use super::place::{Plan, place};
+use super::place::{Plan, place, without_ipv6};
 use super::ruleset::{self, FENCE, Features, INTERCEPT, Targets};
 use super::shared::Shared;
 use crate::types::{Intercept, Vip, VipError, VipEvent};
@@ -155,6 +155,7 @@ impl Tables {
         if plan != *self.shared.plan() {
             self.move_to(&plan);
         }
+        errors.extend(without_ipv6(&plan));
         errors.drain(..).next().map_or(Ok(()), Err)
     }
 

@@ -5,11 +5,13 @@ use crate::check::CheckResult;
 use crate::id::{NodeId, ServerId};
 use crate::lease::{Lease, Refusal, VoterSets};
 use crate::state::Facts;
+use crate::time::Timestamp;
 use crate::trust::Credentials;
 use crate::version::Speaks;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What this node is in Raft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +83,20 @@ pub struct NodeReport {
     pub speaks: Speaks,
     /// The kinds of check that its agent carries out.
     pub checks: BTreeSet<String>,
+    /// When its machine did not run.
+    pub stalls: Stalls,
+}
+
+/// The times when a machine ran nothing, since its agent started: a hypervisor's snapshot or move, a suspend, a
+/// machine without processor time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stalls {
+    /// How many there were.
+    pub count: u32,
+    /// When the last one ended.
+    pub last_at: Timestamp,
+    /// How long it was.
+    pub last_for: Duration,
 }
 
 /// Longest text of a report that is kept, in letters, and most names in it.

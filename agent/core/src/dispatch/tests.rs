@@ -80,7 +80,7 @@ fn view(backend: BackendView, bound: Option<(u32, Timestamp)>) -> View {
     }
     let spec = Frontend {
         name: "f".into(),
-        virtual_ip: "v".into(),
+        virtual_ips: vec!["v".into()],
         listeners: vec![PortRange {
             first: 5022,
             last: 5022,
@@ -93,7 +93,7 @@ fn view(backend: BackendView, bound: Option<(u32, Timestamp)>) -> View {
     };
     let frontends = vec![FrontendView {
         spec,
-        address: VIP,
+        addresses: vec![VIP],
         backend: 0,
     }];
     View {

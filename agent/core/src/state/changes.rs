@@ -134,7 +134,7 @@ differences!(of_cluster, ClusterConfig {
 } but virtual_ips, frontends, backends);
 differences!(of_virtual_ip, VirtualIp { address as shown, prefix as shown } but name);
 differences!(of_frontend, Frontend {
-    virtual_ip as shown, listeners as shown, backend as shown, maxconn as shown, client_timeout as shown,
+    virtual_ips as virtual_ip, listeners as shown, backend as shown, maxconn as shown, client_timeout as shown,
     client_fin_timeout as shown, keepalive as shown,
 } but name);
 differences!(of_backend, Backend {
@@ -159,6 +159,10 @@ fn shown<T: Show>(field: &str, old: &T, new: &T) -> Vec<String> {
 
 fn cluster_name(_: &str, old: &String, new: &String) -> Vec<String> {
     shown("cluster name", old, new)
+}
+
+fn virtual_ip(_: &str, old: &Vec<String>, new: &Vec<String>) -> Vec<String> {
+    shown("virtual_ip", old, new)
 }
 
 fn persistence(field: &str, old: &Option<Persistence>, new: &Option<Persistence>) -> Vec<String> {
@@ -276,7 +280,7 @@ mod tests {
         let ports = |first| vec![PortRange { first, last: first }];
         let frontend = |listeners| Frontend {
             name: "paragon".into(),
-            virtual_ip: "print".into(),
+            virtual_ips: vec!["print".into()],
             listeners,
             backend: "b".into(),
             maxconn: 0,
@@ -291,6 +295,12 @@ mod tests {
         assert_eq!(
             changes(&with(ports(5012)), &with(ports(5013))),
             ["~ frontend paragon: listeners: [5012] -> [5013]"]
+        );
+        let (one, mut two) = (with(ports(5012)), with(ports(5012)));
+        two.frontends[0].virtual_ips.push("print6".into());
+        assert_eq!(
+            changes(&one, &two),
+            ["~ frontend paragon: virtual_ip: [\"print\"] -> [\"print\", \"print6\"]"]
         );
     }
 

@@ -241,7 +241,7 @@ pub fn configure_addresses(addresses: &dyn Addresses, facts: &Facts) {
             ports: config
                 .frontends
                 .iter()
-                .filter(|f| f.virtual_ip == v.name)
+                .filter(|f| f.virtual_ips.contains(&v.name))
                 .flat_map(|f| f.listeners.iter().map(|r| (r.first, r.last)))
                 .collect(),
         })

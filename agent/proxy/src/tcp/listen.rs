@@ -67,11 +67,8 @@ pub(crate) async fn keep_listening(
 
 fn addresses(routes: &Routes) -> BTreeSet<SocketAddr> {
     let ports = routes.frontends.iter().flat_map(|f| {
-        f.spec
-            .listeners
-            .iter()
-            .flat_map(|l| l.first..=l.last)
-            .map(|p| SocketAddr::new(f.address, p))
+        let ports = f.spec.listeners.iter().flat_map(|l| l.first..=l.last);
+        ports.flat_map(|p| f.addresses.iter().map(move |a| SocketAddr::new(*a, p)))
     });
     let mut all: BTreeSet<SocketAddr> = ports.take(LISTENERS_MAX + 1).collect();
     if all.len() > LISTENERS_MAX {

@@ -130,7 +130,7 @@ pub fn frontend(address: IpAddr, ports: &[u16]) -> FrontendView {
         .collect();
     let spec = Frontend {
         name: "f".into(),
-        virtual_ip: "v".into(),
+        virtual_ips: vec!["v".into()],
         listeners,
         backend: "b".into(),
         maxconn: 0,
@@ -247,7 +247,7 @@ impl Lab {
         for f in &routes.frontends {
             for port in f.spec.listeners.iter().flat_map(|l| l.first..=l.last) {
                 until("the listener is open", || {
-                    is_listening(SocketAddr::new(f.address, port))
+                    is_listening(SocketAddr::new(f.addresses[0], port))
                 })
                 .await;
             }

@@ -24,7 +24,7 @@ structs! {
     VirtualIp { name: String, address: IpAddr, prefix: u8 }
     Frontend {
         name: String,
-        virtual_ip: String,
+        virtual_ips: Vec<String>,
         listeners: Vec<PortRange>,
         backend: String,
         maxconn: u32,

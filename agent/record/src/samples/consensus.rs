@@ -12,14 +12,15 @@ use crate::peer::{
 };
 use crate::snapshot::Header;
 use crate::vote::{LogId, Vote};
-use ha_core::controller::NodeReport;
+use ha_core::controller::{NodeReport, Stalls};
 use ha_core::id::ServerId;
 use ha_core::lease::{Lease, Refusal};
-use ha_core::time::Instant;
+use ha_core::time::{Instant, Timestamp};
 use ha_core::trust::Credentials;
 use ha_core::version::RecordVersion;
 use model::{digest, node};
 use std::sync::Arc;
+use std::time::Duration;
 
 const AT: LogId = LogId {
     term: 7,
@@ -215,6 +216,11 @@ fn leases(samples: &mut Samples) -> Result<(), RecordError> {
         agent_version: "0.2.0".to_owned(),
         speaks: model::speaks(),
         checks: ["tcp".to_owned()].into(),
+        stalls: Stalls {
+            count: 2,
+            last_at: Timestamp(1_753_000_000_000),
+            last_for: Duration::from_millis(2040),
+        },
     };
     for (name, result) in [
         ("promised", Ok(())),

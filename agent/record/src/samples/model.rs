@@ -90,7 +90,7 @@ pub(super) fn config() -> ClusterConfig {
         }],
         frontends: vec![Frontend {
             name: "paragon".to_owned(),
-            virtual_ip: "print".to_owned(),
+            virtual_ips: vec!["print".to_owned(), "print6".to_owned()],
             listeners: vec![PortRange {
                 first: 5012,
                 last: 5019,

@@ -29,6 +29,7 @@ pub(super) async fn run(
         .args(["-c", &args.command])
         .env("HA_NODE", node)
         .env("HA_NODE_ADDRESS", address)
+        .env("HA_NODE_HOST", host(address))
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
         .kill_on_drop(true);
@@ -65,6 +66,24 @@ impl Drop for Group {
         if let Some(leader) = self.0.and_then(|id| libc::pid_t::try_from(id).ok()) {
             // SAFETY: plain numbers. The leader is our child and was not waited for, so its group is still its own.
             unsafe { libc::kill(-leader, libc::SIGTERM) };
+        }
+    }
+}
+
+/// The address without its port, and as `ssh` takes one of IPv6: without brackets.
+fn host(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_matches(['[', ']'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_what_ssh_takes() {
+        for (address, expected) in [("10.0.0.2:7400", "10.0.0.2"), ("[fd00::2]:7400", "fd00::2")] {
+            assert_eq!(host(address), expected);
         }
     }
 }

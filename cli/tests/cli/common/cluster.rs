@@ -14,6 +14,7 @@ pub fn a_status() -> StatusReply {
         version: "0.1.0".into(),
         voter: state != "learner",
         fence: String::new(),
+        ..Default::default()
     };
     let server = |name: &str, status: &str, sessions| ServerStatus {
         backend: "app".into(),
