@@ -14,13 +14,15 @@ mod settings;
 
 pub use health::{CheckResult, ServerHealth, Transition};
 
+use serde::Serialize;
 use settings::{SettingsText, Value};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// How a check finds out whether a server works.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "Record")]
 pub enum Kind {
     /// Connects, and closes again.
     Tcp {
@@ -223,6 +225,22 @@ impl Probe {
     /// Address and port.
     pub const fn to(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
+    }
+}
+
+/// What is seen of a [`Kind`] by who looks for texts in it.
+#[derive(Serialize)]
+struct Record {
+    name: String,
+    settings: String,
+}
+
+impl From<Kind> for Record {
+    fn from(kind: Kind) -> Record {
+        Record {
+            name: kind.name().to_owned(),
+            settings: kind.settings(),
+        }
     }
 }
 

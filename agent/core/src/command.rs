@@ -7,12 +7,13 @@ use crate::stick::{StickEntry, StickKey};
 use crate::time::Timestamp;
 use crate::trust::{Ticket, TrustOrder};
 use crate::version::{RecordVersion, Speaks};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use thiserror::Error;
 
 /// A command with the time at which it was proposed; the state machine has no clock of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stamped {
     /// The proposer's clock.
     pub at: Timestamp,
@@ -29,7 +30,7 @@ impl fmt::Display for Stamped {
 }
 
 /// Everything that can change the replicated state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Command {
     /// The first entry of a new cluster.
     Found {
@@ -169,7 +170,7 @@ struct By<'a> {
 }
 
 /// Of what an administrative state is set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum AdminTarget {
     /// A node: all servers on it, and whether it may hold the address.
     Node(NodeId),
@@ -178,7 +179,7 @@ pub enum AdminTarget {
 }
 
 /// What is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AdminOrder {
     /// The state.
     pub state: AdminState,
@@ -195,7 +196,7 @@ pub struct AdminOrder {
 }
 
 /// How a drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum DrainEnd {
     /// No session was left.
     Empty,
@@ -204,7 +205,7 @@ pub enum DrainEnd {
 }
 
 /// One server went up or down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthChange {
     /// Which.
     pub server: ServerId,
@@ -215,7 +216,7 @@ pub struct HealthChange {
 }
 
 /// What an accepted command did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Outcome {
     /// It is done.
     Done,
@@ -226,7 +227,7 @@ pub enum Outcome {
 }
 
 /// Why a command changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize)]
 pub enum Rejection {
     /// Somebody else changed the configuration meanwhile.
     #[error(

@@ -6,6 +6,7 @@ mod what;
 pub use what::{Target, TrustChange, What};
 
 use crate::time::Timestamp;
+use serde::{Serialize, Serializer};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub const EVENTS_MAX: usize = 2000;
 pub const TEXT_MAX: usize = 2000;
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventRecord {
     /// Grows by one with each event of the cluster.
     pub seq: u64,
@@ -50,6 +51,12 @@ impl PartialEq for EventLog {
 }
 
 impl Eq for EventLog {}
+
+impl Serialize for EventLog {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.kept())
+    }
+}
 
 impl EventLog {
     /// Adds one event and forgets the oldest above the bound.

@@ -43,7 +43,7 @@ impl FromStr for NodeId {
 }
 
 /// The number of a server, given once by the cluster and never reused (HAProxy's server `id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ServerId(pub u32);
 
 impl fmt::Display for ServerId {
@@ -53,7 +53,7 @@ impl fmt::Display for ServerId {
 }
 
 /// Grows at each change of holder and fences the old one. It is the Raft term of the leader that holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Epoch(pub u64);
 
 impl fmt::Display for Epoch {

@@ -16,11 +16,12 @@
 
 use crate::id::NodeId;
 use crate::time::Instant;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the leader sends several times per lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Lease {
     /// The Raft term of the leader.
     pub term: u64,
@@ -29,7 +30,7 @@ pub struct Lease {
 }
 
 /// Why a voter does not promise itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Refusal {
     /// It knows a later term.
     LaterTerm(u64),

@@ -5,13 +5,14 @@
 use crate::check::Kind;
 use crate::id::NodeId;
 use crate::version::Speaks;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Everything in `cluster.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClusterConfig {
     /// Shown to operators.
     pub name: String,
@@ -45,7 +46,7 @@ pub const BINDINGS_MOST: u32 = 2_000_000;
 pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 
 /// An address that moves between nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VirtualIp {
     /// Unique.
     pub name: String,
@@ -56,7 +57,7 @@ pub struct VirtualIp {
 }
 
 /// Where clients arrive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Frontend {
     /// Unique.
     pub name: String,
@@ -78,7 +79,7 @@ pub struct Frontend {
 }
 
 /// Ports `first..=last`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PortRange {
     /// Lowest port, at least 1.
     pub first: u16,
@@ -109,7 +110,7 @@ impl fmt::Display for PortRange {
 }
 
 /// A named set of servers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Backend {
     /// Unique.
     pub name: String,
@@ -144,7 +145,7 @@ pub struct Backend {
 }
 
 /// One address in a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Server {
     /// Unique in its backend.
     pub name: String,
@@ -163,7 +164,7 @@ pub struct Server {
 }
 
 /// Which server a client without a binding gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Balance {
     /// By turns, in proportion to the weights, smoothly.
     #[default]
@@ -179,7 +180,7 @@ pub enum Balance {
 }
 
 /// A client comes back to its server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Persistence {
     /// How long a binding outlives its last use.
     pub expire: Duration,
@@ -194,7 +195,7 @@ pub struct Persistence {
 }
 
 /// When the first byte of a newly bound client is forwarded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum BindingMode {
     /// After a majority has the binding on disk.
     #[default]
@@ -204,7 +205,7 @@ pub enum BindingMode {
 }
 
 /// A health check, as HAProxy's: up after `rise` passes, down after `fall` failures.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What is looked at.
     pub kind: Kind,
@@ -223,7 +224,7 @@ pub struct Check {
 }
 
 /// What happens to the sessions of a server that goes down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum OnDown {
     /// They are cut at once, so that clients reconnect.
     #[default]
@@ -233,7 +234,7 @@ pub enum OnDown {
 }
 
 /// Whether the address returns to a preferred node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Failback {
     /// It stays where it is.
     #[default]
@@ -250,7 +251,7 @@ pub enum Failback {
 }
 
 /// Timers of consensus and lease. Equal on all nodes: part of the cluster's identity from `init` on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Timing {
     /// One site: heartbeat 50 ms, election 150-300 ms.
     #[default]
@@ -304,7 +305,7 @@ impl Timing {
 }
 
 /// What a node is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Role {
     /// Votes, may hold the virtual IP, carries traffic.
     #[default]
@@ -333,7 +334,7 @@ impl Role {
 }
 
 /// A node as the cluster knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
     /// Its id.
     pub id: NodeId,
@@ -354,7 +355,7 @@ pub struct Member {
 }
 
 /// What the operator wants of a server or node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum AdminState {
     /// Normal.
     #[default]
@@ -377,7 +378,7 @@ impl AdminState {
 }
 
 /// What a drain does with clients that are bound to the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Sticky {
     /// They may still come back to it (HAProxy's drain).
     #[default]

@@ -30,6 +30,7 @@ use crate::text::printable;
 use crate::time::Timestamp;
 use crate::trust::Trust;
 use crate::version::RecordVersion;
+use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub struct ClusterState {
 }
 
 /// Everything but the bindings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// Tells this cluster from every other; nil until it is founded.
     pub cluster_id: NodeId,

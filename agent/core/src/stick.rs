@@ -13,13 +13,14 @@ mod leaves;
 use crate::id::ServerId;
 use crate::time::Timestamp;
 use leaves::Leaves;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Who is bound: the client's (masked) address, within a group.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct StickKey {
     /// The affinity group.
     pub group: Arc<str>,
@@ -28,7 +29,7 @@ pub struct StickKey {
 }
 
 /// To whom, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StickEntry {
     /// The server it was bound to.
     pub server: ServerId,

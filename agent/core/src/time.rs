@@ -1,5 +1,6 @@
 //! The two kinds of time: an [`Instant`] of this machine, and a [`Timestamp`] that all nodes share.
 
+use serde::Serialize;
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 /// Nanoseconds since this machine was booted, suspended time included (`CLOCK_BOOTTIME`).
 ///
 /// Means nothing on another machine; only differences and comparisons on one machine do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Instant(pub u64);
 
 impl Instant {
@@ -49,7 +50,7 @@ impl Sub<Instant> for Instant {
 }
 
 /// Unix milliseconds, stamped by whoever proposes a command; never read inside the state machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {

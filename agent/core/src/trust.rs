@@ -4,6 +4,7 @@
 use crate::id::NodeId;
 use crate::model::Role;
 use crate::time::Timestamp;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +17,7 @@ pub const USERS_MAX: usize = 256;
 pub const REMOVED_MAX: usize = 1024;
 
 /// SHA-256 of something: a certificate in DER, a secret, a public key.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Digest(pub [u8; 32]);
 
 impl fmt::Display for Digest {
@@ -60,7 +61,7 @@ impl Digest {
 }
 
 /// What an operator may do; each includes those before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Access {
     /// Look.
     #[default]
@@ -91,7 +92,7 @@ impl Access {
 }
 
 /// How far the change from one authority to the next has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Stage {
     /// Trusted, and not used before every node trusts it.
     Spreading,
@@ -102,7 +103,7 @@ pub enum Stage {
 }
 
 /// A certificate authority of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Authority {
     /// Of its certificate.
     pub fingerprint: Digest,
@@ -119,7 +120,7 @@ pub struct Authority {
 }
 
 /// A join token, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TokenRecord {
     /// Of its secret.
     pub secret: Digest,
@@ -145,7 +146,7 @@ impl TokenRecord {
 }
 
 /// An operator with a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UserRecord {
     /// What it may do.
     pub access: Access,
@@ -158,7 +159,7 @@ pub struct UserRecord {
 }
 
 /// See the module.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Trust {
     /// Grows with each change of [`Trust::authorities`].
     pub generation: u64,
@@ -192,7 +193,7 @@ impl Trust {
 }
 
 /// A change of who may speak.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum TrustOrder {
     /// A new authority: the first one signs at once, any other spreads first.
     Introduce {
@@ -236,7 +237,7 @@ pub enum TrustOrder {
 }
 
 /// What a machine that wants to join shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ticket {
     /// The token's public id.
     pub token: String,
@@ -247,7 +248,7 @@ pub struct Ticket {
 }
 
 /// What a node tells the leader about the certificates that it uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Credentials {
     /// The authorities that it believes at this moment.
     pub trusts: Vec<Digest>,

@@ -4,11 +4,12 @@
 //! lowered and never computed locally; whoever writes what others read writes it at the active version. So an
 //! upgrade goes node by node, and back, until the version has been raised.
 
+use serde::Serialize;
 use std::fmt;
 
 /// A version of everything that the cluster writes: log, snapshots, backups. Begins at 1; 0 is that of a cluster
 /// which is not founded yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RecordVersion(pub u32);
 
 impl fmt::Display for RecordVersion {
@@ -18,7 +19,7 @@ impl fmt::Display for RecordVersion {
 }
 
 /// The versions that an agent reads and writes. The default is that of an agent which did not say: none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Speaks {
     /// The oldest.
     pub min: RecordVersion,

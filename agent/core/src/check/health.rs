@@ -4,11 +4,12 @@
 //! while down, go straight to the end of the scale: that is why "3 of 3" has to be in a row.
 
 use crate::model::Check;
+use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
 /// Where one server stands on its scale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ServerHealth {
     level: u16,
     rise: u16,
@@ -16,7 +17,7 @@ pub struct ServerHealth {
 }
 
 /// What one check found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum CheckResult {
     /// The connect succeeded (`L4OK`).
     Passed,
@@ -41,7 +42,7 @@ impl CheckResult {
 }
 
 /// The news of one check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Transition {
     /// It can be used from now on.
     WentUp,

@@ -7,6 +7,7 @@ use crate::lease::{Lease, Refusal, VoterSets};
 use crate::state::Facts;
 use crate::trust::Credentials;
 use crate::version::Speaks;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ impl RaftNews {
 }
 
 /// How a node is, as it says itself with each lease answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeReport {
     /// It may hold: its proxy accepts, its interface has carrier, it is no witness.
     pub eligible: bool,

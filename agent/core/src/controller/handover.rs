@@ -11,6 +11,7 @@ use crate::id::NodeId;
 use crate::lease::{Lease, VoterSets};
 use crate::model::AdminState;
 use crate::time::Instant;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -78,7 +79,7 @@ pub struct Handover {
     stage: Stage,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 enum Stage {
     /// The numbered drop is carried out.
     Dropping {

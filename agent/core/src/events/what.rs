@@ -6,11 +6,12 @@ use crate::model::{AdminState, Role};
 use crate::time::Timestamp;
 use crate::trust::Access;
 use crate::version::{RecordVersion, Speaks};
+use serde::Serialize;
 use std::fmt;
 use std::net::SocketAddr;
 
 /// What happened. Nodes and servers are named as they were called then.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum What {
     /// A new configuration, or an earlier one again.
     ConfigApplied {
@@ -126,7 +127,7 @@ pub enum What {
 }
 
 /// Of what an administrative state was set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Target {
     /// By its name.
     Node(String),
@@ -135,7 +136,7 @@ pub enum Target {
 }
 
 /// Authorities are named by the first digits of their fingerprint, tokens by their public id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum TrustChange {
     /// The first authority of the cluster.
     AuthorityFounded(String),

@@ -4,10 +4,11 @@ use crate::command::DrainEnd;
 use crate::id::{Epoch, NodeId};
 use crate::model::{AdminState, ClusterConfig, Sticky};
 use crate::time::Timestamp;
+use serde::Serialize;
 use std::sync::Arc;
 
 /// One kept configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfigVersion {
     /// Its number.
     pub version: u64,
@@ -24,7 +25,7 @@ pub struct ConfigVersion {
 }
 
 /// What is wanted of a server or node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AdminRecord {
     /// The state.
     pub state: AdminState,
@@ -45,7 +46,7 @@ pub struct AdminRecord {
 }
 
 /// Held by who takes nodes out one after the other; ends by itself when its owner is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MaintenanceLock {
     /// Tells this owner from every other.
     pub owner: String,
@@ -60,7 +61,7 @@ pub struct MaintenanceLock {
 }
 
 /// What the checks say of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthRecord {
     /// Whether it is usable.
     pub up: bool,
@@ -71,7 +72,7 @@ pub struct HealthRecord {
 }
 
 /// Who holds the addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HolderRecord {
     /// The node.
     pub node: NodeId,
