@@ -1,6 +1,8 @@
 //! Everything that reads bytes from outside, one function for each kind: what fuzzing feeds (`tests/fuzz`), and what
 //! replays its finds. Each must end with a value or an error, whatever the bytes are.
 
+mod rpc;
+
 use crate::config::{AgentConfig, parse_cluster};
 use ha_core::command::{Command, Stamped};
 use ha_core::lease::Lease;
@@ -37,6 +39,7 @@ pub const READERS: &[(&str, Reader)] = &[
     ("stored_record", stored_record),
     ("command", command),
     ("backup_file", backup_file),
+    ("rpc", rpc::rpc),
 ];
 
 fn agent_file(bytes: &[u8]) {
@@ -248,6 +251,7 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
         let _ = state.apply(&stamped);
         samples.push(("command", encode(CURRENT.max, &stamped)?));
     }
+    samples.extend(rpc::samples().into_iter().map(|asked| ("rpc", asked)));
     samples.push(("stored_record", encode(CURRENT.max, &state)?));
     let backup = Backup {
         made: now,

@@ -22,7 +22,6 @@ use std::time::Duration;
 
 /// How a check finds out whether a server works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(into = "Record")]
 pub enum Kind {
     /// Connects, and closes again.
     Tcp {
@@ -46,7 +45,7 @@ pub enum Kind {
 }
 
 /// How a TCP check closes its connection (HAProxy's `linger`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum CheckClose {
     /// One RST: leaves nothing behind on the server.
     #[default]
@@ -225,22 +224,6 @@ impl Probe {
     /// Address and port.
     pub const fn to(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
-    }
-}
-
-/// What is seen of a [`Kind`] by who looks for texts in it.
-#[derive(Serialize)]
-struct Record {
-    name: String,
-    settings: String,
-}
-
-impl From<Kind> for Record {
-    fn from(kind: Kind) -> Record {
-        Record {
-            name: kind.name().to_owned(),
-            settings: kind.settings(),
-        }
     }
 }
 

@@ -42,6 +42,7 @@ pub enum Command {
         version: RecordVersion,
     },
     /// The first entry of a cluster that takes the place of an earlier one, with what that had agreed.
+    #[serde(skip)]
     Restore(Box<Facts>),
     /// A new configuration.
     Configure {
@@ -89,6 +90,7 @@ pub enum Command {
     /// What the leader observed.
     Health(Vec<HealthChange>),
     /// Clients that were bound or came back.
+    #[serde(skip)]
     Bind(Vec<(StickKey, StickEntry)>),
     /// A node becomes known; it is a learner until consensus makes it a voter.
     AddMember(Member),

@@ -6,7 +6,7 @@ mod what;
 pub use what::{Target, TrustChange, What};
 
 use crate::time::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub struct EventRecord {
 }
 
 /// The newest [`EVENTS_MAX`] events, in chunks that readers share: one more copies a chunk of pointers at most.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct EventLog {
     next: u64,
     /// Oldest first; all but the last are full, and of the first some may be forgotten.
@@ -51,12 +51,6 @@ impl PartialEq for EventLog {
 }
 
 impl Eq for EventLog {}
-
-impl Serialize for EventLog {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(self.kept())
-    }
-}
 
 impl EventLog {
     /// Adds one event and forgets the oldest above the bound.

@@ -139,9 +139,13 @@ fn a_node_lets_newcomers_in_while_idle_strangers_fill_it() {
     let mut cluster = Cluster::machines_only(Plan::default());
     cluster.init(1);
     let at = SocketAddr::new(cluster.machine(1).ip4(), AGENT_PORT);
-    let idle: Vec<TcpStream> = (0..600)
+    wait::until("it to listen", SOON, || {
+        let connected = cluster.machine(2).connect(at, PATIENCE);
+        connected.map(drop).map_err(|e| e.to_string())
+    });
+    let idle: Vec<TcpStream> = (0..600_u16)
         .filter_map(|n| {
-            let machine = cluster.machine(2 + n % 2);
+            let machine = cluster.machine(2 + (n % 2) as u8);
             machine.connect(at, PATIENCE).ok()
         })
         .collect();

@@ -83,12 +83,11 @@ impl Plausible for Append {
         own(&self.vote, from, term)?;
         entry_can_be(self.previous.as_ref(), term)?;
         entry_can_be(self.committed.as_ref(), term)?;
-        let mut next = self.previous.map_or(0, |id| id.index + 1);
-        for entry in &self.entries {
+        let first = self.previous.map_or(0, |id| id.index + 1);
+        for (next, entry) in (first..).zip(&self.entries) {
             if entry.id.index != next || entry.id.term > self.vote.term {
                 return Err(Implausible::Order(entry.id.index));
             }
-            next += 1;
         }
         Ok(())
     }
