@@ -140,7 +140,7 @@ pub fn frontend(address: IpAddr, ports: &[u16]) -> FrontendView {
     };
     FrontendView {
         spec,
-        address,
+        addresses: vec![address],
         backend: 0,
     }
 }
