@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(
             snapshot.map(|s| s.words()).as_deref(),
             Some(
-                "node-1 stalled for 2.0 s: its machine ran nothing (a snapshot or move by the hypervisor?)"
+                "stalled for 2.0 s: this machine ran nothing (a snapshot or move by the hypervisor?)"
             )
         );
     }

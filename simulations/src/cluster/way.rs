@@ -113,7 +113,10 @@ impl<'a> Way<'a> {
                 remembered,
             } => {
                 self.expect(proposal.server, How::Proposed);
-                newcomer(self.universe, self.me, proposal.server);
+                // Who is bound there asks too, while something else is under way.
+                if self.own(&self.decided).map(|own| own.id) != Some(proposal.server) {
+                    newcomer(self.universe, self.me, proposal.server);
+                }
                 self.bound_anew(proposal.server);
                 let proposal = match self.universe.planted {
                     Planted::DiesEarly => StickEntry {

@@ -48,7 +48,7 @@ impl Only {
     fn take_in(directory: &Path) -> Result<Only, Taking> {
         let own = (directory != Path::new(DIRECTORY)).then(own_user);
         let dir = open_directory(directory, own).map_err(Taking::Failed)?;
-        let namespace = fs::metadata("/proc/self/ns/net").map_err(Taking::Failed)?;
+        let namespace = fs::metadata("/proc/thread-self/ns/net").map_err(Taking::Failed)?;
         let path = directory.join(format!("addresses-{}.lock", namespace.ino()));
         loop {
             let lock = open_lock(&path, &dir).map_err(Taking::Failed)?;
@@ -230,7 +230,7 @@ mod tests {
         fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("changed");
         assert!(refused(&place).contains("others may write"));
         fs::set_permissions(&place, fs::Permissions::from_mode(0o700)).expect("changed");
-        let namespace = fs::metadata("/proc/self/ns/net").expect("linux").ino();
+        let namespace = fs::metadata("/proc/thread-self/ns/net").expect("linux").ino();
         let lock = place.join(format!("addresses-{namespace}.lock"));
         std::os::unix::fs::symlink("/etc/passwd", &lock).expect("a link");
         assert!(!refused(&place).is_empty());
