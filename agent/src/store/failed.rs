@@ -26,10 +26,21 @@ pub(super) fn in_this_boot(dir: &Path) -> Option<String> {
     found
 }
 
-/// A write or its flush has failed. A full disk is none: what does not fit was refused, not lost.
+/// A refusal of these loses nothing: it comes before anything is taken for written. The log store tells them in text.
+const REFUSED: [(io::ErrorKind, &str); 3] = [
+    (io::ErrorKind::StorageFull, "No space left"),
+    (io::ErrorKind::QuotaExceeded, "quota exceeded"),
+    (io::ErrorKind::OutOfMemory, "Cannot allocate memory"),
+];
+
+/// A write or its flush has failed. What a full disk or a machine without memory refuses is no such failure.
 pub(super) fn note(dir: &Path, error: &io::Error) {
     let Some(boot) = boot_id() else { return };
-    if error.kind() == io::ErrorKind::StorageFull || error.to_string().contains("No space left") {
+    let told = error.to_string();
+    if REFUSED
+        .iter()
+        .any(|(kind, words)| error.kind() == *kind || told.contains(words))
+    {
         return;
     }
     for path in places(dir) {
@@ -88,5 +99,10 @@ mod tests {
         assert!(!dir.path().join(FILE).exists());
         note(dir.path(), &io::ErrorKind::StorageFull.into());
         assert_eq!(in_this_boot(dir.path()), None, "a full disk loses nothing");
+        note(
+            dir.path(),
+            &io::Error::other("IO error: Cannot allocate memory (os error 12)"),
+        );
+        assert_eq!(in_this_boot(dir.path()), None, "nor does too little memory");
     }
 }

@@ -77,7 +77,7 @@ fn what_is_too_large_is_refused_and_harms_nobody() {
     let mut site = Site::start();
     let refused = site.cli(&["drain", "b/s", "--force", "--reason", &"x".repeat(20_000)]);
     assert!(
-        refused.code == Some(2) && refused.stderr.contains("20000 letters; use at most 1000"),
+        refused.code == Some(2) && refused.stderr.contains("20000 bytes: at most 1024"),
         "{refused:?}"
     );
 

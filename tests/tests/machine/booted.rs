@@ -165,7 +165,10 @@ impl Service {
             .machine
             .run(&["ha-agent", "cleanup", "--config", AGENT_FILE]);
         assert!(
-            refused.stderr.contains(&format!("process {pid} manages")),
+            refused
+                .stderr
+                .contains(&format!("process {pid} (ha-agent, uid"))
+                && refused.stderr.contains("manages the virtual IPs"),
             "{refused:?}"
         );
         self.holds();

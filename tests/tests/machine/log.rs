@@ -71,10 +71,7 @@ fn the_log_of_another_cluster_is_refused() {
     std::fs::remove_dir_all(own.data().join("log")).expect("the own log");
     copy(&other.data(), &own.data(), &["identity"]);
     let refused = own.ha_agent("run").ok().expect_err("it must not start");
-    assert!(
-        refused.contains("holds the log of another cluster"),
-        "{refused}"
-    );
+    assert!(refused.contains("identity.json names the log"), "{refused}");
 }
 
 /// A byte is wrong somewhere in the log's file: the agent refuses to start and says what to do, or has lost nothing.

@@ -76,9 +76,9 @@ fn a_second_agent_takes_nothing_from_the_first() {
         let refused = machine.run(&[&agent_program(), words[0], "--config", words[1]], BOUND);
         assert!(
             refused.code == Some(1)
-                && refused
-                    .stderr
-                    .contains(&format!("process {pid} manages the virtual IPs")),
+                && refused.stderr.contains(&format!(
+                    "process {pid} (ha-agent, uid 0) manages the virtual IPs"
+                )),
             "{words:?}: {refused:?}"
         );
     }

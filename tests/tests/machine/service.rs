@@ -206,7 +206,8 @@ fn the_journal_hears_how_grave_a_line_is() {
         "{said}"
     );
     assert!(
-        said.lines().any(|l| l.starts_with("<3>the log store in")),
+        said.lines()
+            .any(|l| l.starts_with("<3>the log of this node is gone")),
         "{said}"
     );
 }

@@ -230,7 +230,9 @@ mod tests {
         fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("changed");
         assert!(refused(&place).contains("others may write"));
         fs::set_permissions(&place, fs::Permissions::from_mode(0o700)).expect("changed");
-        let namespace = fs::metadata("/proc/thread-self/ns/net").expect("linux").ino();
+        let namespace = fs::metadata("/proc/thread-self/ns/net")
+            .expect("linux")
+            .ino();
         let lock = place.join(format!("addresses-{namespace}.lock"));
         std::os::unix::fs::symlink("/etc/passwd", &lock).expect("a link");
         assert!(!refused(&place).is_empty());
