@@ -12,6 +12,7 @@ mod frontends;
 mod persistence;
 mod problems;
 mod raw;
+mod servers;
 mod timeouts;
 pub mod units;
 

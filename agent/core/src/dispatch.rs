@@ -15,43 +15,23 @@
 //! [`Dispatch`] decides and does nothing: whoever carries a [`Step`] out tells what [`Happened`], and gets the next one.
 //! Which server is right is decided by [`crate::balance`]. The data plane and the simulation carry out the same steps.
 
+mod around;
 mod binding;
 mod failing;
 mod step;
 
+pub use around::{Around, UnderWay};
 pub use step::{Binding, COMMIT_WAIT, Forward, Happened, Line, Remembered, Step};
 
-use crate::balance::{AllTurns, Loads, Pick, open_to_newcomers, pick};
+use crate::balance::{Pick, open_to_newcomers, pick};
 use crate::close::CloseReason;
 use crate::id::ServerId;
 use crate::model::Balance;
-use crate::stick::StickKey;
-use crate::time::Timestamp;
 use crate::view::{BackendView, Newcomer, ServerView, View};
 use crate::waiters::Queue;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What a decision is made from.
-pub struct Around<'a> {
-    /// The newest view.
-    pub view: &'a View,
-    /// The time that bindings are stamped with.
-    pub now: Timestamp,
-    /// Whose turn it is in each backend.
-    pub turns: &'a mut AllTurns,
-    /// What the servers carry.
-    pub loads: &'a mut dyn Loads,
-    /// Bindings that the view cannot show yet.
-    pub under_way: &'a dyn UnderWay,
-}
-
-/// Whoever puts bindings into the log.
-pub trait UnderWay {
-    /// Whether a binding of this client was asked for and is not committed: once it is, the view's is the older one.
-    fn is_under_way(&self, key: &StickKey) -> bool;
-}
 
 /// One session on its way to a server.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The stick table: which client belongs to which server, shared by all frontends of a group.
 //!
 //! Part of the replicated state. A copy for readers costs 16 pointers, and a change while readers have one copies a few
-//! hundred bytes, however many bindings there are ([`leaves`]). When the table is full the entry goes
+//! hundred bytes, however many bindings there are (`leaves`). When the table is full the entry goes
 //! first whose life ends first, as HAProxy has it: what has expired before what lives.
 //!
 //! A use is written down only when a quarter of `expire` has passed since the one that was, so that steady

@@ -22,6 +22,7 @@ mod settings;
 pub mod types;
 pub mod versions;
 
+pub(crate) use hear::lock;
 pub use settings::{ConsensusSettings, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY};
 
 use crate::outside::Outside;
@@ -44,7 +45,7 @@ use openraft::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use types::{Proposal, Runtime, Types};
 use versions::Versions;
@@ -79,11 +80,6 @@ impl<R: Runtime> Clone for Consensus<R> {
             promise_length: self.promise_length,
         }
     }
-}
-
-/// Takes the lock even after a panic elsewhere: a promise is always consistent between two calls.
-pub(crate) fn lock(promise: &SharedPromise) -> MutexGuard<'_, Promise> {
-    promise.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<R: Runtime> Consensus<R> {

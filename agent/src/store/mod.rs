@@ -17,8 +17,11 @@
 
 mod blobs;
 mod failed;
+mod keys;
 mod mark;
+mod sled_files;
 mod snapshot;
+mod writer;
 
 use crate::sys::platform::process::sync_directory;
 use crate::written;
@@ -27,7 +30,9 @@ use ha_core::id::NodeId;
 use ha_core::version::RecordVersion;
 use ha_node::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
 use ha_record::ENTRY_MAX;
-use mark::{Mark, Sure};
+use keys::{WRITES, check_records, counted_writes, last_index, log_key, meta_key};
+use mark::Mark;
+use sled_files::{move_snapshots_aside, read_through, remove_torn_snapshots};
 use snapshot::{read_snapshot, write_snapshot};
 use std::fs::{self, File};
 use std::io;
@@ -35,9 +40,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use thiserror::Error;
+use writer::write_loop;
 
-/// The key of the number of writes, in the log itself.
-const WRITES: &[u8] = b"w";
 /// The key of the store's own id, in the log itself.
 const STORE: &[u8] = b"s";
 /// Batches whose callbacks may wait for the writer thread; more make the caller wait.
@@ -300,117 +304,8 @@ fn refusal(dir: &Path, e: sled::Error) -> OpenError {
     }
 }
 
-/// Reads everything once: an index that is missing between first and last, or a key that is none of ours, is damage.
-/// The index of the last entry.
-fn check_records(tree: &sled::Tree) -> Result<Option<u64>, String> {
-    let mut last: Option<u64> = None;
-    for item in tree.scan_prefix(b"l") {
-        let (key, _) = item.map_err(|e| e.to_string())?;
-        let index = index_of(&key).ok_or_else(|| format!("key {key:?} is not a log index"))?;
-        if let Some(before) = last
-            && before + 1 != index
-        {
-            return Err(format!(
-                "log entries {} to {} are missing",
-                before + 1,
-                index - 1
-            ));
-        }
-        last = Some(index);
-    }
-    Ok(last)
-}
-
-fn last_index(tree: &sled::Tree) -> io::Result<Option<u64>> {
-    let last = tree
-        .scan_prefix(b"l")
-        .next_back()
-        .transpose()
-        .map_err(io::Error::other)?;
-    Ok(last.and_then(|(key, _)| index_of(&key)))
-}
-
-fn counted_writes(tree: &sled::Tree) -> io::Result<u64> {
-    let stored = tree.get(WRITES).map_err(io::Error::other)?;
-    stored.map_or(Ok(0), |bytes| {
-        bytes
-            .as_ref()
-            .try_into()
-            .map(u64::from_be_bytes)
-            .map_err(|_| io::Error::other("the number of writes is no number"))
-    })
-}
-
-/// The number first: what is taken away after it was read makes the mark forget the end that goes with it.
-fn durable_after_a_flush(tree: &sled::Tree) -> io::Result<Sure> {
-    let writes = counted_writes(tree)?;
-    Ok(Sure {
-        writes,
-        end: last_index(tree)?.map_or(0, |l| l + 1),
-    })
-}
-
-/// Group commit: everything that was applied before a flush is durable after it.
-///
-/// What has failed once stays failed: the kernel reports a lost write one time only, and what comes after it would
-/// stand on a hole.
-fn write_loop(
-    db: &sled::Db,
-    file: &File,
-    mut blobs: Blobs,
-    tree: &sled::Tree,
-    mark: &Mutex<Mark>,
-    inbox: &mpsc::Receiver<Durable>,
-    on_failed: &dyn Fn(&io::Error),
-) {
-    let mut failed: Option<(io::ErrorKind, String)> = None;
-    while let Ok(first) = inbox.recv() {
-        let mut waiting = vec![first];
-        waiting.extend(inbox.try_iter());
-        if failed.is_none() {
-            // The mark follows what is durable; a crash of the machine may leave an older one, which asks for less.
-            let sure = durable_after_a_flush(tree);
-            let flushed = db
-                .flush()
-                .map_err(io::Error::other)
-                .and_then(|_| blobs.sync())
-                .and_then(|()| file.sync_data());
-            let flushed = flushed.and_then(|()| lock(mark).raise(sure?));
-            if let Err(e) = &flushed {
-                on_failed(e);
-            }
-            failed = flushed.err().map(|e| (e.kind(), e.to_string()));
-        }
-        for done in waiting {
-            done(
-                failed
-                    .clone()
-                    .map_or(Ok(()), |(kind, text)| Err(io::Error::new(kind, text))),
-            );
-        }
-    }
-}
-
 fn lock(mark: &Mutex<Mark>) -> MutexGuard<'_, Mark> {
     mark.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn log_key(index: u64) -> [u8; 9] {
-    let mut key = [b'l'; 9];
-    key[1..].copy_from_slice(&index.to_be_bytes());
-    key
-}
-
-fn index_of(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.strip_prefix(b"l")?.try_into().ok()?))
-}
-
-const fn meta_key(key: Meta) -> &'static [u8] {
-    match key {
-        Meta::Vote => b"m-vote",
-        Meta::Purged => b"m-purged",
-        Meta::Committed => b"m-committed",
-    }
 }
 
 impl LogStore for SledStore {
@@ -525,40 +420,6 @@ impl LogStore for SledStore {
     fn active(&self) -> io::Result<Option<RecordVersion>> {
         written::active(&self.dir)
     }
-}
-
-/// sled takes a read error for the end of the log and cuts off what follows: so everything is read before it looks.
-fn read_through(file: &Path) -> io::Result<()> {
-    match File::open(file) {
-        Ok(mut file) => io::copy(&mut file, &mut io::sink()).map(drop),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-    }
-}
-
-/// A torn `snap.*.generating` makes sled's `open` fail.
-fn remove_torn_snapshots(dir: &Path) -> io::Result<()> {
-    for file in fs::read_dir(dir)? {
-        let path = file?.path();
-        if path.to_string_lossy().ends_with(".generating") {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
-}
-
-fn move_snapshots_aside(dir: &Path) -> io::Result<()> {
-    for file in fs::read_dir(dir)? {
-        let path = file?.path();
-        let name = path
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        if name.starts_with("snap.") {
-            fs::rename(&path, dir.join(format!("aside-{name}")))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

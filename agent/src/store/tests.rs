@@ -1,5 +1,6 @@
 //! The contract of the store, crashes and damage.
 
+use super::mark::Sure;
 use super::*;
 
 /// Writes, and waits until it is durable.

@@ -9,10 +9,10 @@ use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Action, Event, HandoverReason, NodeReport, RaftNews, RaftRole};
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Lease, Refusal, VoteDecision};
+use ha_core::lease::{Ballot, Lease, Promise, Refusal, VoteDecision};
 use ha_core::model::{Member, Role};
 use ha_core::state::ClusterState;
-use ha_core::time::Timestamp;
+use ha_core::time::{Instant, Timestamp};
 use ha_core::version::CURRENT;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -382,11 +382,9 @@ impl World {
         match message {
             Message::Lease(lease) => {
                 if planted == Planted::PromisesToTwo {
-                    running.promise =
-                        ha_core::lease::Promise::starting(ha_core::time::Instant::ZERO, PROMISE, 0);
+                    running.promise = Promise::starting(Instant::ZERO, PROMISE, 0);
                 }
-                // A leader's entries come before its lease.
-                running.promise.note_term(lease.term);
+                running.promise.note_term(lease.term); // A leader's entries come before its lease.
                 let result = running.promise.on_lease(local, sender, lease);
                 if result.is_ok() {
                     self.tell(to, Event::Promised { to: sender }, story);

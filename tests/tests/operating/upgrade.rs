@@ -121,8 +121,9 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
         log.contains(refused).then_some(()).ok_or(log)
     });
     many::assert_nobody_moved(&bound, &ask(&run.cluster));
-    run.phase("back to the old one");
+    // The address may go away and come back: each of these is a phase of its own to who watches.
     for node in &standby {
+        run.phase(&format!("node-{node} back to the old one"));
         replace(&mut run.cluster, *node, &old, "speaks version 1");
     }
     many::assert_nobody_moved(&bound, &ask(&run.cluster));
@@ -136,6 +137,7 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
     run.phase("all to the next version");
     let holder = run.holder();
     for node in (1..=3).filter(|n| *n != holder).chain([holder]) {
+        run.phase(&format!("node-{node} to the next version"));
         replace(&mut run.cluster, node, &next, "speaks versions 1 to 2");
     }
     wait_for(
@@ -168,6 +170,7 @@ fn three_nodes_go_to_the_next_version_one_by_one_and_not_back_once_it_is_active(
     );
 
     // Who is too old now does not start, and does not join.
+    run.phase("too old");
     run.cluster.stop_agent(leader);
     run.cluster.start_agent_of(leader, &old);
     wait::until("the old agent to end", SOON, || {

@@ -11,10 +11,9 @@ const LINES_MAX: usize = 400;
 /// Files that were longer when the rule was made, and how long they may be: a number here only ever falls.
 const LONGER: &[(&str, usize)] = &[
     ("agent/address/tests/netns/parking.rs", 413),
-    ("agent/src/config/cluster_file.rs", 409),
     ("agent/src/main.rs", 414),
     ("agent/src/operate/trust.rs", 473),
-    ("agent/src/store/mod.rs", 454),
+    ("agent/src/store/mod.rs", 426),
     ("simulations/src/cluster/universe.rs", 470),
     ("simulations/src/controllers/world.rs", 664),
 ];

@@ -4,11 +4,12 @@ mod failing;
 mod waiting;
 
 use super::*;
-use crate::balance::Ring;
+use crate::balance::{AllTurns, Loads, Ring};
 use crate::model::{
     AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
 };
-use crate::stick::{StickEntry, StickIndex};
+use crate::stick::{StickEntry, StickIndex, StickKey};
+use crate::time::Timestamp;
 use crate::view::{Cut, FrontendView, Routes};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 7, 21));

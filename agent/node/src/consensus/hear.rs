@@ -3,15 +3,20 @@
 use super::convert::Recorded;
 use super::plausible::Plausible;
 use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
-use super::{Consensus, SharedPromise, lock};
+use super::{Consensus, SharedPromise};
 use crate::outside::Call;
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Lease, ReleaseHeard, VoteDecision};
+use ha_core::lease::{Ballot, Lease, Promise, ReleaseHeard, VoteDecision};
 use ha_record::lease::{LeaseAnswer, Released};
 use openraft::raft::VoteRequest;
 use std::fmt::Display;
 use std::io;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
+
+/// Takes the lock even after a panic elsewhere: a promise is always consistent between two calls.
+pub(crate) fn lock(promise: &SharedPromise) -> MutexGuard<'_, Promise> {
+    promise.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl<R: Runtime> Consensus<R> {
     /// Answers what peer `from` asks. `Err` closes that call and nothing else, unless it carried what this node
