@@ -59,8 +59,9 @@ impl Wheel {
             self.ready.append(&mut self.buckets[self.at]);
         }
         self.turned = self.turned.wrapping_add(passed as u32 * TICK);
-        let rest = self.ready.len().saturating_sub(most);
-        self.ready.split_off(rest)
+        // Whoever has waited longest comes first, or a busy wheel would never look at some.
+        let later = self.ready.split_off(most.min(self.ready.len()));
+        std::mem::replace(&mut self.ready, later)
     }
 }
 
@@ -93,6 +94,21 @@ mod tests {
             }
         }
         assert_eq!(seen, due.len());
+    }
+
+    #[test]
+    fn what_was_left_over_comes_before_what_is_due_later() {
+        let mut wheel = Wheel::default();
+        for place in 0..4 {
+            let due = (place + 1) * TICK;
+            wheel.put(Look { place, due, id: 1 });
+        }
+        let mut places = |now: u32| -> Vec<u32> {
+            let due = wheel.take_due(now, 1);
+            due.iter().map(|look| look.place).collect()
+        };
+        let seen = [2, 3, 4, 4].map(|ticks| places(ticks * TICK));
+        assert_eq!(seen, [[0], [1], [2], [3]]);
     }
 
     #[test]
