@@ -228,16 +228,21 @@ fn each_fence_works_alone() {
             ActiveFence::Nftables,
             240,
             241.0,
+            241.0,
         ),
+        // The kernel looks at lifetimes a quarter of a second late where that suits its timers, never twice within a
+        // second, and under a lock that every namespace shares (`check_lifetime` in net/ipv4/devinet.c). So most are
+        // gone within 1.25 s, and one that was missed goes with the next look.
         (
             "lifetime",
             FenceMode::Lifetime,
             ActiveFence::Lifetime,
             1100,
             1350.0,
+            2350.0,
         ),
     ];
-    for (name, mode, active, lease, bound) in rows {
+    for (name, mode, active, lease, most, bound) in rows {
         let holder = Holder::start(&net, "a", mode, ms(lease));
         assert_eq!(holder.kernel.fence(), active);
         drop(holder);
@@ -251,7 +256,7 @@ fn each_fence_works_alone() {
             probes.iter().for_each(|p| _ = p.wait_answer());
             sleep(300 + 7 * run as u64);
             vipd.signal(libc::SIGKILL);
-            wait_for("silence", ms(2000), || {
+            wait_for("silence", ms(3000), || {
                 probes.iter().all(|p| p.is_silent_for(ms(100)))
             });
             last.extend(probes.iter().map(|p| millis(vipd.renewed(), p.last())));
@@ -263,6 +268,8 @@ fn each_fence_works_alone() {
             figures(&last)
         );
         assert!(last.iter().all(|l| *l < bound), "{name}");
+        last.sort_by(f64::total_cmp);
+        assert!(last[last.len() * 3 / 4] < most, "{name}");
         assert_eq!(
             stays,
             if active == ActiveFence::Nftables {
