@@ -34,6 +34,7 @@ use ha_core::version::CURRENT;
 use ha_node::consensus::log_store::LogStore;
 use ha_node::consensus::{ConsensusSettings, SNAPSHOT_EVERY};
 use ha_node::driver::DriverHandle;
+use ha_node::knock::KNOCK_EVERY;
 use ha_node::node::{NodeSettings, Parts, StartError};
 use ha_node::outside::{Addresses, Outside};
 use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
@@ -185,6 +186,7 @@ fn settings(config: &AgentConfig, identity: &Identity) -> NodeSettings {
         controller: ControllerSettings::of(me, config.role, promise),
         cluster: Some(identity.cluster_id),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        knock_every: KNOCK_EVERY,
     }
 }
 

@@ -25,11 +25,13 @@ mod suspicion;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod voters;
 
 pub use action::{Action, DropReason};
 pub use event::{Event, NodeReport, Purpose, RaftNews, RaftRole, Stalls};
 pub use handover::HandoverReason;
-pub use settings::{ACTIVATE_AFTER, ControllerSettings, LOG_STALL_MAX, VOTERS_MAX};
+pub use settings::{ACTIVATE_AFTER, ControllerSettings, LOG_STALL_MAX, STEADY_FOR, VOTERS_MAX};
+pub use voters::Endurance;
 
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::lease::{Hold, Refusal};
@@ -45,6 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use suspicion::Suspicion;
 use upgrade::Upgrade;
+use voters::Voters;
 
 /// The decisions of one node.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ pub struct Controller {
     /// Voters that were silent at the last look.
     silent: BTreeSet<NodeId>,
     previous_leader: Option<NodeId>,
-    promote_asked: Option<(NodeId, Instant)>,
+    voters: Voters,
     /// Since when the membership has been joint under this leader, or was last asked to be settled.
     joint_since: Option<Instant>,
     preferred_since: Option<Instant>,
@@ -114,7 +117,7 @@ impl Controller {
             suspects: BTreeSet::new(),
             silent: BTreeSet::new(),
             previous_leader: None,
-            promote_asked: None,
+            voters: Voters::default(),
             joint_since: None,
             preferred_since: None,
         }

@@ -118,7 +118,8 @@ impl Promise {
     /// Promises this voter to `from` until `now + length`, or says why not.
     pub fn on_lease(&mut self, now: Instant, from: NodeId, lease: Lease) -> Result<(), Refusal> {
         let known = self.term.max(self.being_voted);
-        if known > lease.term {
+        // No leader is of term 0: who asks with it only wants to know whether somebody is here.
+        if known > lease.term || lease.term == 0 {
             return Err(Refusal::LaterTerm(known));
         }
         if self.is_released(from, lease) {

@@ -28,7 +28,15 @@ pub struct ClusterConfig {
     pub bindings_max: u32,
     /// How long the certificates of nodes and operators are good; they are renewed when a third of it is left.
     pub certificate_lifetime: Duration,
+    /// Voters that are silent for so long lose their vote until they are back. Zero: never. `None`: as
+    /// [`Facts::voter_timeout`](crate::state::Facts::voter_timeout) says.
+    pub voter_timeout: Option<Duration>,
 }
+
+/// What [`ClusterConfig::voter_timeout`] is where the file does not say and no witness votes.
+pub const VOTER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The shortest [`ClusterConfig::voter_timeout`]: a restart of an agent, or of a machine that is quick, is no death.
+pub const VOTER_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 
 /// [`Frontend::client_timeout`] and [`Backend::server_timeout`] when the file does not say: longer than a binding
 /// lives when it is not used.

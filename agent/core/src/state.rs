@@ -24,7 +24,7 @@ pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, Mainte
 use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::{EventLog, What};
 use crate::id::{Epoch, NodeId, ServerId};
-use crate::model::{AdminState, ClusterConfig, Member, Role, Timing};
+use crate::model::{AdminState, ClusterConfig, Member, Role, Timing, VOTER_TIMEOUT};
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::text::printable;
 use crate::time::Timestamp;
@@ -33,6 +33,7 @@ use crate::version::RecordVersion;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Earlier configurations that are kept for rollback, the current one included.
 pub const HISTORY_MAX: usize = 11;
@@ -226,6 +227,19 @@ impl Facts {
     /// Whether the checks call it usable. A server without checks, or never checked, is.
     pub fn is_up(&self, id: ServerId) -> bool {
         self.health.get(&id).is_none_or(|h| h.up)
+    }
+
+    /// After how long a voter that is silent loses its vote; zero: never. By itself only where there is no witness, which
+    /// is the other way to have one of three machines die after the other.
+    pub fn voter_timeout(&self) -> Duration {
+        self.config.voter_timeout.unwrap_or_else(|| {
+            let witnesses = self.members.values().any(|m| m.role == Role::Witness);
+            if witnesses {
+                Duration::ZERO
+            } else {
+                VOTER_TIMEOUT
+            }
+        })
     }
 
     /// Whether `node` is of the kind that holds.

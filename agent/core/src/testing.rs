@@ -96,6 +96,7 @@ pub fn config(backends: Vec<Backend>) -> ClusterConfig {
     ClusterConfig {
         name: "test".into(),
         bindings_max: 100,
+        voter_timeout: None,
         backends,
         ..ClusterConfig::default()
     }

@@ -18,11 +18,13 @@ pub mod machine;
 pub mod network;
 mod news;
 pub mod plausible;
+mod second_disk;
 mod settings;
 pub mod types;
 pub mod versions;
 
 pub(crate) use hear::lock;
+pub use news::MembershipSeen;
 pub use settings::{ConsensusSettings, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY};
 
 use crate::outside::Outside;
@@ -37,11 +39,12 @@ use ha_core::version::RecordVersion;
 use log::Log;
 use machine::{AppliedState, Listener, Machine};
 use network::Network;
-use news::{news_of, propose_error};
+use news::{membership_of, news_of, propose_error};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{
     BasicNode, ChangeMembers, Config, Raft, ServerState, SnapshotPolicy, StepDownPolicy,
 };
+use second_disk::SecondDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::marker::PhantomData;
@@ -63,6 +66,7 @@ pub struct Consensus<R: Runtime> {
     report: Arc<RwLock<NodeReport>>,
     versions: Versions,
     complaints: Arc<Complaints>,
+    second_disk: Arc<SecondDisk>,
     promise_length: Duration,
 }
 
@@ -77,6 +81,7 @@ impl<R: Runtime> Clone for Consensus<R> {
             report: self.report.clone(),
             versions: self.versions.clone(),
             complaints: self.complaints.clone(),
+            second_disk: self.second_disk.clone(),
             promise_length: self.promise_length,
         }
     }
@@ -123,6 +128,7 @@ impl<R: Runtime> Consensus<R> {
             report: Arc::default(),
             versions,
             complaints: Arc::default(),
+            second_disk: Arc::new(SecondDisk::waiting_for(settings.promise)),
             promise_length: settings.promise,
         })
     }
@@ -157,9 +163,30 @@ impl<R: Runtime> Consensus<R> {
         }
         let stamped = Arc::new(stamped);
         match self.raft.client_write(Proposal { version, stamped }).await {
-            Ok(response) => Ok(response.data.0),
+            Ok(response) => {
+                self.second_disk
+                    .wait::<R>(
+                        &*self.outside.clock,
+                        self.raft.metrics(),
+                        response.log_id.index,
+                    )
+                    .await;
+                Ok(response.data.0)
+            }
             Err(e) => Err(propose_error(e)),
         }
+    }
+
+    /// Entries that were acknowledged although only the disk of this node had them, since it started: it votes alone, and
+    /// nobody who follows it has answered in time.
+    pub fn acknowledged_alone(&self) -> u64 {
+        self.second_disk.alone()
+    }
+
+    /// Whether one disk has what is acknowledged now: this node votes alone and nobody follows it closely.
+    pub fn acknowledges_alone(&self) -> bool {
+        self.second_disk
+            .is_away(&self.raft.metrics().borrow_watched())
     }
 
     /// Until a leader has applied an entry of its own term it may not know the active version, and writes nothing.
@@ -210,6 +237,19 @@ impl<R: Runtime> Consensus<R> {
     pub fn news(&self) -> RaftNews {
         let metrics = self.raft.metrics().borrow_watched().clone();
         news_of::<R>(&metrics)
+    }
+
+    /// The news, if the membership in force is not the one that was `seen` last: who counts promises must not go by
+    /// one that was replaced, and news may come late.
+    pub fn other_membership(&self, seen: &mut MembershipSeen) -> Option<RaftNews> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let now = membership_of::<R>(&metrics);
+        if now == *seen {
+            return None;
+        }
+        *seen = now;
+        Some(news_of::<R>(&metrics))
     }
 
     /// Calls `tell` at each change of [`Consensus::news`], until consensus ends.
@@ -271,23 +311,36 @@ impl<R: Runtime> Consensus<R> {
             .map_err(propose_error)
     }
 
+    /// Makes these the voters, in one change, if `from` are it now. Who loses its vote goes on as a learner.
+    pub async fn set_voters(
+        &self,
+        from: &BTreeSet<NodeId>,
+        to: BTreeSet<NodeId>,
+    ) -> Result<(), ProposeError> {
+        if !matches!(self.news().voters.as_slice(), [now] if now == from) {
+            return Err(ProposeError::NoMajority(
+                "another change of the membership came first".to_owned(),
+            ));
+        }
+        self.change(ChangeMembers::ReplaceAllVoters(to), true).await
+    }
+
     /// Makes a learner a voter.
     pub async fn promote(&self, id: NodeId) -> Result<(), ProposeError> {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
             .await
     }
 
-    /// Ends a joint membership: as was intended, or as it was before; a uniform one stays as it is.
+    /// Ends a joint membership: as was intended, or as it was before; a uniform one stays as it is. Whether who loses its
+    /// vote was to leave altogether is not known here: it goes on as a learner, and its removal can be asked for again.
     pub async fn settle_membership(&self, forward: bool) -> Result<(), ProposeError> {
-        match self.news().voters.as_slice() {
+        let to = match self.news().voters.as_slice() {
             // No further voters: the library itself finds out where that leads from what is in force then.
-            [_, _, ..] if forward => {
-                self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false)
-                    .await
-            }
-            [before, _, ..] => self.change_voters(before.clone()).await,
-            _ => Ok(()),
-        }
+            [_, _, ..] if forward => ChangeMembers::AddVoterIds(BTreeSet::new()),
+            [before, _, ..] => ChangeMembers::ReplaceAllVoters(before.clone()),
+            _ => return Ok(()),
+        };
+        self.change(to, true).await
     }
 
     /// Makes these nodes, which are voters or learners now, the only voters, in one change; the other voters are out.

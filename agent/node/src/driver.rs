@@ -14,8 +14,8 @@ mod inbox;
 
 pub use inbox::{DriverHandle, Inbox, Input, channel};
 
-use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
+use crate::consensus::{Consensus, MembershipSeen};
 use crate::outside::{Boxed, Outside};
 use act::Actor;
 use ha_core::controller::{Controller, ControllerSettings, Event, RaftRole};
@@ -41,6 +41,7 @@ pub struct Driver<R: Runtime> {
     view: watch::Sender<Arc<View>>,
     configured: Option<u64>,
     applied_index: u64,
+    membership: MembershipSeen,
     /// What takes longer is said.
     long_turn: Duration,
     quiet_until: Instant,
@@ -66,6 +67,7 @@ impl<R: Runtime> Driver<R> {
             view,
             configured: None,
             applied_index: 0,
+            membership: None,
             long_turn,
             quiet_until: Instant::ZERO,
         }
@@ -125,7 +127,16 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
+    /// Whoever counts promises reads the membership from consensus itself, at each step and so before each `Lease`: news
+    /// of it may be under way still.
     fn step(&mut self, event: Event) {
+        if let Some(news) = self.consensus.other_membership(&mut self.membership) {
+            self.step_with(Event::Raft(news));
+        }
+        self.step_with(event);
+    }
+
+    fn step_with(&mut self, event: Event) {
         let before = (
             self.controller.raft().role,
             self.controller.raft().term,

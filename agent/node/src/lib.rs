@@ -19,6 +19,7 @@ pub mod consensus;
 pub mod driver;
 pub mod founding;
 pub mod incoming;
+pub mod knock;
 pub mod node;
 pub mod outside;
 mod report;

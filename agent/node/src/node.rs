@@ -12,6 +12,7 @@ use crate::binder::LogBinder;
 use crate::consensus::types::Runtime;
 use crate::consensus::{Consensus, ConsensusSettings};
 use crate::driver::{self, Driver, DriverHandle, Inbox};
+use crate::knock::Knocks;
 use crate::outside::{Boxed, Outside, SelfCheck};
 use crate::report::{Found, Reporter};
 use ha_core::controller::{ControllerSettings, Event, HandoverReason, NodeReport, RaftRole};
@@ -53,6 +54,8 @@ pub struct NodeSettings {
     pub cluster: Option<NodeId>,
     /// What the report says of the agent: its own version.
     pub agent_version: String,
+    /// How often other voters are asked whether they are there: [`KNOCK_EVERY`](crate::knock::KNOCK_EVERY).
+    pub knock_every: Duration,
 }
 
 /// What the surroundings of a node know before it starts: where the data plane finds its view and its bindings.
@@ -163,7 +166,8 @@ impl<R: Runtime> Node<R> {
             stage: watch::channel(Stage::Runs).0,
             ended: Arc::default(),
         };
-        let reporter = node.reporter(&settings);
+        let knocks = Knocks::default();
+        let reporter = node.reporter(&settings, knocks.clone());
         let found = reporter.look(&Found::default()).await;
         let driver = Driver::new(
             node.outside.clone(),
@@ -173,13 +177,19 @@ impl<R: Runtime> Node<R> {
             view,
         );
         let (binding, clock) = (node.consensus.clone(), node.outside.clock.clone());
+        let knocking = knocks.run(
+            node.consensus.clone(),
+            node.outside.clone(),
+            settings.knock_every,
+        );
+        node.spawn("knock", knocking);
         node.spawn("driver", driver.run(Box::pin(node.stopped())));
         node.spawn("binder", binder.run(binding, clock));
         node.spawn("report", reporter.run(found));
         Ok(node)
     }
 
-    fn reporter(&self, settings: &NodeSettings) -> Reporter<R> {
+    fn reporter(&self, settings: &NodeSettings, knocks: Knocks) -> Reporter<R> {
         Reporter {
             role: settings.consensus.role,
             agent_version: settings.agent_version.clone(),
@@ -189,6 +199,8 @@ impl<R: Runtime> Node<R> {
             consensus: self.consensus.clone(),
             driver: self.driver.clone(),
             stage: self.stage.subscribe(),
+            knocks,
+            knock_every: settings.knock_every,
         }
     }
 

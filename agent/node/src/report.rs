@@ -8,6 +8,7 @@
 use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
 use crate::driver::DriverHandle;
+use crate::knock::Knocks;
 use crate::node::Stage;
 use crate::outside::{Clock, Outside, Prober, SelfCheck};
 use futures_util::{StreamExt as _, stream};
@@ -44,6 +45,8 @@ pub(crate) struct Reporter<R: Runtime> {
     pub(crate) consensus: Consensus<R>,
     pub(crate) driver: DriverHandle,
     pub(crate) stage: watch::Receiver<Stage>,
+    pub(crate) knocks: Knocks,
+    pub(crate) knock_every: Duration,
 }
 
 /// What the last look found.
@@ -101,6 +104,9 @@ impl<R: Runtime> Reporter<R> {
             speaks: self.speaks,
             checks: Kind::known_set(),
             stalls: self.self_check.stalls(),
+            unheard: self
+                .knocks
+                .unheard(self.outside.clock.now(), self.knock_every),
         };
         self.consensus.set_report(report.clone());
         self.driver.tell(Event::Own(report));

@@ -55,6 +55,7 @@ structs! {
         speaks: Speaks,
         checks: BTreeSet<String>,
         stalls: Stalls,
+        unheard: BTreeSet<NodeId>,
     }
     Stalls { count: u32, last_at: Timestamp, last_for: Duration }
 }

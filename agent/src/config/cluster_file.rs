@@ -9,7 +9,7 @@ use super::units::{KEPT_MAX_DAYS, Span};
 use super::{Checker, Problems};
 use ha_core::model::{
     BINDINGS_MAX, BINDINGS_MOST, Backend, Balance, CERTIFICATE_LIFETIME, ClusterConfig, Failback,
-    Frontend, OnDown, Server, Timing, VirtualIp,
+    Frontend, OnDown, Server, Timing, VOTER_TIMEOUT_MIN, VirtualIp,
 };
 use ha_core::text::objection;
 use std::collections::BTreeSet;
@@ -167,6 +167,18 @@ impl Checker<'_> {
                 }
                 lifetime
             });
+        let voter_timeout = raw.voter_timeout.map(|found| {
+            let (at, timeout) = (found.span().start, found.into_inner().0);
+            if !timeout.is_zero() && timeout < VOTER_TIMEOUT_MIN {
+                self.problem(
+                    at,
+                    "cluster.voter_timeout",
+                    format!("{timeout:?}"),
+                    "use 10s or more, so that a restart costs nobody its vote; 1m is a good choice, 0 is never",
+                );
+            }
+            timeout
+        });
         let name = raw.name.map_or_else(
             || "cluster".to_owned(),
             |name| {
@@ -183,6 +195,7 @@ impl Checker<'_> {
             failback,
             bindings_max,
             certificate_lifetime,
+            voter_timeout,
             ..ClusterConfig::default()
         };
         (config, timing, promise.map(|(_, p)| p))

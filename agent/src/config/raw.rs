@@ -29,6 +29,7 @@ pub struct RawGlobal {
     pub failback_after: Option<Span>,
     pub bindings_max: Option<Spanned<u32>>,
     pub certificate_lifetime: Option<Spanned<Kept>>,
+    pub voter_timeout: Option<Spanned<Span>>,
 }
 
 #[derive(Debug, Deserialize)]

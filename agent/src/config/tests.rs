@@ -183,6 +183,7 @@ type Recommended = (
 const RECOMMENDED: &[Recommended] = &[
     ("timing = \"lan\"", "certificate_lifetime = \"{}\"", "5s", &["10s", "825d", "90d"]),
     ("timing = \"lan\"", "promise = \"{}\"", "10ms", &["300ms", "10s"]),
+    ("timing = \"lan\"", "voter_timeout = \"{}\"", "9s", &["10s", "1m", "0"]),
     ("timing = \"lan\"", "bindings_max = {}", "0", &["1", "2000000"]),
     ("timing = \"lan\"", "timing = \"{}\"", "x", &["lan", "fast", "wan"]),
     ("\"10.0.0.100/24\"", "\"{}\"", "x", &["10.0.0.100/24"]),

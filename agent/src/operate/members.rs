@@ -10,6 +10,7 @@ use ha_core::own_address;
 use ha_core::version::{RecordVersion, Speaks};
 use ha_proto::control as pb;
 use ha_trust::identity::Subject;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -227,9 +228,7 @@ impl Operations {
             .membership
             .take(format!("the removal of {}", member.name))?;
         self.settled()?;
-        if !r.force {
-            self.wait_for_majority_without(member.id).await?;
-        }
+        self.wait_for_majority_without(member.id).await?;
         self.consensus
             .remove(member.id)
             .await
@@ -266,6 +265,9 @@ impl Operations {
                 member.name
             )));
         }
+        let mut voters: BTreeSet<NodeId> = news.voters.iter().flatten().copied().collect();
+        voters.insert(member.id);
+        self.may_change_to(voters).await?;
         self.consensus
             .promote(member.id)
             .await
@@ -285,11 +287,18 @@ impl Operations {
         Ok(())
     }
 
-    /// A leader that has just been elected does not know yet how far the others are: that is found out first.
+    /// A removal must leave a majority that answers, else nothing could be decided any more; and without a majority of
+    /// those that vote now it is never decided itself. A leader that has just been elected does not know yet who answers
+    /// and how far they are: that is found out first.
     async fn wait_for_majority_without(&self, gone: NodeId) -> Result<(), RequestError> {
+        let news = self.consensus.news();
+        let Some(voters) = news.voters.first().filter(|v| v.contains(&gone)) else {
+            return Ok(());
+        };
+        let rest: BTreeSet<NodeId> = voters.iter().copied().filter(|v| *v != gone).collect();
         let deadline = self.outside.clock.now() + FOUND_OUT_WITHIN;
         loop {
-            match self.check_majority_without(gone) {
+            match self.may_change_to(rest.clone()).await {
                 Err(_) if self.outside.clock.now() < deadline => {
                     self.outside.clock.sleep(Duration::from_millis(10)).await
                 }
@@ -298,30 +307,18 @@ impl Operations {
         }
     }
 
-    /// A removal must leave a majority that answers, else nothing could be decided any more.
-    fn check_majority_without(&self, gone: NodeId) -> Result<(), RequestError> {
-        let news = self.consensus.news();
-        let Some(voters) = news.voters.first().filter(|v| v.contains(&gone)) else {
-            return Ok(());
-        };
-        let rest: Vec<NodeId> = voters.iter().copied().filter(|v| *v != gone).collect();
-        let alive = rest
-            .iter()
-            .filter(|v| {
-                **v == self.member.id
-                    || news
-                        .matched
-                        .get(v)
-                        .is_some_and(|m| m + 1000 >= news.last_log)
+    /// Whether the change would be decided: see [`Controller::may_change_to`](ha_core::controller::Controller).
+    async fn may_change_to(&self, voters: BTreeSet<NodeId>) -> Result<(), RequestError> {
+        let now = self.outside.clock.now();
+        let asked = self
+            .driver
+            .ask(move |c| c.may_change_to(now, &voters))
+            .await;
+        asked
+            .ok_or_else(|| RequestError::unavailable("this agent is stopping"))?
+            .map_err(|why| {
+                RequestError::failed_precondition(format!("the change could not be decided: {why}"))
             })
-            .count();
-        if rest.is_empty() || alive * 2 <= rest.len() {
-            return Err(RequestError::failed_precondition(format!(
-                "without it {alive} of {} voters would be up to date: no majority. Bring the others back first, or say --force",
-                rest.len()
-            )));
-        }
-        Ok(())
     }
 
     pub(crate) async fn hand_over(

@@ -3,6 +3,7 @@
 
 pub(crate) mod claims;
 mod configure;
+mod endurance;
 mod error;
 mod explain;
 mod majority;

@@ -4,7 +4,7 @@ use super::upgrade::progress;
 use super::warnings::warnings;
 use super::{Operations, RequestError};
 use ha_core::command::DrainEnd;
-use ha_core::controller::{Controller, NodeReport, RaftNews, RaftRole};
+use ha_core::controller::{Controller, Endurance, NodeReport, RaftNews, RaftRole};
 use ha_core::events::{Target, What};
 use ha_core::id::{NodeId, ServerId};
 use ha_core::model::{AdminState, Backend, Member, Server};
@@ -33,6 +33,7 @@ pub(super) struct Seen {
     /// As the proxy has them.
     pub(super) routes: Routes,
     me: NodeId,
+    pub(super) endurance: Option<Endurance>,
     pub(super) in_touch: Instant,
     pub(super) out_of_touch: bool,
 }
@@ -42,6 +43,7 @@ pub(super) fn see(now: Instant, c: &Controller) -> Seen {
     Seen {
         routes: Routes::from_facts(facts, &c.overlay()),
         me: c.me(),
+        endurance: c.endurance(now),
         in_touch: c.last_in_touch(),
         out_of_touch: c.is_out_of_touch(now),
         raft: c.raft().clone(),
@@ -100,6 +102,7 @@ impl Operations {
             ended_drains: ended_drains(facts),
             active_version: facts.active_version.0,
             upgrade: upgrade_of(facts),
+            endures: self.endurance(facts, &seen),
             cluster: facts.config.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             answered_by: self.member.name.clone(),

@@ -63,10 +63,7 @@ pub(super) fn warnings(
             ));
         }
     }
-    let voters = seen.raft.voters.first().map_or(0, BTreeSet::len);
-    if voters == 2 {
-        found.push("two voters: when one dies the other cannot decide alone; add a third node or a witness".to_owned());
-    }
+    found.extend(of_endurance(facts, seen));
     if counters.bindings_uncommitted > 0 {
         found.push(format!(
             "{} sessions were forwarded before their binding was on disk (slow disks?)",
@@ -80,6 +77,33 @@ pub(super) fn warnings(
         ));
     }
     found
+}
+
+/// That a single death would end the service, and what helps.
+fn of_endurance(facts: &Facts, seen: &Seen) -> Option<String> {
+    let endures = seen.endurance.as_ref().filter(|e| e.deaths == 0)?;
+    if facts.members.len() == 1 {
+        return None;
+    }
+    let names: Vec<String> = endures
+        .critical
+        .iter()
+        .map(|n| facts.node_name(*n))
+        .collect();
+    let helps = if facts.members.len() == 2 {
+        "add a third node or a witness"
+    } else {
+        "bring back the others"
+    };
+    Some(match names.as_slice() {
+        [only] => {
+            format!("{only} votes alone: when it dies the service stops until it is back; {helps}")
+        }
+        _ => format!(
+            "when one of {} dies the service stops until it is back; {helps}",
+            names.join(", ")
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use ha_core::trust::Credentials;
 use ha_core::version::CURRENT;
 use ha_node::consensus::{ConsensusSettings, SNAPSHOT_EVERY};
 use ha_node::founding::write_first;
+use ha_node::knock::KNOCK_EVERY;
 use ha_node::node::{NodeSettings, Parts};
 use ha_node::outside::{Addresses, Boxed, Intercepted, Release, SelfCheck};
 use ha_proxy::{Binder, Binding, Clock, Proxy, ProxySettings, Reach, WatchedGate};
@@ -165,6 +166,7 @@ fn settings(node: u128) -> NodeSettings {
         controller: ControllerSettings::of(me, role, promise),
         cluster: None,
         agent_version: String::new(),
+        knock_every: KNOCK_EVERY,
     }
 }
 

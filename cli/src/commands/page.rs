@@ -97,6 +97,17 @@ fn heading(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
         text.push_str(&format!("   fence {}", status.fence));
     }
     text.push('\n');
+    if let Some(endures) = &status.endures {
+        let tint = if endures.deaths == 0 {
+            Tint::Warn
+        } else {
+            Tint::Plain
+        };
+        text.push_str(&format!(
+            "endures  {}\n",
+            painter.paint(&endures.text, tint)
+        ));
+    }
     if !status.upgrade.is_empty() {
         text.push_str(&format!("upgrade  {}\n", status.upgrade));
     }

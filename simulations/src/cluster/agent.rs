@@ -28,6 +28,9 @@ use std::time::Duration;
 
 /// Often, so that snapshots happen in a short run.
 const SNAPSHOT_EVERY: u64 = 30;
+/// Much sooner than in the product, so that a short run has many changes of the voters.
+const STEADY_FOR: Duration = Duration::from_millis(1000);
+const KNOCK_EVERY: Duration = Duration::from_millis(150);
 /// What keeps a service up starts it again after so many milliseconds.
 const RESTART_AFTER: u64 = 1000;
 
@@ -131,6 +134,7 @@ fn settings(
     let mut controller = ControllerSettings {
         voters_max: universe.voters_max(),
         activate_after: ACTIVATE_AFTER,
+        steady_for: STEADY_FOR,
         ..ControllerSettings::of(universe.id_of(me), role, universe.promise)
     };
     if universe.planted == Planted::LeaseTooLong {
@@ -149,6 +153,7 @@ fn settings(
         controller,
         cluster: None,
         agent_version: version_of(speaks),
+        knock_every: KNOCK_EVERY,
     }
 }
 
@@ -271,9 +276,12 @@ async fn join(universe: &Arc<Universe>, node: usize) {
         // One that was cut off may still believe that it leads: who holds the address is heard by a majority.
         let (steady, enough) = (
             universe.holder() == Some(at) && news.voters.len() == 1,
-            news.voters
-                .iter()
-                .all(|set| set.len() >= universe.voters_max()),
+            // Where votes are given by who lives a newcomer may have to wait for the next one.
+            !universe.voter_timeout().is_zero()
+                || news
+                    .voters
+                    .iter()
+                    .all(|set| set.len() >= universe.voters_max()),
         );
         // One that is known comes back as it is known: its program may be another by now, which the leader will hear.
         let known = leader.consensus.read().facts.members.get(&id).cloned();

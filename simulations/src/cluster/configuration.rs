@@ -35,6 +35,7 @@ pub fn of(universe: &Universe, weight: u64) -> (ClusterConfig, String) {
         failback: Failback::Never,
         bindings_max: BINDINGS_MAX,
         certificate_lifetime: CERTIFICATE_LIFETIME,
+        voter_timeout: Some(universe.voter_timeout()),
     };
     (config, file(universe, weight))
 }

@@ -88,13 +88,16 @@ pub enum Theme {
     Draining,
     /// Nodes go from one version to the next and back, among everything else: programs of both are there.
     Upgrading,
+    /// Voters lose their vote soon after they fall silent: one machine is lost after the other, down to one that votes
+    /// alone, and all come back in any order; the vote moves, and is cut off in the middle.
+    LastOfThree,
     /// Nothing but moves and lost leaders, in a network without trouble: the address is elsewhere within bounds.
     Quiet,
 }
 
 impl Theme {
     /// All, with their words.
-    pub const ALL: [(&'static str, Theme); 8] = [
+    pub const ALL: [(&'static str, Theme); 9] = [
         ("anything", Theme::Anything),
         ("restart-all", Theme::RestartAll),
         ("blinks", Theme::Blinks),
@@ -103,6 +106,7 @@ impl Theme {
         ("draining", Theme::Draining),
         ("quiet", Theme::Quiet),
         ("upgrading", Theme::Upgrading),
+        ("last-of-three", Theme::LastOfThree),
     ];
 
     /// What a sweep gives a seed: every second time anything.
@@ -111,6 +115,8 @@ impl Theme {
         let turn = (seed / 5) % 12;
         if turn == 3 {
             Theme::Upgrading
+        } else if turn == 5 {
+            Theme::LastOfThree
         } else if turn < 6 {
             Theme::Anything
         } else {
@@ -342,6 +348,7 @@ fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<
             let fault = fault_of(dice, kind, nodes, at);
             Some((vec![fault], at + fault.lasts + dice.between(500, 3000)))
         }
+        Theme::LastOfThree => Some(one_after_the_other(dice, nodes, at)),
         Theme::Quiet => {
             let kind = if dice.next(2) == 0 {
                 Kind::Move
@@ -354,6 +361,43 @@ fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<
             ))
         }
     }
+}
+
+/// One machine is lost for longer than a voter keeps its vote; meanwhile, or after that, something else.
+fn one_after_the_other(dice: &mut Dice, nodes: usize, at: u64) -> (Vec<Fault>, u64) {
+    let first = 1 + dice.next(nodes as u64) as usize;
+    let kinds = [
+        Kind::PowerLoss,
+        Kind::Kill,
+        Kind::Cut,
+        Kind::Mute,
+        Kind::Pause,
+    ];
+    let lost = Fault {
+        at,
+        kind: kinds[dice.next(5) as usize],
+        lasts: dice.between(1500, 6000),
+        node: Some(first),
+        into: 0,
+    };
+    let second = match dice.next(9) {
+        0 => Kind::PowerLoss,
+        1 => Kind::Kill,
+        2 => Kind::Cut,
+        3 => Kind::Move,
+        4 => Kind::MoveAndCut,
+        5 => Kind::MoveAndKill,
+        6 => Kind::MoveAndPause,
+        7 => Kind::CutPair,
+        _ => return (vec![lost], at + lost.lasts + dice.between(200, 4000)),
+    };
+    let second = Fault {
+        at: at + dice.between(200, lost.lasts + 1500),
+        lasts: dice.between(300, 5000),
+        ..fault_of(dice, second, nodes, at)
+    };
+    let over = (lost.at + lost.lasts).max(second.at + second.lasts);
+    (vec![lost, second], over + dice.between(200, 4000))
 }
 
 fn anything(dice: &mut Dice, nodes: usize, at: u64) -> Fault {

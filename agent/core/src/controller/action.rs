@@ -59,8 +59,13 @@ pub enum Action {
     },
     /// Put a command into the log.
     Propose(Command),
-    /// Make a learner a voter.
-    Promote(NodeId),
+    /// Make these the voters, in one change, if those are it now; who loses its vote goes on as a learner.
+    ChangeVoters {
+        /// Who votes now.
+        from: BTreeSet<NodeId>,
+        /// Who shall: voters and learners.
+        to: BTreeSet<NodeId>,
+    },
     /// End a membership that has stayed joint: whoever began to change it leads no more.
     SettleMembership {
         /// As was intended; else as it was.

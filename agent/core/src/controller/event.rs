@@ -85,6 +85,8 @@ pub struct NodeReport {
     pub checks: BTreeSet<String>,
     /// When its machine did not run.
     pub stalls: Stalls,
+    /// Voters that it asks and that do not answer it.
+    pub unheard: BTreeSet<NodeId>,
 }
 
 /// The times when a machine ran nothing, since its agent started: a hypervisor's snapshot or move, a suspend, a
@@ -118,6 +120,9 @@ impl NodeReport {
             .filter(short)
             .take(SAID_MAX)
             .collect();
+        while self.unheard.len() > SAID_MAX {
+            self.unheard.pop_last();
+        }
         self
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   Dropping --dropped--> Releasing --target and quorum, or 50 ms--> Transferring --new term--> gone
+//!                             `--this node votes alone--> GivingTheVote --target votes alone--^
 //! ```
 //!
-//! A transfer cannot be taken back within the term; it is asked again every 200 ms until the term ends.
+//! A transfer cannot be taken back within the term; it is asked again every 200 ms until the term ends. Where this node
+//! is the only voter its vote goes first, in one change: while that is joint both must agree, and nobody holds.
 
 use super::Action;
 use crate::id::NodeId;
@@ -20,6 +22,8 @@ use std::time::Duration;
 const RELEASE_WITHIN: Duration = Duration::from_millis(50);
 /// Between two tries to transfer.
 const TRANSFER_AGAIN: Duration = Duration::from_millis(200);
+/// A vote that could not be given away within so long stays here, and so does the address.
+const VOTE_GIVEN_WITHIN: Duration = Duration::from_secs(1);
 /// How long the kernel may take to drop the address, and at least until what was held has run out.
 const DROP_WITHIN: Duration = Duration::from_millis(2500);
 
@@ -91,6 +95,10 @@ enum Stage {
         release: Lease,
         answered: BTreeSet<NodeId>,
     },
+    GivingTheVote {
+        began: Instant,
+        again: Instant,
+    },
     Transferring {
         again: Instant,
     },
@@ -123,6 +131,21 @@ impl Handover {
     /// The library has been asked.
     pub(super) const fn is_transferring(&self) -> bool {
         matches!(self.stage, Stage::Transferring { .. })
+    }
+
+    /// The change that gives the vote to the target has been asked for.
+    pub(super) const fn gives_the_vote(&self) -> bool {
+        matches!(self.stage, Stage::GivingTheVote { .. })
+    }
+
+    /// Whether that change has not even begun after its time: the target is not there, or another change is under way.
+    pub(super) fn is_refused(&self, now: Instant, target_votes: bool, alone: bool) -> bool {
+        match self.stage {
+            Stage::GivingTheVote { began, .. } => {
+                alone && !target_votes && now.saturating_since(began) > VOTE_GIVEN_WITHIN
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn on_dropped(&mut self, drop: u64) {
@@ -177,7 +200,27 @@ impl Handover {
             if (quorum && answered.contains(&self.to))
                 || now.saturating_since(release.sent) >= RELEASE_WITHIN
             {
+                self.stage = if voters.iter().all(|set| set.contains(&self.to)) {
+                    Stage::Transferring { again: now }
+                } else {
+                    Stage::GivingTheVote {
+                        began: now,
+                        again: now,
+                    }
+                };
+            }
+        }
+        if let Stage::GivingTheVote { again, .. } = &mut self.stage {
+            if matches!(voters.as_slice(), [set] if set.contains(&self.to)) {
                 self.stage = Stage::Transferring { again: now };
+            } else if let [set] = voters.as_slice()
+                && now >= *again
+            {
+                *again = now + TRANSFER_AGAIN;
+                actions.push(Action::ChangeVoters {
+                    from: set.clone(),
+                    to: BTreeSet::from([self.to]),
+                });
             }
         }
         if let Stage::Transferring { again } = &mut self.stage
@@ -192,7 +235,7 @@ impl Handover {
         match &self.stage {
             Stage::Dropping { at_latest, .. } => *at_latest,
             Stage::Releasing { release, .. } => release.sent + RELEASE_WITHIN,
-            Stage::Transferring { again } => *again,
+            Stage::GivingTheVote { again, .. } | Stage::Transferring { again } => *again,
         }
     }
 }

@@ -44,6 +44,7 @@ impl Controller {
             self.drains.reset();
             self.preferred_since = None;
             self.joint_since = None;
+            self.begin_voters();
             actions.push(Action::Refresh);
         }
         if !self.leads() {
@@ -124,7 +125,7 @@ impl Controller {
         if self.handover.is_none() {
             self.look_for_reasons_to_move(now, actions);
             self.settle_membership(now, actions);
-            self.promote_learner(now, actions);
+            self.regulate_voters(now, actions);
         }
     }
 
@@ -189,7 +190,7 @@ impl Controller {
         if !self.leads()
             || self.handover.is_some()
             || to == self.settings.me
-            || !self.raft.votes_throughout(to)
+            || !(self.raft.votes_throughout(to) || self.can_be_given_the_vote(now, to))
         {
             return;
         }
@@ -214,15 +215,21 @@ impl Controller {
         let Some(target) = self.handing_over_to() else {
             return;
         };
-        // The library knows no way back from a transfer, and a node that does not vote never wins one.
-        if !self.raft.votes_throughout(target)
-            && self.handover.as_ref().is_some_and(|h| !h.is_transferring())
-        {
+        // The library knows no way back from a transfer, and a node that does not vote never wins one. While this node
+        // votes alone it can stay; once the vote is on its way it cannot.
+        let votes = self.raft.votes_throughout(target);
+        let can_vote = votes || (self.is_only_voter() && self.raft.learners.contains(&target));
+        let given_up = |h: &Handover| {
+            !h.is_transferring()
+                && (!(can_vote || h.gives_the_vote())
+                    || h.is_refused(now, votes, self.is_only_voter()))
+        };
+        if self.handover.as_ref().is_some_and(given_up) {
             self.handover = None;
             self.hold = Hold::resumed(self.raft.term, now);
             return;
         }
-        let others = self.other_voters().collect();
+        let others = self.other_voters().chain([target]).collect();
         if let Some(h) = &mut self.handover {
             h.regulate(
                 now,

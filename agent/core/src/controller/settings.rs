@@ -21,6 +21,8 @@ pub struct ControllerSettings {
     pub log_stall_max: Duration,
     /// As long as there are fewer voters, learners become voters by themselves.
     pub voters_max: usize,
+    /// A node that was away votes again once it has answered and had the log for so long.
+    pub steady_for: Duration,
     /// A newer version becomes active once all members have been heard and speak it for so long.
     pub activate_after: Duration,
 }
@@ -39,6 +41,7 @@ impl ControllerSettings {
             lease_every: Duration::from_millis(lease.as_millis() as u64 / 6),
             log_stall_max: LOG_STALL_MAX,
             voters_max: VOTERS_MAX,
+            steady_for: STEADY_FOR,
             activate_after: ACTIVATE_AFTER,
         }
     }
@@ -50,6 +53,10 @@ pub const LOG_STALL_MAX: Duration = Duration::from_secs(30);
 /// [`ControllerSettings::voters_max`] when nothing else is said: three of seven may fail, and every further voter makes each
 /// entry and each lease wait for more answers. An operator may promote more.
 pub const VOTERS_MAX: usize = 7;
+
+/// [`ControllerSettings::steady_for`] when nothing else is said: each change of the voters is two entries that all of them
+/// must have, and a machine that comes and goes is not worth them.
+pub const STEADY_FOR: Duration = Duration::from_secs(10);
 
 /// [`ControllerSettings::activate_after`] when nothing else is said: time to see that the new agent does not do, and to go back.
 /// Tests of upgrades do not wait so long.

@@ -33,7 +33,7 @@ impl Controller {
                 "{name} is a witness: it votes, but it cannot hold the address"
             ));
         }
-        if !self.raft.votes_throughout(node) {
+        if !self.raft.votes_throughout(node) && !self.is_successor_without_vote(node) {
             return Err(format!(
                 "{name} does not vote yet: wait until it has caught up (`ha-cli status`)"
             ));
@@ -74,15 +74,26 @@ impl Controller {
         }
     }
 
-    /// Voters that can hold, answer, and say that they may.
+    /// Nodes that can hold, answer, and say that they may: voters, and where this node votes alone those that it can
+    /// give its vote to.
     pub(super) fn successors(&self) -> impl Iterator<Item = NodeId> + '_ {
         let silent = self.unreachable();
         let voters: BTreeSet<NodeId> = self.other_voters().collect();
-        voters.into_iter().filter(move |n| {
-            !silent.contains(n)
-                && self.raft.votes_throughout(*n)
-                && self.reports.get(n).is_some_and(|r| r.eligible)
-                && self.facts.is_server(*n)
-        })
+        let learners = self.raft.learners.iter().copied();
+        let could_vote = learners.filter(|n| self.is_successor_without_vote(*n));
+        voters
+            .into_iter()
+            .filter(move |n| !silent.contains(n) && self.raft.votes_throughout(*n))
+            .chain(could_vote)
+            .filter(|n| self.reports.get(n).is_some_and(|r| r.eligible) && self.facts.is_server(*n))
+    }
+
+    /// Whether this node votes alone and `node` follows it closely, by what is newest of it.
+    fn is_successor_without_vote(&self, node: NodeId) -> bool {
+        let newest = self
+            .hold
+            .newest(&self.raft.voters)
+            .unwrap_or(self.led_since);
+        self.can_be_given_the_vote(newest, node)
     }
 }

@@ -2,6 +2,7 @@
 mod handover;
 mod suspicion;
 mod touch;
+mod voters;
 
 use super::*;
 use crate::command::{AdminOrder, AdminTarget, Command, DrainEnd, Stamped};
@@ -237,32 +238,6 @@ fn the_address_is_dropped_when_another_leads() {
     assert_eq!(
         dropped(&node.tell(Event::Raft(Node::news(RaftRole::Follower, 6, 5)))),
         Some(DropReason::NotLeader)
-    );
-}
-
-#[test]
-fn a_learner_becomes_a_voter_once_it_has_caught_up_and_promises_itself() {
-    let mut node = Node::holding();
-    let mut news = Node::news(RaftRole::Leader, 5, 5);
-    news.voters = vec![[n(1), n(2)].into()];
-    news.learners = [n(3)].into();
-    (news.last_log, news.committed) = (1000, 1000);
-    let promoted = |actions: &[Action]| actions.contains(&Action::Promote(n(3)));
-    news.matched = [(n(3), 10)].into();
-    assert!(
-        !promoted(&node.tell(Event::Raft(news.clone()))),
-        "far behind"
-    );
-    news.matched = [(n(3), 1000)].into();
-    assert!(
-        !promoted(&node.tell(Event::Raft(news))),
-        "it does not promise itself yet"
-    );
-    let lease = sent(&node.wait(40)).unwrap();
-    assert!(promoted(&node.answer(3, lease)));
-    assert!(
-        !promoted(&node.answer(3, lease)),
-        "asked once, not at each answer"
     );
 }
 

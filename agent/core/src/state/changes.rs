@@ -131,6 +131,7 @@ macro_rules! differences {
 
 differences!(of_cluster, ClusterConfig {
     name as cluster_name, failback as shown, bindings_max as shown, certificate_lifetime as shown,
+    voter_timeout as voter_timeout,
 } but virtual_ips, frontends, backends);
 differences!(of_virtual_ip, VirtualIp { address as shown, prefix as shown } but name);
 differences!(of_frontend, Frontend {
@@ -155,6 +156,11 @@ differences!(of_check, Check {
 
 fn shown<T: Show>(field: &str, old: &T, new: &T) -> Vec<String> {
     vec![format!("{field}: {} -> {}", old.show(), new.show())]
+}
+
+fn voter_timeout(field: &str, old: &Option<Duration>, new: &Option<Duration>) -> Vec<String> {
+    let words = |d: &Option<Duration>| d.map_or_else(|| "as usual".to_owned(), |d| d.show());
+    vec![format!("{field}: {} -> {}", words(old), words(new))]
 }
 
 fn cluster_name(_: &str, old: &String, new: &String) -> Vec<String> {

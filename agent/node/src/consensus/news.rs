@@ -6,6 +6,16 @@ use ha_core::controller::{RaftNews, RaftRole};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{RaftMetrics, ServerState};
 
+/// Which membership was in force: the term and index of its entry. Nothing was seen yet at first.
+pub type MembershipSeen = Option<(u64, u64)>;
+
+pub(super) fn membership_of<R: Runtime>(m: &RaftMetrics<Types<R>>) -> MembershipSeen {
+    m.membership_config
+        .log_id()
+        .as_ref()
+        .map(|l| (l.leader_id.term, l.index))
+}
+
 pub(super) fn propose_error<R: Runtime>(
     e: RaftError<Types<R>, ClientWriteError<Types<R>>>,
 ) -> ProposeError {

@@ -56,14 +56,14 @@ impl<R: Runtime> Actor<'_, R> {
                 );
             }
             Action::Propose(command) => self.propose(command),
-            Action::Promote(node) => {
+            Action::ChangeVoters { from, to } => {
                 let consensus = self.consensus.clone();
-                let promote = async move {
-                    if let Err(e) = consensus.promote(node).await {
-                        tracing::info!(%node, error = %e, "not promoted yet");
+                let change = async move {
+                    if let Err(e) = consensus.set_voters(&from, to).await {
+                        tracing::info!(error = %e, "the voters are not changed yet");
                     }
                 };
-                self.outside.tasks.spawn("promote", Box::pin(promote));
+                self.outside.tasks.spawn("voters", Box::pin(change));
             }
             Action::SettleMembership { forward } => {
                 let consensus = self.consensus.clone();

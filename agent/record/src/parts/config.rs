@@ -20,6 +20,7 @@ structs! {
         failback: Failback,
         bindings_max: u32,
         certificate_lifetime: Duration,
+        voter_timeout: Option<Duration>,
     }
     VirtualIp { name: String, address: IpAddr, prefix: u8 }
     Frontend {

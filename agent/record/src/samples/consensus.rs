@@ -221,6 +221,7 @@ fn leases(samples: &mut Samples) -> Result<(), RecordError> {
             last_at: Timestamp(1_753_000_000_000),
             last_for: Duration::from_millis(2040),
         },
+        unheard: [node(3)].into(),
     };
     for (name, result) in [
         ("promised", Ok(())),

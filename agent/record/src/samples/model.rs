@@ -126,6 +126,7 @@ pub(super) fn config() -> ClusterConfig {
         },
         bindings_max: 100_000,
         certificate_lifetime: CERTIFICATE_LIFETIME,
+        voter_timeout: Some(MINUTE),
     }
 }
 
