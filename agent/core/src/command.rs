@@ -1,5 +1,9 @@
 //! What is proposed to the log, and what comes of it.
 
+mod parts;
+
+pub use parts::{AdminTarget, DrainEnd, HealthChange};
+
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
 use crate::state::Facts;
@@ -10,6 +14,7 @@ use crate::version::{RecordVersion, Speaks};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use thiserror::Error;
 
 /// A command with the time at which it was proposed; the state machine has no clock of its own.
@@ -44,6 +49,17 @@ pub enum Command {
     /// The first entry of a cluster that takes the place of an earlier one, with what that had agreed.
     #[serde(skip)]
     Restore(Box<Facts>),
+    /// The first entry of a cluster that one of its nodes takes over alone, because the others are lost for good. All that
+    /// was agreed goes on; what every client is bound to follows.
+    #[serde(skip)]
+    Recover {
+        /// What that node's log says.
+        facts: Box<Facts>,
+        /// Its id of before.
+        was: NodeId,
+        /// The same node under a new id.
+        member: Member,
+    },
     /// A new configuration.
     Configure {
         /// What it says.
@@ -100,6 +116,17 @@ pub enum Command {
         member: Member,
         /// What it shows.
         ticket: Ticket,
+        /// The member of the same name that it was, when that has lost its data.
+        replaces: Option<NodeId>,
+    },
+    /// A member is reached elsewhere from now on.
+    Relocate {
+        /// The member.
+        node: NodeId,
+        /// Where peers and operators reach it.
+        listen: SocketAddr,
+        /// Where its own servers listen.
+        address: IpAddr,
     },
     /// A node is forgotten, and not heard any more.
     RemoveMember(NodeId),
@@ -160,7 +187,8 @@ impl Stamped {
             | Command::Holder { .. }
             | Command::Note { .. }
             | Command::Bind(_)
-            | Command::Restore(_) => Ok(()),
+            | Command::Restore(_)
+            | Command::Recover { .. } => Ok(()),
             other => crate::text::all_plain(other).map_err(refused),
         }
     }
@@ -169,15 +197,6 @@ impl Stamped {
 #[derive(Serialize)]
 struct By<'a> {
     by: &'a str,
-}
-
-/// Of what an administrative state is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum AdminTarget {
-    /// A node: all servers on it, and whether it may hold the address.
-    Node(NodeId),
-    /// Some servers.
-    Servers(Vec<ServerId>),
 }
 
 /// What is wanted.
@@ -195,26 +214,6 @@ pub struct AdminOrder {
     pub reason: String,
     /// The owner of the maintenance lock, when it is this one that asks.
     pub lock: String,
-}
-
-/// How a drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum DrainEnd {
-    /// No session was left.
-    Empty,
-    /// Its deadline passed: the sessions that are left are cut.
-    Deadline,
-}
-
-/// One server went up or down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct HealthChange {
-    /// Which.
-    pub server: ServerId,
-    /// Whether it is usable now.
-    pub up: bool,
-    /// What was seen, e.g. `L4CON`.
-    pub why: String,
 }
 
 /// What an accepted command did.
@@ -260,7 +259,7 @@ pub enum Rejection {
     IdTaken(NodeId, String),
     /// That name belongs to a member.
     #[error(
-        "the node name {0} is taken: set another `name` in agent.toml, or remove that node first (`ha-cli member remove {0}`)"
+        "the node name {0} is taken: set another `name` in agent.toml; if this machine is that node and has lost its data, `ha-agent rejoin` in place of `ha-agent join`"
     )]
     NameTaken(String),
     /// That address belongs to a member.
@@ -289,7 +288,7 @@ pub enum Rejection {
     TokenRole(String, String, String),
     /// It left for ever.
     #[error(
-        "node {0} was removed from this cluster and cannot come back under that id: empty its data_dir and join it as a new node, with a new token"
+        "node {0} was removed from this cluster and cannot come back under that id: `ha-agent rejoin` there, with a new token, brings it back under its name"
     )]
     NodeRemoved(NodeId),
     /// No such operator.

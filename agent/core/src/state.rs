@@ -14,24 +14,26 @@ mod changes;
 mod configure;
 mod members;
 mod records;
+mod recovery;
 mod trust;
 mod versions;
 
 pub use admin::Shortage;
 pub use changes::changes;
 pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, MaintenanceLock};
+pub use recovery::{Former, Recovery};
 
 use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::{EventLog, What};
 use crate::id::{Epoch, NodeId, ServerId};
-use crate::model::{AdminState, ClusterConfig, Member, Role, Timing, VOTER_TIMEOUT};
+use crate::model::{AdminState, ClusterConfig, Member, Role, Server, Timing, VOTER_TIMEOUT};
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::text::printable;
 use crate::time::Timestamp;
 use crate::trust::Trust;
 use crate::version::RecordVersion;
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +89,8 @@ pub struct Facts {
     pub trust: Arc<Trust>,
     /// What happened.
     pub events: Arc<EventLog>,
+    /// Which node went on alone last, if one ever did.
+    pub recovery: Option<Recovery>,
     /// Of the next version, for tests of upgrades: what was rehearsed last.
     #[cfg(feature = "next")]
     pub rehearsal: String,
@@ -129,6 +133,7 @@ impl ClusterState {
                 version,
             } => next.found(*cluster_id, *timing, *version),
             Command::Restore(facts) => next.restore(facts, at, by),
+            Command::Recover { facts, was, member } => next.recover(facts, *was, member, at, by),
             Command::Configure {
                 config,
                 text,
@@ -152,7 +157,16 @@ impl ClusterState {
             Command::Health(changes) => Ok(next.note_health(changes, at)),
             Command::Bind(_) => Ok(Outcome::Done),
             Command::AddMember(member) => next.add_member(member, at, by),
-            Command::Admit { member, ticket } => next.admit(member, ticket, at),
+            Command::Admit {
+                member,
+                ticket,
+                replaces,
+            } => next.admit(member, ticket, *replaces, at),
+            Command::Relocate {
+                node,
+                listen,
+                address,
+            } => next.relocate(*node, *listen, *address, at),
             Command::Trust(order) => next.change_trust(order, at, by),
             Command::RemoveMember(node) => next.remove_member(*node, at, by),
             Command::Describe {
@@ -177,9 +191,13 @@ impl ClusterState {
         }?;
         let servers_changed = !Arc::ptr_eq(&next.server_ids, &self.facts.server_ids);
         self.facts = Arc::new(next);
+        if let Command::Relocate { node, address, .. } = command {
+            let moved = self.facts.servers_on(*node);
+            self.stick
+                .move_hosts(|server| moved.contains(&server), *address);
+        }
         if servers_changed {
-            let known: std::collections::BTreeSet<ServerId> =
-                self.facts.server_ids.values().copied().collect();
+            let known: BTreeSet<ServerId> = self.facts.server_ids.values().copied().collect();
             self.stick.remove_where(|_, e| !known.contains(&e.server));
         }
         Ok(outcome)
@@ -252,6 +270,20 @@ impl Facts {
     /// Whether `node` is of the kind that holds, and no operator wants it out.
     pub fn may_lead(&self, node: NodeId) -> bool {
         self.is_server(node) && self.admin_of(node) == AdminState::Ready
+    }
+
+    /// The servers that run on a node, by its name.
+    fn servers_on(&self, node: NodeId) -> BTreeSet<ServerId> {
+        let Some(member) = self.members.get(&node) else {
+            return BTreeSet::new();
+        };
+        let on_it = |s: &&Server| s.node.as_ref() == Some(&member.name);
+        let backends = self.config.backends.iter();
+        let servers =
+            backends.flat_map(|b| b.servers.iter().filter(on_it).map(|s| (&b.name, &s.name)));
+        servers
+            .filter_map(|(backend, server)| self.server_id(backend, server))
+            .collect()
     }
 
     /// What an operator wants of a node.

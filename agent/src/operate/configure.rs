@@ -9,6 +9,7 @@ use ha_core::command::{Command, Outcome, Rejection};
 use ha_core::model::{ClusterConfig, Timing, VirtualIp};
 use ha_core::own_address;
 use ha_core::state::{ConfigVersion, Facts, changes};
+use ha_core::stick::StickIndex;
 use ha_core::time::words;
 use ha_proto::control as pb;
 use ha_proxy::ProxyCounters;
@@ -164,6 +165,7 @@ impl Operations {
                 .unwrap_or(u64::MAX),
             seal: self.trust.live().keyring.seal.0,
             facts: Facts::clone(&self.consensus.read().facts),
+            bindings: StickIndex::default(),
         };
         let content = backup
             .to_bytes()
