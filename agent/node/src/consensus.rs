@@ -22,6 +22,7 @@ mod second_disk;
 mod settings;
 pub mod types;
 pub mod versions;
+pub mod whereabouts;
 
 pub(crate) use hear::lock;
 pub use news::MembershipSeen;
@@ -39,7 +40,7 @@ use ha_core::version::RecordVersion;
 use log::Log;
 use machine::{AppliedState, Listener, Machine};
 use network::Network;
-use news::{membership_of, news_of, propose_error};
+use news::{news_of, propose_error};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{
     BasicNode, ChangeMembers, Config, Raft, ServerState, SnapshotPolicy, StepDownPolicy,
@@ -52,6 +53,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use types::{Proposal, Runtime, Types};
 use versions::Versions;
+use whereabouts::Whereabouts;
 
 /// One promise per node, one lock.
 pub type SharedPromise = Arc<Mutex<Promise>>;
@@ -68,6 +70,7 @@ pub struct Consensus<R: Runtime> {
     complaints: Arc<Complaints>,
     second_disk: Arc<SecondDisk>,
     promise_length: Duration,
+    whereabouts: Whereabouts,
 }
 
 impl<R: Runtime> Clone for Consensus<R> {
@@ -83,6 +86,7 @@ impl<R: Runtime> Clone for Consensus<R> {
             complaints: self.complaints.clone(),
             second_disk: self.second_disk.clone(),
             promise_length: self.promise_length,
+            whereabouts: self.whereabouts.clone(),
         }
     }
 }
@@ -108,7 +112,10 @@ impl<R: Runtime> Consensus<R> {
             Promise::starting(outside.clock.now(), settings.promise, log.durable_term()?)
         };
         let promise = Arc::new(Mutex::new(promise));
+        let reads = machine.clone();
+        let whereabouts = Whereabouts::new(move || reads.facts());
         let peers = Network {
+            whereabouts: whereabouts.clone(),
             outside: outside.clone(),
             runtime: PhantomData,
             me: settings.me,
@@ -130,6 +137,7 @@ impl<R: Runtime> Consensus<R> {
             complaints: Arc::default(),
             second_disk: Arc::new(SecondDisk::waiting_for(settings.promise)),
             promise_length: settings.promise,
+            whereabouts,
         })
     }
 
@@ -150,7 +158,7 @@ impl<R: Runtime> Consensus<R> {
         let version = match &stamped.command {
             // Before them there is no cluster that writes at a version.
             Command::Found { version, .. } => *version,
-            Command::Restore(facts) => facts.active_version,
+            Command::Restore(facts) | Command::Recover { facts, .. } => facts.active_version,
             _ => self.versions.writes(),
         };
         let version = version.max(RecordVersion(1));
@@ -213,11 +221,6 @@ impl<R: Runtime> Consensus<R> {
         }
     }
 
-    /// At which version this node writes, and what it reads.
-    pub const fn versions(&self) -> &Versions {
-        &self.versions
-    }
-
     /// This node.
     pub const fn me(&self) -> NodeId {
         self.me
@@ -231,25 +234,6 @@ impl<R: Runtime> Consensus<R> {
     /// The replicated state at this moment.
     pub fn read(&self) -> AppliedState {
         self.machine.read()
-    }
-
-    /// What the controller should know about consensus at this moment.
-    pub fn news(&self) -> RaftNews {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        news_of::<R>(&metrics)
-    }
-
-    /// The news, if the membership in force is not the one that was `seen` last: who counts promises must not go by
-    /// one that was replaced, and news may come late.
-    pub fn other_membership(&self, seen: &mut MembershipSeen) -> Option<RaftNews> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let now = membership_of::<R>(&metrics);
-        if now == *seen {
-            return None;
-        }
-        *seen = now;
-        Some(news_of::<R>(&metrics))
     }
 
     /// Calls `tell` at each change of [`Consensus::news`], until consensus ends.
