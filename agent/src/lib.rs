@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod hands;
 pub mod identity;
 pub mod install;
+pub mod meet;
 pub mod operate;
 pub mod outside;
 pub mod permissions;

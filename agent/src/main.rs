@@ -1,6 +1,7 @@
 //! `ha-agent`: found a cluster, join one, run.
 
 mod args;
+mod ways_out;
 
 use args::{Args, Output, What};
 use clap::{CommandFactory as _, Parser as _};
@@ -8,14 +9,13 @@ use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::found;
 use ha_agent::identity::Identity;
 use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
+use ha_agent::run::belonging::SomebodyMustAct;
 use ha_agent::run::{self, Failure};
 use ha_agent::stderr;
-use ha_agent::sys::{platform, wall_now};
+use ha_agent::sys::platform;
 use ha_agent::threads;
 use ha_core::model::ClusterConfig;
 use ha_core::own_address::REMEDY as OWN_REMEDY;
-use ha_record::backup::Backup;
-use ha_trust::passphrase;
 use ha_trust::token::Token;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -43,7 +43,7 @@ pub(crate) fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            let wrong_file = e.downcast_ref::<config::Problems>().is_some();
+            let wrong_file = e.is::<config::Problems>() || e.is::<SomebodyMustAct>();
             if e.is::<Told>() {
                 // Nothing more to say.
             } else if args.output == Output::Json {
@@ -70,7 +70,13 @@ pub(crate) fn main() -> ExitCode {
 async fn act(what: What, output: Output) -> Result<(), Failure> {
     if matches!(
         what,
-        What::Init { .. } | What::Join { .. } | What::Restore { .. } | What::Run { .. }
+        What::Init { .. }
+            | What::Join { .. }
+            | What::Restore(_)
+            | What::Export(_)
+            | What::Recover(_)
+            | What::Rejoin(_)
+            | What::Run { .. }
     ) {
         // Whatever they make is nobody else's: log and snapshot hold the authority's key, sealed.
         platform::process::keep_files_private();
@@ -151,61 +157,10 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }),
             );
         }
-        What::Restore {
-            file,
-            config,
-            passphrase_file,
-            id,
-            skip_preflight,
-        } => {
-            let agent = read_agent(&config)?;
-            Identity::check_unclaimed(&agent.data_dir)?;
-            let locked = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-            let said = |e: String| format!("{}: {e}", file.display());
-            let backup = Backup::from_bytes(
-                &passphrase::unlock(
-                    &passphrase::ask(passphrase_file.as_deref(), false)?,
-                    &locked,
-                )
-                .map_err(said)?,
-            )
-            .map_err(|e| said(e.to_string()))?;
-            // The one that it takes the place of must not answer for the addresses any more.
-            look_first(
-                &Inspection {
-                    config: &agent,
-                    cluster: Some(&backup.facts.config),
-                    promise: Some(backup.promise()),
-                    member: None,
-                    authority: None,
-                    moment: Moment::Founding,
-                },
-                skip_preflight,
-            )
-            .await?;
-            let cluster = backup.facts.config.name.clone();
-            let operators: Vec<String> = backup.facts.trust.users.keys().cloned().collect();
-            let hours = wall_now().saturating_since(backup.made).as_secs() / 3600;
-            let identity = found::restore(&agent, backup, id).await?;
-            let say = format!(
-                "cluster {cluster} ({}) is restored, this node is {} ({})\n\
-                 the backup is {hours} h old, and who was removed since may enter again: operators are {}. If anybody was: `ha-cli user remove`, `ha-cli ca rotate`, `ha-cli ca retire`\n\
-                 next: ha-agent run --config {}; the other nodes join with an empty data_dir and a new token",
-                identity.cluster_id,
-                agent.name,
-                identity.node_id,
-                if operators.is_empty() {
-                    "none".to_owned()
-                } else {
-                    operators.join(", ")
-                },
-                config.display()
-            );
-            let told = serde_json::json!({
-                "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name, "hours_old": hours, "operators": operators,
-            });
-            tell(output, &say, &told);
-        }
+        What::Restore(args) => ways_out::restore(args, output).await?,
+        What::Export(args) => ways_out::export(&args, output)?,
+        What::Recover(args) => ways_out::recover(args, output).await?,
+        What::Rejoin(args) => ways_out::rejoin(args, output).await?,
         What::Preflight {
             config,
             cluster,

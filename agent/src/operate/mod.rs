@@ -7,9 +7,11 @@ mod endurance;
 mod error;
 mod explain;
 mod majority;
+mod meet;
 mod members;
 mod orders;
 mod reading;
+mod rejoin;
 mod status;
 mod traffic;
 mod trust;
@@ -17,6 +19,7 @@ mod upgrade;
 mod warnings;
 
 pub use error::{RequestError, Why};
+pub use meet::Told;
 pub use members::Removal;
 pub use traffic::events;
 
@@ -65,6 +68,10 @@ pub struct Operations {
     wrong_tokens: Mutex<Limiter>,
     /// Configurations that are read, one at a time.
     reading: Reading,
+    /// Of the cluster when this node came to it.
+    generation: u64,
+    /// That this node must take no part any more.
+    pub told: Told,
 }
 
 impl Operations {
@@ -76,6 +83,7 @@ impl Operations {
         proxy: Arc<Proxy>,
         outside: Outside,
         trust: Arc<TrustStore>,
+        generation: u64,
     ) -> Arc<Self> {
         let wrong_tokens = Mutex::new(Limiter::new(
             trust::WRONG_TOKENS_MAX,
@@ -91,6 +99,8 @@ impl Operations {
             membership: MembershipLock::default(),
             wrong_tokens,
             reading: Reading::default(),
+            generation,
+            told: Told::default(),
         })
     }
 

@@ -40,7 +40,7 @@ fn a_damaged_snapshot_is_refused_with_instructions() {
                 .load_snapshot()
                 .unwrap_err()
                 .to_string()
-                .contains("join again"),
+                .contains("ha-agent rejoin"),
             "byte {at}"
         );
     }
