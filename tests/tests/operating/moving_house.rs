@@ -28,6 +28,7 @@ fn every_node_moves_to_another_network_and_clients_notice_a_move_at_most() {
         ip(&run, node, &["addr", "add", &address, "dev", "eth0"]);
     }
     for node in 1..=3 {
+        run.phase(&format!("node-{node} moves"));
         let at = Instant::now();
         run.cluster.stop_agent(node);
         run.cluster.moved.insert(node, new(node));
