@@ -151,10 +151,7 @@ fn the_last_of_three_goes_on_alone_and_an_old_majority_that_returns_is_refused()
     let observer = Observer::start(cluster.topology(), &[cluster.plan.vip()]);
     let status = cluster.status().expect("a status");
     assert_eq!(status.names(), ["node-3"]);
-    assert!(
-        status.server("server-2").starts_with("DRAIN"),
-        "{status:?}"
-    );
+    assert!(status.server("server-2").starts_with("DRAIN"), "{status:?}");
     assert_eq!(binding(&cluster, 3), Ok(bound.clone()));
     let client = cluster.topology().client(1);
     let program = cli_program();
@@ -299,10 +296,7 @@ fn an_export_without_a_majority_is_restored_with_its_bindings() {
     cluster.wait_for_holder(SOON);
     assert_eq!(binding(&cluster, 4), Ok(bound));
     let status = cluster.status().expect("a status");
-    assert!(
-        status.server("server-2").starts_with("DRAIN"),
-        "{status:?}"
-    );
+    assert!(status.server("server-2").starts_with("DRAIN"), "{status:?}");
     // What was a member of before comes back under its name, its data kept.
     cluster.rejoin(3, 4);
     assert_eq!(cluster.kept(3).len(), 1);
