@@ -158,6 +158,11 @@ impl Identity {
     /// The same, and makes the directory.
     pub fn claim(data_dir: &Path) -> Result<(), IdentityError> {
         Self::check_unclaimed(data_dir)?;
+        Self::make_directory(data_dir)
+    }
+
+    /// Makes the directory, if it is not there, and makes sure that it is nobody else's.
+    pub fn make_directory(data_dir: &Path) -> Result<(), IdentityError> {
         let io_error = |error| IdentityError::Io {
             path: data_dir.to_owned(),
             error,

@@ -229,11 +229,15 @@ pub async fn rejoin(args: RejoinArgs, output: Output) -> Result<(), Failure> {
     look_first(&subject, skip_preflight).await?;
     let done = found::rejoin(&agent, &address, &token, id).await?;
     let say = format!(
-        "{} ({}) is in cluster {} again; the data of before are kept in {}\nnext: ha-agent run --config {}",
+        "{} ({}) is in cluster {} again{}\nnext: ha-agent run --config {}",
         agent.name,
         done.identity.node_id,
         done.cluster,
-        done.kept.display(),
+        if done.kept.exists() {
+            format!("; the data of before are kept in {}", done.kept.display())
+        } else {
+            String::new()
+        },
         config.display()
     );
     let told = serde_json::json!({

@@ -2,7 +2,7 @@
 
 mod parts;
 
-pub use parts::{AdminTarget, DrainEnd, HealthChange};
+pub use parts::{AdminTarget, DrainEnd, HealthChange, Outcome};
 
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
@@ -216,17 +216,6 @@ pub struct AdminOrder {
     pub lock: String,
 }
 
-/// What an accepted command did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Outcome {
-    /// It is done.
-    Done,
-    /// The configuration now has this version; what changed, a line each.
-    Configured(u64, Vec<String>),
-    /// These servers are affected, as `backend/server`.
-    Affected(Vec<String>),
-}
-
 /// Why a command changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize)]
 pub enum Rejection {
@@ -265,6 +254,11 @@ pub enum Rejection {
     /// That address belongs to a member.
     #[error("the address {0} is taken by node {1}: set another `listen` in agent.toml")]
     AddressTaken(String, String),
+    /// No machine has that for its own.
+    #[error(
+        "the address {0} is that of virtual_ip {1}: set another `listen` or `address` in agent.toml"
+    )]
+    AddressOfVirtualIp(String, String),
     /// No such token, or another secret.
     #[error(
         "there is no join token {0}: `ha-cli token list` shows those that are, `ha-cli token create` makes one"

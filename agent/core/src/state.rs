@@ -26,7 +26,7 @@ pub use recovery::{Former, Recovery};
 use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::{EventLog, What};
 use crate::id::{Epoch, NodeId, ServerId};
-use crate::model::{AdminState, ClusterConfig, Member, Role, Server, Timing, VOTER_TIMEOUT};
+use crate::model::{AdminState, ClusterConfig, Member, Role, Timing, VOTER_TIMEOUT};
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::text::printable;
 use crate::time::Timestamp;
@@ -270,20 +270,6 @@ impl Facts {
     /// Whether `node` is of the kind that holds, and no operator wants it out.
     pub fn may_lead(&self, node: NodeId) -> bool {
         self.is_server(node) && self.admin_of(node) == AdminState::Ready
-    }
-
-    /// The servers that run on a node, by its name.
-    fn servers_on(&self, node: NodeId) -> BTreeSet<ServerId> {
-        let Some(member) = self.members.get(&node) else {
-            return BTreeSet::new();
-        };
-        let on_it = |s: &&Server| s.node.as_ref() == Some(&member.name);
-        let backends = self.config.backends.iter();
-        let servers =
-            backends.flat_map(|b| b.servers.iter().filter(on_it).map(|s| (&b.name, &s.name)));
-        servers
-            .filter_map(|(backend, server)| self.server_id(backend, server))
-            .collect()
     }
 
     /// What an operator wants of a node.

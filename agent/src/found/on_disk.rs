@@ -99,3 +99,140 @@ impl OnDisk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SledStore;
+    use ha_core::command::{Command, Stamped};
+    use ha_core::model::Timing;
+    use ha_core::version::RecordVersion;
+    use ha_node::consensus::log_store::{Batch, StoredSnapshot};
+    use ha_record::encode;
+    use ha_record::membership::Decided;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::mpsc;
+
+    const V: RecordVersion = CURRENT.min;
+
+    fn note(n: u64) -> Stamped {
+        Stamped {
+            at: Timestamp(n),
+            by: "alice".into(),
+            command: Command::Note {
+                kind: "test".into(),
+                text: format!("note {n}"),
+            },
+        }
+    }
+
+    fn entry(index: u64, payload: Payload) -> (u64, Vec<u8>) {
+        let id = LogId { term: 3, index };
+        let version = V;
+        let entry = Entry {
+            version,
+            id,
+            payload,
+        };
+        (index, encode(V, &entry).unwrap())
+    }
+
+    fn put(store: &SledStore, put: Vec<(u64, Vec<u8>)>) {
+        let (done, waiting) = mpsc::channel();
+        let tell = Box::new(move |r| drop(done.send(r)));
+        let batch = Batch {
+            put,
+            ..Batch::default()
+        };
+        store.write(batch, Some(tell)).unwrap();
+        waiting.recv().unwrap().unwrap();
+    }
+
+    /// With a snapshot whose end lies within the log that is left, as after a cut that keeps some entries.
+    #[test]
+    fn a_snapshot_and_the_entries_after_it_are_read_to_their_end_and_a_gap_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::create(dir.path(), NodeId::from_random(1)).unwrap();
+        let empty = OnDisk::read(&store).unwrap();
+        assert_eq!(
+            (empty.last, empty.end().as_str()),
+            (None, "the log is empty")
+        );
+
+        let mut state = ClusterState::default();
+        let found = Command::Found {
+            cluster_id: NodeId::from_random(9),
+            timing: Timing::Lan,
+            version: V,
+        };
+        let mut commands = vec![Stamped {
+            at: Timestamp(1),
+            by: String::new(),
+            command: found,
+        }];
+        commands.extend((2..=400).map(note));
+        let voters = |n: u128| Membership {
+            voters: vec![BTreeSet::from([NodeId::from_random(n)])],
+            nodes: BTreeMap::new(),
+        };
+        let entries: Vec<_> = commands
+            .iter()
+            .zip(1..)
+            .map(|(c, index)| entry(index, Payload::Command(Arc::new(c.clone()))))
+            .collect();
+        for c in &commands[..100] {
+            state.apply(c).unwrap();
+        }
+        let header = Header {
+            last: Some(LogId {
+                term: 3,
+                index: 100,
+            }),
+            membership: Decided {
+                at: None,
+                membership: voters(1),
+            },
+        };
+        let snapshot = StoredSnapshot {
+            header: encode(V, &header).unwrap(),
+            data: encode(V, &state).unwrap(),
+        };
+        let (done, waiting) = mpsc::channel();
+        store.save_snapshot(snapshot, Box::new(move |r| drop(done.send(r))));
+        waiting.recv().unwrap().unwrap();
+        put(&store, entries[80..].to_vec());
+        for c in &commands[100..] {
+            state.apply(c).unwrap();
+        }
+        let read = OnDisk::read(&store).unwrap();
+        assert_eq!(read.state, state);
+        assert_eq!(read.voters(), BTreeSet::from([NodeId::from_random(1)]));
+        assert_eq!(
+            read.last,
+            Some(LogId {
+                term: 3,
+                index: 400
+            })
+        );
+        assert_eq!(read.last_at, Timestamp(400));
+        put(
+            &store,
+            vec![
+                entry(401, Payload::Membership(voters(2))),
+                entry(402, Payload::Blank),
+            ],
+        );
+        let read = OnDisk::read(&store).unwrap();
+        assert_eq!(read.voters(), BTreeSet::from([NodeId::from_random(2)]));
+        assert!(
+            read.end()
+                .starts_with("the log ends at index 402 (term 3), time 1970"),
+            "{}",
+            read.end()
+        );
+        put(&store, vec![entry(404, Payload::Blank)]);
+        let gap = OnDisk::read(&store).unwrap_err();
+        assert!(gap.to_string().contains("are missing"), "{gap}");
+    }
+}

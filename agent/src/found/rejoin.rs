@@ -33,6 +33,7 @@ pub async fn rejoin(
     id: Option<NodeId>,
 ) -> Result<Rejoined, Failure> {
     check_stopped(&config.data_dir)?;
+    Identity::make_directory(&config.data_dir)?;
     let staged = AgentConfig {
         data_dir: switch::stage(&config.data_dir)?,
         ..config.clone()
@@ -46,17 +47,13 @@ pub async fn rejoin(
     })
 }
 
-/// There is something to come back from, and no agent runs on it.
+/// No agent runs on what is there, if anything is.
 ///
 /// # Errors
-/// See there.
+/// One does, or the disk refuses.
 pub fn check_stopped(data_dir: &Path) -> Result<(), Failure> {
     match Identity::load(data_dir) {
-        Ok(_) | Err(IdentityError::Damaged { .. }) => {}
-        Err(e @ IdentityError::Missing(_)) if !data_dir.join("log").exists() => {
-            return Err(e.into());
-        }
-        Err(IdentityError::Missing(_)) => {}
+        Ok(_) | Err(IdentityError::Damaged { .. } | IdentityError::Missing(_)) => {}
         Err(other) => return Err(other.into()),
     }
     // The lock of the log's own engine.

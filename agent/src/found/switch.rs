@@ -145,6 +145,8 @@ fn finish_within(
         _ => {}
     }
     cut_short()?;
+    // Where nothing was before, nothing is kept.
+    fs::remove_dir(&before).ok();
     fs::remove_file(&path)?;
     fs::remove_file(&lock_path)?;
     platform::process::sync_directory(data_dir)?;

@@ -186,9 +186,10 @@ fn rejection_error(r: &Rejection) -> RequestError {
         | Rejection::TokenExpired(..)
         | Rejection::TokenRole(..)
         | Rejection::NodeRemoved(_) => RequestError::permission_denied(r.to_string()),
-        Rejection::IdTaken(..) | Rejection::NameTaken(_) | Rejection::AddressTaken(..) => {
-            RequestError::already_exists(r.to_string())
-        }
+        Rejection::IdTaken(..)
+        | Rejection::NameTaken(_)
+        | Rejection::AddressTaken(..)
+        | Rejection::AddressOfVirtualIp(..) => RequestError::already_exists(r.to_string()),
         Rejection::TextRefused { .. } => RequestError::invalid_argument(r.to_string()),
         _ => RequestError::failed_precondition(r.to_string()),
     }

@@ -106,7 +106,11 @@ fn same_node(config: &AgentConfig, identity: &Identity, facts: &Facts) -> Result
         ("role", config.role.word(), member.role.word()),
     ];
     match changed.iter().find(|(_, now, before)| now != before) {
-        None => Ok(()),
+        None => match facts.moved(identity.node_id, config.listen, config.address) {
+            Ok(_) => Ok(()),
+            // Before it is tried: its peers would look for it where another machine is.
+            Err(why) => Err(SomebodyMustAct(why.to_string()).into()),
+        },
         Some((key, now, before)) => Err(SomebodyMustAct(format!(
             "{key} = \"{now}\" in agent.toml, and the cluster knows this node as \"{before}\", which cannot be changed: put \"{before}\" back. \
              For another one: `ha-cli member remove {}`, then move {} away and `ha-agent join`",

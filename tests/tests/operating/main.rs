@@ -15,5 +15,6 @@ mod recovery;
 mod rejoining;
 mod rolling;
 mod tokens;
+mod two_servers;
 mod upgrade;
 mod wire;

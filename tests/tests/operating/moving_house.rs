@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use ha_tests::cluster::Plan;
+use ha_tests::cluster::{Cluster, Plan};
 use ha_tests::process::must;
 use ha_tests::require_root;
 use ha_tests::scenario::{SOON, Watched, assert_gap};
@@ -73,4 +73,51 @@ fn every_node_moves_to_another_network_and_clients_notice_a_move_at_most() {
     let (_, gap) = run.taken_over(holder, at);
     assert_gap(&gap, Duration::from_secs(1), &run.client.history());
     run.finish();
+}
+
+/// What cannot be changed, and where nobody can go, is said before anything is tried; put back, it starts.
+#[test]
+fn a_node_that_cannot_be_what_its_file_says_does_not_start_and_says_so() {
+    require_root!();
+    let mut cluster = Cluster::start(Plan::beside_others());
+    let holder = cluster.wait_for_agreed_holder(SOON);
+    let node = cluster.other_than(holder);
+    cluster.stop_agent(node);
+    let path = cluster.write_agent(node);
+    let right = std::fs::read_to_string(&path).expect("agent.toml");
+    let program = ha_tests::cluster::agent_program();
+    let listen = |ip: IpAddr| format!("listen = \"{ip}:7400\"");
+    let here = cluster.machine(node).ip();
+    for (from, to, says) in [
+        (
+            format!("name = \"node-{node}\""),
+            "name = \"node-9\"".to_owned(),
+            "cannot be changed",
+        ),
+        (
+            "role = \"server\"".to_owned(),
+            "role = \"witness\"".to_owned(),
+            "cannot be changed",
+        ),
+        (
+            listen(here),
+            listen(cluster.machine(holder).ip()),
+            "is taken by node",
+        ),
+        (
+            listen(here),
+            listen(cluster.plan.vip()),
+            "is that of virtual_ip",
+        ),
+    ] {
+        let wrong = right.replace(&from, &to);
+        assert_ne!(wrong, right, "{from}");
+        std::fs::write(&path, wrong).expect("agent.toml");
+        let words = [program.as_str(), "run", "--config", &path];
+        let said = cluster.machine(node).run(&words, SOON);
+        assert_eq!(said.code, Some(8), "{to}: {}", said.stderr);
+        assert!(said.stderr.contains(says), "{to}: {}", said.stderr);
+    }
+    cluster.start_agent(node);
+    cluster.wait_for_member(node);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ha_tests::client::Session;
 use ha_tests::cluster::{Cluster, Plan, cli_program};
 use ha_tests::observer::Observer;
+use ha_tests::process::Process;
 use ha_tests::require_root;
 use ha_tests::scenario::SOON;
 use ha_tests::system::System;
@@ -290,8 +291,22 @@ fn an_export_without_a_majority_is_restored_with_its_bindings() {
     let said = refused(&cluster, 3, &words);
     assert!(said.contains("is there already"), "{said}");
 
-    let words = ["restore", &file, "--passphrase-file", &phrase];
+    // With other timers: this is the way to change them.
+    let words = [
+        "restore",
+        &file,
+        "--passphrase-file",
+        &phrase,
+        "--timing",
+        "fast",
+    ];
     cluster.ha_agent(4, &words).ok().expect("restored");
+    let timers = |node| {
+        let identity = cluster.identity(node);
+        let promise = identity["promise_ms"].as_u64();
+        (identity["timing"].as_str().map(str::to_owned), promise)
+    };
+    assert_eq!(timers(4), (Some("fast".to_owned()), Some(160)));
     cluster.start_agent(4);
     cluster.wait_for_holder(SOON);
     assert_eq!(binding(&cluster, 4), Ok(bound));
@@ -300,6 +315,57 @@ fn an_export_without_a_majority_is_restored_with_its_bindings() {
     // What was a member of before comes back under its name, its data kept.
     cluster.rejoin(3, 4);
     assert_eq!(cluster.kept(3).len(), 1);
+    assert_eq!(cluster.identity(3)["timing"], "fast");
     let status = cluster.status().expect("a status");
     assert_eq!(status.names(), ["node-3", "node-4"]);
+}
+
+/// Killed at many moments: the node is what it was, or the next run ends what was begun; in the end nothing is lost.
+#[test]
+fn a_recovery_that_is_killed_at_any_moment_is_ended_by_the_next_run() {
+    require_root!();
+    let mut cluster = Cluster::start(Plan::beside_others());
+    let (bound, _) = something_of_everything(&cluster);
+    for node in [1, 2] {
+        cluster.kill_machine(node);
+    }
+    cluster.stop_agent(3);
+    let before = cluster.identity(3)["node_id"].clone();
+    let words = [&NAMED[..], &["--skip-preflight"]].concat();
+    let agent = cluster.write_agent(3);
+    let log = cluster.machine(3).dir().join("recover.log");
+    let (mut killed, mut after) = (0, Duration::from_millis(100));
+    loop {
+        let mut command = cluster
+            .machine(3)
+            .command(ha_tests::cluster::agent_program());
+        command.args(&words).args(["--config", &agent]);
+        let mut recovering = Process::start("ha-agent recover", command, &log);
+        // The moment of the kill is what is tried, and no condition.
+        std::thread::sleep(after);
+        let ended = recovering.ended();
+        recovering.kill();
+        let switching = cluster.data(3).join("switch.json").exists();
+        match ended {
+            Some(how) => {
+                assert!(how.success(), "{how}: {}", recovering.tail());
+                break;
+            }
+            None if switching => println!("killed while contents were exchanged, after {after:?}"),
+            // Before the decision all is as it was; after it the node is the new one.
+            None if cluster.kept(3).is_empty() => {
+                assert_eq!(cluster.identity(3)["node_id"], before)
+            }
+            None => break,
+        }
+        killed += 1;
+        after += Duration::from_millis(15);
+    }
+    println!("{killed} times killed");
+    assert!(killed > 5, "it was hardly tried: {killed}");
+    assert_eq!(cluster.identity(3)["generation"], 2);
+    assert_eq!(cluster.kept(3).len(), 1, "{:?}", cluster.kept(3));
+    cluster.start_agent(3);
+    cluster.wait_for_holder(SOON);
+    assert_eq!(binding(&cluster, 3), Ok(bound));
 }

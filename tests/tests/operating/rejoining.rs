@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ha_tests::cluster::Plan;
+use ha_tests::cluster::{Cluster, Plan};
 use ha_tests::process::tail;
 use ha_tests::require_root;
 use ha_tests::scenario::{SOON, Watched, assert_gap};
@@ -102,4 +102,26 @@ fn a_node_that_lost_its_log_comes_back_under_its_name_and_nobody_notices() {
     let at = run.cluster.kill_machine(other);
     run.noticed_since(at);
     run.finish().assert_changes_of_hand(0);
+}
+
+/// Its disk is another one: nothing is there but the file that says what it is called.
+#[test]
+fn a_node_with_an_empty_disk_comes_back_under_its_name() {
+    require_root!();
+    let mut cluster = Cluster::start(Plan::beside_others());
+    let holder = cluster.wait_for_agreed_holder(SOON);
+    let node = cluster.other_than(holder);
+    cluster.kill_machine(node);
+    std::fs::remove_dir_all(cluster.data(node)).expect("its disk is emptied");
+    cluster.machine(node).power_on();
+    cluster.start_server(node);
+    let refused = cluster
+        .try_join(node, holder)
+        .expect_err("the name is taken");
+    assert!(refused.contains("ha-agent rejoin"), "{refused}");
+    cluster.rejoin(node, holder);
+    assert!(cluster.kept(node).is_empty(), "there was nothing to keep");
+    let status = cluster.status().expect("a status");
+    assert_eq!(status.names(), ["node-1", "node-2", "node-3"]);
+    cluster.wait_for_all_serving();
 }

@@ -31,3 +31,14 @@ pub struct HealthChange {
     /// What was seen, e.g. `L4CON`.
     pub why: String,
 }
+
+/// What an accepted command did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// The configuration now has this version; what changed, a line each.
+    Configured(u64, Vec<String>),
+    /// These servers are affected, as `backend/server`.
+    Affected(Vec<String>),
+}

@@ -6,12 +6,12 @@
 use super::{AdminRecord, Facts};
 use crate::command::{Answer, Outcome, Rejection};
 use crate::events::What;
-use crate::id::NodeId;
-use crate::model::Member;
+use crate::id::{NodeId, ServerId};
+use crate::model::{Member, Server};
 use crate::own_address;
 use crate::time::Timestamp;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -141,6 +141,51 @@ impl Facts {
         Ok(())
     }
 
+    /// The servers that run on a node, by its name.
+    pub(super) fn servers_on(&self, node: NodeId) -> BTreeSet<ServerId> {
+        let Some(member) = self.members.get(&node) else {
+            return BTreeSet::new();
+        };
+        let on_it = |s: &&Server| s.node.as_ref() == Some(&member.name);
+        let backends = self.config.backends.iter();
+        let servers =
+            backends.flat_map(|b| b.servers.iter().filter(on_it).map(|s| (&b.name, &s.name)));
+        servers
+            .filter_map(|(backend, server)| self.server_id(backend, server))
+            .collect()
+    }
+
+    /// A member as it would be at another place. `None`: it is there.
+    ///
+    /// # Errors
+    /// Another member, or a virtual IP, has that address.
+    pub fn moved(
+        &self,
+        node: NodeId,
+        listen: SocketAddr,
+        address: IpAddr,
+    ) -> Result<Option<Member>, Rejection> {
+        let Some(known) = self.members.get(&node) else {
+            return Err(Rejection::NodeUnknown(node.to_string()));
+        };
+        if (known.listen, known.address) == (listen, address) {
+            return Ok(None);
+        }
+        let moved = Member {
+            listen,
+            address,
+            ..known.clone()
+        };
+        self.check_unique(&moved)?;
+        match own_address::among(&self.config.virtual_ips, own_address::of(&moved)).first() {
+            Some(own) => Err(Rejection::AddressOfVirtualIp(
+                own.address.to_string(),
+                own.virtual_ip.clone(),
+            )),
+            None => Ok(Some(moved)),
+        }
+    }
+
     /// A member is reached elsewhere from now on, and its servers listen elsewhere.
     pub(super) fn relocate(
         &mut self,
@@ -149,30 +194,14 @@ impl Facts {
         address: IpAddr,
         at: Timestamp,
     ) -> Answer {
-        let Some(known) = self.members.get(&node) else {
-            return Err(Rejection::NodeUnknown(node.to_string()));
-        };
-        if (known.listen, known.address) == (listen, address) {
+        let Some(moved) = self.moved(node, listen, address)? else {
             return Ok(Outcome::Done);
-        }
-        let moved = Member {
-            listen,
-            address,
-            ..known.clone()
         };
-        self.check_unique(&moved)?;
-        if let Some(own) =
-            own_address::among(&self.config.virtual_ips, own_address::of(&moved)).first()
-        {
-            return Err(Rejection::AddressTaken(
-                listen.to_string(),
-                format!("virtual_ip {}", own.virtual_ip),
-            ));
-        }
+        let before = self.members.get(&node).map_or(listen, |m| m.listen);
         let what = What::MemberMoved {
             node: moved.name.clone(),
             listen,
-            before: known.listen,
+            before,
         };
         self.event(at, what, "");
         Arc::make_mut(&mut self.members).insert(node, moved);
