@@ -56,8 +56,9 @@ fn who_shows_no_certificate_of_a_node_hears_nothing_and_who_was_removed_hears_th
     let refused = nodes[0].others.block_on(async {
         let belief = Arc::new(move || config.clone());
         let channel = channels::channel(&at, None, belief, Idle::Closed).expect("an address");
-        let asked = ConsensusClient::new(channel).meet(question(id(9), &known(7)));
-        asked.await.expect_err("a stranger")
+        let mut client = ConsensusClient::new(channel);
+        let asked = client.meet(question(id(9), &known(7))).await;
+        asked.expect_err("a stranger")
     });
     assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
     let other = Cluster::new();
@@ -114,8 +115,10 @@ fn a_member_is_dialled_where_it_says_that_it_is() {
             address: listen.ip().to_string(),
             ..question(id(9), &known(1))
         };
-        let asking = ask(&trust, &[place(&nodes[leads])], &question, WITHIN);
-        nodes[0].others.block_on(asking);
+        let leader = [place(&nodes[leads])];
+        nodes[0]
+            .others
+            .block_on(ask(&trust, &leader, &question, WITHIN));
     };
     let elsewhere = SocketAddr::from(([127, 0, 0, 7], 7400));
     said(elsewhere);
