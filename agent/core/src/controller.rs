@@ -72,7 +72,7 @@ pub struct Controller {
     campaign: Campaign,
     /// As the last view had them.
     suspects: BTreeSet<ServerId>,
-    /// Voters that were silent at the last look.
+    /// Nodes that were silent at the last look.
     silent: BTreeSet<NodeId>,
     previous_leader: Option<NodeId>,
     voters: Voters,
@@ -264,7 +264,7 @@ impl Controller {
 
     /// Nodes that the leader does not hear.
     pub fn unreachable(&self) -> BTreeSet<NodeId> {
-        self.silent_voters().collect()
+        self.silent_nodes().collect()
     }
 
     /// This node.

@@ -127,6 +127,7 @@ impl Proxy {
         );
         let config = Config {
             promise: None,
+            voter_timeout: None,
             timing: Timing::Lan,
             virtual_ips: vec![format!("{OURS}/8")],
             frontends: vec![Frontend {

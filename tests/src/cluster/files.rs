@@ -191,6 +191,8 @@ pub struct Config {
     pub timing: Timing,
     /// Longer promises than the timing has, e.g. `1600ms`.
     pub promise: Option<&'static str>,
+    /// When silent voters lose their vote, e.g. `10s`.
+    pub voter_timeout: Option<&'static str>,
     /// Addresses with their prefix length; named `print`, `print-2`, ...
     pub virtual_ips: Vec<String>,
     /// Where clients arrive.
@@ -248,6 +250,7 @@ impl Config {
         Config {
             timing: Timing::Lan,
             promise: None,
+            voter_timeout: None,
             virtual_ips: vec![format!("{VIP4}/24")],
             frontends: frontends.into_iter().map(frontend).collect(),
             backends: vec![Backend::on_nodes("terminal-servers", settings, nodes)],
@@ -262,6 +265,7 @@ impl Config {
         Config {
             timing: Timing::Lan,
             promise: None,
+            voter_timeout: None,
             virtual_ips: vec![format!("{VIP4}/24")],
             frontends: vec![Frontend {
                 name: "front".into(),
@@ -281,6 +285,9 @@ impl Config {
         let mut text = format!("[cluster]\nname = \"test\"\ntiming = \"{timing}\"\n");
         if let Some(promise) = self.promise {
             let _ = writeln!(text, "promise = \"{promise}\"");
+        }
+        if let Some(timeout) = self.voter_timeout {
+            let _ = writeln!(text, "voter_timeout = \"{timeout}\"");
         }
         for (index, address) in self.virtual_ips.iter().enumerate() {
             let name = if index == 0 {

@@ -17,6 +17,9 @@ pub struct Status {
     pub holder: Option<String>,
     /// All members.
     pub nodes: Vec<Node>,
+    /// How much may fail.
+    #[serde(default)]
+    pub endures: Option<Endures>,
     /// All servers of all backends.
     pub servers: Vec<Server>,
 }
@@ -31,12 +34,24 @@ pub struct Node {
     pub role: String,
     /// `leader`, `follower`, `learner`, `unreachable` or `detached`.
     pub state: String,
+    /// `ready`, `drain` or `maint`.
+    #[serde(default)]
+    pub admin: String,
     /// How often its machine ran nothing.
     #[serde(default)]
     pub stalls: u32,
     /// For how long the last time.
     #[serde(default)]
     pub stalled_ms: u64,
+}
+
+/// How much may fail, as the leader sees it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Endures {
+    #[serde(default)]
+    deaths: u32,
+    #[serde(default)]
+    critical: Vec<String>,
 }
 
 /// One server of a backend.
@@ -61,6 +76,23 @@ impl Status {
         self.nodes
             .iter()
             .any(|node| node.name == name && ["leader", "follower"].contains(&node.state.as_str()))
+    }
+
+    /// True when a node has the log and no vote.
+    pub fn follows(&self, name: &str) -> bool {
+        let mut nodes = self.nodes.iter();
+        nodes.any(|node| node.name == name && node.state == "learner")
+    }
+
+    /// How many nodes may die; `None` where who answered does not lead.
+    pub fn may_die(&self) -> Option<u32> {
+        self.endures.as_ref().map(|e| e.deaths)
+    }
+
+    /// Without whom nothing is decided or served.
+    pub fn must_not_die(&self) -> Vec<&str> {
+        let critical = self.endures.iter().flat_map(|e| &e.critical);
+        critical.map(String::as_str).collect()
     }
 
     /// The state word of a server.
