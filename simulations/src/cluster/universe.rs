@@ -1,5 +1,7 @@
 //! Everything there is: nodes, their disks and servers, the network, the segment, what is checked and counted.
 
+pub use super::machine::{Node, Running, Service};
+
 use super::Run;
 use super::counts::Counts;
 use super::disk::Disk;
@@ -10,25 +12,19 @@ use super::plan::Theme;
 use super::planted::Planted;
 use super::runtime::NodeRuntime;
 use super::scheduler::{self, WORLD, world_now};
-use super::segment::{Hands, Segment};
-use super::sessions::Open;
+use super::segment::Segment;
 use super::story;
 use super::upgrade::OLD;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
 use ha_core::placement;
-use ha_core::version::Speaks;
-use ha_core::view::View;
-use ha_node::binder::LogBinder;
 use ha_node::consensus::Consensus;
-use ha_node::driver::DriverHandle;
 use ha_node::outside::Call;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// Unix time at which every run begins, in milliseconds.
 pub const EPOCH_MS: u64 = 1_800_000_000_000;
@@ -38,59 +34,6 @@ pub const CLIENTS: usize = 12;
 pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 const PORT: u16 = 7400;
 const VOTER_TIMEOUT: Duration = Duration::from_millis(700);
-
-/// How a node's server behaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Service {
-    /// It serves.
-    #[default]
-    Up,
-    /// It refuses.
-    Refusing,
-    /// It does not answer.
-    Hanging,
-}
-
-/// The process of a node.
-#[derive(Clone)]
-pub struct Running {
-    /// Its part in the agreement.
-    pub consensus: Consensus<NodeRuntime>,
-    /// Its loop.
-    pub driver: DriverHandle,
-    /// What its proxy would decide from.
-    pub view: watch::Receiver<Arc<View>>,
-    /// Its way to bind clients.
-    pub binder: Arc<LogBinder>,
-    /// Its hands on the address.
-    pub hands: Arc<Hands>,
-    /// The sessions that it carries.
-    pub open: Arc<Open>,
-}
-
-/// A machine.
-pub struct Node {
-    /// What it is for.
-    pub role: Role,
-    /// Whether it has power.
-    pub powered: bool,
-    /// How its server behaves.
-    pub service: Service,
-    /// Since when it has not served, in world time.
-    pub broken_since: Option<u64>,
-    /// Its disk.
-    pub disk: Disk,
-    /// What its program speaks, from its next start on.
-    pub program: Speaks,
-    /// A process was started and has not been killed since.
-    pub started: bool,
-    /// Its process, once it takes part.
-    pub running: Option<Running>,
-    /// The highest term that it was asked for or asked for itself in a pre-vote. Of use to a planted bug only.
-    pub pre_voted: u64,
-    /// Its driver cannot keep up: what may be lost is lost.
-    pub inbox_full: bool,
-}
 
 /// What changes.
 pub struct State {
