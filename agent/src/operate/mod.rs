@@ -1,6 +1,7 @@
 //! What an operator can do, whatever carries the request: each request and reply is a control message, each refusal
 //! a [`RequestError`]. Works on the node that leads; who carries the request passes it on there.
 
+mod authorities;
 pub(crate) mod claims;
 mod configure;
 mod endurance;
