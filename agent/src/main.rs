@@ -3,7 +3,7 @@
 mod args;
 mod making;
 
-use args::{Args, Output, What};
+use args::{AgentCommand, Args, Output};
 use clap::{CommandFactory as _, Parser as _};
 use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::preflight::{self, Inspection, Moment};
@@ -62,29 +62,32 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-async fn act(what: What, output: Output) -> Result<(), Failure> {
+async fn act(what: AgentCommand, output: Output) -> Result<(), Failure> {
     if matches!(
         what,
-        What::Init { .. } | What::Join { .. } | What::Restore { .. } | What::Run { .. }
+        AgentCommand::Init { .. }
+            | AgentCommand::Join { .. }
+            | AgentCommand::Restore { .. }
+            | AgentCommand::Run { .. }
     ) {
         // Whatever they make is nobody else's: log and snapshot hold the authority's key, sealed.
         platform::process::keep_files_private();
     }
     match what {
-        What::Init {
+        AgentCommand::Init {
             config,
             cluster,
             id,
             skip_preflight,
         } => making::init(&config, &cluster, id, skip_preflight, output).await?,
-        What::Join {
+        AgentCommand::Join {
             address,
             token,
             config,
             id,
             skip_preflight,
         } => making::join(&address, token, &config, id, skip_preflight, output).await?,
-        What::Restore {
+        AgentCommand::Restore {
             file,
             config,
             passphrase_file,
@@ -101,7 +104,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             )
             .await?
         }
-        What::Preflight {
+        AgentCommand::Preflight {
             config,
             cluster,
             member,
@@ -141,7 +144,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 return Err(Told.into());
             }
         }
-        What::Run { config } => {
+        AgentCommand::Run { config } => {
             let agent = read_agent(&config)?;
             let stop = CancellationToken::new();
             platform::process::stop_on_signal(&stop)?;
@@ -149,7 +152,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let ended = run::run(agent, stop).await;
             ended.map_err(|e| plainly(e, &data_dir))?;
         }
-        What::Check { config, cluster } => {
+        AgentCommand::Check { config, cluster } => {
             let problems = config::check(config.as_deref(), cluster.as_deref());
             let mut unseen = Vec::new();
             if let (true, Some(path)) = (problems.is_empty(), &cluster) {
@@ -172,7 +175,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 &serde_json::json!({ "ok": true, "nodes": unseen }),
             );
         }
-        What::Install { root } => {
+        AgentCommand::Install { root } => {
             let done = ha_agent::install::install(&root)?;
             let next = "next: write /etc/ha-agent/agent.toml, then `ha-agent init` or `ha-agent join`, then `systemctl enable --now ha-agent`";
             tell(
@@ -181,7 +184,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 &serde_json::json!({ "done": done }),
             );
         }
-        What::Uninstall { root } => {
+        AgentCommand::Uninstall { root } => {
             let done = ha_agent::install::uninstall(&root)?;
             tell(
                 output,
@@ -189,21 +192,21 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 &serde_json::json!({ "done": done }),
             );
         }
-        What::Completions { shell } => {
+        AgentCommand::Completions { shell } => {
             // In memory first: clap_complete would panic on a closed pipe.
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "ha-agent", &mut script);
             std::io::Write::write_all(&mut std::io::stdout(), &script)?;
         }
-        What::Manual { directory } => {
+        AgentCommand::Manual { directory } => {
             std::fs::create_dir_all(&directory)?;
             clap_mangen::generate_to(
                 Args::command().version(env!("CARGO_PKG_VERSION")),
                 &directory,
             )?;
         }
-        What::Warden { mark } => ha_address::platform::warden::run(mark, std::io::stdin())?,
-        What::Cleanup { .. } => cleanup(output)?,
+        AgentCommand::Warden { mark } => ha_address::platform::warden::run(mark, std::io::stdin())?,
+        AgentCommand::Cleanup { .. } => cleanup(output)?,
     }
     Ok(())
 }

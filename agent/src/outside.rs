@@ -60,7 +60,7 @@ pub fn with_tasks_on(threads: &Handle, outside: &Outside) -> Outside {
     }
 }
 
-/// The machine's clocks.
+/// The clocks of this machine: boot time and Unix time.
 pub struct SystemClock;
 
 impl Clock for SystemClock {

@@ -16,7 +16,6 @@ const STEADY: usize = 50;
 /// A running cluster with its witnesses.
 pub struct Watched {
     pub cluster: Cluster,
-    /// On the switch.
     pub observer: Observer,
     /// On `client-1`, at the first port of the plan.
     pub client: GapClient,

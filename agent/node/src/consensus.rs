@@ -218,7 +218,6 @@ impl<R: Runtime> Consensus<R> {
         &self.versions
     }
 
-    /// This node.
     pub const fn me(&self) -> NodeId {
         self.me
     }

@@ -110,7 +110,7 @@ pub async fn join(
 enum JoinError {
     /// It may be otherwise in a moment.
     NotYet(String),
-    /// It will not.
+    /// Asking again would not change the answer.
     Final(String),
 }
 

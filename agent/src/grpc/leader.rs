@@ -21,7 +21,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Another node, which leads.
 pub struct Leader {
-    /// Its service.
     pub client: ControlClient<Channel>,
     node: NodeId,
     at: String,
@@ -30,9 +29,7 @@ pub struct Leader {
 
 /// Who leads, as far as this node knows.
 enum Known {
-    /// This one.
     Here,
-    /// Another.
     At(Box<Leader>),
     /// Nobody, at the moment.
     Nobody,

@@ -16,7 +16,7 @@ impl Operations {
         let members: Vec<NodeId> = facts.members.keys().copied().collect();
         let said = self.credentials(members).await;
         let name = |id: &NodeId| facts.node_name(*id);
-        let one = |a: &ha_core::trust::Authority| pb::AuthorityInfo {
+        let one = |a: &ha_core::trust::AuthorityRecord| pb::AuthorityInfo {
             fingerprint: a.fingerprint.to_string(),
             stage: stage_word(a.stage).to_owned(),
             since_ms: a.since.0,

@@ -39,7 +39,7 @@ pub enum Why {
     DeadlineExceeded,
     /// There is no such question.
     Unimplemented,
-    /// A defect here.
+    /// A defect in the agent itself; the log says more.
     Internal,
 }
 

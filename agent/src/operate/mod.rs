@@ -48,13 +48,9 @@ const BY_MAX: usize = 512;
 
 /// Everything that answers need.
 pub struct Operations {
-    /// This node.
     pub member: Member,
-    /// The agreement.
     pub consensus: Consensus,
-    /// The controller's ear.
     pub driver: DriverHandle,
-    /// Sessions and counters.
     pub proxy: Arc<Proxy>,
     /// Clock, tasks, probes and addresses.
     pub outside: Outside,
@@ -135,7 +131,7 @@ impl Operations {
 }
 
 impl GuardContext for Operations {
-    fn snap(&self) -> AppliedState {
+    fn applied(&self) -> AppliedState {
         self.consensus.read()
     }
     fn live(&self) -> Arc<Live> {

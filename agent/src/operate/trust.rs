@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Tokens that are none, from one address within [`WRONG_TOKENS_WINDOW`].
 pub const WRONG_TOKENS_MAX: u32 = 10;
-/// See [`WRONG_TOKENS_MAX`].
+/// The time in which [`WRONG_TOKENS_MAX`] are counted.
 pub const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
 /// How long a token may be good at most.
 const TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 86_400);
@@ -272,12 +272,7 @@ impl Operations {
         let facts = self.consensus.read().facts;
         pb::RenewReply {
             certificate,
-            authorities: facts
-                .trust
-                .authorities
-                .iter()
-                .map(|a| a.certificate.clone())
-                .collect(),
+            authorities: facts.trust.certificates(),
             endpoints: facts
                 .members
                 .values()

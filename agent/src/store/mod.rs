@@ -50,7 +50,7 @@ const STORE: &[u8] = b"s";
 /// Batches whose callbacks may wait for the writer thread; more make the caller wait.
 const QUEUE_MAX: usize = 4096;
 
-/// See the module.
+/// A [`LogStore`] in one directory, which one process has at a time.
 pub struct SledStore {
     tree: sled::Tree,
     queue: mpsc::SyncSender<Durable>,

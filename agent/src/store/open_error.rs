@@ -12,16 +12,15 @@ pub enum OpenError {
         "{0} is in use by another process: is another ha-agent running with the same data_dir?"
     )]
     InUse(PathBuf),
-    /// It is damaged.
+    /// What it has cannot be read as it was written.
     #[error(
         "the log store in {path} is damaged ({found}). If the other nodes have a majority: `ha-cli member remove` \
          this node there, move {path} away as a whole, then `ha-agent join` again. \
          If this was the only node: move {path} away, then `ha-agent restore` with a file of `ha-cli backup`"
     )]
     Damaged {
-        /// The data directory.
+        /// The data directory, which is left as it is.
         path: PathBuf,
-        /// What sled said.
         found: String,
     },
     /// What this node had voted for and acknowledged is gone.
@@ -32,7 +31,7 @@ pub enum OpenError {
          back, all of the same moment"
     )]
     Forgotten {
-        /// The data directory.
+        /// The data directory, which is left as it is.
         path: PathBuf,
         /// What is missing, or another.
         found: String,
@@ -45,15 +44,14 @@ pub enum OpenError {
          node on another one, and `ha-agent join` with a data_dir on a good disk"
     )]
     Failed {
-        /// The data directory.
+        /// The data directory, which is left as it is.
         path: PathBuf,
         /// What the system said.
         found: String,
     },
-    /// The disk refused.
+    /// The disk refused to read or write.
     #[error("{path}: {error}")]
     Io {
-        /// Its directory.
         path: PathBuf,
         /// What the system said.
         error: io::Error,

@@ -103,7 +103,6 @@ impl Image {
 }
 
 impl Disk {
-    /// An empty one.
     pub fn new(planted: Planted) -> Self {
         Disk {
             state: Arc::default(),

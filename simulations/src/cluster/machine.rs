@@ -16,10 +16,8 @@ use tokio::sync::watch;
 /// How a node's server behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Service {
-    /// It serves.
     #[default]
     Up,
-    /// It refuses.
     Refusing,
     /// It does not answer.
     Hanging,
@@ -30,7 +28,6 @@ pub enum Service {
 pub struct Running {
     /// Its part in the agreement.
     pub consensus: Consensus<NodeRuntime>,
-    /// Its loop.
     pub driver: DriverHandle,
     /// What its proxy would decide from.
     pub view: watch::Receiver<Arc<View>>,
@@ -42,7 +39,6 @@ pub struct Running {
     pub open: Arc<Open>,
 }
 
-/// A machine.
 pub struct Node {
     /// What it is for.
     pub role: Role,
@@ -52,7 +48,6 @@ pub struct Node {
     pub service: Service,
     /// Since when it has not served, in world time.
     pub broken_since: Option<u64>,
-    /// Its disk.
     pub disk: Disk,
     /// What its program speaks, from its next start on.
     pub program: Speaks,

@@ -13,13 +13,11 @@ pub enum Kind {
     KillAndRestart,
     /// `kill -9`, started again later.
     Kill,
-    /// `SIGSTOP`, then `SIGCONT`.
+    /// The process stands still, as between `SIGSTOP` and `SIGCONT`.
     Pause,
     /// A machine hears nobody and nobody hears it.
     Cut,
-    /// It hears nobody.
     Deaf,
-    /// Nobody hears it.
     Mute,
     /// Two machines do not reach each other.
     CutPair,
@@ -29,9 +27,7 @@ pub enum Kind {
     Loss,
     /// Cut and healed again and again.
     Flapping,
-    /// Flushes take seconds.
     SlowDisk,
-    /// The leader moves.
     Move,
     /// The leader moves and is cut off in the middle.
     MoveAndCut,
@@ -41,9 +37,7 @@ pub enum Kind {
     MoveAndKill,
     /// One after the other is killed and started.
     RollingRestart,
-    /// A server refuses.
     ServerRefuses,
-    /// A server hangs.
     ServerHangs,
     /// A server refuses for less than a turn-around, or a little more.
     ServerRestarts,
@@ -72,7 +66,6 @@ pub enum Kind {
 /// What a run dwells on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Theme {
-    /// Anything at random.
     #[default]
     Anything,
     /// All voters but a cut off leader restart and have forgotten whom they promised.
@@ -124,7 +117,6 @@ impl Theme {
         }
     }
 
-    /// Its word.
     pub fn word(self) -> &'static str {
         Theme::ALL
             .iter()
@@ -179,7 +171,6 @@ pub const KINDS: [(Kind, u64, &str, (u64, u64)); 30] = [
 pub struct Fault {
     /// When, in milliseconds since the cluster is complete.
     pub at: u64,
-    /// What.
     pub kind: Kind,
     /// For how long, in milliseconds.
     pub lasts: u64,

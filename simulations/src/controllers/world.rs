@@ -54,7 +54,6 @@ impl Planted {
 /// Faults end so long before the run does.
 const CALM_US: u64 = 6_000_000;
 
-/// See the module.
 pub struct World {
     rng: Rng,
     now: u64,
@@ -144,7 +143,6 @@ impl World {
         }
     }
 
-    /// Lets time pass.
     pub fn run(mut self, seconds: u64, story: &mut dyn FnMut(u64, &str)) -> Summary {
         let end = self.now + seconds * 1_000_000;
         let facts = self.state.facts.clone();

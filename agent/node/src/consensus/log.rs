@@ -31,7 +31,6 @@ impl<R> Clone for Log<R> {
 }
 
 impl<R: Runtime> Log<R> {
-    /// Over a store.
     pub fn new(store: Arc<dyn LogStore>, versions: Versions) -> Self {
         Log {
             store,

@@ -60,9 +60,8 @@ impl<R: Runtime> Inner<R> {
 pub struct AppliedState {
     /// Everything but the bindings.
     pub facts: Arc<Facts>,
-    /// The bindings.
     pub stick: StickTable,
-    /// The newest stamp.
+    /// The newest stamp of an applied command.
     pub clock: Timestamp,
     /// The term of the newest applied entry.
     pub applied_term: u64,

@@ -16,7 +16,6 @@ pub(super) enum Message {
 }
 
 pub(super) struct Letter {
-    /// When it arrives.
     pub(super) at: u64,
     from: usize,
     to: usize,
