@@ -1,18 +1,10 @@
 //! The gate: nobody is served without a lease, and every session ends with it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on fails; its tasks belong to its runtime"
-)]
-
-mod lab;
-
+use crate::lab::*;
 use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::model::BindingMode;
 use ha_core::stick::{StickEntry, StickKey};
 use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
-use lab::*;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;

@@ -1,14 +1,6 @@
 //! Bytes: every one arrives, in both directions, whoever stops first; idle sessions end; views come and go.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on fails; its tasks belong to its runtime"
-)]
-
-mod lab;
-
-use lab::*;
+use crate::lab::*;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
