@@ -69,6 +69,16 @@ impl Watched {
         self.cluster.wait_for_agreed_holder(SOON)
     }
 
+    /// A node that neither holds the address nor serves the client.
+    #[track_caller]
+    pub fn bystander(&self, holder: u8) -> u8 {
+        let servers = self.client.history().servers();
+        let served = servers.into_keys().next().expect("the client is served");
+        (1..=3)
+            .find(|&node| node != holder && served != format!("server-{node}"))
+            .expect("three nodes")
+    }
+
     /// Waits until the client is served steadily again.
     #[track_caller]
     pub fn served_again(&self) {
