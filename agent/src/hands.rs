@@ -2,7 +2,7 @@
 //! closes with them.
 
 use crate::config::AgentConfig;
-use crate::run::Failure;
+use crate::error::Failure;
 use ha_address::{
     Bound, Intercept, Release as Leaving, Traffic, Vip, VipError, VipEvent, VipSettings,
     VirtualIps, platform,

@@ -3,10 +3,10 @@
 use crate::args::Output;
 use crate::{read_agent, tell};
 use ha_agent::config::{self, parse_cluster};
+use ha_agent::error::Failure;
 use ha_agent::found;
 use ha_agent::identity::Identity;
 use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
-use ha_agent::run::Failure;
 use ha_agent::sys::wall_now;
 use ha_core::id::NodeId;
 use ha_core::own_address::REMEDY as OWN_REMEDY;

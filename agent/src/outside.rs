@@ -6,7 +6,7 @@ use crate::wire::channels::PeerChannels;
 use ha_core::check::{CheckResult, Probe};
 use ha_core::id::NodeId;
 use ha_core::time::{Instant, Timestamp};
-use ha_node::consensus::log_store::LogStore;
+use ha_node::log_store::LogStore;
 use ha_node::outside::{
     Addressee, Addresses, Boxed, Call, CallError, Clock, Outside, Peers, Prober, Tasks,
 };

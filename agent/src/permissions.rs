@@ -5,7 +5,7 @@
 //! ```
 
 use crate::entrance::Presented;
-use crate::operate::RequestError;
+use crate::error::RequestError;
 use ha_core::id::NodeId;
 use ha_core::time::Timestamp;
 use ha_core::trust::{Access, Digest, Trust};
@@ -256,8 +256,6 @@ pub fn behind(
     }
     Ok(Some(Caller::Behind(member, access)))
 }
-
-pub mod ways_in;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,6 @@ mod complaints;
 pub mod convert;
 mod hear;
 pub mod log;
-pub mod log_store;
 pub mod machine;
 pub mod network;
 mod news;

@@ -14,7 +14,7 @@ use crate::consensus::{Consensus, ConsensusSettings};
 use crate::driver::{self, Driver, DriverHandle, Inbox};
 use crate::knock::Knocks;
 use crate::outside::{Boxed, Outside, SelfCheck};
-use crate::report::{Found, Reporter};
+use crate::report::{Found, Life, Reporter};
 use ha_core::controller::{ControllerSettings, Event, HandoverReason, NodeReport, RaftRole};
 use ha_core::id::NodeId;
 use ha_core::time::Instant;
@@ -78,15 +78,6 @@ pub enum StartError {
     /// The log is that of another cluster.
     #[error("the log is that of another cluster: {0}")]
     OtherCluster(NodeId),
-}
-
-/// How far a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    Runs,
-    /// It hands over and reports no more by itself.
-    HandsOver,
-    Stops,
 }
 
 impl<R: Runtime> Parts<R> {

@@ -6,7 +6,7 @@
 //!   reporter ---------> SelfCheck
 //! ```
 
-use crate::consensus::log_store::LogStore;
+use crate::log_store::LogStore;
 use ha_core::check::{CheckResult, Probe};
 use ha_core::controller::Stalls;
 use ha_core::id::{NodeId, ServerId};

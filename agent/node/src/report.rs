@@ -9,7 +9,6 @@ use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
 use crate::driver::DriverHandle;
 use crate::knock::Knocks;
-use crate::node::Life;
 use crate::outside::{Clock, Outside, Prober, SelfCheck};
 use futures_util::{StreamExt as _, stream};
 use ha_core::check::{CheckResult, Kind, Probe};
@@ -34,6 +33,15 @@ const OWN_SERVER_WITHIN: Duration = Duration::from_millis(300);
 const PROBE_LOST: Duration = Duration::from_millis(900);
 /// Own servers that are probed side by side.
 const SIDE_BY_SIDE: usize = 64;
+
+/// How far a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Runs,
+    /// It hands over and reports no more by itself.
+    HandsOver,
+    Stops,
+}
 
 /// Tells the leader how this node is, as long as the node runs.
 pub(crate) struct Reporter<R: Runtime> {

@@ -8,7 +8,8 @@
 use super::guard::principal;
 use super::leader::{forwarded, not_asked};
 use super::why_of;
-use crate::operate::{Operations, Removal, RequestError, events};
+use crate::error::RequestError;
+use crate::operate::{Operations, Removal, events};
 use crate::permissions::{Caller, Principal};
 use crate::wire::channels::Idle;
 use crate::wire::kept::KeptChannels;

@@ -1,7 +1,7 @@
 //! Stands before every service: finds out who asks, and whether it may.
 
 use crate::entrance::{Asking, ConnectionInfo, Presented};
-use crate::operate::RequestError;
+use crate::error::RequestError;
 use crate::permissions::{
     self, Caller, GuardContext, Permission, Principal, may, permission_for, who,
 };

@@ -2,7 +2,8 @@
 
 use super::control::{Api, STATUS_WITHIN};
 use super::guard::{FORWARDED, NAMED, ON_BEHALF, principal};
-use crate::operate::{Operations, RequestError};
+use crate::error::RequestError;
+use crate::operate::Operations;
 use crate::permissions::Principal;
 use crate::wire::kept::KeptChannels;
 use ha_core::id::NodeId;

@@ -6,7 +6,7 @@ pub mod guard;
 mod leader;
 pub mod peers;
 
-use crate::operate::{RequestError, Why};
+use crate::error::{RequestError, Why};
 use ha_proto::{AGAIN, CONFIRM, CUT_OFF, HINT};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};

@@ -5,7 +5,6 @@ mod authorities;
 pub(crate) mod claims;
 mod configure;
 mod endurance;
-mod error;
 mod explain;
 mod majority;
 mod members;
@@ -17,12 +16,12 @@ mod trust;
 mod upgrade;
 mod warnings;
 
-pub use error::{RequestError, Why};
 pub use members::Removal;
 pub use traffic::events;
 
 use crate::config::Problem;
 use crate::entrance::limiter::Limiter;
+use crate::error::{RequestError, Why};
 use crate::outside::Consensus;
 use crate::permissions::GuardContext;
 use ha_core::command::{Command, Outcome, Rejection, Stamped};

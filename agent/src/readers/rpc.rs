@@ -5,9 +5,9 @@
 //! ```
 
 use crate::entrance::{ConnectionInfo, Presented};
+use crate::error::Failure;
 use crate::grpc::guard::{Guard, STRANGERS_BODY_MAX};
 use crate::permissions::{Caller, GuardContext, Principal, TABLE, may, permission_for};
-use crate::run::Failure;
 use futures_util::FutureExt as _;
 use ha_core::id::NodeId;
 use ha_core::model::CERTIFICATE_LIFETIME;

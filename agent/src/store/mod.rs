@@ -31,7 +31,7 @@ use crate::written;
 use blobs::Blobs;
 use ha_core::id::NodeId;
 use ha_core::version::RecordVersion;
-use ha_node::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
+use ha_node::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
 use ha_record::ENTRY_MAX;
 use keys::{WRITES, check_records, counted_writes, last_index, log_key, meta_key};
 use mark::Mark;

@@ -8,9 +8,9 @@
 //! server looks at every binding. A reader never waits for that; its lock is held to copy pointers only.
 
 use super::convert::Recorded;
-use super::log_store::{LogStore, StoredSnapshot};
 use super::types::{Applied, LogId, Membership, Proposal, Runtime, Snapshot, SnapshotMeta, Types};
 use super::versions::Versions;
+use crate::log_store::{LogStore, StoredSnapshot};
 use futures_util::{Stream, TryStreamExt};
 use ha_core::command::{Command, Stamped};
 use ha_core::state::{ClusterState, Facts};

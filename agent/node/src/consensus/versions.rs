@@ -8,7 +8,7 @@
 //! A peer says with every message what it speaks, so the first exchange tells both. Until then, and after a call that
 //! failed (it may have been replaced by another version), it gets the oldest.
 
-use super::log_store::LogStore;
+use crate::log_store::LogStore;
 use ha_core::id::NodeId;
 use ha_core::version::{RecordVersion, Speaks};
 use ha_record::{Record, RecordError, sender_speaks, version_of};
