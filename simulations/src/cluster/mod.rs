@@ -19,6 +19,7 @@ pub mod counts;
 pub mod disk;
 pub mod faults;
 pub mod invariants;
+pub mod kinds;
 pub mod machine;
 pub mod membership;
 pub mod network;
