@@ -50,7 +50,6 @@ pub enum Action {
     Propose(Command),
     /// Make these the voters, in one change, if those are it now; who loses its vote goes on as a learner.
     ChangeVoters {
-        /// Who votes now.
         from: BTreeSet<NodeId>,
         /// Who shall: voters and learners.
         to: BTreeSet<NodeId>,
