@@ -146,7 +146,7 @@ pub enum Event {
     },
     /// The address is away from this node, as that [`super::Action::Drop`] wanted.
     Dropped {
-        /// Which drop this answers, see [`Action::Drop`].
+        /// Which drop this answers, see [`super::Action::Drop`].
         number: u64,
     },
     /// This node acknowledged a `Lease` of another.
