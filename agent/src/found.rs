@@ -5,9 +5,9 @@ mod join;
 pub use join::join;
 
 use crate::config::{AgentConfig, ClusterFile};
+use crate::error::Failure;
 use crate::identity::Identity;
 use crate::outside::{self, Consensus};
-use crate::run::Failure;
 use crate::store::SledStore;
 use crate::sys::wall_now;
 use crate::written;

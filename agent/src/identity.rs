@@ -12,15 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
-/// See the module.
+/// The content of `identity.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// Format of this file.
     pub format: u32,
-    /// This node.
     pub node_id: NodeId,
-    /// Its cluster.
     pub cluster_id: NodeId,
     /// Its log, which was made when this was written: a log that is not there, or another, has forgotten its votes.
     pub store: NodeId,
@@ -42,12 +40,7 @@ pub enum IdentityError {
     #[error(
         "{path} already holds node {id}: it is founded or has joined. Start it with `ha-agent run`, or name another data_dir"
     )]
-    Taken {
-        /// Where.
-        path: PathBuf,
-        /// Which.
-        id: NodeId,
-    },
+    Taken { path: PathBuf, id: NodeId },
     /// An `init` or `join` was cut short.
     #[error(
         "{0} holds a log but no identity: an earlier init or join did not finish. Move the directory away and try again"
@@ -57,16 +50,10 @@ pub enum IdentityError {
     #[error(
         "{path}: {found}: restore the file from a backup, or remove this node from the cluster and join again with an empty data_dir"
     )]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        found: String,
-    },
-    /// The disk refused.
+    Damaged { path: PathBuf, found: String },
+    /// The disk refused to read or write.
     #[error("{path}: {error}")]
     Io {
-        /// Which file.
         path: PathBuf,
         /// What the system said.
         error: io::Error,
@@ -74,7 +61,6 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// A new identity.
     pub fn new(
         node_id: NodeId,
         cluster_id: NodeId,
@@ -167,7 +153,6 @@ impl Identity {
             })
     }
 
-    /// The cluster's timers.
     pub fn timing(&self) -> Timing {
         Timing::from_word(&self.timing).unwrap_or_default()
     }

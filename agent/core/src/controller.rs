@@ -84,11 +84,9 @@ pub struct Controller {
 /// The address is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holding {
-    /// In which epoch.
     pub epoch: Epoch,
-    /// Until when.
+    /// The right ends then, whatever comes.
     pub until: Instant,
-    /// Since when.
     pub since: Instant,
 }
 
@@ -267,7 +265,6 @@ impl Controller {
         self.silent_nodes().collect()
     }
 
-    /// This node.
     pub const fn me(&self) -> NodeId {
         self.settings.me
     }

@@ -14,7 +14,6 @@ mod complaints;
 pub mod convert;
 mod hear;
 pub mod log;
-pub mod log_store;
 pub mod machine;
 mod membership;
 pub mod network;
@@ -230,7 +229,6 @@ impl<R: Runtime> Consensus<R> {
         &self.versions
     }
 
-    /// This node.
     pub const fn me(&self) -> NodeId {
         self.me
     }

@@ -87,8 +87,8 @@ impl Operations {
     ) -> Result<pb::StatusReply, RequestError> {
         let now = self.outside.clock.now();
         let seen = self.seen(now).await?;
-        let snap = self.consensus.read();
-        let (facts, counters) = (&snap.facts, self.proxy.counters());
+        let applied = self.consensus.read();
+        let (facts, counters) = (&applied.facts, self.proxy.counters());
         let leads = seen.raft.role == RaftRole::Leader;
         let name = |id: Option<NodeId>| id.map_or_else(String::new, |id| facts.node_name(id));
         let lease_left = seen
@@ -145,7 +145,7 @@ impl Operations {
                 .collect(),
             sessions: counters.sessions,
             sessions_total: counters.total,
-            bindings: snap.stick.len() as u64,
+            bindings: applied.stick.len() as u64,
             bindings_uncommitted: counters.bindings_uncommitted,
             fence: self.outside.addresses.fence(),
             lease_left_ms: lease_left.as_millis() as u64,

@@ -31,7 +31,6 @@ use crate::{sys, wait};
 pub const AGENT_PORT: u16 = 7400;
 const START: Duration = Duration::from_secs(30);
 
-/// A running cluster.
 pub struct Cluster {
     /// What was asked for.
     pub plan: Plan,

@@ -3,19 +3,15 @@
 
 use serde::Deserialize;
 
-/// `ha-cli status`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
-    /// The cluster's name.
     #[serde(default)]
     pub cluster: String,
-    /// Raft's term.
     pub term: u64,
     /// Who leads, by name.
     pub leader: Option<String>,
     /// Who has the virtual IPs, by name.
     pub holder: Option<String>,
-    /// All members.
     pub nodes: Vec<Node>,
     /// How much may fail.
     #[serde(default)]
@@ -26,11 +22,10 @@ pub struct Status {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Node {
-    /// A UUID.
     pub id: String,
-    /// `node-1`, ...
+    /// As in its file: `node-1`, `node-2` and so on.
     pub name: String,
-    /// `server` or `witness`.
+    /// As in its file: `server` or `witness`.
     pub role: String,
     /// `leader`, `follower`, `learner`, `unreachable` or `detached`.
     pub state: String,
@@ -57,7 +52,6 @@ pub struct Endures {
 /// One server of a backend.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Server {
-    /// Of which backend.
     pub backend: String,
     pub server: String,
     /// HAProxy's state words: `UP`, `DOWN 1/2`, `DRAIN`, `MAINT`, ...

@@ -1,8 +1,9 @@
-//! Changes of the membership, as the consensus library makes them: one at a time, each through a joint one.
+//! Changes of the membership: one at a time, by a leader that is in it.
 
+use super::Consensus;
 use super::news::propose_error;
+use super::settings::ProposeError;
 use super::types::Runtime;
-use super::{Consensus, ProposeError};
 use ha_core::id::NodeId;
 use openraft::{BasicNode, ChangeMembers};
 use std::collections::BTreeSet;

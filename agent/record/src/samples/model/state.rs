@@ -95,7 +95,7 @@ pub(in crate::samples) fn state(at: RecordVersion) -> ClusterState {
 }
 
 fn trust() -> Trust {
-    let authority = |i: u8, stage| Authority {
+    let authority = |i: u8, stage| AuthorityRecord {
         fingerprint: digest(i),
         certificate: vec![0x30, i],
         cross: vec![i],
