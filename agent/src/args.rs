@@ -14,7 +14,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (the message says why)
 #[command(name = "ha-agent", version, about = "High availability without a fourth machine: one agent per server", after_help = EXIT_CODES)]
 pub struct Args {
     #[command(subcommand)]
-    pub command: What,
+    pub command: AgentCommand,
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value = "table")]
     pub output: Output,
@@ -29,7 +29,7 @@ pub enum Output {
 }
 
 #[derive(Subcommand)]
-pub enum What {
+pub enum AgentCommand {
     /// Found a new cluster with this node as its first.
     Init {
         /// This node's file.

@@ -5,7 +5,7 @@ use ha_address::{VipError, VipSettings};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What was done.
+/// What `cleanup` has taken away.
 pub struct Cleaned {
     /// Addresses that were left, and are gone.
     pub removed: Vec<String>,

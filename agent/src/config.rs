@@ -37,7 +37,6 @@ pub struct Problem {
     pub line: u32,
     /// The key, e.g. `frontend.listeners`.
     pub key: String,
-    /// What was found.
     pub found: String,
     /// What would be right.
     pub remedy: String,

@@ -11,9 +11,9 @@ pub use join::join;
 pub use rejoin::{check_stopped, rejoin};
 
 use crate::config::{AgentConfig, ClusterFile};
+use crate::error::Failure;
 use crate::identity::Identity;
 use crate::outside::{self, Consensus};
-use crate::run::Failure;
 use crate::store::SledStore;
 use crate::sys::wall_now;
 use crate::written;

@@ -2,7 +2,7 @@
 //! closes with them.
 
 use crate::config::AgentConfig;
-use crate::run::Failure;
+use crate::error::Failure;
 use ha_address::{
     Bound, Intercept, Release as Leaving, Traffic, Vip, VipError, VipEvent, VipSettings,
     VirtualIps, platform,
@@ -33,7 +33,7 @@ pub struct Hands {
 }
 
 /// News of the kernel, if it is the kernel that holds.
-pub type KernelNews = Option<mpsc::Receiver<VipEvent>>;
+pub type VipNews = Option<mpsc::Receiver<VipEvent>>;
 
 impl Hands {
     /// Starts what holds addresses on this node.
@@ -45,7 +45,7 @@ impl Hands {
         gate: Arc<WatchedGate>,
         promise: Duration,
         lease: Duration,
-    ) -> Result<(Hands, KernelNews), Failure> {
+    ) -> Result<(Hands, VipNews), Failure> {
         let traffic = Arc::new(ProxyTraffic(gate));
         let hands = |addresses| Hands {
             addresses,

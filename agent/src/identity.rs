@@ -12,15 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
-/// See the module.
+/// The content of `identity.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// Format of this file.
     pub format: u32,
-    /// This node.
     pub node_id: NodeId,
-    /// Its cluster.
     pub cluster_id: NodeId,
     /// Its log, which was made when this was written: a log that is not there, or another, has forgotten its votes.
     pub store: NodeId,
@@ -52,12 +50,7 @@ pub enum IdentityError {
     #[error(
         "{path} already holds node {id}: it is founded or has joined. Start it with `ha-agent run`, or name another data_dir"
     )]
-    Taken {
-        /// Where.
-        path: PathBuf,
-        /// Which.
-        id: NodeId,
-    },
+    Taken { path: PathBuf, id: NodeId },
     /// An `init` or `join` was cut short.
     #[error(
         "{0} holds a log but no identity: an earlier init or join did not finish. Move the directory away and try again"
@@ -67,16 +60,10 @@ pub enum IdentityError {
     #[error(
         "{path}: {found}: restore the file from a backup, or run `ha-agent rejoin` here: it brings this node back under its name"
     )]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        found: String,
-    },
-    /// The disk refused.
+    Damaged { path: PathBuf, found: String },
+    /// The disk refused to read or write.
     #[error("{path}: {error}")]
     Io {
-        /// Which file.
         path: PathBuf,
         /// What the system said.
         error: io::Error,
@@ -84,7 +71,6 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// A new identity.
     pub fn new(
         node_id: NodeId,
         cluster_id: NodeId,
@@ -184,7 +170,6 @@ impl Identity {
             })
     }
 
-    /// The cluster's timers.
     pub fn timing(&self) -> Timing {
         Timing::from_word(&self.timing).unwrap_or_default()
     }

@@ -1,22 +1,20 @@
 //! `ha-agent`: found a cluster, join one, run.
 
 mod args;
+mod making;
 mod ways_out;
 
-use args::{Args, Output, What};
+use args::{AgentCommand, Args, Output};
 use clap::{CommandFactory as _, Parser as _};
 use ha_agent::config::{self, AgentConfig, parse_cluster};
-use ha_agent::found;
-use ha_agent::identity::Identity;
-use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
+use ha_agent::error::Failure;
+use ha_agent::preflight::{self, Inspection, Moment};
+use ha_agent::run;
 use ha_agent::run::belonging::SomebodyMustAct;
-use ha_agent::run::{self, Failure};
 use ha_agent::stderr;
 use ha_agent::sys::platform;
 use ha_agent::threads;
 use ha_core::model::ClusterConfig;
-use ha_core::own_address::REMEDY as OWN_REMEDY;
-use ha_trust::token::Token;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,7 +45,7 @@ pub(crate) fn main() -> ExitCode {
             if e.is::<Told>() {
                 // Nothing more to say.
             } else if args.output == Output::Json {
-                let findings = e.downcast_ref::<NotReady>().map(|n| &n.findings);
+                let findings = e.downcast_ref::<making::NotReady>().map(|n| &n.findings);
                 println!(
                     "{}",
                     serde_json::json!({ "error": e.to_string(), "findings": findings })
@@ -67,101 +65,39 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-async fn act(what: What, output: Output) -> Result<(), Failure> {
+async fn act(what: AgentCommand, output: Output) -> Result<(), Failure> {
     if matches!(
         what,
-        What::Init { .. }
-            | What::Join { .. }
-            | What::Restore(_)
-            | What::Export(_)
-            | What::Recover(_)
-            | What::Rejoin(_)
-            | What::Run { .. }
+        AgentCommand::Init { .. }
+            | AgentCommand::Join { .. }
+            | AgentCommand::Restore(_)
+            | AgentCommand::Export(_)
+            | AgentCommand::Recover(_)
+            | AgentCommand::Rejoin(_)
+            | AgentCommand::Run { .. }
     ) {
         // Whatever they make is nobody else's: log and snapshot hold the authority's key, sealed.
         platform::process::keep_files_private();
     }
     match what {
-        What::Init {
+        AgentCommand::Init {
             config,
             cluster,
             id,
             skip_preflight,
-        } => {
-            let agent = read_agent(&config)?;
-            // First: where a node lives already, its own agent has the ports.
-            Identity::check_unclaimed(&agent.data_dir)?;
-            let text = config::read(&cluster)?;
-            let parsed = parse_cluster(&cluster.display().to_string(), &text)?;
-            let promise = Some(
-                parsed
-                    .promise
-                    .unwrap_or_else(|| parsed.timing.unwrap_or_default().promise()),
-            );
-            let subject = Inspection {
-                config: &agent,
-                cluster: Some(&parsed.config),
-                promise,
-                member: None,
-                authority: None,
-                moment: Moment::Founding,
-            };
-            look_first(&subject, skip_preflight).await?;
-            let identity = found::found(&agent, parsed, text, id).await?;
-            let say = format!(
-                "cluster {} is founded, this node is {} ({})\nnext: ha-agent run --config {}",
-                identity.cluster_id,
-                agent.name,
-                identity.node_id,
-                config.display()
-            );
-            tell(
-                output,
-                &say,
-                &serde_json::json!({ "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }),
-            );
-        }
-        What::Join {
+        } => making::init(&config, &cluster, id, skip_preflight, output).await?,
+        AgentCommand::Join {
             address,
             token,
             config,
             id,
             skip_preflight,
-        } => {
-            let agent = read_agent(&config)?;
-            Identity::check_unclaimed(&agent.data_dir)?;
-            let token = token.ok_or("a node joins with a token: `ha-cli token create` on any member prints one; give it with --token or HA_TOKEN. Nothing was asked of anybody")?;
-            let token: Token = token.parse()?;
-            look_first(
-                &Inspection {
-                    config: &agent,
-                    cluster: None,
-                    promise: None,
-                    member: Some(&address),
-                    authority: Some(token.authority),
-                    moment: Moment::Joining,
-                },
-                skip_preflight,
-            )
-            .await?;
-            let (identity, cluster) = found::join(&agent, &address, &token, id).await?;
-            let say = format!(
-                "{} ({}) is let into cluster {cluster}\nnext: ha-agent run --config {}",
-                agent.name,
-                identity.node_id,
-                config.display()
-            );
-            tell(
-                output,
-                &say,
-                &serde_json::json!({ "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name }),
-            );
-        }
-        What::Restore(args) => ways_out::restore(args, output).await?,
-        What::Export(args) => ways_out::export(&args, output)?,
-        What::Recover(args) => ways_out::recover(args, output).await?,
-        What::Rejoin(args) => ways_out::rejoin(args, output).await?,
-        What::Preflight {
+        } => making::join(&address, token, &config, id, skip_preflight, output).await?,
+        AgentCommand::Restore(args) => ways_out::restore(args, output).await?,
+        AgentCommand::Export(args) => ways_out::export(&args, output)?,
+        AgentCommand::Recover(args) => ways_out::recover(args, output).await?,
+        AgentCommand::Rejoin(args) => ways_out::rejoin(args, output).await?,
+        AgentCommand::Preflight {
             config,
             cluster,
             member,
@@ -201,7 +137,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 return Err(Told.into());
             }
         }
-        What::Run { config } => {
+        AgentCommand::Run { config } => {
             let agent = read_agent(&config)?;
             let stop = CancellationToken::new();
             platform::process::stop_on_signal(&stop)?;
@@ -209,7 +145,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
             let ended = run::run(agent, stop).await;
             ended.map_err(|e| plainly(e, &data_dir))?;
         }
-        What::Check { config, cluster } => {
+        AgentCommand::Check { config, cluster } => {
             let problems = config::check(config.as_deref(), cluster.as_deref());
             let mut unseen = Vec::new();
             if let (true, Some(path)) = (problems.is_empty(), &cluster) {
@@ -232,7 +168,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 &serde_json::json!({ "ok": true, "nodes": unseen }),
             );
         }
-        What::Install { root } => {
+        AgentCommand::Install { root } => {
             let done = ha_agent::install::install(&root)?;
             let next = "next: write /etc/ha-agent/agent.toml, then `ha-agent init` or `ha-agent join`, then `systemctl enable --now ha-agent`";
             tell(
@@ -241,7 +177,7 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 &serde_json::json!({ "done": done }),
             );
         }
-        What::Uninstall { root } => {
+        AgentCommand::Uninstall { root } => {
             let done = ha_agent::install::uninstall(&root)?;
             tell(
                 output,
@@ -249,58 +185,29 @@ async fn act(what: What, output: Output) -> Result<(), Failure> {
                 &serde_json::json!({ "done": done }),
             );
         }
-        What::Completions { shell } => {
+        AgentCommand::Completions { shell } => {
             // In memory first: clap_complete would panic on a closed pipe.
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "ha-agent", &mut script);
             std::io::Write::write_all(&mut std::io::stdout(), &script)?;
         }
-        What::Manual { directory } => {
+        AgentCommand::Manual { directory } => {
             std::fs::create_dir_all(&directory)?;
             clap_mangen::generate_to(
                 Args::command().version(env!("CARGO_PKG_VERSION")),
                 &directory,
             )?;
         }
-        What::Warden { mark } => ha_address::platform::warden::run(mark, std::io::stdin())?,
-        What::Cleanup { .. } => cleanup(output)?,
+        AgentCommand::Warden { mark } => ha_address::platform::warden::run(mark, std::io::stdin())?,
+        AgentCommand::Cleanup { .. } => cleanup(output)?,
     }
     Ok(())
-}
-
-/// What `preflight` says before a node is made: what is not as it should be, and no further when something fails.
-async fn look_first(subject: &Inspection<'_>, skip: bool) -> Result<(), Failure> {
-    // It would cut this machine off, so nobody skips it.
-    if let Some(own) = subject.config.own_among(subject.virtual_ips()).first() {
-        return Err(format!("virtual_ip {}: {own}: {OWN_REMEDY}", own.virtual_ip).into());
-    }
-    if skip {
-        return Ok(());
-    }
-    let findings = preflight::look(subject).await;
-    for finding in findings.iter().filter(|f| f.verdict >= Verdict::Warning) {
-        eprintln!("{finding}");
-    }
-    match preflight::failed(&findings) {
-        0 => Ok(()),
-        failed => Err(NotReady { failed, findings }.into()),
-    }
 }
 
 /// It was told already.
 #[derive(Debug, thiserror::Error)]
 #[error("told above")]
 struct Told;
-
-/// So many checks failed.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "this machine is not ready: {failed} of the checks above failed; nothing was changed (`init` and `join` take --skip-preflight)"
-)]
-struct NotReady {
-    failed: usize,
-    findings: Vec<Finding>,
-}
 
 /// The nodes that servers are said to be on.
 fn nodes_of(config: &ClusterConfig) -> Vec<String> {

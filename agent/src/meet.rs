@@ -4,9 +4,11 @@
 //! Who is asked shows a certificate of an authority that this node believes, of whatever node: the one that has come to a
 //! member's address under another id counts too.
 
+use crate::identity::Identity;
 use crate::wire::channels::{self, Idle, belief};
 use ha_core::id::NodeId;
 use ha_core::meeting::{Known, Met};
+use ha_core::state::Facts;
 use ha_core::time::Timestamp;
 use ha_proto::consensus::consensus_client::ConsensusClient;
 use ha_proto::consensus::{MeetReply, MeetRequest};
@@ -35,6 +37,26 @@ pub enum Heard {
     Agent(NodeId, Met),
     /// An agent of this cluster that says something else than was asked: what.
     Somebody(String),
+}
+
+/// Those that may know better: members, and former ones.
+pub fn places(facts: &Facts, me: NodeId) -> Vec<Place> {
+    let members = facts.members.values().filter(|m| m.id != me);
+    let former = facts.recovery.iter().flat_map(|r| r.former.values());
+    let members = members.map(|m| (&m.name, m.listen));
+    let all = members.chain(former.map(|f| (&f.name, f.listen)));
+    let place = |(name, listen): (&String, _)| Place {
+        name: name.clone(),
+        listen,
+    };
+    all.map(place).collect()
+}
+
+/// How a node knows its cluster from its own disk.
+pub fn known(identity: &Identity, facts: &Facts) -> Known {
+    let mut known = Known::of(facts);
+    known.generation = known.generation.max(identity.generation);
+    known
 }
 
 /// How this node knows the cluster, for whoever asks or is asked.

@@ -6,7 +6,7 @@ use crate::wire::channels::PeerChannels;
 use ha_core::check::{CheckResult, Probe};
 use ha_core::id::NodeId;
 use ha_core::time::{Instant, Timestamp};
-use ha_node::consensus::log_store::LogStore;
+use ha_node::log_store::LogStore;
 use ha_node::outside::{
     Addressee, Addresses, Boxed, Call, CallError, Clock, Outside, Peers, Prober, Tasks,
 };
@@ -60,7 +60,7 @@ pub fn with_tasks_on(threads: &Handle, outside: &Outside) -> Outside {
     }
 }
 
-/// The machine's clocks.
+/// The clocks of this machine: boot time and Unix time.
 pub struct SystemClock;
 
 impl Clock for SystemClock {

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::entrance::Presented;
-use crate::operate::RequestError;
+use crate::error::RequestError;
 use ha_core::id::NodeId;
 use ha_core::time::Timestamp;
 use ha_core::trust::{Access, Digest, Trust};
@@ -77,7 +77,7 @@ pub fn permission_for(path: &str) -> Option<Permission> {
     TABLE
         .iter()
         .find(|(name, _)| *name == short)
-        .map(|(_, takes)| *takes)
+        .map(|(_, needed)| *needed)
 }
 
 /// Who asks, as far as that is proven.
@@ -106,12 +106,12 @@ impl Caller {
     }
 }
 
-/// Whether `caller` may ask what `takes` that.
+/// Whether `caller` may ask what takes the permission `needed`.
 ///
 /// # Errors
 /// Why not, for the caller.
-pub fn may(caller: &Caller, takes: Permission) -> Result<(), RequestError> {
-    match takes {
+pub fn may(caller: &Caller, needed: Permission) -> Result<(), RequestError> {
+    match needed {
         Permission::Nothing => Ok(()),
         Permission::Member if matches!(caller, Caller::Member(_)) => Ok(()),
         Permission::Member => Err(RequestError::permission_denied(
@@ -175,11 +175,11 @@ impl Principal {
 
 /// What the guard knows of this moment.
 pub trait GuardContext: Send + Sync + 'static {
-    /// The agreed state.
-    fn snap(&self) -> AppliedState;
+    /// What this node has applied, as of now.
+    fn applied(&self) -> AppliedState;
     /// Whom this node believes.
     fn live(&self) -> Arc<Live>;
-    /// Unix time.
+    /// The time since 1970 by the machine's own clock.
     fn wall(&self) -> Timestamp;
 }
 
@@ -190,7 +190,7 @@ pub trait GuardContext: Send + Sync + 'static {
 pub fn who(
     shows: &Presented,
     live: &Live,
-    snap: &AppliedState,
+    applied: &AppliedState,
     now: Timestamp,
 ) -> Result<Caller, RequestError> {
     let identity = match shows {
@@ -208,7 +208,7 @@ pub fn who(
             "this certificate was signed by an authority that is not believed any more",
         ));
     }
-    let trust = &snap.facts.trust;
+    let trust = &applied.facts.trust;
     match &identity.subject {
         Subject::Node(id) if trust.removed.contains_key(id) => {
             Err(RequestError::permission_denied(
@@ -258,8 +258,6 @@ pub fn behind(
     }
     Ok(Some(Caller::Behind(member, access)))
 }
-
-pub mod ways_in;
 
 #[cfg(test)]
 mod tests;

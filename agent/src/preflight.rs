@@ -49,9 +49,7 @@ impl Verdict {
 pub struct Finding {
     /// What was looked at.
     pub check: &'static str,
-    /// How it is.
     pub verdict: Verdict,
-    /// What was found.
     pub found: String,
     /// What would help; empty when nothing needs to.
     pub remedy: String,
@@ -110,7 +108,6 @@ pub enum Moment {
 
 /// What is looked at.
 pub struct Inspection<'a> {
-    /// This node's file.
     pub config: &'a AgentConfig,
     /// The configuration of the cluster, as far as it is known.
     pub cluster: Option<&'a ClusterConfig>,
@@ -120,7 +117,6 @@ pub struct Inspection<'a> {
     pub member: Option<&'a str>,
     /// The authority that the member must show; `None`: whoever answers will do.
     pub authority: Option<Digest>,
-    /// Why.
     pub moment: Moment,
 }
 

@@ -158,7 +158,7 @@ fn backup_file(bytes: &[u8]) {
 ///
 /// # Errors
 /// What could not be made.
-pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::run::Failure> {
+pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::error::Failure> {
     use ha_core::check::Kind;
     use ha_core::id::NodeId;
     use ha_core::model::{CERTIFICATE_LIFETIME, Member, Role, Timing};

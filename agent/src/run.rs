@@ -17,6 +17,7 @@ pub mod serve;
 mod stalls;
 
 use crate::config::AgentConfig;
+use crate::error::Failure;
 use crate::found::on_disk::OnDisk;
 use crate::found::switch;
 use crate::hands::Hands;
@@ -35,10 +36,10 @@ use ha_core::controller::ControllerSettings;
 use ha_core::id::NodeId;
 use ha_core::model::Member;
 use ha_core::version::CURRENT;
-use ha_node::consensus::log_store::LogStore;
 use ha_node::consensus::{ConsensusSettings, SNAPSHOT_EVERY};
 use ha_node::driver::DriverHandle;
 use ha_node::knock::KNOCK_EVERY;
+use ha_node::log_store::LogStore;
 use ha_node::node::{NodeSettings, Parts, StartError};
 use ha_node::outside::{Addresses, Outside};
 use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
@@ -51,9 +52,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// What ends an agent.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long a holder that stops passes clients' first packets on to the next.
 const PASS_ON: Duration = Duration::from_millis(300);

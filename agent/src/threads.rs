@@ -21,7 +21,7 @@ const LEASE_THREADS: usize = 2;
 /// While the disk stalls, the library, its state machine and whoever reads the log for a peer each wait in a thread:
 /// enough for these with seven voters, and two for what comes in. Idle ones cost nothing.
 const CONSENSUS_THREADS: usize = 10;
-/// For everything else.
+/// Threads for everything that does not keep the lease.
 const CONTROL_THREADS: usize = 4;
 /// What does not end by itself is left behind after this.
 const END_WITHIN: Duration = Duration::from_secs(1);
@@ -31,7 +31,6 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 pub struct Handles {
     /// What keeps the lease; nothing that blocks or computes for long.
     pub lease: Handle,
-    /// The consensus library.
     pub consensus: Handle,
     /// Everything that somebody else can ask for.
     pub others: Handle,

@@ -1,13 +1,14 @@
 //! `restore`, `export`, `recover` and `rejoin`: what is done when a cluster, or one node's data, is lost.
 
 use super::args::{ExportArgs, Output, RecoverArgs, RejoinArgs, RestoreArgs};
-use super::{look_first, read_agent, tell};
+use super::making::look_first;
+use super::{read_agent, tell};
 use ha_agent::config::AgentConfig;
+use ha_agent::error::Failure;
 use ha_agent::found::recover::Stopped;
 use ha_agent::found::{self, switch};
 use ha_agent::identity::Identity;
 use ha_agent::preflight::{Inspection, Moment};
-use ha_agent::run::Failure;
 use ha_agent::sys::wall_now;
 use ha_core::model::ClusterConfig;
 use ha_record::backup::Backup;

@@ -35,9 +35,7 @@ const MUST_HAPPEN: [&str; 15] = [
 /// Which seeds, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep {
-    /// The first.
     pub from: u64,
-    /// How many.
     pub seeds: u64,
     /// So many at once.
     pub jobs: usize,

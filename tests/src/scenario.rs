@@ -16,7 +16,6 @@ const STEADY: usize = 50;
 /// A running cluster with its witnesses.
 pub struct Watched {
     pub cluster: Cluster,
-    /// On the switch.
     pub observer: Observer,
     /// On `client-1`, at the first port of the plan.
     pub client: GapClient,
@@ -68,6 +67,16 @@ impl Watched {
     #[track_caller]
     pub fn holder(&self) -> u8 {
         self.cluster.wait_for_agreed_holder(SOON)
+    }
+
+    /// A node that neither holds the address nor serves the client.
+    #[track_caller]
+    pub fn bystander(&self, holder: u8) -> u8 {
+        let servers = self.client.history().servers();
+        let served = servers.into_keys().next().expect("the client is served");
+        (1..=3)
+            .find(|&node| node != holder && served != format!("server-{node}"))
+            .expect("three nodes")
     }
 
     /// Waits until the client is served steadily again.

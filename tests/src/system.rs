@@ -15,7 +15,6 @@ pub trait System {
     /// The machines that it runs on.
     fn topology(&self) -> &Topology;
 
-    /// Where clients connect.
     fn address(&self) -> SocketAddr;
 
     /// Which node has the address, when exactly one has.

@@ -36,18 +36,18 @@ pub fn cleanup(_: &VipSettings, _: &[IpAddr]) -> Result<Vec<IpAddr>, VipError> {
     Ok(Vec::new())
 }
 
-/// Looks at nothing.
+/// What `preflight` looks at; there is nothing to look at here.
 pub mod examine {
     use super::*;
 
     /// # Errors
-    /// Always.
+    /// Always: there is no such thing on this system.
     pub fn interfaces(_: &VipSettings, _: &[Vip]) -> Result<Vec<Interface>, VipError> {
         unsupported()
     }
 
     /// # Errors
-    /// Always.
+    /// Always: there is no such thing on this system.
     pub fn foreign_rules(
         _: &VipSettings,
         _: &[Vip],
@@ -57,19 +57,19 @@ pub mod examine {
     }
 
     /// # Errors
-    /// Always.
+    /// Always: there is no such thing on this system.
     pub fn rules(_: &VipSettings, _: u16) -> Result<(), VipError> {
         unsupported()
     }
 
     /// # Errors
-    /// Always.
+    /// Always: there is no such thing on this system.
     pub fn at_home(_: &VipSettings, _: &[Vip]) -> Result<Vec<(IpAddr, Taken)>, VipError> {
         unsupported()
     }
 
     /// # Errors
-    /// Always.
+    /// Always: there is no such thing on this system.
     pub fn claimed(
         _: &VipSettings,
         _: &[Vip],
@@ -82,7 +82,7 @@ pub mod examine {
 /// There is no warden where there are no addresses to take off.
 pub mod warden {
     /// # Errors
-    /// None.
+    /// None on this system; the others have some.
     pub fn run(_: u8, _: impl std::io::Read) -> std::io::Result<()> {
         Ok(())
     }

@@ -107,7 +107,6 @@ pub struct Vip {
 /// An interface that virtual IPs go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// Its name.
     pub name: String,
     /// Whether it is up and the cable is in.
     pub carrier: bool,
@@ -129,16 +128,12 @@ pub enum Taken {
     Own,
     /// This machine has it besides, as keepalived or a network configuration put it there.
     Left {
-        /// Where it is.
         interface: String,
         /// With what length of subnet.
         prefix: u8,
     },
     /// It is one of IPv6, and this machine has none where it would go.
-    NoIpv6 {
-        /// Where that is.
-        interface: String,
-    },
+    NoIpv6 { interface: String },
     /// Another machine answers for it.
     Other {
         /// With this hardware address.
@@ -204,21 +199,18 @@ pub struct Intercept {
 pub enum VipEvent {
     /// An interface of ours got or lost its carrier.
     Carrier {
-        /// Its name.
         interface: String,
         /// Whether the carrier is there now.
         up: bool,
     },
     /// Another machine claimed an address that is held here; at most once a second per address.
     ForeignClaim {
-        /// The virtual IP.
         address: IpAddr,
         /// Hardware address that the other machine gave.
         mac: [u8; 6],
     },
     /// A held address had vanished from its interface.
     AddressGone {
-        /// The virtual IP.
         address: IpAddr,
         /// Where it was missed.
         interface: String,
@@ -246,9 +238,9 @@ pub type Done = Box<dyn FnOnce(Result<(), VipError>) + Send>;
 /// A process that has something, as far as this one may see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldBy {
-    /// Its number.
+    /// Its process, where the system tells.
     pub pid: Option<u32>,
-    /// Its user.
+    /// Its user, where the system tells.
     pub uid: Option<u32>,
     /// Its program's name; empty: not known.
     pub program: String,
@@ -282,7 +274,7 @@ pub enum VipError {
     Kernel {
         /// What was being done.
         what: &'static str,
-        /// The kernel's answer.
+        /// What the kernel answered to the call.
         #[source]
         source: io::Error,
     },
@@ -295,7 +287,6 @@ pub enum VipError {
     /// No interface for this address (yet); it is looked for again every second.
     #[error("no interface for the virtual IP {address}: {reason}")]
     NoInterface {
-        /// The virtual IP.
         address: IpAddr,
         /// What was looked for.
         reason: String,
@@ -304,14 +295,10 @@ pub enum VipError {
     #[error(
         "{address} is this machine's own address: give the virtual IP an address of the same subnet that no machine has"
     )]
-    Own {
-        /// The virtual IP.
-        address: IpAddr,
-    },
+    Own { address: IpAddr },
     /// IPv6 is switched off where a virtual IP of it would go; it is looked for again every few seconds.
     #[error("{}: {}", no_ipv6(*.address, .interface).0, no_ipv6(*.address, .interface).1)]
     NoIpv6 {
-        /// The virtual IP.
         address: IpAddr,
         /// Where it would go.
         interface: String,

@@ -19,7 +19,7 @@ pub enum Pick {
     Wait(usize),
     /// All that would do are full: whichever has a slot first.
     WaitForAny,
-    /// Nothing is usable.
+    /// No server of the backend can take a client.
     Nothing,
 }
 
@@ -27,7 +27,7 @@ pub enum Pick {
 pub trait Loads {
     /// Sessions of that server now, waiting ones included.
     fn sessions(&self, server: &ServerView) -> u32;
-    /// A random number.
+    /// A number in which every bit is random.
     fn random(&mut self) -> u64;
 }
 

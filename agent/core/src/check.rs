@@ -31,17 +31,9 @@ pub enum Kind {
         close: CheckClose,
     },
     /// Asks nobody and always says the same: for tests, and for a server whose state only its operator knows.
-    Always {
-        /// What it says.
-        up: bool,
-    },
+    Always { up: bool },
     /// Of another version of this program. It is kept as it was written, and nothing is checked by it.
-    Other {
-        /// See [`Kind::name`].
-        name: String,
-        /// See [`Kind::settings`].
-        settings: String,
-    },
+    Other { name: String, settings: String },
 }
 
 /// How a TCP check closes its connection (HAProxy's `linger`).
@@ -50,7 +42,7 @@ pub enum CheckClose {
     /// One RST: leaves nothing behind on the server.
     #[default]
     Rst,
-    /// A clean FIN.
+    /// With a FIN, as a client that is done.
     Fin,
 }
 
@@ -221,7 +213,6 @@ impl Probe {
         }
     }
 
-    /// Address and port.
     pub const fn to(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }

@@ -34,11 +34,10 @@ pub enum CloseReason {
     Drained,
     /// The lease ended: this node may not answer for the address any more.
     LeaseEnded,
-    /// The agent stops.
     Shutdown,
     /// This machine had no file descriptor, port or memory left.
     Resources,
-    /// A defect here.
+    /// A defect in the agent itself; the log says more.
     Internal,
 }
 

@@ -1,9 +1,5 @@
 //! What is proposed to the log, and what comes of it.
 
-mod parts;
-
-pub use parts::{AdminTarget, DrainEnd, HealthChange, Outcome};
-
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
 use crate::state::Facts;
@@ -20,7 +16,7 @@ use thiserror::Error;
 /// A command with the time at which it was proposed; the state machine has no clock of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stamped {
-    /// The proposer's clock.
+    /// When it was proposed, by the proposer's clock.
     pub at: Timestamp,
     /// Who asked for it; empty for the cluster itself.
     pub by: String,
@@ -60,9 +56,7 @@ pub enum Command {
         /// The same node under a new id.
         member: Member,
     },
-    /// A new configuration.
     Configure {
-        /// What it says.
         config: ClusterConfig,
         /// As the operator wrote it.
         text: String,
@@ -73,9 +67,7 @@ pub enum Command {
     Rollback(Option<u64>),
     /// What the operator wants of servers or of a node.
     SetAdmin {
-        /// Of what.
         target: AdminTarget,
-        /// What.
         order: AdminOrder,
         /// Even if no usable server remains.
         force: bool,
@@ -86,21 +78,16 @@ pub enum Command {
         owner: String,
         /// For what, for other people.
         purpose: String,
-        /// Until when.
+        /// From then on it counts for nothing.
         expires: Timestamp,
     },
-    /// That is over.
-    Unlock {
-        /// As in [`Command::Lock`].
-        owner: String,
-    },
+    /// The lock is given back before it expires.
+    Unlock { owner: String },
     /// A drain ended: empty, or its deadline passed.
     DrainEnded {
-        /// Of what.
         target: AdminTarget,
         /// Which drain: since when. Another one of the same target may have begun meanwhile.
         began: Timestamp,
-        /// How.
         end: DrainEnd,
     },
     /// What the leader observed.
@@ -112,16 +99,13 @@ pub enum Command {
     AddMember(Member),
     /// A node that shows a token becomes known; the token is used up.
     Admit {
-        /// Who.
         member: Member,
-        /// What it shows.
         ticket: Ticket,
         /// The member of the same name that it was, when that has lost its data.
         replaces: Option<NodeId>,
     },
     /// A member is reached elsewhere from now on.
     Relocate {
-        /// The member.
         node: NodeId,
         /// Where peers and operators reach it.
         listen: SocketAddr,
@@ -134,7 +118,6 @@ pub enum Command {
     Trust(TrustOrder),
     /// The agent of a member is another than its record says.
     Describe {
-        /// The member.
         node: NodeId,
         /// The agent's own version, for people.
         agent_version: String,
@@ -149,16 +132,14 @@ pub enum Command {
     Holder {
         /// The node that holds.
         node: NodeId,
-        /// Its epoch.
         epoch: Epoch,
         /// Why the address came to it.
         reason: String,
     },
     /// A line for the event log.
     Note {
-        /// See [`crate::events::What::kind`].
         kind: String,
-        /// One line.
+        /// What happened, in one line.
         text: String,
     },
     /// Of the next version, for tests of upgrades: keeps a text in [`Facts::rehearsal`].
@@ -199,10 +180,18 @@ struct By<'a> {
     by: &'a str,
 }
 
-/// What is wanted.
+/// Of what an administrative state is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum AdminTarget {
+    /// A node: all servers on it, and whether it may hold the address.
+    Node(NodeId),
+    /// These servers, of whichever backends.
+    Servers(Vec<ServerId>),
+}
+
+/// What an operator wants of a node or of servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AdminOrder {
-    /// The state.
     pub state: AdminState,
     /// What a drain does with bound clients.
     pub sticky: Sticky,
@@ -216,6 +205,35 @@ pub struct AdminOrder {
     pub lock: String,
 }
 
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum DrainEnd {
+    /// No session was left.
+    Empty,
+    /// Its deadline passed: the sessions that are left are cut.
+    Deadline,
+}
+
+/// One server went up or down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HealthChange {
+    pub server: ServerId,
+    /// Whether it is usable now.
+    pub up: bool,
+    /// What was seen, e.g. `L4CON`.
+    pub why: String,
+}
+
+/// What an accepted command did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Outcome {
+    Done,
+    /// The configuration now has this version; what changed, a line each.
+    Configured(u64, Vec<String>),
+    /// These servers are affected, as `backend/server`.
+    Affected(Vec<String>),
+}
+
 /// Why a command changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize)]
 pub enum Rejection {
@@ -224,7 +242,7 @@ pub enum Rejection {
         "the configuration is at version {now}, this change was made from version {expected}: look at `ha-cli diff` again, then apply again"
     )]
     ConfigMoved {
-        /// Current version.
+        /// The version that is in force now.
         now: u64,
         /// What the proposer had seen.
         expected: u64,
@@ -237,10 +255,8 @@ pub enum Rejection {
     /// There is nothing to roll back to.
     #[error("there is no earlier version of the configuration")]
     NoEarlierVersion,
-    /// No such node.
     #[error("there is no node {0}: `ha-cli status` shows the nodes")]
     NodeUnknown(String),
-    /// No such server.
     #[error("there is no server with id {0}: `ha-cli status` shows the servers")]
     ServerUnknown(ServerId),
     /// That id belongs to a member.
@@ -254,7 +270,6 @@ pub enum Rejection {
     /// That address belongs to a member.
     #[error("the address {0} is taken by node {1}: set another `listen` in agent.toml")]
     AddressTaken(String, String),
-    /// No machine has that for its own.
     #[error(
         "the address {0} is that of virtual_ip {1}: set another `listen` or `address` in agent.toml"
     )]
@@ -285,7 +300,6 @@ pub enum Rejection {
         "node {0} was removed from this cluster and cannot come back under that id: `ha-agent rejoin` there, with a new token, brings it back under its name"
     )]
     NodeRemoved(NodeId),
-    /// No such operator.
     #[error("there is no operator {0}: `ha-cli user list` shows those that are")]
     UserUnknown(String),
     /// No such authority, or it is not at that stage.
@@ -305,16 +319,12 @@ pub enum Rejection {
     #[error(
         "backend {backend} would have no usable server left: make another one ready first, or say --force"
     )]
-    LastServer {
-        /// Of which backend.
-        backend: String,
-    },
+    LastServer { backend: String },
     /// One node at a time.
     #[error(
         "{node} is out already (by {by}): one node at a time, `ha-cli ready {node}` brings it back first (drain and maintenance take --force)"
     )]
     OtherNodeOut {
-        /// Which.
         node: String,
         /// Who took it out.
         by: String,
@@ -324,9 +334,7 @@ pub enum Rejection {
         "{by} holds the maintenance lock ({purpose}), for {seconds} s more at least: wait for its end (drain and maintenance take --force)"
     )]
     Locked {
-        /// Who.
         by: String,
-        /// For what.
         purpose: String,
         /// Until it ends by itself.
         seconds: u64,
@@ -335,12 +343,7 @@ pub enum Rejection {
     #[error(
         "node {node} does not know checks of kind {kind}: upgrade ha-agent there first, or leave such checks out of the configuration"
     )]
-    CheckUnknown {
-        /// The kind's name.
-        kind: String,
-        /// The member's name.
-        node: String,
-    },
+    CheckUnknown { kind: String, node: String },
     /// A member could not read what would be written.
     #[error(
         "version {version} cannot become active: node {node} does not speak it. Upgrade ha-agent there, or remove that node (`ha-cli member remove {node}`)"
@@ -348,7 +351,6 @@ pub enum Rejection {
     VersionNotSpoken {
         /// The version that was asked for.
         version: RecordVersion,
-        /// The member's name.
         node: String,
     },
     /// The active version is never lowered.
@@ -366,17 +368,15 @@ pub enum Rejection {
         "this cluster writes version {needed}, and the agent of node {node} speaks {speaks}: install an ha-agent there that speaks version {needed}"
     )]
     VersionUnsuitable {
-        /// The node's name.
         node: String,
         /// What its agent speaks.
         speaks: Speaks,
-        /// The active version.
         needed: RecordVersion,
     },
     /// A text that a terminal or a log would not show as it is.
     #[error("{field}: found a text that {why}")]
     TextRefused {
-        /// In which field.
+        /// The path of the field, as in the file.
         field: String,
         /// What is wrong with it.
         why: String,

@@ -72,7 +72,7 @@ pub struct Controller {
     campaign: Campaign,
     /// As the last view had them.
     suspects: BTreeSet<ServerId>,
-    /// Voters that were silent at the last look.
+    /// Nodes that were silent at the last look.
     silent: BTreeSet<NodeId>,
     previous_leader: Option<NodeId>,
     voters: Voters,
@@ -84,11 +84,9 @@ pub struct Controller {
 /// The address is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holding {
-    /// In which epoch.
     pub epoch: Epoch,
-    /// Until when.
+    /// The right ends then, whatever comes.
     pub until: Instant,
-    /// Since when.
     pub since: Instant,
 }
 
@@ -264,10 +262,9 @@ impl Controller {
 
     /// Nodes that the leader does not hear.
     pub fn unreachable(&self) -> BTreeSet<NodeId> {
-        self.silent_voters().collect()
+        self.silent_nodes().collect()
     }
 
-    /// This node.
     pub const fn me(&self) -> NodeId {
         self.settings.me
     }

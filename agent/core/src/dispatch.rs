@@ -21,7 +21,7 @@ mod failing;
 mod step;
 
 pub use around::{Around, UnderWay};
-pub use step::{Binding, COMMIT_WAIT, Forward, Happened, Line, Remembered, Step};
+pub use step::{BindingState, COMMIT_WAIT, Forward, Happened, PlaceInLine, Remembered, Step};
 
 use crate::balance::{Pick, open_to_newcomers, pick};
 use crate::close::CloseReason;
@@ -132,8 +132,8 @@ impl Dispatch {
             (Phase::Connecting(i), H::ConnectFailed | H::ConnectTimedOut | H::NoPortLeft) => {
                 self.failed(i, happened, around)
             }
-            (Phase::Committing(i), H::Committed) => self.forward(i, Binding::Committed),
-            (Phase::Committing(i), H::Uncommitted) => self.forward(i, Binding::Uncommitted),
+            (Phase::Committing(i), H::Committed) => self.forward(i, BindingState::Committed),
+            (Phase::Committing(i), H::Uncommitted) => self.forward(i, BindingState::Uncommitted),
             _ => Step::GiveUp(CloseReason::Internal),
         };
         debug_assert!(step != Step::GiveUp(CloseReason::Internal), "{happened:?}");
@@ -250,7 +250,7 @@ impl Dispatch {
             return Step::GiveUp(CloseReason::Internal);
         };
         let excluded = backend.servers.iter().filter(|s| self.excludes(s));
-        let line = Line {
+        let line = PlaceInLine {
             queue: Queue::Backend {
                 except: excluded.map(|s| s.id).collect(),
             },
@@ -319,7 +319,7 @@ impl Dispatch {
         if self.slot == Some(server.id) {
             return self.connect(i);
         }
-        let line = Line {
+        let line = PlaceInLine {
             queue: Queue::Server(server.id),
             longest: backend.maxqueue,
             within: backend.queue_timeout,
@@ -347,8 +347,8 @@ impl Dispatch {
     fn connected(&mut self, i: usize) -> Step {
         let commits = self.backend().is_some_and(BackendView::commits_bindings);
         match self.asked {
-            None => self.forward(i, Binding::AsBefore),
-            Some(_) if !commits => self.forward(i, Binding::NotAwaited),
+            None => self.forward(i, BindingState::AsBefore),
+            Some(_) if !commits => self.forward(i, BindingState::NotAwaited),
             Some(_) => {
                 self.phase = Phase::Committing(i);
                 Step::Commit
@@ -356,13 +356,13 @@ impl Dispatch {
         }
     }
 
-    fn forward(&self, i: usize, binding: Binding) -> Step {
+    fn forward(&self, i: usize, binding: BindingState) -> Step {
         let Some((route, server)) = self.route.as_ref().zip(self.server(i)) else {
             return Step::GiveUp(CloseReason::Internal);
         };
         // What was bound is another server, which could not be used: this session rests on nothing.
         let binding = match self.asked {
-            Some(asked) if asked != server.id => Binding::Uncommitted,
+            Some(asked) if asked != server.id => BindingState::Uncommitted,
             _ => binding,
         };
         Step::Forward(Forward {

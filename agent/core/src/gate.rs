@@ -22,7 +22,6 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A closed gate.
     pub fn new() -> Gate {
         Gate {
             until: AtomicU64::new(0),
@@ -32,7 +31,7 @@ impl Gate {
         }
     }
 
-    /// Serve until `until`.
+    /// Lets sessions in until `until`, or until it is closed.
     pub fn open(&self, until: Instant) {
         self.until.store(until.0, Ordering::SeqCst);
         if until > Instant::ZERO {

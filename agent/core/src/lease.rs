@@ -58,7 +58,7 @@ pub enum ReleaseHeard {
 /// Whether a vote may go on to the consensus library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VoteDecision {
-    /// It may.
+    /// The vote goes on its way.
     Pass,
     /// It may not: this node is promised to another.
     Refuse,
@@ -223,11 +223,6 @@ impl Promise {
             self.term = self.term.max(term);
         }
         VoteDecision::Pass
-    }
-
-    /// Whether this voter still waits out what it may have promised before it started.
-    pub fn is_quiet(&self, now: Instant) -> bool {
-        now < self.quiet_until
     }
 
     /// To whom this voter is promised at `now`.

@@ -11,16 +11,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Everything in `cluster.toml`.
+/// Everything that `cluster.toml` says, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClusterConfig {
-    /// Shown to operators.
+    /// Shown to operators; nothing is decided by it.
     pub name: String,
     /// The addresses that move. The leader holds all of them.
     pub virtual_ips: Vec<VirtualIp>,
-    /// Where clients arrive.
     pub frontends: Vec<Frontend>,
-    /// Sets of servers.
     pub backends: Vec<Backend>,
     /// Whether the address returns to a preferred node.
     pub failback: Failback,
@@ -56,7 +54,7 @@ pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 /// An address that moves between nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VirtualIp {
-    /// Unique.
+    /// Unique among those of its kind in the configuration.
     pub name: String,
     /// The address itself; added as /32 or /128.
     pub address: IpAddr,
@@ -64,10 +62,10 @@ pub struct VirtualIp {
     pub prefix: u8,
 }
 
-/// Where clients arrive.
+/// Addresses and ports on which clients arrive, and their backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Frontend {
-    /// Unique.
+    /// Unique among those of its kind in the configuration.
     pub name: String,
     /// Names of its [`VirtualIp`]s, at least one: the file calls them `virtual_ip`.
     pub virtual_ips: Vec<String>,
@@ -86,7 +84,7 @@ pub struct Frontend {
     pub keepalive: Duration,
 }
 
-/// Ports `first..=last`.
+/// The ports `first..=last`; one port where both are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PortRange {
     /// Lowest port, at least 1.
@@ -120,7 +118,7 @@ impl fmt::Display for PortRange {
 /// A named set of servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Backend {
-    /// Unique.
+    /// Unique among those of its kind in the configuration.
     pub name: String,
     /// Which server a client without a binding gets.
     pub balance: Balance,
@@ -318,7 +316,7 @@ pub enum Role {
     /// Votes, may hold the virtual IP, carries traffic.
     #[default]
     Server,
-    /// Votes only.
+    /// It votes, and never holds an address.
     Witness,
 }
 
@@ -344,9 +342,8 @@ impl Role {
 /// A node as the cluster knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
-    /// Its id.
     pub id: NodeId,
-    /// Its name, unique.
+    /// Unique among the members of the cluster.
     pub name: String,
     /// Where peers and operators reach its agent.
     pub listen: SocketAddr,
@@ -365,7 +362,6 @@ pub struct Member {
 /// What the operator wants of a server or node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum AdminState {
-    /// Normal.
     #[default]
     Ready,
     /// No new clients; still checked; bound clients as [`Sticky`] says.

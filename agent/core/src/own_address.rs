@@ -12,9 +12,7 @@ use std::net::IpAddr;
 pub struct OwnAddress {
     /// The name of the virtual IP.
     pub virtual_ip: String,
-    /// What both have.
     pub address: IpAddr,
-    /// The node's name.
     pub node: String,
 }
 

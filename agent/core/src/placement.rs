@@ -17,7 +17,6 @@ pub struct Placement<'a> {
     pub id: ServerId,
     /// The backend it belongs to.
     pub backend: &'a Backend,
-    /// As configured.
     pub server: &'a Server,
     /// The member it runs on; `None` when it is not co-located, or its node has not joined.
     pub node: Option<&'a Member>,
@@ -77,7 +76,7 @@ impl<'a> Placement<'a> {
         self.server.node.as_deref().filter(|_| self.node.is_none())
     }
 
-    /// `backend/server`.
+    /// Its name as operators write it: `backend/server`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.backend.name, self.server.name)
     }

@@ -42,7 +42,7 @@ pub const HISTORY_MAX: usize = 11;
 /// Bindings that one command looks at to find expired ones.
 const PURGE_BUDGET: usize = 256;
 
-/// The replicated state.
+/// The state that all members agree on: facts and bindings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterState {
     /// The stamp of the last command. Not the newest of all: a clock that was fast for a moment would hold back every
@@ -85,9 +85,7 @@ pub struct Facts {
     pub holder: Option<HolderRecord>,
     /// Who takes nodes out at the moment, one after the other.
     pub maintenance: Option<MaintenanceLock>,
-    /// Who may speak.
     pub trust: Arc<Trust>,
-    /// What happened.
     pub events: Arc<EventLog>,
     /// Which node went on alone last, if one ever did.
     pub recovery: Option<Recovery>,

@@ -23,7 +23,6 @@ use std::time::Duration;
 /// Who is bound: the client's (masked) address, within a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct StickKey {
-    /// The affinity group.
     pub group: Arc<str>,
     /// The client's address, masked as the backend says.
     pub client: IpAddr,
@@ -173,7 +172,7 @@ impl StickIndex {
         }
     }
 
-    /// Forgets `key`.
+    /// Takes out the binding of `key`, and says what it was.
     pub fn remove(&mut self, key: &StickKey) -> Option<StickEntry> {
         // Looking first keeps what readers share from being copied for nothing.
         self.table.leaves.get(key)?;

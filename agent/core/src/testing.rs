@@ -15,7 +15,7 @@ pub fn node(i: u8) -> NodeId {
     NodeId::from_random(u128::from(i))
 }
 
-/// `node-i` at `10.0.0.i`.
+/// The server node `node-i` at `10.0.0.i`, port 7400.
 pub fn member(i: u8) -> Member {
     let ip = IpAddr::from([10, 0, 0, i]);
     Member {
@@ -30,7 +30,7 @@ pub fn member(i: u8) -> Member {
     }
 }
 
-/// `si` on `node-i`.
+/// The server `si`, which is on the node `node-i`.
 pub fn server(i: u8) -> Server {
     Server {
         name: format!("s{i}"),

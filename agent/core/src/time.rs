@@ -15,7 +15,7 @@ impl Instant {
     /// Before everything: what has never happened happened then.
     pub const ZERO: Instant = Instant(0);
 
-    /// Time since boot.
+    /// How long after the boot of this machine it is.
     pub const fn since_boot(self) -> Duration {
         Duration::from_nanos(self.0)
     }

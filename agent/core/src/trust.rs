@@ -63,7 +63,7 @@ impl Digest {
 /// What an operator may do; each includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Access {
-    /// Look.
+    /// Reads everything and changes nothing.
     #[default]
     Viewer,
     /// And drain, take out, bring back, move the address.
@@ -96,7 +96,6 @@ impl Access {
 pub enum Stage {
     /// Trusted, and not used before every node trusts it.
     Spreading,
-    /// It signs.
     Signing,
     /// What it signed is still believed.
     Leaving,
@@ -104,16 +103,15 @@ pub enum Stage {
 
 /// A certificate authority of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Authority {
-    /// Of its certificate.
+pub struct AuthorityRecord {
+    /// The SHA-256 of its certificate.
     pub fingerprint: Digest,
-    /// DER.
+    /// The certificate as DER.
     pub certificate: Vec<u8>,
     /// Its certificate once more, signed by the authority before it; empty for the first.
     pub cross: Vec<u8>,
     /// Its private key, encrypted with a key that is on every node and in no log.
     pub sealed_key: Vec<u8>,
-    /// See [`Stage`].
     pub stage: Stage,
     /// When it came to this stage.
     pub since: Timestamp,
@@ -122,15 +120,14 @@ pub struct Authority {
 /// A join token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TokenRecord {
-    /// Of its secret.
+    /// The SHA-256 of its secret, which is nowhere else.
     pub secret: Digest,
     /// What may join with it.
     pub role: Role,
-    /// Until when.
+    /// From then on it counts for nothing.
     pub expires: Timestamp,
     /// When it was made.
     pub made: Timestamp,
-    /// By whom.
     pub by: String,
     /// By which node and key it was used.
     pub used: Option<(NodeId, Digest)>,
@@ -154,20 +151,19 @@ pub struct UserRecord {
     pub key: Digest,
     /// When it was let in.
     pub since: Timestamp,
-    /// By whom.
     pub by: String,
 }
 
-/// See the module.
+/// What the log says of who may enter, and of those that left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Trust {
     /// Grows with each change of [`Trust::authorities`].
     pub generation: u64,
     /// At most two; the newer last. Empty until the cluster is founded.
-    pub authorities: Vec<Authority>,
+    pub authorities: Vec<AuthorityRecord>,
     /// By their public id.
     pub tokens: BTreeMap<String, TokenRecord>,
-    /// By name.
+    /// Those who may enter, by their name.
     pub users: BTreeMap<String, UserRecord>,
     /// Nodes that left, and when: what they say is not heard any more.
     pub removed: BTreeMap<NodeId, Timestamp>,
@@ -175,20 +171,21 @@ pub struct Trust {
 
 impl Trust {
     /// The authority that signs.
-    pub fn signing(&self) -> Option<&Authority> {
+    pub fn signing(&self) -> Option<&AuthorityRecord> {
         self.authorities.iter().find(|a| a.stage == Stage::Signing)
     }
 
     /// The authority with that fingerprint.
-    pub fn authority(&self, fingerprint: Digest) -> Option<&Authority> {
+    pub fn authority(&self, fingerprint: Digest) -> Option<&AuthorityRecord> {
         self.authorities
             .iter()
             .find(|a| a.fingerprint == fingerprint)
     }
 
-    /// Those with which certificates are checked.
-    pub fn fingerprints(&self) -> impl Iterator<Item = Digest> {
-        self.authorities.iter().map(|a| a.fingerprint)
+    /// The certificates of all that are believed, as DER, the newer last.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        let each = self.authorities.iter();
+        each.map(|a| a.certificate.clone()).collect()
     }
 }
 
@@ -197,13 +194,13 @@ impl Trust {
 pub enum TrustOrder {
     /// A new authority: the first one signs at once, any other spreads first.
     Introduce {
-        /// Of its certificate.
+        /// The SHA-256 of its certificate.
         fingerprint: Digest,
-        /// DER.
+        /// The certificate as DER.
         certificate: Vec<u8>,
         /// The same, signed by the authority before it; empty for the first.
         cross: Vec<u8>,
-        /// Its key, sealed.
+        /// Its key, sealed with the secret of all members.
         sealed_key: Vec<u8>,
     },
     /// Every node trusts it: it signs from now on, and the one before it leaves.
@@ -212,20 +209,19 @@ pub enum TrustOrder {
     Retire(Digest),
     /// A token that may be used once.
     MakeToken {
-        /// Its public id.
+        /// The part of a token that everybody may see.
         id: String,
-        /// Of its secret.
+        /// The SHA-256 of its secret, which is nowhere else.
         secret: Digest,
         /// What may join with it.
         role: Role,
-        /// Until when.
+        /// From then on it counts for nothing.
         expires: Timestamp,
     },
     /// It opens nothing any more.
     RevokeToken(String),
     /// An operator gets a certificate; an earlier one of the same name is not heard any more.
     AddUser {
-        /// Its name.
         name: String,
         /// What it may do.
         access: Access,
@@ -293,8 +289,8 @@ mod tests {
         Digest([i; 32])
     }
 
-    fn authority(i: u8, stage: Stage) -> Authority {
-        Authority {
+    fn authority(i: u8, stage: Stage) -> AuthorityRecord {
+        AuthorityRecord {
             fingerprint: digest(i),
             certificate: vec![i],
             cross: Vec::new(),

@@ -21,7 +21,6 @@ impl fmt::Display for RecordVersion {
 /// The versions that an agent reads and writes. The default is that of an agent which did not say: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Speaks {
-    /// The oldest.
     pub min: RecordVersion,
     /// The newest, not below `min`.
     pub max: RecordVersion,

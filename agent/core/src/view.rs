@@ -22,7 +22,6 @@ pub struct View {
 }
 
 impl View {
-    /// Nothing configured.
     pub fn empty() -> Self {
         View {
             routes: Arc::new(Routes::default()),
@@ -52,18 +51,17 @@ pub struct Routes {
 /// A frontend whose address and backend are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontendView {
-    /// As configured.
     pub spec: Frontend,
     /// The addresses of its virtual IPs.
     pub addresses: Vec<IpAddr>,
-    /// Index into [`Routes::backends`].
+    /// An index into [`Routes::backends`].
     pub backend: usize,
 }
 
 /// A backend with the state of its servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendView {
-    /// Unique.
+    /// Unique among those of its kind in the configuration.
     pub name: String,
     /// How a server is chosen.
     pub balance: Balance,
@@ -71,23 +69,14 @@ pub struct BackendView {
     pub persistence: Option<Persistence>,
     /// The group as it stands in keys.
     pub group: Arc<str>,
-    /// See [`crate::model::Backend`].
     pub on_down: OnDown,
-    /// See [`crate::model::Backend`].
     pub connect_timeout: Duration,
-    /// See [`crate::model::Backend`].
     pub server_timeout: Duration,
-    /// See [`crate::model::Backend`].
     pub server_fin_timeout: Duration,
-    /// See [`crate::model::Backend`].
     pub keepalive: Duration,
-    /// See [`crate::model::Backend`].
     pub queue_timeout: Duration,
-    /// See [`crate::model::Backend`].
     pub maxqueue: u32,
-    /// See [`crate::model::Backend`].
     pub retries: u32,
-    /// See [`crate::model::Backend`].
     pub redispatch: bool,
     /// In the order of the file.
     pub servers: Vec<ServerView>,
@@ -98,7 +87,7 @@ pub struct BackendView {
 /// A server and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerView {
-    /// Its number.
+    /// The number that the log gave it.
     pub id: ServerId,
     /// Its name in the backend.
     pub name: String,
@@ -106,7 +95,7 @@ pub struct ServerView {
     pub address: Option<IpAddr>,
     /// Its port; `None`: the one that the client asked for.
     pub port: Option<u16>,
-    /// 0..=256.
+    /// HAProxy's weight, 0 to 256; 0 takes no new clients.
     pub weight: u16,
     /// Used only when no other is usable.
     pub backup: bool,
@@ -140,7 +129,7 @@ pub enum Cut {
 pub enum Newcomer {
     /// A client that is bound to it.
     Bound,
-    /// Any other client.
+    /// A client without a binding.
     New,
 }
 

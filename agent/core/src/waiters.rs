@@ -19,7 +19,7 @@ pub enum Queue {
     Server(ServerId),
     /// A slot of any server that takes newcomers, but for these: they have failed this session.
     Backend {
-        /// Few.
+        /// Servers that are not wanted; a handful at most.
         except: Vec<ServerId>,
     },
 }
@@ -108,7 +108,6 @@ impl<T> Waiters<T> {
         self.of_backend.len() + in_lines
     }
 
-    /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

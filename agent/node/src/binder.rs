@@ -26,7 +26,7 @@ const REMEMBERED: Duration = Duration::from_millis(250);
 /// Before a batch that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// See the module.
+/// Puts bindings into the log for the sessions that ask.
 pub struct LogBinder {
     pending: Mutex<Pending>,
     wake: Notify,

@@ -9,12 +9,13 @@
 //! Owns the [`Promise`] of this node: guard and lease handler take the same lock. Leaves to the
 //! controller what leadership means for the address.
 
+mod acknowledged;
 mod complaints;
 pub mod convert;
 mod hear;
 pub mod log;
-pub mod log_store;
 pub mod machine;
+mod membership;
 pub mod network;
 mod news;
 pub mod plausible;
@@ -29,6 +30,7 @@ pub use news::MembershipSeen;
 pub use settings::{ConsensusSettings, PROPOSAL_MAX, ProposeError, SNAPSHOT_EVERY};
 
 use crate::outside::Outside;
+use acknowledged::Acknowledged;
 use complaints::Complaints;
 use ha_core::command::{Answer, Command, Stamped};
 use ha_core::controller::{NodeReport, RaftNews};
@@ -42,9 +44,7 @@ use machine::{AppliedState, Listener, Machine};
 use network::Network;
 use news::{news_of, propose_error};
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{
-    BasicNode, ChangeMembers, Config, Raft, ServerState, SnapshotPolicy, StepDownPolicy,
-};
+use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy, StepDownPolicy};
 use second_disk::SecondDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -68,6 +68,7 @@ pub struct Consensus<R: Runtime> {
     report: Arc<RwLock<NodeReport>>,
     versions: Versions,
     complaints: Arc<Complaints>,
+    acknowledged: Acknowledged,
     second_disk: Arc<SecondDisk>,
     promise_length: Duration,
     whereabouts: Whereabouts,
@@ -84,6 +85,7 @@ impl<R: Runtime> Clone for Consensus<R> {
             report: self.report.clone(),
             versions: self.versions.clone(),
             complaints: self.complaints.clone(),
+            acknowledged: self.acknowledged.clone(),
             second_disk: self.second_disk.clone(),
             promise_length: self.promise_length,
             whereabouts: self.whereabouts.clone(),
@@ -114,6 +116,7 @@ impl<R: Runtime> Consensus<R> {
         let promise = Arc::new(Mutex::new(promise));
         let reads = machine.clone();
         let whereabouts = Whereabouts::new(move || reads.facts());
+        let acknowledged = Acknowledged::default();
         let peers = Network {
             whereabouts: whereabouts.clone(),
             outside: outside.clone(),
@@ -121,6 +124,7 @@ impl<R: Runtime> Consensus<R> {
             me: settings.me,
             promise: promise.clone(),
             versions: versions.clone(),
+            acknowledged: acknowledged.clone(),
         };
         let config = config(settings).map_err(io::Error::other)?;
         let raft = Raft::new(settings.me, Arc::new(config), peers, log, machine.clone())
@@ -135,6 +139,7 @@ impl<R: Runtime> Consensus<R> {
             report: Arc::default(),
             versions,
             complaints: Arc::default(),
+            acknowledged,
             second_disk: Arc::new(SecondDisk::waiting_for(settings.promise)),
             promise_length: settings.promise,
             whereabouts,
@@ -185,6 +190,12 @@ impl<R: Runtime> Consensus<R> {
         }
     }
 
+    /// Peers whose log ends before what they once acknowledged to this node: their disks were lost or set back, they get no
+    /// entries from here and their votes do not count.
+    pub fn has_lost_its_log(&self) -> BTreeSet<NodeId> {
+        self.acknowledged.lost()
+    }
+
     /// Entries that were acknowledged although only the disk of this node had them, since it started: it votes alone, and
     /// nobody who follows it has answered in time.
     pub fn acknowledged_alone(&self) -> u64 {
@@ -221,7 +232,6 @@ impl<R: Runtime> Consensus<R> {
         }
     }
 
-    /// This node.
     pub const fn me(&self) -> NodeId {
         self.me
     }
@@ -283,92 +293,6 @@ impl<R: Runtime> Consensus<R> {
         if let Err(e) = self.raft.trigger().transfer_leader(to).await {
             tracing::warn!(error = %e, "leadership could not be handed over");
         }
-    }
-
-    /// Makes a node a learner. Does not wait until it has caught up.
-    pub async fn add_learner(&self, id: NodeId, listen: String) -> Result<(), ProposeError> {
-        self.may_change()?;
-        self.raft
-            .add_learner(id, BasicNode::new(listen), false)
-            .await
-            .map(drop)
-            .map_err(propose_error)
-    }
-
-    /// Makes these the voters, in one change, if `from` are it now. Who loses its vote goes on as a learner.
-    pub async fn set_voters(
-        &self,
-        from: &BTreeSet<NodeId>,
-        to: BTreeSet<NodeId>,
-    ) -> Result<(), ProposeError> {
-        if !matches!(self.news().voters.as_slice(), [now] if now == from) {
-            return Err(ProposeError::NoMajority(
-                "another change of the membership came first".to_owned(),
-            ));
-        }
-        self.change(ChangeMembers::ReplaceAllVoters(to), true).await
-    }
-
-    /// Makes a learner a voter.
-    pub async fn promote(&self, id: NodeId) -> Result<(), ProposeError> {
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
-            .await
-    }
-
-    /// Ends a joint membership: as was intended, or as it was before; a uniform one stays as it is. Whether who loses its
-    /// vote was to leave altogether is not known here: it goes on as a learner, and its removal can be asked for again.
-    pub async fn settle_membership(&self, forward: bool) -> Result<(), ProposeError> {
-        let to = match self.news().voters.as_slice() {
-            // No further voters: the library itself finds out where that leads from what is in force then.
-            [_, _, ..] if forward => ChangeMembers::AddVoterIds(BTreeSet::new()),
-            [before, _, ..] => ChangeMembers::ReplaceAllVoters(before.clone()),
-            _ => return Ok(()),
-        };
-        self.change(to, true).await
-    }
-
-    /// Makes these nodes, which are voters or learners now, the only voters, in one change; the other voters are out.
-    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ProposeError> {
-        self.change(ChangeMembers::ReplaceAllVoters(voters), false)
-            .await
-    }
-
-    /// Takes a node out of the membership altogether.
-    pub async fn remove(&self, id: NodeId) -> Result<(), ProposeError> {
-        if self.news().votes(id)
-            && let Err(e) = self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await
-            // The same change may have been brought to its end beside this one.
-            && self.news().votes(id)
-        {
-            return Err(e);
-        }
-        if self.news().learners.contains(&id) {
-            self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// A leader that is out of the membership leads until another does, and changes the membership no more.
-    fn may_change(&self) -> Result<(), ProposeError> {
-        if self.news().addresses.contains_key(&self.me) {
-            Ok(())
-        } else {
-            Err(ProposeError::NotLeader(None))
-        }
-    }
-
-    async fn change(
-        &self,
-        members: ChangeMembers<NodeId, BasicNode>,
-        retain: bool,
-    ) -> Result<(), ProposeError> {
-        self.may_change()?;
-        self.raft
-            .change_membership(members, retain)
-            .await
-            .map(drop)
-            .map_err(propose_error)
     }
 
     /// What this node tells the leader of itself with each lease answer.

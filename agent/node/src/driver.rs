@@ -73,7 +73,7 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    /// Runs until `stop`.
+    /// Takes events in and carries actions out until `stop` is ready.
     pub async fn run(mut self, mut stop: Boxed<()>) {
         let teller = self.handle.clone();
         let watching = self
@@ -178,36 +178,36 @@ impl<R: Runtime> Driver<R> {
 
     /// Takes over what consensus has applied.
     fn look(&mut self, first: bool) {
-        let snap = self.consensus.read();
-        if snap.applied_index == self.applied_index && !first {
+        let applied = self.consensus.read();
+        if applied.applied_index == self.applied_index && !first {
             return;
         }
-        self.applied_index = snap.applied_index;
+        self.applied_index = applied.applied_index;
         let facts_changed =
-            self.configured.is_none() || !Arc::ptr_eq(&snap.facts, self.controller.facts());
+            self.configured.is_none() || !Arc::ptr_eq(&applied.facts, self.controller.facts());
         if facts_changed {
-            if self.configured != Some(snap.facts.config_version) {
-                self.configured = Some(snap.facts.config_version);
-                act::configure_addresses(&*self.outside.addresses, &snap.facts);
+            if self.configured != Some(applied.facts.config_version) {
+                self.configured = Some(applied.facts.config_version);
+                act::configure_addresses(&*self.outside.addresses, &applied.facts);
             }
-            self.step(Event::Applied(snap.facts));
+            self.step(Event::Applied(applied.facts));
             self.publish();
         } else {
             let routes = self.view.borrow().routes.clone();
             self.view.send_replace(Arc::new(View {
                 routes,
-                stick: snap.stick,
+                stick: applied.stick,
             }));
         }
     }
 
     fn publish(&self) {
-        let snap = self.consensus.read();
+        let applied = self.consensus.read();
         let before = self.view.borrow().routes.clone();
-        let routes = Routes::following(&before, &snap.facts, &self.controller.overlay());
+        let routes = Routes::following(&before, &applied.facts, &self.controller.overlay());
         self.view.send_replace(Arc::new(View {
             routes,
-            stick: snap.stick,
+            stick: applied.stick,
         }));
     }
 }

@@ -20,6 +20,7 @@ pub mod driver;
 pub mod founding;
 pub mod incoming;
 pub mod knock;
+pub mod log_store;
 pub mod node;
 pub mod outside;
 mod report;

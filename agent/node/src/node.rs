@@ -14,7 +14,7 @@ use crate::consensus::{Consensus, ConsensusSettings};
 use crate::driver::{self, Driver, DriverHandle, Inbox};
 use crate::knock::Knocks;
 use crate::outside::{Boxed, Outside, SelfCheck};
-use crate::report::{Found, Reporter};
+use crate::report::{Found, Life, Reporter};
 use ha_core::controller::{ControllerSettings, Event, HandoverReason, NodeReport, RaftRole};
 use ha_core::id::NodeId;
 use ha_core::time::Instant;
@@ -36,11 +36,10 @@ const STOPS: &str = "its agent stops";
 pub struct Node<R: Runtime> {
     /// Its part in the agreement.
     pub consensus: Consensus<R>,
-    /// The controller's ear.
     pub driver: DriverHandle,
     outside: Outside,
     self_check: Arc<dyn SelfCheck>,
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<Life>,
     ended: Arc<Notify>,
 }
 
@@ -79,17 +78,6 @@ pub enum StartError {
     /// The log is that of another cluster.
     #[error("the log is that of another cluster: {0}")]
     OtherCluster(NodeId),
-}
-
-/// How far a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// As usual.
-    Runs,
-    /// It hands over and reports no more by itself.
-    HandsOver,
-    /// Its driver ends.
-    Stops,
 }
 
 impl<R: Runtime> Parts<R> {
@@ -163,7 +151,7 @@ impl<R: Runtime> Node<R> {
             driver,
             outside,
             self_check,
-            stage: watch::channel(Stage::Runs).0,
+            stage: watch::channel(Life::Runs).0,
             ended: Arc::default(),
         };
         let knocks = Knocks::default();
@@ -230,14 +218,14 @@ impl<R: Runtime> Node<R> {
         let mut stage = self.stage.subscribe();
         async move {
             // A node that is gone has stopped.
-            stage.wait_for(|s| *s == Stage::Stops).await.ok();
+            stage.wait_for(|s| *s == Life::Stops).await.ok();
         }
     }
 
     /// Leadership goes to the node that the controller would choose, if this one leads and there is such a node, which
     /// is the answer; waits at most 3 s for it. From now on this node says that it may not hold.
     pub async fn hand_over(&self) -> bool {
-        self.stage.send_replace(Stage::HandsOver);
+        self.stage.send_replace(Life::HandsOver);
         let to = self
             .driver
             .ask(|c| {
@@ -270,7 +258,7 @@ impl<R: Runtime> Node<R> {
 
     /// Ends the driver: nothing is decided any more.
     pub fn stop(&self) {
-        self.stage.send_replace(Stage::Stops);
+        self.stage.send_replace(Life::Stops);
     }
 }
 
@@ -303,8 +291,8 @@ async fn start_consensus<R: Runtime>(
 
 /// `None`: the log is empty.
 fn cluster_of_log<R: Runtime>(consensus: &Consensus<R>) -> Option<NodeId> {
-    let snap = consensus.read();
-    (snap.applied_index > 0).then(|| snap.facts.cluster_id)
+    let applied = consensus.read();
+    (applied.applied_index > 0).then(|| applied.facts.cluster_id)
 }
 
 struct EndsTheNode(Arc<Notify>);

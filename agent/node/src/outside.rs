@@ -6,7 +6,7 @@
 //!   reporter ---------> SelfCheck
 //! ```
 
-use crate::consensus::log_store::LogStore;
+use crate::log_store::LogStore;
 use ha_core::check::{CheckResult, Probe};
 use ha_core::controller::Stalls;
 use ha_core::id::{NodeId, ServerId};
@@ -30,9 +30,7 @@ pub const MESSAGE_MAX: usize = 8 << 20;
 /// What one node asks of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
-    /// Replication and heartbeats.
     AppendEntries,
-    /// An election.
     Vote,
     /// The question before an election.
     PreVote,
@@ -60,9 +58,8 @@ pub enum CallError {
 /// Whom a call is for. Another node that has come to the same address does not hear it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressee {
-    /// Who.
     pub node: NodeId,
-    /// Where, `host:port`.
+    /// Where it listens, as `host:port`.
     pub at: String,
 }
 
@@ -70,9 +67,9 @@ pub struct Addressee {
 pub trait Clock: Send + Sync + 'static {
     /// Time since boot, suspended time included.
     fn now(&self) -> Instant;
-    /// Unix time.
+    /// The time since 1970 by the machine's own clock.
     fn wall(&self) -> Timestamp;
-    /// Waits.
+    /// Ends when so much of this clock's time has passed.
     fn sleep(&self, duration: Duration) -> Boxed<()>;
 }
 
@@ -103,15 +100,10 @@ pub trait Prober: Send + Sync + 'static {
 /// Everything outside of one node.
 #[derive(Clone)]
 pub struct Outside {
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where tasks run.
     pub tasks: Arc<dyn Tasks>,
-    /// The other nodes.
     pub peers: Arc<dyn Peers>,
-    /// The servers.
     pub prober: Arc<dyn Prober>,
-    /// This node's disk.
     pub store: Arc<dyn LogStore>,
     /// This node's hands on the virtual IPs.
     pub addresses: Arc<dyn Addresses>,
@@ -165,8 +157,7 @@ pub enum Release {
 /// Ports of one virtual IP that the proxy accepts on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intercepted {
-    /// The virtual IP.
     pub address: IpAddr,
-    /// Inclusive ranges.
+    /// Inclusive ranges, first and last port.
     pub ports: Vec<(u16, u16)>,
 }

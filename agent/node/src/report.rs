@@ -9,7 +9,6 @@ use crate::consensus::Consensus;
 use crate::consensus::types::Runtime;
 use crate::driver::DriverHandle;
 use crate::knock::Knocks;
-use crate::node::Stage;
 use crate::outside::{Clock, Outside, Prober, SelfCheck};
 use futures_util::{StreamExt as _, stream};
 use ha_core::check::{CheckResult, Kind, Probe};
@@ -24,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Between two reports.
+/// How long it waits between two reports.
 const EVERY: Duration = Duration::from_millis(250);
 /// The data plane and the own servers are looked at every so many reports.
 const LOOK_EACH: u32 = 4;
@@ -35,7 +34,16 @@ const PROBE_LOST: Duration = Duration::from_millis(900);
 /// Own servers that are probed side by side.
 const SIDE_BY_SIDE: usize = 64;
 
-/// See the module.
+/// How far a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Runs,
+    /// It hands over and reports no more by itself.
+    HandsOver,
+    Stops,
+}
+
+/// Tells the leader how this node is, as long as the node runs.
 pub(crate) struct Reporter<R: Runtime> {
     pub(crate) role: Role,
     pub(crate) agent_version: String,
@@ -44,7 +52,7 @@ pub(crate) struct Reporter<R: Runtime> {
     pub(crate) self_check: Arc<dyn SelfCheck>,
     pub(crate) consensus: Consensus<R>,
     pub(crate) driver: DriverHandle,
-    pub(crate) stage: watch::Receiver<Stage>,
+    pub(crate) stage: watch::Receiver<Life>,
     pub(crate) knocks: Knocks,
     pub(crate) knock_every: Duration,
 }
@@ -84,7 +92,7 @@ impl<R: Runtime> Reporter<R> {
     }
 
     fn tell(&self, found: &Found) {
-        if *self.stage.borrow() != Stage::Runs {
+        if *self.stage.borrow() != Life::Runs {
             // What the others hear of it now is said by who hands over.
             return;
         }

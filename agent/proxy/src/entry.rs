@@ -31,7 +31,6 @@ pub struct SessionFilter {
 pub struct SessionInfo {
     /// Tells it from every other session that this proxy carries or has carried.
     pub id: u64,
-    /// The client.
     pub client: SocketAddr,
     /// The address and port that it asked for.
     pub local: SocketAddr,
@@ -237,7 +236,7 @@ impl Entry {
         }
     }
 
-    /// In milliseconds.
+    /// The shortest of its timeouts, in milliseconds.
     pub(super) fn shortest_timeout(&self) -> u32 {
         let timeouts = self.ends.iter().map(|end| end.timeout.load(Relaxed));
         timeouts.filter(|t| *t > 0).min().unwrap_or(u32::MAX)

@@ -14,7 +14,6 @@ pub struct WatchedGate {
 }
 
 impl WatchedGate {
-    /// A closed gate.
     pub fn new() -> Arc<WatchedGate> {
         Arc::new(WatchedGate {
             gate: Gate::new(),
@@ -22,7 +21,7 @@ impl WatchedGate {
         })
     }
 
-    /// Serve until `until`.
+    /// Lets sessions in until `until`, or until it is closed.
     pub fn open(&self, until: Instant) {
         self.gate.open(until);
         self.changed.send_replace(());

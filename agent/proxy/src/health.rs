@@ -37,7 +37,7 @@ impl Health {
         self.at.extend(listeners);
     }
 
-    /// Looks; see [`super::Proxy::self_check`].
+    /// What is wrong with the workers, see [`super::Proxy::self_check`].
     pub(super) async fn check(&self, shared: &Shared) -> Result<(), String> {
         if !self.listeners_answered.load(Relaxed) {
             let shed = shared.report.shed();

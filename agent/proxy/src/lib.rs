@@ -60,7 +60,7 @@ use tcp::accept::Arrival;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Workers at most.
+/// More workers than this are not started.
 const WORKERS_MAX: usize = 64;
 /// Descriptors left to the rest of the agent when `sessions_max` is derived.
 const FILES_FOR_OTHERS: u64 = 256;

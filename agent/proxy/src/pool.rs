@@ -27,7 +27,7 @@ const LEFT_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Line {
     waiters: Mutex<Waiters<oneshot::Sender<Slot>>>,
-    /// All who wait.
+    /// How many wait, those for a certain server included.
     waiting: AtomicU32,
     /// Those of them whom any server will do.
     for_any: AtomicU32,
@@ -130,7 +130,6 @@ impl Pool {
         })
     }
 
-    /// Slots in use.
     pub(super) fn used(&self) -> u32 {
         self.used.load(SeqCst)
     }

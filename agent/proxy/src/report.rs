@@ -12,36 +12,25 @@ use tokio::sync::mpsc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyEvent {
     /// A client's connect to that server failed or took too long. One for each failure.
-    ConnectFailed {
-        /// The server.
-        server: ServerId,
-    },
+    ConnectFailed { server: ServerId },
     /// A connect worked again after one or more had failed.
-    ConnectWorked {
-        /// The server.
-        server: ServerId,
-    },
+    ConnectWorked { server: ServerId },
     /// Newcomers are being reset for lack of room. At most once a second.
     Shedding {
         /// Resets since the last such event.
         shed: u64,
-        /// Sessions now.
         sessions: u64,
     },
     /// Nobody had to be reset for a second.
     Recovered,
     /// A listener cannot be opened; tried again every 20 ms, told once a second.
     BindFailed {
-        /// Where.
         address: SocketAddr,
         /// What the kernel said.
         error: String,
     },
     /// A worker ended although nobody asked it to; its part of the traffic is not served.
-    WorkerEnded {
-        /// Its index.
-        worker: usize,
-    },
+    WorkerEnded { worker: usize },
 }
 
 /// Sends events and keeps the ones that repeat rare.

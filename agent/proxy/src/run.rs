@@ -83,7 +83,7 @@ pub(super) fn run(start: Start) -> std::io::Result<()> {
 
 async fn follow_view(worker: &Worker, mut view: watch::Receiver<Arc<View>>) {
     while view.changed().await.is_ok() {
-        worker.snapshot();
+        worker.counted_view();
     }
     // Nobody publishes any more; the last view stays.
     std::future::pending().await

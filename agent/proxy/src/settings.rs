@@ -12,7 +12,7 @@ pub struct Clock {
     pub wall: fn() -> Timestamp,
 }
 
-/// How connections arrive.
+/// How clients' connections come to this node's sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// The kernel (`tproxy`) hands connections for any configured port to one transparent listener per
@@ -31,7 +31,6 @@ pub enum Reach {
 pub struct ProxySettings {
     /// Threads that carry sessions; at least 1 is used, at most 64.
     pub workers: usize,
-    /// How connections arrive.
     pub reach: Reach,
     /// Sessions at once; newcomers above it are reset. 0: as many as the limit on open files allows.
     pub sessions_max: usize,
@@ -43,7 +42,6 @@ pub enum ProxyError {
     /// A listener could not be made.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
         address: SocketAddr,
         /// What the kernel said.
         source: std::io::Error,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use tokio_util::sync::CancellationToken;
 
-/// See the module.
 pub(super) struct Shared {
     /// Clients come through the kernel's interception: the address is not bound by this process alone.
     pub(super) intercepts: bool,

@@ -14,15 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The counters of the whole proxy at one moment. Totals count from the start of the proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyCounters {
-    /// Per server.
     pub servers: BTreeMap<ServerId, ServerCounters>,
     /// Per frontend, by name.
     pub frontends: BTreeMap<String, FrontendCounters>,
     /// Sessions that wait for a slot of whichever server of their backend, by its name.
     pub queued: BTreeMap<String, u32>,
-    /// Sessions now.
     pub sessions: u64,
-    /// Sessions ever.
+    /// Sessions since the agent was started.
     pub total: u64,
     /// New bindings whose session was forwarded before they were committed.
     pub bindings_uncommitted: u64,
@@ -37,7 +35,7 @@ pub struct ProxyCounters {
 pub struct ServerCounters {
     /// Sessions that have a slot now, connecting ones included.
     pub now: u32,
-    /// Sessions ever connected.
+    /// Sessions that got to it since the agent was started.
     pub total: u64,
     /// Sessions that wait for a slot of it and of no other now.
     pub queued: u32,
@@ -45,16 +43,15 @@ pub struct ServerCounters {
     pub bytes_in: u64,
     /// Bytes to clients; up to 100 ms old.
     pub bytes_out: u64,
-    /// Connects that failed.
+    /// Connects that failed since the agent was started.
     pub connect_errors: u64,
 }
 
 /// The counters of a frontend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontendCounters {
-    /// Sessions now.
     pub now: u32,
-    /// Sessions ever.
+    /// Sessions since the agent was started.
     pub total: u64,
 }
 

@@ -20,7 +20,6 @@ pub(super) struct Look {
     pub(super) id: u64,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Wheel {
     buckets: Vec<Vec<Look>>,

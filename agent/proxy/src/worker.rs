@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 pub(super) const BUFFER: usize = 64 * 1024;
 
 /// The view with the counters of everything in it.
-pub(super) struct Snapshot {
+pub(super) struct CountedView {
     pub(super) view: Arc<View>,
     pub(super) stats: Rc<RouteStats>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Worker {
     /// Fires when there is a session where there was none.
     pub(super) first_session: Notify,
     view: RefCell<watch::Receiver<Arc<View>>>,
-    snapshot: RefCell<Rc<Snapshot>>,
+    counted: RefCell<Rc<CountedView>>,
     pub(super) turns: RefCell<AllTurns>,
     random: Cell<u64>,
     sessions_begun: Cell<u64>,
@@ -71,7 +71,7 @@ impl Worker {
             routes_changed: Notify::new(),
             first_session: Notify::new(),
             view: RefCell::new(view),
-            snapshot: RefCell::new(Rc::new(Snapshot { view: first, stats })),
+            counted: RefCell::new(Rc::new(CountedView { view: first, stats })),
             turns: RefCell::new(AllTurns::of_worker(index)),
             random: Cell::new(mix((shared.clock.wall)().0 ^ (index as u64) << 56)),
             sessions_begun: Cell::new(0),
@@ -81,18 +81,17 @@ impl Worker {
         })
     }
 
-    /// The newest view.
-    pub(super) fn snapshot(&self) -> Rc<Snapshot> {
+    pub(super) fn counted_view(&self) -> Rc<CountedView> {
         // An error says that nobody publishes any more; the last view stays.
         if self.view.borrow().has_changed().unwrap_or(false) {
             self.refresh();
         }
-        self.snapshot.borrow().clone()
+        self.counted.borrow().clone()
     }
 
     fn refresh(&self) {
         let view = self.view.borrow_mut().borrow_and_update().clone();
-        let old = self.snapshot.borrow().clone();
+        let old = self.counted.borrow().clone();
         let changed = !Arc::ptr_eq(&view.routes, &old.view.routes);
         let stats = if changed {
             Rc::new(self.shared.stats.of_routes(&view.routes))
@@ -100,7 +99,7 @@ impl Worker {
             old.stats.clone()
         };
         let routes = view.routes.clone();
-        self.snapshot.replace(Rc::new(Snapshot { view, stats }));
+        self.counted.replace(Rc::new(CountedView { view, stats }));
         drop(old);
         if changed {
             self.shared.stats.forget_all_but(&routes);
@@ -113,9 +112,9 @@ impl Worker {
     }
 
     fn cut_servers(&self, routes: &Routes) {
-        let snapshot = self.snapshot.borrow().clone();
+        let counted = self.counted.borrow().clone();
         let in_use = |id| {
-            snapshot
+            counted
                 .stats
                 .servers
                 .get(&id)

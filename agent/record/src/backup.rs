@@ -9,7 +9,7 @@ use ha_core::time::Timestamp;
 use ha_core::version::{CURRENT, RecordVersion};
 use std::time::Duration;
 
-/// See the module.
+/// The content of a backup, before it is locked with a passphrase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
     /// When it was made.
@@ -20,7 +20,6 @@ pub struct Backup {
     pub promise_ms: u64,
     /// Opens the authority's key.
     pub seal: [u8; 32],
-    /// What was agreed.
     pub facts: Facts,
     /// Which client belongs to which server, as far as that was taken along.
     pub bindings: StickIndex,

@@ -9,14 +9,13 @@ use ha_core::command::Stamped;
 use ha_core::version::RecordVersion;
 use std::sync::Arc;
 
-/// See the module.
+/// One entry of the log, as it is on every disk and on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The active version where it was proposed.
     pub version: RecordVersion,
-    /// Where it stands.
+    /// Its place in the log: term and index.
     pub id: LogId,
-    /// What it says.
     pub payload: Payload,
 }
 
@@ -25,7 +24,6 @@ pub struct Entry {
 pub enum Payload {
     /// Nothing: a new leader's first.
     Blank,
-    /// What was proposed.
     Command(Arc<Stamped>),
     /// Who votes and who learns from here on.
     Membership(Membership),

@@ -72,7 +72,6 @@ macro_rules! read_field {
     };
 }
 
-/// See the module.
 macro_rules! structs {
     ($($name:ident { $($(#[$attr:meta])* $([$since:literal])? $field:ident : $ty:ty),* $(,)? })*) => {$(
         impl Form for $name {
@@ -88,7 +87,6 @@ macro_rules! structs {
     )*};
 }
 
-/// See the module.
 macro_rules! enums {
     ($($name:ident { $(
         $(#[$attr:meta])* $([$since:literal])? $number:literal => $variant:ident
@@ -181,7 +179,7 @@ pub fn read_text<'a>(from: &mut In<'a>) -> Result<&'a str, RecordError> {
         .map_err(|_| RecordError::Malformed("a text that is not UTF-8"))
 }
 
-/// Appends a text.
+/// Appends its length in bytes and its bytes.
 pub fn write_text(text: &str, out: &mut Out) {
     out.number(text.len() as u64);
     out.raw(text.as_bytes());

@@ -17,7 +17,6 @@ use std::time::Duration;
 pub struct LeaseAnswer {
     /// Whether it is promised.
     pub result: Result<(), Refusal>,
-    /// How it is.
     pub report: NodeReport,
 }
 

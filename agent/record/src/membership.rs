@@ -19,9 +19,7 @@ pub struct Membership {
 /// A membership and the entry that decided it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
-    /// That entry.
     pub at: Option<LogId>,
-    /// What it says.
     pub membership: Membership,
 }
 

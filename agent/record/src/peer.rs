@@ -61,7 +61,6 @@ pub struct VoteAnswer {
 pub struct Transfer {
     /// By which the sender leads.
     pub from: Vote,
-    /// Who shall lead.
     pub to: NodeId,
     /// The newest entry, which that node must have.
     pub last: Option<LogId>,
@@ -70,7 +69,6 @@ pub struct Transfer {
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferAnswer {
-    /// It campaigns.
     Begun,
     /// Another leader is known.
     VoteChanged {
@@ -83,7 +81,6 @@ pub enum TransferAnswer {
     LogNotFlushed {
         /// What it should have.
         expected: Option<LogId>,
-        /// What it has.
         actual: Option<LogId>,
     },
 }
@@ -93,7 +90,6 @@ pub enum TransferAnswer {
 pub struct Snapshot {
     /// By which the sender leads.
     pub vote: Vote,
-    /// What it covers.
     pub header: Header,
     /// The record of the state, at the active version.
     pub state: Vec<u8>,

@@ -6,7 +6,7 @@ use crate::form::Form;
 use crate::membership::Decided;
 use crate::vote::LogId;
 
-/// See the module.
+/// How far a snapshot goes, and the membership at that place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// The newest entry in it.

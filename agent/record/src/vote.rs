@@ -21,7 +21,7 @@ pub struct Vote {
 pub struct LogId {
     /// Of the leader that made it.
     pub term: u64,
-    /// From 0 on.
+    /// Counted from 0 within its term.
     pub index: u64,
 }
 

@@ -18,10 +18,9 @@ pub enum VipMode {
     Bind,
 }
 
-/// A valid `agent.toml`.
+/// What a valid `agent.toml` says, with the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentConfig {
-    /// The node's name.
     pub name: String,
     /// Where the log and the identity are kept.
     pub data_dir: PathBuf,
@@ -38,7 +37,6 @@ pub struct AgentConfig {
     pub gateways: Vec<IpAddr>,
     /// What is done when another machine claims a held address.
     pub on_claim: OnClaim,
-    /// See [`VipMode`].
     pub vip: VipMode,
     /// What enforces the lease beside the agent.
     pub fence: FenceMode,

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use toml::Spanned;
 
-/// A valid `cluster.toml`.
+/// What a valid `cluster.toml` says, with the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterFile {
     /// What can change at any time.

@@ -13,7 +13,6 @@ const FOUND_MAX: usize = 200;
 /// Letters of what would be right.
 const REMEDY_MAX: usize = 2000;
 
-/// See the module.
 pub(super) struct Checker<'a> {
     file: &'a str,
     pub(super) text: &'a str,

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
-/// How long somebody may stay who shows no certificate that counts: long enough to join.
+/// How long somebody may deadline who shows no certificate that counts: long enough to join.
 pub const STRANGER_STAYS: Duration = Duration::from_secs(60);
 /// How long of that without asking anything.
 pub const STRANGER_ASKS_WITHIN: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub struct Accepted {
     io: Io,
     visitor: ConnectionInfo,
     seat: Option<Pass>,
-    stay: Option<StrangerDeadline>,
+    deadline: Option<StrangerDeadline>,
 }
 
 impl Accepted {
@@ -34,11 +34,11 @@ impl Accepted {
             io: Io::Local(stream),
             visitor,
             seat: None,
-            stay: None,
+            deadline: None,
         }
     }
 
-    /// To be served on threads of `on`, wherever its handshake was made. `stranger`: it may not stay.
+    /// To be served on threads of `on`, wherever its handshake was made. `stranger`: it may not stay for long.
     ///
     /// # Errors
     /// The system gives no more files.
@@ -54,7 +54,7 @@ impl Accepted {
         let socket = stream.get_mut().0;
         *socket = TcpStream::from_std(SockRef::from(&*socket).try_clone()?.into())?;
         visitor.visit = Some(seat.0.visit());
-        let stay = stranger.then(|| StrangerDeadline {
+        let deadline = stranger.then(|| StrangerDeadline {
             end: Box::pin(tokio::time::sleep(STRANGER_STAYS)),
             idle: Box::pin(tokio::time::sleep(STRANGER_ASKS_WITHIN)),
             asked: 0,
@@ -63,7 +63,7 @@ impl Accepted {
             io: Io::Tls(Box::new(stream)),
             visitor,
             seat: Some(seat),
-            stay,
+            deadline,
         })
     }
 
@@ -75,8 +75,8 @@ impl Accepted {
         if Pin::new(told).poll(cx).is_ready() {
             return Err(out("others come, and it asks nothing"));
         }
-        match &mut self.stay {
-            Some(stay) => stay.goes_on(seat, cx),
+        match &mut self.deadline {
+            Some(deadline) => deadline.goes_on(seat, cx),
             None => Ok(()),
         }
     }

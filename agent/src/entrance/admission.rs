@@ -26,7 +26,7 @@ pub const STRANGERS: (usize, usize) = (16, 256);
 pub const KNOWN: (usize, usize) = (32, 512);
 /// Handshakes that may fail from one address in [`FAILURES_WINDOW`]; then it is not listened to until that is over.
 pub const FAILURES_MAX: u32 = 20;
-/// See [`FAILURES_MAX`].
+/// The time in which [`FAILURES_MAX`] are counted.
 pub const FAILURES_WINDOW: Duration = Duration::from_secs(10);
 /// Handshakes of one address that show nothing, in [`FAILURES_WINDOW`]: each costs as much as a good one.
 pub const STRANGERS_MAX: u32 = 100;

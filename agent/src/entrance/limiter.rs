@@ -43,7 +43,7 @@ impl Limiter {
             })
     }
 
-    /// It happened.
+    /// Counts one more from that address.
     pub fn note(&mut self, now: Instant, address: IpAddr) {
         if self.seen.len() >= ADDRESSES_MAX {
             let window = self.window;

@@ -51,7 +51,6 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub struct ConnectionInfo {
     /// From where; `None`: from this machine, by the local socket.
     pub from: Option<IpAddr>,
-    /// What it shows.
     pub shows: Presented,
     /// Its place among those that may be closed for others; `None`: it is not.
     pub visit: Option<Visit>,
@@ -60,7 +59,6 @@ pub struct ConnectionInfo {
 /// What a visitor shows.
 #[derive(Clone, Debug)]
 pub enum Presented {
-    /// Nothing.
     Nothing,
     /// A certificate that was good when the connection was made.
     Certificate(Arc<CertificateClaims>),
@@ -90,17 +88,13 @@ pub type Familiar = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 /// Whether what is shown lets somebody in at this moment: who does not is a stranger.
 pub type Known = Arc<dyn Fn(&Presented) -> bool + Send + Sync>;
 
-/// What was bound.
+/// The sockets on which callers are taken.
 pub struct Entrance {
-    /// For the network.
     pub listener: TcpListener,
-    /// For this machine.
     pub local: Option<UnixListener>,
     /// Whom to believe and what to show.
     pub trust: Arc<TrustStore>,
-    /// See [`Familiar`].
     pub familiar: Familiar,
-    /// See [`Known`].
     pub known: Known,
 }
 
@@ -108,7 +102,6 @@ pub struct Entrance {
 pub struct Incoming {
     /// Of members, to be served where the lease is kept.
     pub members: ReceiverStream<io::Result<Accepted>>,
-    /// Of everybody else.
     pub others: ReceiverStream<io::Result<Accepted>>,
 }
 

@@ -12,13 +12,10 @@ use tokio::sync::oneshot;
 pub(super) enum Whose {
     /// Of somebody at that address (see [`super::limiter::share_of`]).
     Address(IpAddr),
-    /// Of that member.
     Node(NodeId),
-    /// Of that operator.
     User(String),
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Seats {
     each: usize,
@@ -31,7 +28,7 @@ pub(super) struct Seats {
 #[derive(Debug)]
 struct Seat {
     whose: Whose,
-    /// Questions under way.
+    /// How many of its questions are under way.
     asks: u32,
     asked: u64,
     leave: oneshot::Sender<()>,
@@ -146,7 +143,7 @@ impl Visit {
     }
 }
 
-/// See [`Visit::asks`].
+/// A question under way, until it is dropped; see [`Visit::asks`].
 #[derive(Debug)]
 pub struct Asking(Visit);
 

@@ -1,7 +1,7 @@
 //! A backup that needs no quorum: of a stopped node, by what its own log says.
 
 use super::recover::Stopped;
-use crate::run::Failure;
+use crate::error::Failure;
 use crate::sys::wall_now;
 use ha_core::state::Facts;
 use ha_record::backup::Backup;

@@ -2,8 +2,8 @@
 
 use super::{JOIN_WITHIN, member, new_id};
 use crate::config::AgentConfig;
+use crate::error::Failure;
 use crate::identity::Identity;
-use crate::run::Failure;
 use crate::store::SledStore;
 use crate::sys::boot_now;
 use crate::wire::channels::{self, Idle};
@@ -134,7 +134,7 @@ pub(super) async fn let_in(
 enum JoinError {
     /// It may be otherwise in a moment.
     NotYet(String),
-    /// It will not.
+    /// Asking again would not change the answer.
     Final(String),
 }
 

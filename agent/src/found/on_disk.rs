@@ -4,7 +4,7 @@ use ha_core::id::NodeId;
 use ha_core::state::ClusterState;
 use ha_core::time::Timestamp;
 use ha_core::version::CURRENT;
-use ha_node::consensus::log_store::{LogStore, Meta};
+use ha_node::log_store::{LogStore, Meta};
 use ha_record::decode;
 use ha_record::entry::{Entry, Payload};
 use ha_record::membership::Membership;
@@ -107,7 +107,7 @@ mod tests {
     use ha_core::command::{Command, Stamped};
     use ha_core::model::Timing;
     use ha_core::version::RecordVersion;
-    use ha_node::consensus::log_store::{Batch, StoredSnapshot};
+    use ha_node::log_store::{Batch, StoredSnapshot};
     use ha_record::encode;
     use ha_record::membership::Decided;
     use std::collections::BTreeMap;

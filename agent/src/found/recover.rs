@@ -9,10 +9,9 @@
 use super::on_disk::OnDisk;
 use super::{bindings, first_keyring, found_with, member, new_id, one_entry, switch};
 use crate::config::AgentConfig;
+use crate::error::Failure;
 use crate::identity::Identity;
-use crate::meet::{self, Heard, Place};
-use crate::run::Failure;
-use crate::run::belonging::{known, places};
+use crate::meet::{self, Heard, Place, known, places};
 use crate::store::SledStore;
 use crate::sys::wall_now;
 use crate::written;

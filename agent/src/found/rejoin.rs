@@ -3,8 +3,8 @@
 use super::join::{As, let_in};
 use super::switch;
 use crate::config::AgentConfig;
+use crate::error::Failure;
 use crate::identity::{Identity, IdentityError};
-use crate::run::Failure;
 use crate::sys::wall_now;
 use ha_core::id::NodeId;
 use ha_trust::token::Token;

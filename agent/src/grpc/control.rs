@@ -8,7 +8,8 @@
 use super::guard::principal;
 use super::leader::{forwarded, not_asked};
 use super::why_of;
-use crate::operate::{Operations, Removal, RequestError, events};
+use crate::error::RequestError;
+use crate::operate::{Operations, Removal, events};
 use crate::permissions::{Caller, Principal};
 use crate::wire::channels::Idle;
 use crate::wire::kept::KeptChannels;
@@ -30,10 +31,10 @@ const REQUEST_MAX: usize = 4 << 20;
 /// A leader that takes longer is not waited for by who has something to say himself.
 pub(super) const STATUS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Events, oldest first.
+/// Events as they happen, the oldest first.
 type EventStream = Pin<Box<dyn Stream<Item = Result<pb::EventRecord, Status>> + Send>>;
 
-/// See the module.
+/// Answers operators, or passes them on to the node that leads.
 pub struct Api {
     pub(super) node: Arc<Operations>,
     /// To nodes that lead.
@@ -52,7 +53,7 @@ impl Api {
 
 /// Who asks, after every text of the request was looked at: what is stored or shown is one line without control
 /// characters, in each request that there is or will be.
-fn asker<T: Serialize>(request: &Request<T>) -> Result<Principal, Status> {
+fn checked_principal<T: Serialize>(request: &Request<T>) -> Result<Principal, Status> {
     all_plain(request.get_ref()).map_err(|e| RequestError::invalid_argument(e.to_string()))?;
     principal(request)
 }
@@ -89,7 +90,7 @@ says_who!(
 /// Passes on to the leader, or answers here.
 macro_rules! on_leader {
     ($self:ident, $request:ident, $method:ident) => {{
-        let who = asker(&$request)?;
+        let who = checked_principal(&$request)?;
         match $self.leader(&$request).await? {
             Some(mut leader) => {
                 let question = forwarded(&who, $request.into_inner());
@@ -115,7 +116,7 @@ macro_rules! change_on_leader {
 impl Api {
     /// Writes into a request who asks for it.
     fn signed<T: SaysWho + Serialize>(&self, request: &mut Request<T>) -> Result<(), Status> {
-        let who = asker(request)?;
+        let who = checked_principal(request)?;
         let by = request.get_mut().by();
         *by = who.by(by, &self.node.member.name);
         Ok(())
@@ -128,7 +129,7 @@ impl Control for Api {
         &self,
         r: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusReply>, Status> {
-        let who = asker(&r)?;
+        let who = checked_principal(&r)?;
         match self.leader(&r).await {
             // Without a leader, or while it does not answer, this node still says what it knows.
             Ok(Some(mut leader)) => match tokio::time::timeout(
@@ -182,7 +183,7 @@ impl Control for Api {
     }
     async fn join(&self, r: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
         // What a member passes on was counted there.
-        let who = asker(&r)?;
+        let who = checked_principal(&r)?;
         let from = who
             .from
             .filter(|_| !matches!(who.caller, Caller::Member(_)));
@@ -199,7 +200,7 @@ impl Control for Api {
         mut r: Request<pb::ApplyRequest>,
     ) -> Result<Response<pb::ApplyReply>, Status> {
         r.get_mut().dry_run = true;
-        let who = asker(&r)?;
+        let who = checked_principal(&r)?;
         match self.leader(&r).await? {
             Some(mut leader) => {
                 let question = forwarded(&who, r.into_inner());
@@ -213,7 +214,7 @@ impl Control for Api {
         &self,
         mut r: Request<pb::RenewRequest>,
     ) -> Result<Response<pb::RenewReply>, Status> {
-        match asker(&r)?.caller {
+        match checked_principal(&r)?.caller {
             Caller::User(name, _) => r.get_mut().name = name,
             Caller::Behind(..) => {}
             _ => {
@@ -290,7 +291,7 @@ impl Control for Api {
     ) -> Result<Response<pb::MemberReply>, Status> {
         let mut r = r;
         self.signed(&mut r)?;
-        let (who, again) = (asker(&r)?, r.get_ref().clone());
+        let (who, again) = (checked_principal(&r)?, r.get_ref().clone());
         match self.leader(&r).await? {
             Some(mut leader) => {
                 let question = forwarded(&who, r.into_inner());
@@ -342,7 +343,7 @@ impl Control for Api {
         &self,
         r: Request<pb::ExplainVipRequest>,
     ) -> Result<Response<pb::ExplainVipReply>, Status> {
-        let who = asker(&r)?;
+        let who = checked_principal(&r)?;
         match self.leader(&r).await {
             Ok(Some(mut leader)) => {
                 let question = forwarded(&who, r.into_inner());
@@ -360,7 +361,7 @@ impl Control for Api {
         &self,
         r: Request<pb::ReachRequest>,
     ) -> Result<Response<pb::ReachReply>, Status> {
-        let caller = asker(&r)?.from;
+        let caller = checked_principal(&r)?.from;
         Ok(Response::new(
             self.node.reach(caller, &r.into_inner().listen).await?,
         ))
@@ -373,7 +374,7 @@ impl Control for Api {
         &self,
         r: Request<pb::EventsRequest>,
     ) -> Result<Response<Self::EventsStream>, Status> {
-        let shows = asker(&r)?.shows;
+        let shows = checked_principal(&r)?.shows;
         let events = events(self.node.clone(), shows, r.into_inner());
         let events = events.map(|event| event.map_err(Status::from));
         Ok(Response::new(Box::pin(events)))

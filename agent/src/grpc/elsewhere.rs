@@ -27,7 +27,7 @@ pub const UNDER_WAY_MAX: usize = 256;
 /// Pieces of an answer that wait for the connection.
 const PIECES_MAX: usize = 4;
 
-/// See the module.
+/// Answers on other threads, a bounded number of questions at a time.
 #[derive(Clone)]
 pub struct Elsewhere {
     to: Handle,
@@ -35,7 +35,7 @@ pub struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// On these threads.
+    /// Passes calls to the threads of that runtime.
     pub fn on(to: Handle) -> Self {
         Elsewhere {
             to,

@@ -1,7 +1,7 @@
 //! Stands before every service: finds out who asks, and whether it may.
 
 use crate::entrance::{Asking, ConnectionInfo, Presented};
-use crate::operate::RequestError;
+use crate::error::RequestError;
 use crate::permissions::{
     self, Caller, GuardContext, Permission, Principal, may, permission_for, who,
 };
@@ -54,27 +54,28 @@ impl<S> tower::Layer<S> for Guard {
 
 impl Guard {
     fn admit(&self, request: &http::Request<Body>) -> Result<Principal, RequestError> {
-        let takes = permission_for(request.uri().path())
+        let needed = permission_for(request.uri().path())
             .ok_or_else(|| RequestError::unimplemented("this agent does not know that question"))?;
         let visitor = request
             .extensions()
             .get::<ConnectionInfo>()
             .ok_or_else(|| RequestError::internal("nobody knows where this question comes from"))?;
-        let (live, snap) = (self.0.live(), self.0.snap());
-        let mut caller = who(&visitor.shows, &live, &snap, self.0.wall()).or_else(|refused| {
-            // Who joins shows no certificate, or the one of an earlier life: neither matters.
-            if takes == Permission::Nothing {
-                Ok(Caller::Stranger)
-            } else {
-                Err(refused)
-            }
-        })?;
+        let (live, applied) = (self.0.live(), self.0.applied());
+        let mut caller =
+            who(&visitor.shows, &live, &applied, self.0.wall()).or_else(|refused| {
+                // Who joins shows no certificate, or the one of an earlier life: neither matters.
+                if needed == Permission::Nothing {
+                    Ok(Caller::Stranger)
+                } else {
+                    Err(refused)
+                }
+            })?;
         if let Caller::Member(id) = caller
-            && let Some(somebody) = behind(id, request.headers(), &snap.facts.trust)?
+            && let Some(somebody) = behind(id, request.headers(), &applied.facts.trust)?
         {
             caller = somebody;
         }
-        may(&caller, takes)?;
+        may(&caller, needed)?;
         let named = match (&caller, &visitor.shows) {
             (Caller::User(name, _), Presented::Certificate(identity)) => {
                 Some((name.clone(), identity.key))

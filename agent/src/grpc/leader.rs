@@ -2,7 +2,8 @@
 
 use super::control::{Api, STATUS_WITHIN};
 use super::guard::{FORWARDED, NAMED, ON_BEHALF, principal};
-use crate::operate::{Operations, RequestError};
+use crate::error::RequestError;
+use crate::operate::Operations;
 use crate::permissions::Principal;
 use crate::wire::kept::KeptChannels;
 use ha_core::id::NodeId;
@@ -21,7 +22,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Another node, which leads.
 pub struct Leader {
-    /// Its service.
     pub client: ControlClient<Channel>,
     node: NodeId,
     at: String,
@@ -30,9 +30,7 @@ pub struct Leader {
 
 /// Who leads, as far as this node knows.
 enum Known {
-    /// This one.
     Here,
-    /// Another.
     At(Box<Leader>),
     /// Nobody, at the moment.
     Nobody,

@@ -6,7 +6,7 @@ pub mod guard;
 mod leader;
 pub mod peers;
 
-use crate::operate::{RequestError, Why};
+use crate::error::{RequestError, Why};
 use ha_proto::{AGAIN, CONFIRM, CUT_OFF, HINT};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
@@ -55,7 +55,7 @@ fn why_of(status: &Status) -> Option<Why> {
 
 #[cfg(test)]
 mod tests {
-    /// Texts are looked at by `asker`, which finds them in any request; a method that forgets it would keep whatever
+    /// Texts are looked at by `checked_principal`, which finds them in any request; a method that forgets it would keep whatever
     /// it is given.
     #[test]
     fn every_method_looks_at_the_texts_of_its_request() {
@@ -68,10 +68,10 @@ mod tests {
         let rpcs = asked.lines().filter(|l| l.starts_with("  rpc ")).count();
         assert_eq!(methods.len(), rpcs, "a method for each question");
         for method in methods {
-            let looks = ["asker(&", "on_leader!(", ".signed(&mut"];
+            let looks = ["checked_principal(&", "on_leader!(", ".signed(&mut"];
             assert!(
                 looks.iter().any(|l| method.contains(l)),
-                "begin with `asker(&request)?`: {method}"
+                "begin with `checked_principal(&request)?`: {method}"
             );
         }
     }

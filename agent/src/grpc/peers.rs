@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 /// lease and an election ask is far smaller.
 const IN_PLACE_MAX: usize = 64 << 10;
 
-/// See the module.
+/// Answers the calls of the other members.
 pub struct PeerService {
     consensus: Consensus,
     driver: DriverHandle,

@@ -18,7 +18,7 @@ pub(crate) struct CutOff {
     pub is_lasting: bool,
 }
 
-/// What would help.
+/// How many voters must be up again, as a sentence.
 pub(crate) fn majority_needed(voters: usize) -> String {
     format!("a majority of the {voters} voters must be running and reach each other")
 }

@@ -1,7 +1,8 @@
 //! What this node says to others of its cluster of how it knows it, and what it takes from them.
 
-use super::{Operations, RequestError};
+use super::Operations;
 use crate::entrance::Presented;
+use crate::error::RequestError;
 use crate::meet::Place;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::RaftRole;

@@ -60,13 +60,11 @@ impl Drop for Change {
 pub(crate) enum Leaving {
     /// It leaves the cluster.
     Yes,
-    /// It stays.
     No,
 }
 
 /// What came of a removal.
 pub enum Removal {
-    /// It is done.
     Done(pb::MemberReply),
     /// This node was to go; it has handed leadership over.
     HandedOver,
@@ -202,12 +200,7 @@ impl Operations {
                 .unwrap_or(u64::MAX),
             members,
             certificate,
-            authorities: facts
-                .trust
-                .authorities
-                .iter()
-                .map(|a| a.certificate.clone())
-                .collect(),
+            authorities: facts.trust.certificates(),
             generation: facts.trust.generation,
             seal: self.trust.live().keyring.seal.0.to_vec(),
             cluster_generation: self.known().generation,

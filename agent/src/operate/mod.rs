@@ -1,10 +1,10 @@
 //! What an operator can do, whatever carries the request: each request and reply is a control message, each refusal
 //! a [`RequestError`]. Works on the node that leads; who carries the request passes it on there.
 
+mod authorities;
 pub(crate) mod claims;
 mod configure;
 mod endurance;
-mod error;
 mod explain;
 mod majority;
 mod meet;
@@ -18,13 +18,13 @@ mod trust;
 mod upgrade;
 mod warnings;
 
-pub use error::{RequestError, Why};
 pub use meet::Told;
 pub use members::Removal;
 pub use traffic::events;
 
 use crate::config::Problem;
 use crate::entrance::limiter::Limiter;
+use crate::error::{RequestError, Why};
 use crate::outside::Consensus;
 use crate::permissions::GuardContext;
 use ha_core::command::{Command, Outcome, Rejection, Stamped};
@@ -50,13 +50,9 @@ const BY_MAX: usize = 512;
 
 /// Everything that answers need.
 pub struct Operations {
-    /// This node.
     pub member: Member,
-    /// The agreement.
     pub consensus: Consensus,
-    /// The controller's ear.
     pub driver: DriverHandle,
-    /// Sessions and counters.
     pub proxy: Arc<Proxy>,
     /// Clock, tasks, probes and addresses.
     pub outside: Outside,
@@ -144,7 +140,7 @@ impl Operations {
 }
 
 impl GuardContext for Operations {
-    fn snap(&self) -> AppliedState {
+    fn applied(&self) -> AppliedState {
         self.consensus.read()
     }
     fn live(&self) -> Arc<Live> {

@@ -16,7 +16,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 /// out.
 const WAITING_MAX: usize = 8;
 
-/// See the module.
 pub(crate) struct Reading {
     one: Arc<Semaphore>,
     looks: Arc<Semaphore>,

@@ -1,6 +1,7 @@
 //! Makes the place of a member free for the same machine, which has lost its data and comes under a new id.
 
-use super::{Operations, RequestError, propose_error};
+use super::{Operations, propose_error};
+use crate::error::RequestError;
 use crate::meet::{self, Heard, Place};
 use ha_core::id::NodeId;
 use ha_core::model::Member;

@@ -34,6 +34,8 @@ pub(super) struct Seen {
     pub(super) routes: Routes,
     me: NodeId,
     pub(super) endurance: Option<Endurance>,
+    /// The controller does not know it.
+    pub(super) has_lost_its_log: BTreeSet<NodeId>,
     pub(super) in_touch: Instant,
     pub(super) out_of_touch: bool,
 }
@@ -44,6 +46,7 @@ pub(super) fn see(now: Instant, c: &Controller) -> Seen {
         routes: Routes::from_facts(facts, &c.overlay()),
         me: c.me(),
         endurance: c.endurance(now),
+        has_lost_its_log: BTreeSet::new(),
         in_touch: c.last_in_touch(),
         out_of_touch: c.is_out_of_touch(now),
         raft: c.raft().clone(),
@@ -71,7 +74,11 @@ impl Operations {
     /// Its driver has ended.
     pub(super) async fn seen(&self, now: Instant) -> Result<Seen, RequestError> {
         let seen = self.driver.ask(move |c| see(now, c)).await;
-        seen.ok_or_else(|| RequestError::unavailable("the agent is stopping"))
+        let seen = seen.ok_or_else(|| RequestError::unavailable("the agent is stopping"))?;
+        Ok(Seen {
+            has_lost_its_log: self.consensus.has_lost_its_log(),
+            ..seen
+        })
     }
 
     pub(crate) async fn status(
@@ -80,8 +87,8 @@ impl Operations {
     ) -> Result<pb::StatusReply, RequestError> {
         let now = self.outside.clock.now();
         let seen = self.seen(now).await?;
-        let snap = self.consensus.read();
-        let (facts, counters) = (&snap.facts, self.proxy.counters());
+        let applied = self.consensus.read();
+        let (facts, counters) = (&applied.facts, self.proxy.counters());
         let leads = seen.raft.role == RaftRole::Leader;
         let name = |id: Option<NodeId>| id.map_or_else(String::new, |id| facts.node_name(id));
         let lease_left = seen
@@ -138,7 +145,7 @@ impl Operations {
                 .collect(),
             sessions: counters.sessions,
             sessions_total: counters.total,
-            bindings: snap.stick.len() as u64,
+            bindings: applied.stick.len() as u64,
             bindings_uncommitted: counters.bindings_uncommitted,
             fence: self.outside.addresses.fence(),
             lease_left_ms: lease_left.as_millis() as u64,
@@ -201,13 +208,13 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
     let voter = seen.raft.votes(m.id);
     let state = if seen.raft.leader == Some(m.id) {
         "leader"
-    } else if seen.raft.learners.contains(&m.id) {
-        "learner"
-    } else if !voter {
+    } else if !voter && !seen.raft.learners.contains(&m.id) {
         // A member by name that gets no log: a join or a removal that ended half way.
         "detached"
     } else if seen.unreachable.contains(&m.id) {
         "unreachable"
+    } else if !voter {
+        "learner"
     } else if seen.out_of_touch && m.id != seen.me {
         "unknown"
     } else {

@@ -20,7 +20,7 @@ const SESSIONS_MAX: usize = 10_000;
 /// Between two looks at the event log of an operator that follows it.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
-/// Events, oldest first.
+/// Events as they happen, the oldest first.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<pb::EventRecord, RequestError>> + Send>>;
 
 fn client_address(text: &str) -> Result<IpAddr, RequestError> {
@@ -97,21 +97,21 @@ impl Operations {
         r: pb::WhereisRequest,
     ) -> Result<pb::WhereisReply, RequestError> {
         let client = client_address(&r.client)?;
-        let snap = self.consensus.read();
+        let applied = self.consensus.read();
         let now = self.outside.clock.wall();
-        let routes = Routes::from_facts(&snap.facts, &Overlay::default());
+        let routes = Routes::from_facts(&applied.facts, &Overlay::default());
         let keys: Vec<IpAddr> = routes
             .backends
             .iter()
             .filter_map(|b| b.persistence.as_ref())
             .map(|p| mask(client, p.mask_v4, p.mask_v6))
             .collect();
-        let found = snap
+        let found = applied
             .stick
             .iter()
             .filter(|(k, e)| keys.contains(&k.client) && e.is_alive(now))
             .map(|(k, e)| {
-                let name = snap
+                let name = applied
                     .facts
                     .server_name(e.server)
                     .map_or_else(|| e.server.to_string(), |(b, s)| format!("{b}/{s}"));

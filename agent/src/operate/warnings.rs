@@ -30,6 +30,12 @@ pub(super) fn warnings(
             lock.by, lock.purpose
         ));
     }
+    for n in &seen.has_lost_its_log {
+        let name = facts.node_name(*n);
+        found.push(format!(
+            "the log of {name} ends before what it once acknowledged: its disk was set back or exchanged. Stop its agent; `ha-agent rejoin` there lets it in again"
+        ));
+    }
     if leads {
         for n in &seen.unreachable {
             found.push(format!("{} does not answer", facts.node_name(*n)));

@@ -110,9 +110,9 @@ fn each_cell_is_as_it_is_written_here() {
     let mut cells = 0;
     for line in CELLS.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let (question, letters) = line.split_once(' ').unwrap();
-        let takes = permission_for(&format!("/ha.v1.{question}")).unwrap();
+        let needed = permission_for(&format!("/ha.v1.{question}")).unwrap();
         for (caller, letter) in callers.iter().zip(letters.trim().chars()) {
-            let answer = may(caller, takes);
+            let answer = may(caller, needed);
             assert_eq!(
                 answer.is_ok(),
                 letter != '-',
@@ -148,7 +148,7 @@ fn the_event_log_says_who_without_saying_it_twice() {
 struct Town {
     authority: Authority,
     live: Arc<Live>,
-    snap: AppliedState,
+    applied: AppliedState,
 }
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -181,7 +181,7 @@ fn town() -> Town {
     Town {
         authority,
         live,
-        snap: AppliedState::default(),
+        applied: AppliedState::default(),
     }
 }
 
@@ -209,12 +209,12 @@ impl Town {
         (Presented::Certificate(Arc::new(identity)), key)
     }
     fn who(&self, shows: &Presented, now: Timestamp) -> Result<Caller, String> {
-        who(shows, &self.live, &self.snap, now).map_err(|s| s.text)
+        who(shows, &self.live, &self.applied, now).map_err(|s| s.text)
     }
     fn change(&mut self, f: impl FnOnce(&mut ha_core::trust::Trust)) {
-        let mut facts = Facts::clone(&self.snap.facts);
+        let mut facts = Facts::clone(&self.applied.facts);
         f(Arc::make_mut(&mut facts.trust));
-        self.snap.facts = Arc::new(facts);
+        self.applied.facts = Arc::new(facts);
     }
 }
 
@@ -260,7 +260,7 @@ fn who_is_behind_a_member_is_looked_up_once_more() {
         )
     });
     let ask = |town: &Town, access: Option<&str>, named: Option<String>| {
-        behind(member, access, named.as_deref(), &town.snap.facts.trust)
+        behind(member, access, named.as_deref(), &town.applied.facts.trust)
     };
     assert_eq!(ask(&town, None, None).unwrap(), None);
     assert_eq!(

@@ -107,7 +107,7 @@ pub(super) async fn look(s: &Inspection<'_>) -> Vec<(&'static str, Said)> {
 }
 
 /// Who joins knows which authority the member must show; who only looks believes whoever answers, and tells it nothing.
-fn channel(address: &str, authority: Option<Digest>) -> Result<Channel, crate::run::Failure> {
+fn channel(address: &str, authority: Option<Digest>) -> Result<Channel, crate::error::Failure> {
     let config = Arc::new(tls::client_by_fingerprint(authority)?);
     Ok(channels::channel(
         address,

@@ -5,9 +5,9 @@
 //! ```
 
 use crate::entrance::{ConnectionInfo, Presented};
+use crate::error::Failure;
 use crate::grpc::guard::{Guard, STRANGERS_BODY_MAX};
 use crate::permissions::{Caller, GuardContext, Principal, TABLE, may, permission_for};
-use crate::run::Failure;
 use futures_util::FutureExt as _;
 use ha_core::id::NodeId;
 use ha_core::model::CERTIFICATE_LIFETIME;
@@ -34,7 +34,7 @@ struct Scene {
 }
 
 impl GuardContext for Scene {
-    fn snap(&self) -> AppliedState {
+    fn applied(&self) -> AppliedState {
         self.state.clone()
     }
     fn live(&self) -> Arc<Live> {
@@ -95,11 +95,11 @@ pub(super) fn rpc(bytes: &[u8]) {
     let Some((question, who)) = question(bytes) else {
         return;
     };
-    let takes = permission_for(question.uri().path());
+    let needed = permission_for(question.uri().path());
     let behind = tower::service_fn(move |question: http::Request<Body>| async move {
         let principal = question.extensions().get::<Principal>().cloned();
         let caller = principal.map_or(Caller::Stranger, |principal| principal.caller);
-        let granted = takes.is_some_and(|takes| may(&caller, takes).is_ok());
+        let granted = needed.is_some_and(|needed| may(&caller, needed).is_ok());
         assert!(
             granted,
             "{caller:?} got past the guard to {}",

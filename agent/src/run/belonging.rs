@@ -1,11 +1,11 @@
 //! Whether this node still belongs to its cluster: asked of all known members before it takes part, and told while it
 //! runs to who may not know it. Also where it is reached, if that has changed.
 
-use super::Failure;
 use crate::config::AgentConfig;
+use crate::error::Failure;
 use crate::found::on_disk::OnDisk;
 use crate::identity::Identity;
-use crate::meet::{self, Heard, Place};
+use crate::meet::{self, Heard, known, places};
 use crate::operate::Operations;
 use ha_core::controller::RaftRole;
 use ha_core::id::NodeId;
@@ -27,26 +27,6 @@ const MOVED_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SomebodyMustAct(pub String);
-
-/// Those that may know better: members, and former ones.
-pub fn places(facts: &Facts, me: NodeId) -> Vec<Place> {
-    let members = facts.members.values().filter(|m| m.id != me);
-    let former = facts.recovery.iter().flat_map(|r| r.former.values());
-    let members = members.map(|m| (&m.name, m.listen));
-    let all = members.chain(former.map(|f| (&f.name, f.listen)));
-    let place = |(name, listen): (&String, _)| Place {
-        name: name.clone(),
-        listen,
-    };
-    all.map(place).collect()
-}
-
-/// How a node knows its cluster from its own disk.
-pub fn known(identity: &Identity, facts: &Facts) -> Known {
-    let mut known = Known::of(facts);
-    known.generation = known.generation.max(identity.generation);
-    known
-}
 
 /// Before this node takes part: only what is said for certain keeps it from that. Silence does not.
 pub async fn check(

@@ -6,7 +6,7 @@ use ha_node::binder::LogBinder;
 use ha_proxy::{Binder, Binding};
 use std::sync::Arc;
 
-/// See the module.
+/// Gives the data plane the binder that writes to the log.
 pub struct ProxyBinder(pub Arc<LogBinder>);
 
 impl UnderWay for ProxyBinder {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 /// Claims of one address become one event in this time, whoever claims how often.
 const CLAIM_EVENT_EVERY: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// Hears what the kernel side tells, and passes it on.
 pub struct KernelNews {
     pub(super) outside: Outside,
     pub(super) consensus: Consensus,

@@ -17,7 +17,7 @@ use ha_trust::store::Live;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two looks.
+/// How long it waits between two looks.
 const EVERY: Duration = Duration::from_millis(500);
 /// After a renewal that failed.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ const PROPOSED_WITHIN: Duration = Duration::from_secs(10);
 /// How long an authority is still believed after nobody shows its certificates: operators who are away have as long.
 const GRACE: Duration = Duration::from_secs(30 * 86_400);
 
-/// See the module.
+/// The task that renews this node's certificate.
 pub struct Renewal {
     pub(super) node: Arc<Operations>,
 }
@@ -181,7 +181,7 @@ fn renewed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ha_core::trust::{Authority as Known, Digest};
+    use ha_core::trust::AuthorityRecord as Known;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -240,6 +240,5 @@ mod tests {
         trust.authorities = vec![known(&old, Stage::Leaving), known(&new, Stage::Signing)];
         assert!(is_due(&identity, &trust, NOW).unwrap());
         assert_eq!(authorities(&trust)[0], new.certificate());
-        assert_eq!(trust.fingerprints().collect::<Vec<Digest>>().len(), 2);
     }
 }

@@ -11,7 +11,7 @@ use ha_trust::store::TrustStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// See the module.
+/// Looks at this machine for the node's report.
 pub struct ThisMachine {
     pub(super) stalls: SeenStalls,
     pub(super) proxy: Arc<Proxy>,

@@ -109,7 +109,6 @@ impl SeenStalls {
         Ok(seen)
     }
 
-    /// All of them.
     pub fn get(&self) -> Stalls {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! What is in the log's tree, by its keys: entries by index, small records by name, and how many writes there were.
 
 use super::mark::Sure;
-use ha_node::consensus::log_store::Meta;
+use ha_node::log_store::Meta;
 use std::io;
 
 /// The key of the number of writes, in the log itself.

@@ -19,19 +19,23 @@ mod blobs;
 mod failed;
 mod keys;
 mod mark;
+mod open_error;
 mod sled_files;
 mod snapshot;
 mod writer;
+
+pub use open_error::OpenError;
 
 use crate::sys::platform::process::sync_directory;
 use crate::written;
 use blobs::Blobs;
 use ha_core::id::NodeId;
 use ha_core::version::RecordVersion;
-use ha_node::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
+use ha_node::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
 use ha_record::ENTRY_MAX;
 use keys::{WRITES, check_records, counted_writes, last_index, log_key, meta_key};
 use mark::Mark;
+use open_error::refusal;
 use sled_files::{move_snapshots_aside, read_through, remove_torn_snapshots};
 use snapshot::{read_snapshot, write_snapshot};
 use std::fs::{self, File};
@@ -39,7 +43,6 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use thiserror::Error;
 use writer::write_loop;
 
 /// The key of the store's own id, in the log itself.
@@ -47,63 +50,7 @@ const STORE: &[u8] = b"s";
 /// Batches whose callbacks may wait for the writer thread; more make the caller wait.
 const QUEUE_MAX: usize = 4096;
 
-/// Why a store could not be opened.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error(
-        "{0} is in use by another process: is another ha-agent running with the same data_dir?"
-    )]
-    InUse(PathBuf),
-    /// It is damaged.
-    #[error(
-        "the log store in {path} is damaged ({found}). If the other nodes have a majority: `ha-agent rejoin` here keeps \
-         what is there aside and brings this node back under its name. \
-         If this was the only node: move {path} away, then `ha-agent restore` with a file of `ha-cli backup`"
-    )]
-    Damaged {
-        /// The data directory.
-        path: PathBuf,
-        /// What sled said.
-        found: String,
-    },
-    /// What this node had voted for and acknowledged is gone.
-    #[error(
-        "the log of this node is gone: {found}. It has forgotten how it voted and what it acknowledged, so it must not \
-         take part under its id ({path}). Nothing was changed. If the other nodes have a majority: `ha-agent rejoin` here \
-         keeps what is there aside and brings this node back under its name. If you have the missing files: put them \
-         back, all of the same moment"
-    )]
-    Forgotten {
-        /// The data directory.
-        path: PathBuf,
-        /// What is missing, or another.
-        found: String,
-    },
-    /// The disk has lost a write since this machine was started.
-    #[error(
-        "a write to {path} failed since this machine was started ({found}): what was never written still reads as good \
-         until the machine is restarted. Nothing was changed. Look at the disk (`dmesg`), restart the machine, then \
-         start the agent: it finds out whether anything is missing. If the disk is broken: `ha-agent rejoin` with a \
-         data_dir on a good disk"
-    )]
-    Failed {
-        /// The data directory.
-        path: PathBuf,
-        /// What the system said.
-        found: String,
-    },
-    /// The disk refused.
-    #[error("{path}: {error}")]
-    Io {
-        /// Its directory.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-}
-
-/// See the module.
+/// A [`LogStore`] in one directory, which one process has at a time.
 pub struct SledStore {
     tree: sled::Tree,
     queue: mpsc::SyncSender<Durable>,
@@ -288,20 +235,6 @@ fn open_sled(dir: &Path) -> sled::Result<sled::Db> {
         .cache_capacity(16 << 20)
         .flush_every_ms(Some(500))
         .open()
-}
-
-fn refusal(dir: &Path, e: sled::Error) -> OpenError {
-    match e {
-        sled::Error::Io(e) if e.to_string().contains("lock") => OpenError::InUse(dir.to_owned()),
-        sled::Error::Io(error) => OpenError::Io {
-            path: dir.to_owned(),
-            error,
-        },
-        other => OpenError::Damaged {
-            path: dir.to_owned(),
-            found: other.to_string(),
-        },
-    }
 }
 
 fn lock(mark: &Mutex<Mark>) -> MutexGuard<'_, Mark> {

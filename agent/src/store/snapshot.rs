@@ -1,7 +1,7 @@
 //! The newest snapshot, a plain file with a checksum.
 
 use crate::sys::platform::process::sync_directory;
-use ha_node::consensus::log_store::StoredSnapshot;
+use ha_node::log_store::StoredSnapshot;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;

@@ -16,9 +16,7 @@ fn put(store: &SledStore, batch: Batch) {
 #[test]
 fn sled_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    ha_node::consensus::log_store::contract::holds(|| {
-        Box::new(SledStore::open(dir.path()).unwrap())
-    });
+    ha_node::log_store::contract::holds(|| Box::new(SledStore::open(dir.path()).unwrap()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::blobs::Blobs;
 use super::keys::durable_after_a_flush;
 use super::lock;
 use super::mark::Mark;
-use ha_node::consensus::log_store::Durable;
+use ha_node::log_store::Durable;
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, mpsc};

@@ -22,18 +22,18 @@ pub fn awake_now() -> Instant {
 pub mod machine {
     use std::io;
 
-    /// Not known here.
+    /// Is not known on this system.
     pub fn kernel_release() -> (String, Option<(u32, u32)>) {
         (String::new(), None)
     }
 
-    /// None is needed.
+    /// Nothing, since no privilege is needed here.
     pub fn missing_privileges() -> Vec<&'static str> {
         Vec::new()
     }
 
     /// # Errors
-    /// Always.
+    /// Always: there is no such thing on this system.
     pub fn open_files_max() -> io::Result<u64> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -44,7 +44,7 @@ pub mod machine {
     }
 
     /// # Errors
-    /// Always.
+    /// Always: there is no such thing on this system.
     pub fn clock_is_synchronised() -> io::Result<bool> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -55,17 +55,16 @@ pub mod manager {
     use ha_node::driver::DriverHandle;
     use ha_node::outside::Clock;
 
-    /// Nobody listens.
+    /// Tells nobody: there is no service manager.
     pub fn ready() {}
 
-    /// Nobody listens.
+    /// Tells nobody: there is no service manager.
     pub fn stopping() {}
 
-    /// Returns at once.
+    /// Returns at once, since there is no service manager.
     pub async fn keep_telling(_: &dyn Clock, _: DriverHandle) {}
 }
 
-/// Files.
 pub mod files {
     use std::fs::{File, OpenOptions};
     use std::io;
@@ -100,7 +99,6 @@ pub mod ports {
     }
 }
 
-/// This process.
 pub mod process {
     use std::io;
     use std::path::Path;
@@ -110,17 +108,17 @@ pub mod process {
     pub fn keep_files_private() {}
 
     /// # Errors
-    /// None.
+    /// None on this system; the others have some.
     pub fn let_through(_: &Path) -> io::Result<()> {
         Ok(())
     }
 
-    /// Not known here.
+    /// Is not known on this system.
     pub fn boot_id() -> Option<String> {
         None
     }
 
-    /// There is none.
+    /// There is none on this system.
     pub fn runtime_dir() -> Option<std::path::PathBuf> {
         None
     }
@@ -142,13 +140,13 @@ pub mod process {
     /// Threads run as they are.
     pub fn yield_to_others() {}
 
-    /// There is none.
+    /// There is none on this system.
     pub fn stderr_is_the_journal() -> bool {
         false
     }
 
     /// # Errors
-    /// None.
+    /// None on this system; the others have some.
     #[allow(
         clippy::disallowed_methods,
         reason = "the one task that is not the agent's: it waits for a signal"

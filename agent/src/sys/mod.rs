@@ -13,7 +13,7 @@ pub use platform::{awake_now, boot_now};
 
 use ha_core::time::Timestamp;
 
-/// Unix time.
+/// The time since 1970 by the machine's own clock.
 #[allow(
     clippy::disallowed_methods,
     reason = "this is the clock that everybody else is told to ask"

@@ -13,7 +13,6 @@ use crate::calls::loopback;
 pub struct Cable {
     pub address: SocketAddr,
     cuts: Arc<AtomicU64>,
-    /// Connections.
     pub made: Arc<AtomicUsize>,
 }
 

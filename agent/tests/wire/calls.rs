@@ -106,6 +106,12 @@ impl Addresses for NoAddresses {
 }
 
 impl Cluster {
+    /// Channels, and a node at the other end of them.
+    async fn served(&self) -> (PeerChannels, Addressee) {
+        let at = self.serve(loopback()).await;
+        (self.channels(), server_at(at))
+    }
+
     pub async fn serve(&self, at: SocketAddr) -> SocketAddr {
         self.serve_as(at, self.trust(SERVER)).await
     }
@@ -152,10 +158,7 @@ fn server_at(at: SocketAddr) -> Addressee {
 #[tokio::test]
 async fn each_call_reaches_its_method_and_brings_its_answer() {
     let cluster = Cluster::new();
-    let (peers, to) = (
-        cluster.channels(),
-        server_at(cluster.serve(loopback()).await),
-    );
+    let (peers, to) = cluster.served().await;
     for (method, call) in CALLS.into_iter().enumerate() {
         let answer = peers
             .call(to.clone(), call, b"body".to_vec(), WITHIN)
@@ -172,10 +175,7 @@ async fn each_call_reaches_its_method_and_brings_its_answer() {
 #[tokio::test]
 async fn a_snapshot_may_be_larger_than_any_message() {
     let cluster = Cluster::new();
-    let (peers, to) = (
-        cluster.channels(),
-        server_at(cluster.serve(loopback()).await),
-    );
+    let (peers, to) = cluster.served().await;
     let body = vec![1; 2 * MESSAGE_MAX + 17];
     let answer = peers
         .call(
@@ -200,10 +200,7 @@ async fn a_snapshot_may_be_larger_than_any_message() {
 #[tokio::test]
 async fn an_unanswered_call_ends_at_its_deadline_and_holds_nothing_up() {
     let cluster = Cluster::new();
-    let (peers, to) = (
-        cluster.channels(),
-        server_at(cluster.serve(loopback()).await),
-    );
+    let (peers, to) = cluster.served().await;
     let within = Duration::from_millis(400);
     let began = Instant::now();
     let silent = peers.call(to.clone(), Call::Vote, b"silence".to_vec(), within);

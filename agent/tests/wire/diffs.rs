@@ -21,7 +21,7 @@ use crate::lab::{Cluster, id};
 use crate::nodes::{SOON, cluster, holder};
 use crate::threads::kept_throughout;
 
-/// Twenty leases.
+/// Long enough for twenty leases to run out.
 const ASKED_FOR: Duration = Duration::from_secs(5);
 const VIEWERS: usize = 6;
 

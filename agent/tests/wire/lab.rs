@@ -76,7 +76,6 @@ impl Cluster {
         PeerChannels::new(id(CLIENT), self.trust(CLIENT))
     }
 
-    /// An empty one.
     pub fn directory(&self, name: &str) -> std::path::PathBuf {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);

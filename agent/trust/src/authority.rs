@@ -38,7 +38,6 @@ impl Drop for Seal {
 }
 
 impl Seal {
-    /// A new one.
     pub fn generate() -> Result<Seal, TrustError> {
         Ok(Seal(random()?))
     }
@@ -86,7 +85,7 @@ impl Authority {
         &self.certificate
     }
 
-    /// Of its certificate.
+    /// The SHA-256 of its certificate.
     pub fn fingerprint(&self) -> Digest {
         digest(&self.certificate)
     }

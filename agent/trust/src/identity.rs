@@ -19,11 +19,8 @@ pub fn node_name(id: NodeId) -> String {
 /// Whom a certificate names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// An agent.
     Node(NodeId),
-    /// An operator.
     User {
-        /// Its name.
         name: String,
         /// What it may do.
         access: Access,
@@ -68,9 +65,7 @@ impl Subject {
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateClaims {
-    /// Of which cluster.
     pub cluster: NodeId,
-    /// Whom it names.
     pub subject: Subject,
     /// When it was made good from.
     pub from: Timestamp,

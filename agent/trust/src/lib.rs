@@ -31,7 +31,7 @@ pub(crate) use linux as platform;
 
 use ha_core::trust::Digest;
 
-/// SHA-256.
+/// The SHA-256 of the bytes.
 pub fn digest(bytes: &[u8]) -> Digest {
     let mut digest = Digest::default();
     digest
@@ -75,12 +75,7 @@ pub enum TrustError {
     Tls(#[from] rustls::Error),
     /// A file that cannot be read, written or understood.
     #[error("{file}: {found}")]
-    File {
-        /// Which.
-        file: String,
-        /// What is wrong.
-        found: String,
-    },
+    File { file: String, found: String },
 }
 
 impl From<rcgen::Error> for TrustError {

@@ -30,7 +30,7 @@ pub const LETTERS_MIN: usize = 12;
 /// What it takes to make a key of a passphrase.
 #[derive(Clone, Copy)]
 struct Cost {
-    /// KiB.
+    /// What the derivation uses, in KiB.
     memory: u32,
     passes: u32,
 }

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ServerConfig};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// See the module.
+/// The one place that says what is believed and shown at this moment.
 pub struct TrustStore {
     data_dir: PathBuf,
     live: RwLock<Arc<Live>>,
@@ -18,7 +18,6 @@ pub struct TrustStore {
 
 /// One state of the store.
 pub struct Live {
-    /// As on disk.
     pub keyring: Keyring,
     /// What the certificate of this node says.
     pub identity: CertificateClaims,

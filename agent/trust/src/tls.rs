@@ -27,7 +27,6 @@ const PROTOCOL: &[u8] = b"h2";
 
 /// A certificate and its key, in DER.
 pub struct Shown<'a> {
-    /// The certificate.
     pub certificate: &'a [u8],
     /// The private key, PKCS #8.
     pub key: &'a [u8],

@@ -27,13 +27,7 @@ impl Cluster {
         file: String,
         expect_version: u64,
     ) -> Result<Applied, Failure> {
-        let question = ApplyRequest {
-            text,
-            file,
-            dry_run: false,
-            expect_version,
-            by: asked_by(),
-        };
+        let question = about(text, file, expect_version, false);
         let call = async |mut c: Client, q| c.apply(q).await;
         let reply = self.ask(Retry::No, question, call).await;
         Ok(Applied::from(reply.map_err(invalid)?))
@@ -46,13 +40,7 @@ impl Cluster {
         file: String,
         expect_version: u64,
     ) -> Result<Applied, Failure> {
-        let question = ApplyRequest {
-            text,
-            file,
-            dry_run: true,
-            expect_version,
-            by: asked_by(),
-        };
+        let question = about(text, file, expect_version, true);
         let call = async |mut c: Client, q| c.diff(q).await;
         let reply = self.ask(Retry::Yes, question, call).await;
         Ok(Applied {
@@ -86,6 +74,16 @@ impl Cluster {
 }
 
 /// The reply to a change: it was made unless there are problems.
+fn about(text: String, file: String, expect_version: u64, dry_run: bool) -> ApplyRequest {
+    ApplyRequest {
+        text,
+        file,
+        dry_run,
+        expect_version,
+        by: asked_by(),
+    }
+}
+
 impl From<ApplyReply> for Applied {
     fn from(reply: ApplyReply) -> Self {
         Applied {

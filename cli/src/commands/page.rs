@@ -119,7 +119,6 @@ fn heading(status: &StatusReply, now_ms: u64, painter: Painter) -> String {
 pub(super) enum Detail {
     /// What changes from day to day. What enforces the lease is said only where it is not the same everywhere.
     Brief,
-    /// Ids too.
     All,
 }
 

@@ -10,7 +10,6 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// One more.
     pub fn add(&mut self, what: &'static str) {
         self.add_many(what, 1);
     }

@@ -5,7 +5,7 @@ use super::planted::Planted;
 use super::scheduler::{self, WORLD};
 use super::story;
 use ha_core::version::RecordVersion;
-use ha_node::consensus::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
+use ha_node::log_store::{Batch, Durable, LogStore, Meta, StoredSnapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Range;
@@ -103,7 +103,6 @@ impl Image {
 }
 
 impl Disk {
-    /// An empty one.
     pub fn new(planted: Planted) -> Self {
         Disk {
             state: Arc::default(),

@@ -19,6 +19,8 @@ pub mod counts;
 pub mod disk;
 pub mod faults;
 pub mod invariants;
+pub mod kinds;
+pub mod machine;
 pub mod membership;
 pub mod network;
 pub mod operator;
@@ -28,6 +30,7 @@ pub mod runtime;
 pub mod scheduler;
 pub mod segment;
 pub mod sessions;
+pub mod state;
 pub mod story;
 pub mod tamper;
 pub mod traffic;
@@ -56,16 +59,15 @@ const DRIFT_PPM: i64 = 10_000;
 /// Joining takes much longer than it should.
 const JOINED_WITHIN: u64 = 60_000;
 
-/// What is run.
+/// What a run is made of: the same again is the same story.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Everything follows from it.
     pub seed: u64,
-    /// Machines.
     pub nodes: usize,
     /// The last of them is a witness.
     pub witness: bool,
-    /// Milliseconds of faults.
+    /// How long there are faults, in milliseconds.
     pub length: u64,
     /// What it dwells on.
     pub theme: Theme,
@@ -73,7 +75,6 @@ pub struct Run {
     pub planted: Planted,
     /// These faults instead of drawn ones.
     pub faults: Option<Vec<Fault>>,
-    /// Tell the story.
     pub aloud: bool,
 }
 

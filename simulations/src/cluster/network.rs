@@ -27,9 +27,7 @@ pub struct Network {
 /// Who asks: its number, and who it was when it asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {
-    /// Its number.
     pub node: usize,
-    /// Its id.
     pub id: NodeId,
 }
 

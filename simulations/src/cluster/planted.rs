@@ -72,9 +72,7 @@ pub enum Planted {
 /// One of them, as the table has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Bug {
-    /// Its word.
     pub word: &'static str,
-    /// What.
     pub planted: Planted,
     /// The plans in which it shows.
     pub theme: Theme,
@@ -145,7 +143,6 @@ impl Planted {
             .map(|bug| bug.word)
     }
 
-    /// All of them.
     pub const ALL: [Bug; 29] = [
         bug(
             "no-wait-after-restart",

@@ -48,7 +48,7 @@ impl Instant for NodeInstant {
     }
 }
 
-/// See the module.
+/// The runtime that the consensus library gets, on the simulated clock.
 #[derive(Debug)]
 pub struct NodeRuntime;
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Who answers.
+/// Who answers for the address, and where clients believe it to be.
 #[derive(Debug, Default)]
 pub struct Segment {
     /// Until when each node's kernel answers, in world time.
@@ -49,7 +49,6 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Of a node.
     pub fn new(me: usize, universe: &Arc<Universe>, planted: Planted) -> Arc<Self> {
         Arc::new(Hands {
             me,

@@ -40,7 +40,7 @@ pub fn begin(aloud: bool) {
     });
 }
 
-/// Something happened.
+/// Adds a line to the story of the run, with the time of the world.
 pub fn note(what: &str) {
     let at = world_now();
     PAGES.with_borrow_mut(|p| {

@@ -1,5 +1,8 @@
 //! Everything there is: nodes, their disks and servers, the network, the segment, what is checked and counted.
 
+pub use super::machine::{Node, Running, Service};
+use super::state::State;
+
 use super::Run;
 use super::counts::Counts;
 use super::disk::Disk;
@@ -10,25 +13,18 @@ use super::plan::Theme;
 use super::planted::Planted;
 use super::runtime::NodeRuntime;
 use super::scheduler::{self, WORLD, world_now};
-use super::segment::{Hands, Segment};
-use super::sessions::Open;
+use super::segment::Segment;
 use super::story;
 use super::upgrade::OLD;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
 use ha_core::placement;
-use ha_core::version::Speaks;
-use ha_core::view::View;
-use ha_node::binder::LogBinder;
 use ha_node::consensus::Consensus;
-use ha_node::driver::DriverHandle;
-use ha_node::outside::Call;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// Unix time at which every run begins, in milliseconds.
 pub const EPOCH_MS: u64 = 1_800_000_000_000;
@@ -39,109 +35,6 @@ pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 const PORT: u16 = 7400;
 const VOTER_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// How a node's server behaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Service {
-    /// It serves.
-    #[default]
-    Up,
-    /// It refuses.
-    Refusing,
-    /// It does not answer.
-    Hanging,
-}
-
-/// The process of a node.
-#[derive(Clone)]
-pub struct Running {
-    /// Its part in the agreement.
-    pub consensus: Consensus<NodeRuntime>,
-    /// Its loop.
-    pub driver: DriverHandle,
-    /// What its proxy would decide from.
-    pub view: watch::Receiver<Arc<View>>,
-    /// Its way to bind clients.
-    pub binder: Arc<LogBinder>,
-    /// Its hands on the address.
-    pub hands: Arc<Hands>,
-    /// The sessions that it carries.
-    pub open: Arc<Open>,
-}
-
-/// A machine.
-pub struct Node {
-    /// What it is for.
-    pub role: Role,
-    /// Whether it has power.
-    pub powered: bool,
-    /// How its server behaves.
-    pub service: Service,
-    /// Since when it has not served, in world time.
-    pub broken_since: Option<u64>,
-    /// Its disk.
-    pub disk: Disk,
-    /// What its program speaks, from its next start on.
-    pub program: Speaks,
-    /// A process was started and has not been killed since.
-    pub started: bool,
-    /// Its process, once it takes part.
-    pub running: Option<Running>,
-    /// The highest term that it was asked for or asked for itself in a pre-vote. Of use to a planted bug only.
-    pub pre_voted: u64,
-    /// Its driver cannot keep up: what may be lost is lost.
-    pub inbox_full: bool,
-}
-
-/// What changes.
-pub struct State {
-    /// See [`Network`].
-    pub network: Network,
-    /// See [`Segment`].
-    pub segment: Segment,
-    /// From 1 on; number 0 is the world and has nothing.
-    pub nodes: Vec<Node>,
-    /// See [`Invariants`].
-    pub invariants: Invariants,
-    /// See [`Counts`].
-    pub counts: Counts,
-    /// What was violated first.
-    pub violation: Option<String>,
-}
-
-impl State {
-    /// A peer was heard.
-    pub fn note_call(&mut self, call: Call) {
-        match call {
-            Call::InstallSnapshot => self.counts.add("snapshots installed"),
-            Call::TransferLeader => self.counts.add("transfers heard"),
-            _ => {}
-        }
-    }
-
-    /// The server of a node behaves so from now on.
-    pub fn serve(&mut self, node: usize, service: Service) {
-        let (is_up, now) = (service == Service::Up, world_now());
-        self.nodes[node].service = service;
-        let since = self.nodes[node].broken_since;
-        self.nodes[node].broken_since = since.or(Some(now)).filter(|_| !is_up);
-        if is_up {
-            let outcome = self.invariants.turn_around.on_back(node, now);
-            self.check(outcome);
-        }
-    }
-
-    /// Keeps the first violation.
-    pub fn check(&mut self, outcome: Result<(), String>) {
-        if let Err(what) = outcome
-            && self.violation.is_none()
-        {
-            story::note(&format!("VIOLATION {what}"));
-            self.violation = Some(what);
-        }
-    }
-}
-
-/// See the module.
 pub struct Universe {
     state: Mutex<State>,
     ids: Mutex<Vec<NodeId>>,
@@ -150,7 +43,7 @@ pub struct Universe {
     pub planted: Planted,
     /// What the run dwells on.
     pub theme: Theme,
-    /// The cluster's promise.
+    /// How long a voter is bound to whom it promised.
     pub promise: Duration,
     /// Operators give one order after the other.
     pub operators_desk: tokio::sync::Mutex<()>,
@@ -301,7 +194,6 @@ impl Universe {
         SocketAddr::new(Universe::address_of(node), PORT)
     }
 
-    /// Who listens there.
     pub fn node_at(&self, listen: &str) -> Option<usize> {
         let listen: SocketAddr = listen.parse().ok()?;
         (1..=self.size()).find(|n| Universe::listen_of(*n) == listen)
@@ -348,10 +240,10 @@ impl Universe {
         if !is_new {
             return;
         }
-        let (term, snap) = (running.consensus.news().term, running.consensus.read());
+        let (term, applied) = (running.consensus.news().term, running.consensus.read());
         story::note(&format!(
             "node-{me} answers, epoch {term}, applied {}",
-            snap.applied_index
+            applied.applied_index
         ));
         self.with(|s| {
             s.counts.add("claims");
@@ -364,9 +256,10 @@ impl Universe {
                 ..
             } = &mut s.invariants;
             let outcome = epochs.on_claim(me, term, is_witness);
-            let outcome = outcome.and_then(|()| knowledge.on_claim(me, snap.applied_index));
-            let outcome = outcome.and_then(|()| bindings.on_claim(me, &snap.stick, snap.clock));
-            let outcome = outcome.and_then(|()| ideal.on_claim(me, &snap.facts));
+            let outcome = outcome.and_then(|()| knowledge.on_claim(me, applied.applied_index));
+            let outcome =
+                outcome.and_then(|()| bindings.on_claim(me, &applied.stick, applied.clock));
+            let outcome = outcome.and_then(|()| ideal.on_claim(me, &applied.facts));
             s.check(outcome);
         });
         self.announce(me);
@@ -394,52 +287,52 @@ impl Universe {
 
     /// A node has applied an entry.
     pub fn on_applied(&self, me: usize, consensus: &Consensus<NodeRuntime>) {
-        let snap = consensus.read();
-        let placed = placement::all(&snap.facts).filter_map(|p| Some((p.id, p.node_id()?)));
+        let applied = consensus.read();
+        let placed = placement::all(&applied.facts).filter_map(|p| Some((p.id, p.node_id()?)));
         let (mut maintenance, mut draining) = (Vec::new(), Vec::new());
         for (id, node) in placed {
-            match snap.facts.effective_admin(id, Some(node)).state {
+            match applied.facts.effective_admin(id, Some(node)).state {
                 AdminState::Maintenance => maintenance.push(id),
                 AdminState::Drain => draining.push(id),
                 AdminState::Ready => {}
             }
         }
-        let down: Vec<_> = snap
+        let down: Vec<_> = applied
             .facts
             .health
             .iter()
             .filter(|(_, h)| !h.up)
             .map(|(id, _)| *id)
             .collect();
-        let hash = snap
+        let hash = applied
             .applied_index
             .is_multiple_of(same_state::EVERY)
             .then(|| {
                 let text = format!(
                     "{:?} {:?}",
-                    snap.facts,
-                    snap.stick.iter().collect::<Vec<_>>()
+                    applied.facts,
+                    applied.stick.iter().collect::<Vec<_>>()
                 );
                 story::fnv(story::FNV, text.as_bytes())
             });
         self.with(|s| {
             let speaks = consensus.versions().speaks();
-            let (index, versions) = (snap.applied_index, &mut s.invariants.versions);
-            match versions.on_applied(me, speaks, index, &snap.facts) {
+            let (index, versions) = (applied.applied_index, &mut s.invariants.versions);
+            match versions.on_applied(me, speaks, index, &applied.facts) {
                 Ok(true) => s.counts.add("versions activated"),
                 Ok(false) => {}
                 Err(what) => s.check(Err(what)),
             }
-            s.invariants.knowledge.on_applied(snap.applied_index);
+            s.invariants.knowledge.on_applied(applied.applied_index);
             s.invariants
                 .service
                 .on_applied(me, world_now(), &maintenance, &draining, &down);
-            s.check(unique::on_applied(me, &snap.facts));
+            s.check(unique::on_applied(me, &applied.facts));
             if let Some(hash) = hash {
                 let outcome = s
                     .invariants
                     .same_state
-                    .on_applied(me, snap.applied_index, hash);
+                    .on_applied(me, applied.applied_index, hash);
                 s.check(outcome);
             }
         });

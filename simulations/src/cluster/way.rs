@@ -11,7 +11,7 @@ use super::traffic::address_of;
 use super::universe::{Running, Service, Universe};
 use super::world::wall_of;
 use ha_core::controller::Event;
-use ha_core::dispatch::{Binding, COMMIT_WAIT, Forward, Happened, Step};
+use ha_core::dispatch::{BindingState, COMMIT_WAIT, Forward, Happened, Step};
 use ha_core::id::ServerId;
 use ha_core::stick::{StickEntry, StickKey, StickTable};
 use ha_core::view::{Newcomer, ServerView, View};
@@ -200,10 +200,12 @@ impl<'a> Way<'a> {
         }
         let own = self.own(&self.decided).map(|own| own.id);
         let how = match forward.binding {
-            Binding::AsBefore if own.is_some_and(|own| own != forward.server) => How::Meanwhile,
-            Binding::AsBefore => How::Bound,
-            Binding::Committed => How::Acknowledged,
-            Binding::NotAwaited | Binding::Uncommitted => How::Proposed,
+            BindingState::AsBefore if own.is_some_and(|own| own != forward.server) => {
+                How::Meanwhile
+            }
+            BindingState::AsBefore => How::Bound,
+            BindingState::Committed => How::Acknowledged,
+            BindingState::NotAwaited | BindingState::Uncommitted => How::Proposed,
         };
         self.expect(forward.server, how);
         let acknowledged = self

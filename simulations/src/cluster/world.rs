@@ -13,15 +13,11 @@ use ha_node::outside::{Addressee, Boxed, Call, CallError, Clock, Outside, Peers,
 use std::sync::Arc;
 use std::time::Duration;
 
-/// See the module.
 pub struct NodeWorld {
-    /// Which node.
     pub me: usize,
     /// Who that is, as long as this process lives.
     pub id: NodeId,
-    /// Everything there is.
     pub universe: Arc<Universe>,
-    /// Its disk.
     pub disk: Disk,
     /// Its hands on the address.
     pub hands: Arc<Hands>,

@@ -17,11 +17,9 @@ use world::{Planted, World};
 pub struct Summary {
     /// Milliseconds during which exactly one node answered.
     pub held_ms: u64,
-    /// Milliseconds in all.
+    /// How long the run was, in milliseconds.
     pub total_ms: u64,
-    /// Changes of holder.
     pub changes: u64,
-    /// Elections.
     pub elections: u64,
     /// Times that a follower found that it is its turn to campaign.
     pub campaigns: u64,

@@ -12,7 +12,6 @@ pub const PROMISE: Duration = Duration::from_millis(300);
 
 /// A node that runs.
 pub struct Running {
-    /// Its decisions.
     pub controller: Controller,
     /// Whom it has promised itself to.
     pub promise: Promise,
@@ -22,7 +21,6 @@ pub struct Running {
 
 /// A node, running or not.
 pub struct Node {
-    /// Its id.
     pub id: NodeId,
     /// Local microseconds per million global ones.
     pub rate: u64,

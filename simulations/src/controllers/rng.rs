@@ -2,7 +2,6 @@
 
 use ha_core::balance::mix;
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -12,7 +11,6 @@ impl Rng {
         Rng(mix(seed))
     }
 
-    /// The next number.
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)

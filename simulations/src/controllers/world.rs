@@ -1,34 +1,29 @@
 //! The simulated world: a network that delays, loses and cuts, an ideal log, and a plan of faults.
 
+mod election;
+mod faults;
+mod mail;
+
+pub use faults::FAULTS;
+
 use super::Summary;
 use super::invariant::OneHolder;
 use super::node::{Node, PROMISE};
 use super::rng::Rng;
+use election::{ELECTION_US, Election};
 use ha_core::balance::mix;
 use ha_core::check::Kind;
 use ha_core::command::{Command, Stamped};
-use ha_core::controller::{Action, Event, HandoverReason, NodeReport, RaftNews, RaftRole};
+use ha_core::controller::{Action, Event, NodeReport};
 use ha_core::id::NodeId;
-use ha_core::lease::{Ballot, Lease, Promise, Refusal, VoteDecision};
+use ha_core::lease::{Lease, Refusal};
 use ha_core::model::{Member, Role};
 use ha_core::state::ClusterState;
-use ha_core::time::{Instant, Timestamp};
+use ha_core::time::Timestamp;
 use ha_core::version::CURRENT;
+use mail::{Letter, Message};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-
-/// What can go wrong, and what an operator can do.
-pub const FAULTS: [&str; 9] = [
-    "crash",
-    "crash and restart at once",
-    "all others restart at once",
-    "pause",
-    "cut",
-    "cut one way",
-    "move",
-    "move and cut",
-    "move and pause",
-];
 
 /// A bug that is put in on purpose, to see that the invariant finds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,33 +53,7 @@ impl Planted {
 
 /// Faults end so long before the run does.
 const CALM_US: u64 = 6_000_000;
-const ELECTION_US: (u64, u64) = (150_000, 300_000);
 
-enum Message {
-    Lease(Lease),
-    LeaseAnswer(Lease, Result<(), Refusal>),
-    Release(Lease),
-    ReleaseAnswer(Lease),
-}
-
-struct Letter {
-    /// When it arrives.
-    at: u64,
-    from: usize,
-    to: usize,
-    message: Message,
-}
-
-/// The ideal log's idea of leadership: one leader per term; entries commit at once while a majority is reachable.
-struct Election {
-    term: u64,
-    leader: Option<usize>,
-    /// When each node last heard the leader's log.
-    heard: Vec<u64>,
-    timeout: Vec<u64>,
-}
-
-/// See the module.
 pub struct World {
     rng: Rng,
     now: u64,
@@ -174,7 +143,6 @@ impl World {
         }
     }
 
-    /// Lets time pass.
     pub fn run(mut self, seconds: u64, story: &mut dyn FnMut(u64, &str)) -> Summary {
         let end = self.now + seconds * 1_000_000;
         let facts = self.state.facts.clone();
@@ -313,341 +281,6 @@ impl World {
             }
             _ => {}
         }
-    }
-
-    fn send_all(&mut self, from: usize, to: &BTreeSet<NodeId>, message: impl Fn() -> Message) {
-        let targets: Vec<usize> = self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, n)| to.contains(&n.id))
-            .map(|(i, _)| i)
-            .collect();
-        for target in targets {
-            self.send(from, target, message());
-        }
-    }
-
-    fn send(&mut self, from: usize, to: usize, message: Message) {
-        if self.cut.contains(&(from, to)) || self.rng.percent(1) {
-            return;
-        }
-        // Now and then a message is very late: its validity must not count from its arrival.
-        let delay = if self.rng.percent(3) {
-            self.rng.within(20_000, 400_000)
-        } else {
-            self.rng.within(200, 5_000)
-        };
-        self.put(Letter {
-            at: self.now + delay,
-            from,
-            to,
-            message,
-        });
-    }
-
-    /// Behind what arrives at the same instant.
-    fn put(&mut self, letter: Letter) {
-        let place = self.mail.partition_point(|other| other.at > letter.at);
-        self.mail.insert(place, letter);
-    }
-
-    fn deliver(&mut self, story: &mut dyn FnMut(u64, &str)) {
-        while let Some(letter) = self.mail.pop_if(|letter| letter.at <= self.now) {
-            let Some(running) = &self.nodes[letter.to].running else {
-                continue;
-            };
-            if running.paused_until > self.now {
-                // The kernel of a paused node keeps what comes until it is looked at.
-                let at = running.paused_until + 1;
-                self.put(Letter { at, ..letter });
-                continue;
-            }
-            self.receive(letter.from, letter.to, letter.message, story);
-        }
-    }
-
-    fn receive(
-        &mut self,
-        from: usize,
-        to: usize,
-        message: Message,
-        story: &mut dyn FnMut(u64, &str),
-    ) {
-        let (sender, local) = (self.nodes[from].id, self.nodes[to].local(self.now));
-        let planted = self.planted;
-        let Some(running) = &mut self.nodes[to].running else {
-            return;
-        };
-        match message {
-            Message::Lease(lease) => {
-                if planted == Planted::PromisesToTwo {
-                    running.promise = Promise::starting(Instant::ZERO, PROMISE, 0);
-                }
-                running.promise.note_term(lease.term); // A leader's entries come before its lease.
-                let result = running.promise.on_lease(local, sender, lease);
-                if result.is_ok() {
-                    self.tell(to, Event::Promised { to: sender }, story);
-                }
-                self.send(to, from, Message::LeaseAnswer(lease, result));
-            }
-            Message::LeaseAnswer(mut lease, result) => {
-                if planted == Planted::CountedFromArrival {
-                    lease.sent = local;
-                }
-                self.tell(to, answered(sender, lease, result), story);
-            }
-            Message::Release(release) => {
-                running.promise.on_release(sender, release);
-                self.send(to, from, Message::ReleaseAnswer(release));
-            }
-            Message::ReleaseAnswer(release) => self.tell(
-                to,
-                Event::ReleaseAnswered {
-                    from: sender,
-                    release,
-                },
-                story,
-            ),
-        }
-    }
-
-    fn can_reach(&self, a: usize, b: usize) -> bool {
-        a == b
-            || (!self.cut.contains(&(a, b))
-                && !self.cut.contains(&(b, a))
-                && self.nodes[a].is_awake(self.now)
-                && self.nodes[b].is_awake(self.now))
-    }
-
-    /// The ideal log: the leader is heard by whom it reaches.
-    fn hear(&mut self) {
-        let Some(leader) = self.election.leader else {
-            return;
-        };
-        for i in 0..self.nodes.len() {
-            if self.can_reach(leader, i) {
-                self.election.heard[i] = self.now;
-            }
-        }
-    }
-
-    /// Whoever has heard nothing for long tries to lead.
-    fn elect(&mut self, story: &mut dyn FnMut(u64, &str)) {
-        for i in 0..self.nodes.len() {
-            if self.nodes[i].is_awake(self.now) && self.gives_up(i) <= self.now {
-                self.election.timeout[i] = self.rng.within(ELECTION_US.0, ELECTION_US.1);
-                self.election.heard[i] = self.now;
-                self.try_to_lead(i, story);
-            }
-        }
-    }
-
-    /// When a node has heard nothing for too long.
-    fn gives_up(&self, i: usize) -> u64 {
-        self.election.heard[i] + self.election.timeout[i]
-    }
-
-    /// A pre-vote, then a vote, with the product's guard in both directions. A deposed leader does not know until it hears.
-    fn try_to_lead(&mut self, i: usize, story: &mut dyn FnMut(u64, &str)) {
-        let term = self.election.term + 1;
-        for ballot in [Ballot::PreVote, Ballot::Vote] {
-            let votes = self.ballot(i, term, ballot);
-            if votes * 2 <= self.nodes.len() {
-                return self.note(
-                    &format!("node-{} is not elected: {votes} in the {ballot:?}", i + 1),
-                    story,
-                );
-            }
-        }
-        self.summary.elections += 1;
-        self.election.term = term;
-        self.election.leader = Some(i);
-        self.note(&format!("node-{} leads term {term}", i + 1), story);
-        for v in 0..self.nodes.len() {
-            // A node that cannot be reached goes on believing what it believed.
-            if self.can_reach(i, v) && self.nodes[v].running.is_some() {
-                self.nodes[v].durable_term = term;
-                let news = self.news(v);
-                self.tell(v, Event::Raft(news), story);
-            }
-        }
-    }
-
-    /// How many nodes vote for `i`, itself included.
-    fn ballot(&mut self, i: usize, term: u64, ballot: Ballot) -> usize {
-        let (me, local) = (self.nodes[i].id, self.nodes[i].local(self.now));
-        let allowed = self.nodes[i]
-            .running
-            .as_mut()
-            .is_some_and(|r| r.promise.vote_out(local, me, term, ballot) == VoteDecision::Pass);
-        if !allowed || !self.nodes[i].is_awake(self.now) {
-            return 0;
-        }
-        let mut votes = 1;
-        for v in 0..self.nodes.len() {
-            let local = self.nodes[v].local(self.now);
-            if v == i || !self.can_reach(i, v) {
-                continue;
-            }
-            let Some(r) = &mut self.nodes[v].running else {
-                continue;
-            };
-            if r.promise.vote_in(local, me, term, ballot) == VoteDecision::Pass {
-                votes += 1;
-                if ballot == Ballot::Vote {
-                    r.promise.vote_answered(term);
-                }
-            }
-        }
-        votes
-    }
-
-    fn news(&self, i: usize) -> RaftNews {
-        let leads = self.election.leader == Some(i);
-        RaftNews {
-            role: if leads {
-                RaftRole::Leader
-            } else {
-                RaftRole::Follower
-            },
-            term: self.election.term,
-            leader: self.election.leader.map(|l| self.nodes[l].id),
-            voters: vec![self.nodes.iter().map(|n| n.id).collect()],
-            applied_term: self.election.term,
-            ..RaftNews::default()
-        }
-    }
-
-    fn mend(&mut self, story: &mut dyn FnMut(u64, &str)) {
-        if !self.cut.is_empty() && self.now >= self.cut_until {
-            self.cut.clear();
-            self.note("the cut is healed", story);
-        }
-        for i in 0..self.nodes.len() {
-            if self.nodes[i].running.is_none() && self.now >= self.down_until[i] {
-                self.note(&format!("node-{} starts", i + 1), story);
-                self.start(i, story);
-            }
-            // Whoever is awake and reaches the leader learns who leads.
-            let knows = self.nodes[i]
-                .running
-                .as_ref()
-                .is_some_and(|r| r.controller.raft().term == self.election.term);
-            if !knows
-                && self
-                    .election
-                    .leader
-                    .is_some_and(|l| l != i && self.can_reach(l, i))
-            {
-                let news = self.news(i);
-                self.tell(i, Event::Raft(news), story);
-            }
-        }
-    }
-
-    fn start(&mut self, i: usize, story: &mut dyn FnMut(u64, &str)) {
-        // What a crashed run left in the kernel is removed at start.
-        self.nodes[i].kernel = None;
-        self.nodes[i].start(self.now, self.planted != Planted::NoWaitAfterRestart);
-        self.election.heard[i] = self.now;
-        let facts = self.state.facts.clone();
-        self.tell(i, Event::Applied(facts), story);
-    }
-
-    fn crash(&mut self, i: usize, for_us: u64, story: &mut dyn FnMut(u64, &str)) {
-        self.note(
-            &format!("node-{} crashes for {} ms", i + 1, for_us / 1000),
-            story,
-        );
-        self.nodes[i].running = None;
-        self.down_until[i] = self.now + for_us;
-        if self.election.leader == Some(i) {
-            self.election.leader = None;
-        }
-    }
-
-    fn make_fault(&mut self, story: &mut dyn FnMut(u64, &str)) {
-        if self.now < self.next_fault {
-            return;
-        }
-        self.next_fault = self.now + self.rng.within(300_000, 2_000_000);
-        let kind = self.rng.within(0, FAULTS.len() as u64) as usize;
-        self.summary.faults[kind] += 1;
-        let n = self.nodes.len() as u64;
-        let leader = self.election.leader.unwrap_or(0);
-        // The leader is the interesting one, more often than chance would have it.
-        let victim = if self.rng.percent(60) {
-            leader
-        } else {
-            self.rng.within(0, n) as usize
-        };
-        let length = self.rng.within(50_000, 2_500_000);
-        self.note(
-            &format!("FAULT {} at node-{}", FAULTS[kind], victim + 1),
-            story,
-        );
-        match FAULTS[kind] {
-            "crash" => self.crash(victim, length, story),
-            "crash and restart at once" => {
-                self.crash(victim, 1_000, story);
-                self.cut_off(leader, length, story);
-            }
-            // Whoever promised itself to the leader has forgotten it, and the leader does not hear of that.
-            "all others restart at once" => {
-                self.cut_off(leader, length, story);
-                for other in (0..self.nodes.len()).filter(|o| *o != leader) {
-                    self.crash(other, 1_000, story);
-                }
-            }
-            "pause" => self.pause(victim, length),
-            "cut" => self.cut_off(victim, length, story),
-            "cut one way" => {
-                let out = self.rng.percent(50);
-                self.cut.extend(
-                    (0..self.nodes.len())
-                        .filter(|o| *o != victim)
-                        .map(|o| if out { (victim, o) } else { (o, victim) }),
-                );
-                self.cut_until = self.now + length;
-            }
-            _ => {
-                let to = self.nodes[(leader + 1) % self.nodes.len()].id;
-                self.tell(
-                    leader,
-                    Event::MoveLeader {
-                        to: Some(to),
-                        reason: HandoverReason::Operator("simulation".into()),
-                    },
-                    story,
-                );
-                match FAULTS[kind] {
-                    "move and cut" => self.cut_off(leader, length, story),
-                    "move and pause" => self.pause(leader, length),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn pause(&mut self, i: usize, for_us: u64) {
-        let until = self.now + for_us;
-        if let Some(r) = &mut self.nodes[i].running {
-            r.paused_until = until;
-        }
-    }
-
-    fn cut_off(&mut self, i: usize, for_us: u64, story: &mut dyn FnMut(u64, &str)) {
-        self.note(
-            &format!("node-{} is cut off for {} ms", i + 1, for_us / 1000),
-            story,
-        );
-        self.cut.extend(
-            (0..self.nodes.len())
-                .filter(|o| *o != i)
-                .flat_map(|o| [(i, o), (o, i)]),
-        );
-        self.cut_until = self.now + for_us;
     }
 }
 

@@ -64,7 +64,6 @@ pub struct Run {
     /// From the fault until the kernel of the old holder no longer had the address, in milliseconds;
     /// nothing when it kept it for 3 s. Of a machine without power: 0.
     pub gone_ms: Option<f64>,
-    /// Connections that failed.
     pub failed: usize,
     /// How they failed, and how many.
     pub failures: BTreeMap<String, usize>,
@@ -83,9 +82,7 @@ pub struct Run {
 /// All runs of one fault on one system.
 #[derive(Clone, Debug, Serialize)]
 pub struct Series {
-    /// The gap.
     pub gap: Figures,
-    /// The stall.
     pub stall: Figures,
     /// From the first failed connection to the last.
     pub trouble: Figures,
@@ -99,7 +96,6 @@ pub struct Series {
     pub never_connected: usize,
     /// Runs in which two nodes answered at once.
     pub two_holders: usize,
-    /// Each run.
     pub runs: Vec<Run>,
 }
 

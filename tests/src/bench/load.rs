@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys::check;
 
-/// What is measured.
+/// What a measurement counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Bytes a second from server to client over this many connections.
@@ -161,7 +161,7 @@ impl Drop for Load {
     }
 }
 
-/// An epoll instance.
+/// An epoll instance, closed when it is dropped.
 pub(super) struct Poll(RawFd);
 
 impl Poll {

@@ -21,7 +21,6 @@ pub struct Figures {
     pub median: f64,
     /// 99 % are at most this; the largest when there are fewer than 100.
     pub p99: f64,
-    /// The largest.
     pub max: f64,
 }
 

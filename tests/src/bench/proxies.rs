@@ -19,9 +19,7 @@ const THEIRS: &str = "127.0.0.101";
 const COPYING: &str = "127.0.0.102";
 const FRONT_PORT: u16 = 9001;
 
-/// A running proxy.
 pub struct Proxy {
-    /// Where it listens.
     pub address: SocketAddr,
     process: Process,
 }
@@ -29,7 +27,6 @@ pub struct Proxy {
 /// The HAProxy that is measured against.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The program.
     pub program: PathBuf,
 }
 
@@ -72,7 +69,6 @@ impl Peer {
 pub enum Carries {
     /// In the kernel, with splice.
     Splicing,
-    /// Through the program.
     Copying,
 }
 
@@ -127,6 +123,7 @@ impl Proxy {
         );
         let config = Config {
             promise: None,
+            voter_timeout: None,
             timing: Timing::Lan,
             virtual_ips: vec![format!("{OURS}/8")],
             frontends: vec![Frontend {

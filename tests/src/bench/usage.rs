@@ -14,12 +14,10 @@ pub struct Usage {
     pub threads: Vec<Thread>,
 }
 
-/// One thread.
 #[derive(Clone, Debug)]
 pub struct Thread {
     /// Its name, at most 15 bytes.
     pub name: String,
-    /// Processor time.
     pub cpu: Duration,
     /// Times that it went to sleep by itself, so often was it woken.
     pub wakeups: u64,
@@ -101,7 +99,6 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// At this moment.
     pub fn of(pid: u32) -> Memory {
         let status = read(&format!("/proc/{pid}/status"));
         let rollup = read(&format!("/proc/{pid}/smaps_rollup"));

@@ -21,7 +21,6 @@ load and server have processor 1; with two everything shares both. Rounds altern
 ours, theirs, ours, ... and the ratio is the median of the rounds' ratios. `direct` is
 without any proxy. `per cpu` is units per second of processor time that the proxy used.";
 
-/// One measured row.
 #[derive(Serialize)]
 struct Row {
     workers: usize,
@@ -34,7 +33,6 @@ struct Row {
     ratio: Option<f64>,
     /// The same per second of processor time.
     ratio_per_cpu: Option<f64>,
-    /// HAProxy without splice.
     copying: Option<Side>,
     /// Ours through HAProxy's without splice.
     ratio_copying: Option<f64>,

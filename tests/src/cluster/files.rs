@@ -13,7 +13,6 @@ use crate::turn::Turn;
 /// How fast leadership is lost and found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// The default.
     Lan,
     /// About half of it.
     Fast,
@@ -29,7 +28,6 @@ pub struct Plan {
     pub nodes: u8,
     /// How many of them form the cluster at first; the rest can join later.
     pub first_members: u8,
-    /// Client machines.
     pub clients: u8,
     /// Nodes that only vote.
     pub witnesses: Vec<u8>,
@@ -124,7 +122,6 @@ impl Plan {
     }
 }
 
-/// `agent.toml`.
 #[derive(Clone, Debug)]
 pub struct Agent {
     pub name: String,
@@ -132,11 +129,11 @@ pub struct Agent {
     pub data_dir: PathBuf,
     /// Where it listens for peers and operators.
     pub listen: String,
-    /// `kernel` or `bind`.
+    /// As in its file: `kernel` or `bind`.
     pub vip: &'static str,
     /// `auto`, `nftables` or `lifetime`.
     pub fence: &'static str,
-    /// `server` or `witness`.
+    /// As in its file: `server` or `witness`.
     pub role: &'static str,
     /// The interface of the virtual IPs.
     pub interface: &'static str,
@@ -184,47 +181,40 @@ impl Agent {
     }
 }
 
-/// `cluster.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How fast leadership is lost and found.
     pub timing: Timing,
     /// Longer promises than the timing has, e.g. `1600ms`.
     pub promise: Option<&'static str>,
+    /// When silent voters lose their vote, e.g. `10s`.
+    pub voter_timeout: Option<&'static str>,
     /// Addresses with their prefix length; named `print`, `print-2`, ...
     pub virtual_ips: Vec<String>,
-    /// Where clients arrive.
     pub frontends: Vec<Frontend>,
-    /// Sets of servers.
     pub backends: Vec<Backend>,
 }
 
 /// One frontend, on the first virtual IP.
 #[derive(Clone, Debug)]
 pub struct Frontend {
-    /// Its name.
     pub name: String,
     /// As in the file: `5012, "5014-5019"`.
     pub listeners: String,
-    /// Its backend.
     pub backend: String,
 }
 
-/// One backend.
 #[derive(Clone, Debug)]
 pub struct Backend {
-    /// Its name.
     pub name: String,
     /// Further lines of its table, as in the file: balance, persistence, check.
     pub settings: String,
-    /// Its servers.
     pub servers: Vec<Server>,
 }
 
 /// One server of a backend.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Its name.
     pub name: String,
     /// Further lines of its table, as in the file: node or address, weight, port.
     pub settings: String,
@@ -248,6 +238,7 @@ impl Config {
         Config {
             timing: Timing::Lan,
             promise: None,
+            voter_timeout: None,
             virtual_ips: vec![format!("{VIP4}/24")],
             frontends: frontends.into_iter().map(frontend).collect(),
             backends: vec![Backend::on_nodes("terminal-servers", settings, nodes)],
@@ -262,6 +253,7 @@ impl Config {
         Config {
             timing: Timing::Lan,
             promise: None,
+            voter_timeout: None,
             virtual_ips: vec![format!("{VIP4}/24")],
             frontends: vec![Frontend {
                 name: "front".into(),
@@ -281,6 +273,9 @@ impl Config {
         let mut text = format!("[cluster]\nname = \"test\"\ntiming = \"{timing}\"\n");
         if let Some(promise) = self.promise {
             let _ = writeln!(text, "promise = \"{promise}\"");
+        }
+        if let Some(timeout) = self.voter_timeout {
+            let _ = writeln!(text, "voter_timeout = \"{timeout}\"");
         }
         for (index, address) in self.virtual_ips.iter().enumerate() {
             let name = if index == 0 {

@@ -58,7 +58,6 @@ impl Cluster {
         best.ok_or(why)
     }
 
-    /// `move-leader [NODE]`.
     pub fn move_leader(&self, to: Option<u8>) -> Result<String, String> {
         let target = to.map(|number| format!("node-{number}"));
         let words: Vec<_> = ["move-leader"]

@@ -1,3 +1,5 @@
+//! The two families of addresses, and a test for each.
+
 use std::fmt;
 
 use super::{VIP4, VIP6};

@@ -23,7 +23,7 @@ pub enum Role {
 /// One node or client machine.
 #[derive(Debug)]
 pub struct Machine {
-    /// `node-1`, `client-1`, ...
+    /// Also its namespace: `node-1`, `client-1` and so on.
     pub name: String,
     /// From 1, in its role.
     pub number: u8,

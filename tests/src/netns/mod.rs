@@ -126,14 +126,6 @@ impl Topology {
         self.dir.as_ref().expect("present until drop").path()
     }
 
-    /// The machine with this hardware address.
-    pub fn by_mac(&self, mac: [u8; 6]) -> Option<&Machine> {
-        self.nodes
-            .iter()
-            .chain(&self.clients)
-            .find(|machine| machine.mac() == mac)
-    }
-
     /// The nodes whose kernel has this address on an interface.
     pub fn who_has(&self, address: IpAddr) -> Vec<u8> {
         self.nodes

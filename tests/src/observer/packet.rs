@@ -5,7 +5,6 @@ use std::net::IpAddr;
 /// One frame in which a machine answers for a virtual IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sign {
-    /// The virtual IP.
     pub address: IpAddr,
     /// Who sent the frame.
     pub mac: [u8; 6],

@@ -11,7 +11,6 @@ use super::Log;
 /// Signs of one machine for one address, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reign {
-    /// The virtual IP.
     pub address: IpAddr,
     pub mac: [u8; 6],
     /// In which phase of the test.
@@ -30,7 +29,6 @@ pub struct Reign {
 /// Two machines that answered for one address in one phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The virtual IP.
     pub address: IpAddr,
     /// Who answered again after another had begun to.
     pub old: String,

@@ -12,6 +12,29 @@ use ha_tests::wait;
 
 const PORT: u16 = 5022;
 
+/// Sixty clients that nobody knows: none of them comes to that server.
+#[track_caller]
+fn assert_no_newcomer(run: &Watched, server: &str) {
+    let met = many::ask(run.cluster.topology().client(1), 60, run.on(PORT), SOON);
+    let there = Outcome::Answered(server.to_owned());
+    let came = met.values().any(|m| *m == there);
+    assert!(!came, "nobody new: {:?}", many::count(&met));
+}
+
+/// Until one of 120 clients that nobody knows comes to that server.
+#[track_caller]
+fn wait_for_newcomers(run: &Watched, server: &str) {
+    let there = Outcome::Answered(server.to_owned());
+    wait::until("it to get clients again", SOON, || {
+        let met = many::ask(run.cluster.topology().client(1), 120, run.on(PORT), SOON);
+        if met.values().any(|m| *m == there) {
+            Ok(())
+        } else {
+            Err(format!("{:?}", many::count(&met)))
+        }
+    });
+}
+
 #[test]
 fn drain_with_honour_keeps_sessions_and_bound_clients_and_takes_nobody_new() {
     require_root!();
@@ -36,14 +59,7 @@ fn drain_with_honour_keeps_sessions_and_bound_clients_and_takes_nobody_new() {
         server,
         "a bound client is honoured"
     );
-    let newcomers = many::ask(run.cluster.topology().client(1), 60, run.on(PORT), SOON);
-    assert!(
-        !newcomers
-            .values()
-            .any(|met| *met == Outcome::Answered(server.clone())),
-        "nobody new: {:?}",
-        many::count(&newcomers)
-    );
+    assert_no_newcomer(&run, &server);
 
     run.cluster
         .cli(&["ready", &target(&server)])
@@ -153,30 +169,13 @@ fn a_server_in_maintenance_gets_no_session_and_no_check() {
     let at = Instant::now();
     run.served_again();
     assert!(!run.client.history().servers_since(at).contains_key(&server));
-    let after = many::ask(run.cluster.topology().client(1), 60, run.on(PORT), SOON);
-    assert!(
-        !after
-            .values()
-            .any(|met| *met == Outcome::Answered(server.clone())),
-        "{:?}",
-        many::count(&after)
-    );
+    assert_no_newcomer(&run, &server);
 
     run.cluster
         .cli(&["ready", &target(&server)])
         .expect("ready");
     run.cluster.wait_for_server(&server, "UP");
-    wait::until("it to get clients again", SOON, || {
-        let met = many::ask(run.cluster.topology().client(1), 120, run.on(PORT), SOON);
-        let back = met
-            .values()
-            .any(|met| *met == Outcome::Answered(server.clone()));
-        if back {
-            Ok(())
-        } else {
-            Err(format!("{:?}", many::count(&met)))
-        }
-    });
+    wait_for_newcomers(&run, &server);
     run.finish().assert_changes_of_hand(0);
 }
 
@@ -199,17 +198,7 @@ fn a_server_that_dies_costs_its_clients_no_failed_connection_and_gets_new_ones_w
 
     run.cluster.start_server(node);
     run.cluster.wait_for_server(&server, "UP");
-    wait::until("it to get clients again", SOON, || {
-        let met = many::ask(run.cluster.topology().client(1), 120, run.on(PORT), SOON);
-        let back = met
-            .values()
-            .any(|met| *met == Outcome::Answered(server.clone()));
-        if back {
-            Ok(())
-        } else {
-            Err(format!("{:?}", many::count(&met)))
-        }
-    });
+    wait_for_newcomers(&run, &server);
     let seen = run.finish();
     seen.assert_changes_of_hand(0);
     let failures = seen.history.failures();

@@ -109,16 +109,7 @@ fn a_follower_that_dies_is_not_noticed_by_clients_of_other_servers() {
     require_root!();
     let mut run = Watched::start(Plan::default());
     let holder = run.holder();
-    let served = run
-        .client
-        .history()
-        .servers()
-        .into_keys()
-        .next()
-        .expect("the client is served");
-    let victim = (1..=3)
-        .find(|&node| node != holder && served != format!("server-{node}"))
-        .expect("three nodes");
+    let victim = run.bystander(holder);
     let at = run.cluster.kill_machine(victim);
     let gap = run.noticed_since(at);
     assert_gap(&gap, Duration::from_millis(100), &run.client.history());

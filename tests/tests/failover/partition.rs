@@ -107,16 +107,7 @@ fn a_follower_cut_off_and_healed_disturbs_nobody() {
     require_root!();
     let run = Watched::start(Plan::default());
     let holder = run.holder();
-    let served = run
-        .client
-        .history()
-        .servers()
-        .into_keys()
-        .next()
-        .expect("the client is served");
-    let lonely = (1..=3)
-        .find(|&node| node != holder && served != format!("server-{node}"))
-        .expect("three nodes");
+    let lonely = run.bystander(holder);
     let term = run.cluster.status().expect("a status").term;
     run.cluster.topology().cut_from_peers(lonely);
     wait::until("the leader to miss the lonely node", SOON, || {

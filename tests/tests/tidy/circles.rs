@@ -1,8 +1,21 @@
-//! Modules of the data plane that import each other in a circle cannot be read one after the other.
+//! Modules that import each other in a circle cannot be read one after the other.
 
 use super::{none, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Every crate of more than a few modules but the core, whose types name each other as what they model does.
+const ROOMS: &[&str] = &[
+    "agent/address/src/",
+    "agent/check/src/",
+    "agent/node/src/",
+    "agent/record/src/",
+    "agent/src/",
+    "agent/trust/src/",
+    "cli/src/",
+    "simulations/src/",
+];
+
+/// The data plane is looked at file by file.
 const ROOM: &str = "agent/proxy/src/";
 
 /// Which modules each module of [`ROOM`] imports. A module is named by its path, as `tcp::accept`.
@@ -61,4 +74,64 @@ fn no_module_of_the_data_plane_imports_itself_by_way_of_others() {
         )
     };
     none(imports.keys().filter(in_circle).map(complaint).collect());
+}
+
+/// Which modules at the top of a room each of the others names, in any of its files.
+fn named_at_the_top(room: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let top = |path: &str| {
+        let name = path.strip_prefix(room)?.split('/').next()?;
+        let name = name.strip_suffix(".rs").unwrap_or(name);
+        // What puts all of them together, and what only tests use.
+        (!["lib", "main", "making", "testing"].contains(&name)).then(|| name.to_owned())
+    };
+    let files: Vec<(String, String)> = sources()
+        .into_iter()
+        .filter(|(path, _)| !path.contains("tests"))
+        .filter_map(|(path, text)| Some((top(&path)?, text)))
+        .collect();
+    let all: BTreeSet<String> = files.iter().map(|(name, _)| name.clone()).collect();
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, text) in &files {
+        let product = text.split("#[cfg(test)]").next().unwrap_or(text);
+        let code = product
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let named = code
+            .flat_map(|line| line.split("crate::").skip(1))
+            .map(|rest| {
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+                rest[..end.unwrap_or(rest.len())].to_owned()
+            });
+        let others = named.filter(|n| n != name && all.contains(n));
+        found.entry(name.clone()).or_default().extend(others);
+    }
+    found
+}
+
+#[test]
+fn no_module_of_a_room_imports_itself_by_way_of_others() {
+    let mut complaints = Vec::new();
+    for room in ROOMS {
+        let imports = named_at_the_top(room);
+        assert!(!imports.is_empty(), "{room} is not where it was");
+        for name in imports.keys() {
+            if reached(&imports, name).contains(name) {
+                complaints.push(format!(
+                    "{room}{name} imports itself by way of others: put what both use into a module of its own"
+                ));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn what_an_operator_can_do_knows_no_grpc() {
+    let complaint = |(path, text): &(String, String)| {
+        let wrong = path.starts_with("agent/src/operate/") && text.contains("tonic");
+        wrong.then(|| {
+            format!("{path} names tonic: give a RequestError and let agent/src/grpc say it")
+        })
+    };
+    none(sources().iter().filter_map(complaint).collect());
 }

@@ -1,22 +1,13 @@
 //! What the compiler cannot see: sizes, platforms, walls between crates, citations. Each message says what to do.
 
 mod circles;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lines of a file that still reads in one go.
 const LINES_MAX: usize = 400;
-
-/// Files that were longer when the rule was made, and how long they may be: a number here only ever falls.
-const LONGER: &[(&str, usize)] = &[
-    ("agent/address/tests/netns/parking.rs", 413),
-    ("agent/src/main.rs", 414),
-    ("agent/src/operate/trust.rs", 473),
-    ("agent/src/store/mod.rs", 426),
-    ("simulations/src/cluster/universe.rs", 470),
-    ("simulations/src/controllers/world.rs", 664),
-];
 
 /// What may ask which system it runs on: the one place in each crate that chooses a platform.
 const CHOOSES_A_PLATFORM: &[&str] = &[
@@ -113,31 +104,13 @@ fn none(complaints: Vec<String>) {
 
 #[test]
 fn no_file_is_longer_than_reads_in_one_go() {
-    let allowed = |path: &str| {
-        let known = LONGER.iter().find(|(p, _)| *p == path);
-        known.map_or(LINES_MAX, |(_, lines)| *lines)
+    let complaint = |(path, text): &(String, String)| {
+        let lines = text.lines().count();
+        (lines > LINES_MAX).then(|| {
+            format!("{path}: {lines} lines, at most {LINES_MAX}: split it along its topics")
+        })
     };
-    let sources = sources();
-    let mut complaints = Vec::new();
-    for (path, text) in &sources {
-        let (lines, max) = (text.lines().count(), allowed(path));
-        if lines > max {
-            complaints.push(format!(
-                "{path}: {lines} lines, at most {max}: split it along its topics"
-            ));
-        }
-        if max > LINES_MAX && lines <= LINES_MAX {
-            complaints.push(format!(
-                "{path} has {lines} lines by now: take it out of LONGER"
-            ));
-        }
-    }
-    for (path, _) in LONGER {
-        if !sources.iter().any(|(p, _)| p == path) {
-            complaints.push(format!("{path} is gone: take it out of LONGER"));
-        }
-    }
-    none(complaints);
+    none(sources().iter().filter_map(complaint).collect());
 }
 
 #[test]

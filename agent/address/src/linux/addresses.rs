@@ -211,7 +211,7 @@ pub(super) fn read(message: Message<'_>) -> Option<KernelAddress> {
     })
 }
 
-/// 32 or 128.
+/// The prefix of one address: 32 or 128.
 pub(super) fn full_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }

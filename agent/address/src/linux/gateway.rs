@@ -12,7 +12,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 const MISSES: u32 = 3;
 const ANSWERS: u32 = 2;
 
-/// Counts answers. Pure.
+/// Counts the answers of a gateway, without asking it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Reach {
     is_lost: bool,

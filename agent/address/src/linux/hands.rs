@@ -33,7 +33,7 @@ const FINISH: Duration = Duration::from_millis(10);
 const FINISH_AT_LEAST: Duration = Duration::from_millis(2);
 /// How long sessions may take to be told of their end.
 const TELL: Duration = Duration::from_millis(20);
-/// Between two looks.
+/// How long it waits between two looks.
 const LOOK: Duration = Duration::from_micros(500);
 /// Orders that may wait for the kernel; each configuration replaces the one before.
 const QUEUE_MAX: usize = 64;
@@ -85,7 +85,6 @@ enum Vetted {
     NotNeeded,
     /// It is being found out, or a foreign machine answers.
     NotYet,
-    /// They are free.
     Free,
 }
 

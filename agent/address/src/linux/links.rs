@@ -18,7 +18,6 @@ const ARPHRD_ETHER: u16 = 1;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const HEAD: usize = 16;
 
-/// One interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,

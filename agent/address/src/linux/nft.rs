@@ -39,7 +39,6 @@ pub(super) struct Part {
     handle: Vec<u8>,
 }
 
-/// The `nft` program.
 #[derive(Debug, Clone)]
 pub(super) struct Nft {
     program: PathBuf,

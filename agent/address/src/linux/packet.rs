@@ -12,9 +12,8 @@ use super::netlink::{set_option, set_receive_timeout};
 pub(super) enum Hears {
     /// Nothing: it only sends.
     Nothing,
-    /// ARP.
+    /// ARP requests and replies, for IPv4.
     Arp,
-    /// IPv6 neighbour advertisements.
     Advertisements,
     /// TCP SYNs that come to this machine on one interface. Unlike the others it hears them before
     /// the fence drops them: the kernel serves sockets for all protocols before the ingress chain,
@@ -32,7 +31,7 @@ impl Hears {
         }
     }
 
-    /// Zero: all interfaces.
+    /// The index of the interface; zero stands for all.
     fn index(self) -> u32 {
         if let Hears::Syns(index) = self {
             index

@@ -35,7 +35,7 @@ impl Packet {
         }
     }
 
-    /// A `match` expression.
+    /// The condition of a rule as the kernel's expressions.
     pub(super) fn matches(&self, condition: &Value) -> Matches {
         let outcome = self.equals(&condition["left"], &condition["right"]);
         match condition["op"].as_str() {

@@ -38,7 +38,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Longer than any line that is written: an agent manages at most 256 addresses.
 const LINE_MAX: u64 = 64 * 1024;
 
-/// The agent's end.
+/// The agent's end of the pipe to the warden.
 pub(super) struct Post {
     program: Option<PathBuf>,
     mark: u8,

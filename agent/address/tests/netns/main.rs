@@ -11,6 +11,7 @@
 
 mod net;
 mod probes;
+mod syns;
 mod tools;
 
 mod claims;

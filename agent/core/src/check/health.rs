@@ -30,7 +30,7 @@ pub enum CheckResult {
 }
 
 impl CheckResult {
-    /// HAProxy's `check_status`.
+    /// The word that HAProxy shows as `check_status`.
     pub const fn word(self) -> &'static str {
         match self {
             CheckResult::Passed => "L4OK",

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// Settings by key.
+/// The settings of a check, by key.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SettingsText(Vec<(String, Value)>);
 
@@ -43,7 +43,6 @@ impl SettingsText {
         self
     }
 
-    /// Takes one out.
     pub fn take(&mut self, key: &str) -> Option<Value> {
         let at = self.0.iter().position(|(k, _)| k == key)?;
         Some(self.0.remove(at).1)

@@ -13,55 +13,43 @@ use std::collections::BTreeSet;
 pub enum Action {
     /// Take this `Lease` through the own promise, then send it; answers come as events.
     SendLease {
-        /// What.
         lease: Lease,
-        /// The other voters.
         to: BTreeSet<NodeId>,
     },
     /// End the own promise, then tell the others; answers come as events.
     SendRelease {
-        /// What.
         release: Lease,
-        /// The other voters.
         to: BTreeSet<NodeId>,
     },
     /// Hold the addresses until then; first or again.
     Hold {
-        /// In which epoch.
         epoch: Epoch,
-        /// Until when.
+        /// The right ends then, whatever comes.
         until: Instant,
     },
     /// Drop the addresses now; [`super::Event::Dropped`] follows.
     Drop {
-        /// Why, for people.
+        /// For events and the log; nothing is decided by it.
         why: DropReason,
         /// Counts these actions: what is said of an earlier one says nothing of this one.
         number: u64,
     },
     /// Ask for votes, a pre-vote first: the leader has fallen silent and its turn is this node's.
     Campaign,
-    /// Hand leadership over.
     Transfer {
-        /// To whom.
         to: NodeId,
     },
     /// Tell the neighbours again.
     Announce,
-    /// Check a server.
     Probe {
-        /// Which.
         server: ServerId,
-        /// How.
         probe: Probe,
-        /// Why.
         purpose: Purpose,
     },
     /// Put a command into the log.
     Propose(Command),
     /// Make these the voters, in one change, if those are it now; who loses its vote goes on as a learner.
     ChangeVoters {
-        /// Who votes now.
         from: BTreeSet<NodeId>,
         /// Who shall: voters and learners.
         to: BTreeSet<NodeId>,

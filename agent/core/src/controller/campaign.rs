@@ -28,7 +28,7 @@ const GIVE_UP_AFTER: u32 = 3;
 /// The leader that this node promised itself to last, and when.
 type Heard = Option<(NodeId, Instant)>;
 
-/// When to campaign.
+/// Decides when a follower campaigns.
 #[derive(Debug, Default)]
 pub struct Campaign {
     /// The end of the promise, and which try after it was the last.

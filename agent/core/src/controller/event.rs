@@ -18,12 +18,9 @@ use std::time::Duration;
 pub enum RaftRole {
     /// Does not vote yet.
     Learner,
-    /// Follows.
     #[default]
     Follower,
-    /// Campaigns.
     Candidate,
-    /// Leads.
     Leader,
 }
 
@@ -32,7 +29,6 @@ pub enum RaftRole {
 pub struct RaftNews {
     /// What this node is.
     pub role: RaftRole,
-    /// Its term.
     pub term: u64,
     /// Who leads, as far as it knows.
     pub leader: Option<NodeId>,
@@ -69,7 +65,6 @@ impl RaftNews {
 pub struct NodeReport {
     /// It may hold: its proxy accepts, its interface has carrier, it is no witness.
     pub eligible: bool,
-    /// Why not.
     pub why_not: String,
     /// What enforces its lease.
     pub fence: String,
@@ -127,50 +122,42 @@ impl NodeReport {
     }
 }
 
-/// What happened.
+/// What the controller is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Time has passed.
     Tick,
-    /// Consensus changed.
     Raft(RaftNews),
     /// The replicated state changed.
     Applied(Arc<Facts>),
     /// A voter (this node included) answered a `Lease`.
     LeaseAnswered {
-        /// Who.
         from: NodeId,
         /// What it answers to.
         lease: Lease,
         /// Whether it is promised.
         result: Result<(), Refusal>,
-        /// How it is.
         report: NodeReport,
     },
     /// A node acknowledged a `Release`.
     ReleaseAnswered {
-        /// Who.
         from: NodeId,
         /// What it answers to.
         release: Lease,
     },
     /// The address is away from this node, as that [`super::Action::Drop`] wanted.
     Dropped {
-        /// The action's number.
+        /// Which drop this answers, see [`super::Action::Drop`].
         number: u64,
     },
     /// This node acknowledged a `Lease` of another.
     Promised {
-        /// The leader.
         to: NodeId,
     },
     /// A server was checked.
     Checked {
-        /// Which.
         server: ServerId,
         /// Why it was checked.
         purpose: Purpose,
-        /// What was found.
         result: CheckResult,
     },
     /// Real traffic failed to connect to a server.
@@ -185,7 +172,6 @@ pub enum Event {
     MoveLeader {
         /// Where to; `None`: to the best other node.
         to: Option<NodeId>,
-        /// Why.
         reason: HandoverReason,
     },
 }

@@ -27,12 +27,10 @@ const VOTE_GIVEN_WITHIN: Duration = Duration::from_secs(1);
 /// How long the kernel may take to drop the address, and at least until what was held has run out.
 const DROP_WITHIN: Duration = Duration::from_millis(2500);
 
-/// Why leadership moves.
+/// Why a leader hands over to another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandoverReason {
-    /// An operator asked.
     Operator(String),
-    /// The agent stops.
     Shutdown,
     /// This node may not hold, and why.
     NotEligible(String),
@@ -40,9 +38,7 @@ pub enum HandoverReason {
     Witness,
     /// An operator set it to maintenance.
     Administrative {
-        /// The operator.
         who: String,
-        /// This node's name.
         node: String,
     },
     /// The preferred node is back.

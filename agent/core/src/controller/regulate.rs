@@ -149,10 +149,10 @@ impl Controller {
     /// Looks who is silent; the set before, if that has changed.
     pub(super) fn look_for_silence(&mut self) -> Option<BTreeSet<NodeId>> {
         // Almost always nothing has changed: no set is made to find that out.
-        if self.silent_voters().eq(self.silent.iter().copied()) {
+        if self.silent_nodes().eq(self.silent.iter().copied()) {
             return None;
         }
-        let silent = self.silent_voters().collect();
+        let silent = self.silent_nodes().collect();
         Some(std::mem::replace(&mut self.silent, silent))
     }
 
@@ -331,23 +331,32 @@ impl Controller {
             .filter(|n| *n != self.settings.me)
     }
 
-    /// Voters that have not acknowledged a `Lease` for one promise; the old leader counts as silent at once.
-    pub(super) fn silent_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+    /// Nodes that have not acknowledged a `Lease` for one promise, those that follow without a vote too: there are servers
+    /// on them. The old leader counts as silent at once.
+    pub(super) fn silent_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         let listens = self.leads() && !self.hold.is_released();
         let newest = self
             .hold
             .newest(&self.raft.voters)
             .unwrap_or(self.led_since);
-        self.other_voters().filter(move |n| {
-            listens
-                && match self.hold.heard(*n) {
-                    Some(at) => newest.saturating_since(at) >= self.settings.promise,
-                    None => {
-                        Some(*n) == self.previous_leader
-                            || newest.saturating_since(self.led_since) >= self.settings.promise
+        let members = &self.facts.members;
+        let learners = self
+            .raft
+            .learners
+            .iter()
+            .filter(|n| members.contains_key(n));
+        self.other_voters()
+            .chain(learners.copied())
+            .filter(move |n| {
+                listens
+                    && match self.hold.heard(*n) {
+                        Some(at) => newest.saturating_since(at) >= self.settings.promise,
+                        None => {
+                            Some(*n) == self.previous_leader
+                                || newest.saturating_since(self.led_since) >= self.settings.promise
+                        }
                     }
-                }
-        })
+            })
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 /// What does not change while a node runs.
 #[derive(Clone, Debug)]
 pub struct ControllerSettings {
-    /// This node.
     pub me: NodeId,
     /// What it is for.
     pub role: Role,

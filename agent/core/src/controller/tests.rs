@@ -120,7 +120,6 @@ impl Node {
     fn out(&self) -> bool {
         self.c.is_out_of_touch(at(self.now))
     }
-    /// Leads and holds.
     fn holding() -> Self {
         Node::holding_under(PROMISE)
     }

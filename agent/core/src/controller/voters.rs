@@ -210,7 +210,9 @@ impl Controller {
             return;
         }
         let from = current.clone();
-        self.voters.returning.extend(from.difference(&to));
+        let gone = from.difference(&to).filter(|n| !self.answers(now, **n));
+        let gone: Vec<NodeId> = gone.copied().collect();
+        self.voters.returning.extend(gone);
         self.voters.asked = Some(Asked {
             to: to.clone(),
             at: now,

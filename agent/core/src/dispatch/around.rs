@@ -7,7 +7,6 @@ use crate::view::View;
 
 /// What a decision is made from.
 pub struct Around<'a> {
-    /// The newest view.
     pub view: &'a View,
     /// The time that bindings are stamped with.
     pub now: Timestamp,

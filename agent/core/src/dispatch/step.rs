@@ -17,9 +17,7 @@ pub enum Step {
     Settle,
     /// Ask for a binding; then [`Happened::Bound`]. Its commitment is waited for later.
     Bind {
-        /// Of which client.
         key: StickKey,
-        /// To whom.
         proposal: StickEntry,
         /// Whether a binding that was committed a moment ago may be the answer. Not when it was, and its server
         /// turned out to be of no use to this session.
@@ -30,13 +28,11 @@ pub enum Step {
     Refresh(StickKey, StickEntry),
     /// Give back a slot that is held, and take one there, in line behind others if need be; then one of
     /// [`Happened::GotSlot`], [`Happened::QueueFull`], [`Happened::ServerChanged`] and [`Happened::QueueTimeout`].
-    Wait(Line),
+    Wait(PlaceInLine),
     /// Connect; then [`Happened::Connected`], or give the slot back and tell one of [`Happened::ConnectFailed`],
     /// [`Happened::ConnectTimedOut`] and [`Happened::NoPortLeft`].
     Connect {
-        /// To whom.
         server: ServerId,
-        /// Where.
         address: SocketAddr,
         /// For how long at most.
         within: Duration,
@@ -46,9 +42,7 @@ pub enum Step {
     /// Wait for the binding to be committed, as long as [`COMMIT_WAIT`] allows; then [`Happened::Committed`] or
     /// [`Happened::Uncommitted`].
     Commit,
-    /// Carry bytes.
     Forward(Forward),
-    /// Reset the client.
     GiveUp(CloseReason),
 }
 
@@ -63,7 +57,7 @@ pub enum Remembered {
 
 /// A place in line for a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct PlaceInLine {
     /// Of which server, or of any.
     pub queue: Queue,
     /// Sessions that may wait for one server; 0: as many as come. The line of a backend has no bound of its own.
@@ -75,7 +69,6 @@ pub struct Line {
 /// A session that has its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// Which.
     pub server: ServerId,
     /// Silence of the client that ends it; zero: none does.
     pub client_timeout: Duration,
@@ -90,12 +83,12 @@ pub struct Forward {
     /// Silence after which the server is asked whether it is there; zero: it never is.
     pub server_keepalive: Duration,
     /// What the session rests on.
-    pub binding: Binding,
+    pub binding: BindingState,
 }
 
 /// What a session rests on when its first byte is forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binding {
+pub enum BindingState {
     /// Nothing that was written for it: the client was bound before, or its backend binds nobody.
     AsBefore,
     /// A binding, new or used anew, that a majority has.
@@ -111,11 +104,9 @@ pub enum Binding {
 pub enum Happened {
     /// A client has come.
     Arrived,
-    /// See [`Step::Settle`].
     Settled,
     /// The server that the client is bound to now: the one asked for, or the one of another session of its.
     Bound(StickEntry),
-    /// See [`Step::Refresh`].
     Refreshed,
     /// A slot of this server is there, and the session holds it.
     GotSlot(ServerId),
@@ -133,7 +124,6 @@ pub enum Happened {
     ConnectTimedOut,
     /// This machine has no port left towards it: not its fault, and another may be had.
     NoPortLeft,
-    /// See [`Step::Pause`].
     Paused,
     /// A majority has the binding.
     Committed,

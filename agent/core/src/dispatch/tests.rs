@@ -164,7 +164,7 @@ impl Story {
                 under_way: &All(self.under_way),
             },
         );
-        if let Step::Wait(Line {
+        if let Step::Wait(PlaceInLine {
             queue: Queue::Server(server),
             ..
         }) = &step

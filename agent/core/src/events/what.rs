@@ -22,7 +22,6 @@ pub enum What {
     },
     /// An operator wants servers or a node in or out.
     AdminSet {
-        /// Of which.
         target: Target,
         /// What it is set to.
         state: AdminState,
@@ -35,35 +34,30 @@ pub enum What {
         target: Target,
         /// Which drain: since when.
         began: Timestamp,
-        /// How it ended.
         end: DrainEnd,
         /// What the target is set to now; `None`: it stays drained.
         then: Option<AdminState>,
     },
     /// Nodes will be taken out one after the other, by the owner of the lock only.
-    LockTaken {
-        /// For what.
-        purpose: String,
-    },
+    LockTaken { purpose: String },
     /// The owner of the maintenance lock gave it back.
     LockReturned,
     /// A check finds a server usable again.
     ServerWentUp {
-        /// As `backend/server`.
+        /// Its name, as `backend/server`.
         server: String,
         /// The check's word, e.g. `L4OK`.
         why: String,
     },
     /// Checks find a server unusable.
     ServerWentDown {
-        /// As `backend/server`.
+        /// Its name, as `backend/server`.
         server: String,
         /// The check's word, e.g. `L4CON`.
         why: String,
     },
     /// A node claims the virtual IPs.
     HolderChanged {
-        /// The node's name.
         node: String,
         /// The first in which it holds.
         epoch: Epoch,
@@ -72,7 +66,6 @@ pub enum What {
     },
     /// A node became known by the word of an operator.
     MemberAdded {
-        /// The node's name.
         node: String,
         /// What it is for.
         role: Role,
@@ -81,7 +74,6 @@ pub enum What {
     },
     /// A node became known by showing a token.
     MemberAdmitted {
-        /// The node's name.
         node: String,
         /// What it is for.
         role: Role,
@@ -92,7 +84,6 @@ pub enum What {
     },
     /// The agent of a node was replaced by another version.
     MemberDescribed {
-        /// The node's name.
         node: String,
         /// The version of the agent, for people.
         agent_version: String,
@@ -109,10 +100,7 @@ pub enum What {
         before: RecordVersion,
     },
     /// A node is not heard any more.
-    MemberRemoved {
-        /// The node's name.
-        node: String,
-    },
+    MemberRemoved { node: String },
     /// Who may speak changed.
     Trust(TrustChange),
     /// This cluster took the place of an earlier one.
@@ -137,7 +125,7 @@ pub enum What {
     Note {
         /// A word to filter by.
         kind: String,
-        /// One line.
+        /// What happened, in one line.
         text: String,
     },
 }
@@ -145,9 +133,7 @@ pub enum What {
 /// Of what an administrative state was set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Target {
-    /// By its name.
     Node(String),
-    /// As `backend/server`.
     Servers(Vec<String>),
 }
 
@@ -164,7 +150,7 @@ pub enum TrustChange {
     AuthorityRetired(String),
     /// A token that lets one node in.
     TokenMade {
-        /// Its public id.
+        /// The part of a token that everybody may see.
         id: String,
         /// What may join with it.
         role: Role,
@@ -173,7 +159,6 @@ pub enum TrustChange {
     TokenRevoked(String),
     /// An operator, new or with a new certificate.
     UserAdded {
-        /// The operator's name.
         name: String,
         /// What the operator may do.
         access: Access,
@@ -208,7 +193,7 @@ impl What {
 }
 
 impl fmt::Display for What {
-    /// One line.
+    /// Writes the event as one line, without its time.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             What::ConfigApplied { version, changes } => {

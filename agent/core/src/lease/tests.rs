@@ -1,3 +1,5 @@
+//! What a voter promises, what it votes, and when it answers nothing.
+
 use super::*;
 
 const P: Duration = Duration::from_millis(300);

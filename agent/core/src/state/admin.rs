@@ -12,7 +12,6 @@ use std::fmt;
 /// A backend of which several hosts are out at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortage {
-    /// Its name.
     pub backend: String,
     /// Servers that are out already, and why, as `name (drain by alice)`.
     pub out: Vec<String>,

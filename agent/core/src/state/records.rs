@@ -7,27 +7,24 @@ use crate::time::Timestamp;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// One kept configuration.
+/// A configuration that can be gone back to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfigVersion {
-    /// Its number.
+    /// Counts up from 1.
     pub version: u64,
     /// When it was applied.
     pub at: Timestamp,
-    /// By whom.
     pub by: String,
     /// What changed, a line each.
     pub changes: Vec<String>,
     /// As it was written.
     pub text: String,
-    /// What it says.
     pub config: Arc<ClusterConfig>,
 }
 
 /// What is wanted of a server or node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AdminRecord {
-    /// The state.
     pub state: AdminState,
     /// What a drain does with bound clients.
     pub sticky: Sticky,
@@ -37,11 +34,8 @@ pub struct AdminRecord {
     pub then: Option<AdminState>,
     /// The drain is over: nobody comes any more, bound or not, and what is left is cut.
     pub ended: Option<DrainEnd>,
-    /// Since when.
     pub since: Timestamp,
-    /// By whom.
     pub by: String,
-    /// Why.
     pub reason: String,
 }
 
@@ -50,11 +44,8 @@ pub struct AdminRecord {
 pub struct MaintenanceLock {
     /// Tells this owner from every other.
     pub owner: String,
-    /// For what.
     pub purpose: String,
-    /// By whom.
     pub by: String,
-    /// Since when.
     pub since: Timestamp,
     /// Until when, unless its owner renews it.
     pub expires: Timestamp,
@@ -65,21 +56,15 @@ pub struct MaintenanceLock {
 pub struct HealthRecord {
     /// Whether it is usable.
     pub up: bool,
-    /// Since when.
     pub since: Timestamp,
-    /// What was seen.
     pub why: String,
 }
 
 /// Who holds the addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HolderRecord {
-    /// The node.
     pub node: NodeId,
-    /// Its epoch.
     pub epoch: Epoch,
-    /// Since when.
     pub since: Timestamp,
-    /// Why.
     pub reason: String,
 }

@@ -8,8 +8,8 @@ use crate::id::NodeId;
 use crate::model::Member;
 use crate::time::Timestamp;
 use crate::trust::{
-    Authority, REMOVED_MAX, Stage, TOKENS_MAX, Ticket, TokenRecord, Trust, TrustOrder, USERS_MAX,
-    UserRecord,
+    AuthorityRecord, REMOVED_MAX, Stage, TOKENS_MAX, Ticket, TokenRecord, Trust, TrustOrder,
+    USERS_MAX, UserRecord,
 };
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Facts {
                 } else {
                     Stage::Spreading
                 };
-                trust.authorities.push(Authority {
+                trust.authorities.push(AuthorityRecord {
                     fingerprint: *fingerprint,
                     certificate: certificate.clone(),
                     cross: cross.clone(),

@@ -20,7 +20,6 @@ const BITS: u32 = FAN.trailing_zeros();
 type Leaf = Vec<(StickKey, StickEntry)>;
 type Row<T> = [Option<Arc<T>>; FAN];
 
-/// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leaves(Node<Node<Node<Node<Leaf>>>>);
 

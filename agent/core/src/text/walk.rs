@@ -13,9 +13,8 @@ use std::fmt;
 /// A text that cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// In which field.
+    /// The path of the field, as in the file.
     pub field: String,
-    /// See [`objection`].
     pub why: String,
 }
 

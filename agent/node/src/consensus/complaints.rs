@@ -11,7 +11,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Members of which it is remembered; more than there are. At the bound all are forgotten.
 const MEMBERS_MAX: usize = 256;
 
-/// See the module.
+/// When each member was last complained of, and how often since.
 #[derive(Debug, Default)]
 pub struct Complaints(Mutex<BTreeMap<NodeId, (Instant, u64)>>);
 

@@ -17,7 +17,7 @@ use openraft::{BasicNode, EntryPayload};
 
 /// Something of the library that has a record.
 pub trait Recorded: Sized {
-    /// Its record.
+    /// The record that it is written as.
     type Record: ha_record::Record;
 
     /// As a record. What has no version of its own is written at `at`.

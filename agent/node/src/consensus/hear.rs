@@ -100,6 +100,12 @@ impl<R: Runtime> Consensus<R> {
             Ballot::PreVote => Call::PreVote,
         };
         let request: VoteRequest<Types<R>> = self.heard(from, call, body)?;
+        let last = request.last_log_id.as_ref().map_or(0, |l| l.index);
+        if self.acknowledged.ends_early(from, last) {
+            let why = "its log ends before what it once acknowledged";
+            self.complain(from, call, &why);
+            return Err(io::Error::other(why));
+        }
         let term = request.vote.leader_id.term;
         if lock(&self.promise).vote_in(self.outside.clock.now(), from, term, ballot)
             == VoteDecision::Refuse

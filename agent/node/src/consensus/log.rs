@@ -1,9 +1,9 @@
 //! Gives the consensus library its log: entries to records, callbacks to futures.
 
 use super::convert::Recorded;
-use super::log_store::{Batch, LogStore, Meta};
 use super::types::{Entry, LogId, Runtime, Types, Vote};
 use super::versions::Versions;
+use crate::log_store::{Batch, LogStore, Meta};
 use ha_record::RecordError;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -31,7 +31,6 @@ impl<R> Clone for Log<R> {
 }
 
 impl<R: Runtime> Log<R> {
-    /// Over a store.
     pub fn new(store: Arc<dyn LogStore>, versions: Versions) -> Self {
         Log {
             store,
@@ -214,7 +213,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::log_store::memory::MemoryStore;
+    use crate::log_store::memory::MemoryStore;
     use ha_core::version::{RecordVersion, Speaks};
     use ha_record::entry::{Entry, Payload};
     use openraft_rt_tokio::TokioRuntime;

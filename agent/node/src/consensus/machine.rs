@@ -8,9 +8,9 @@
 //! server looks at every binding. A reader never waits for that; its lock is held to copy pointers only.
 
 use super::convert::Recorded;
-use super::log_store::{LogStore, StoredSnapshot};
 use super::types::{Applied, LogId, Membership, Proposal, Runtime, Snapshot, SnapshotMeta, Types};
 use super::versions::Versions;
+use crate::log_store::{LogStore, StoredSnapshot};
 use futures_util::{Stream, TryStreamExt};
 use ha_core::command::{Command, Stamped};
 use ha_core::state::{ClusterState, Facts};
@@ -60,9 +60,8 @@ impl<R: Runtime> Inner<R> {
 pub struct AppliedState {
     /// Everything but the bindings.
     pub facts: Arc<Facts>,
-    /// The bindings.
     pub stick: StickTable,
-    /// The newest stamp.
+    /// The newest stamp of an applied command.
     pub clock: Timestamp,
     /// The term of the newest applied entry.
     pub applied_term: u64,

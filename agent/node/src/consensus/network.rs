@@ -1,5 +1,6 @@
 //! Outbound: what the consensus library sends, with the guard on votes before it leaves.
 
+use super::acknowledged::Acknowledged;
 use super::convert::Recorded;
 use super::plausible::Plausible;
 use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
@@ -16,6 +17,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use openraft::type_config::alias::LogIdOf;
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -32,6 +34,7 @@ pub struct Network<R> {
     pub(super) promise: SharedPromise,
     pub(super) versions: Versions,
     pub(super) whereabouts: Whereabouts,
+    pub(super) acknowledged: Acknowledged,
 }
 
 /// The way to one peer.
@@ -42,7 +45,17 @@ pub struct Peer<R> {
     promise: SharedPromise,
     versions: Versions,
     whereabouts: Whereabouts,
+    acknowledged: Acknowledged,
     to: Addressee,
+}
+
+/// What of a question tells what its answer says of the peer's log; indexes are 0 where there is no entry.
+#[derive(Clone, Copy)]
+struct Sent {
+    term: u64,
+    previous: u64,
+    upto: u64,
+    committed: u64,
 }
 
 impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
@@ -56,6 +69,7 @@ impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
             promise: self.promise.clone(),
             versions: self.versions.clone(),
             whereabouts: self.whereabouts.clone(),
+            acknowledged: self.acknowledged.clone(),
             to: Addressee {
                 node: id,
                 at: node.addr.clone(),
@@ -123,7 +137,52 @@ impl<R: Runtime> Peer<R> {
         } else {
             Call::PreVote
         };
-        self.ask(call, &rpc, rpc.vote.leader_id.term, within).await
+        let answer: VoteResponse<Types<R>> = self
+            .ask(call, &rpc, rpc.vote.leader_id.term, within)
+            .await?;
+        let last = answer.last_log_id.as_ref().map_or(0, |l| l.index);
+        if answer.vote_granted && self.acknowledged.ends_early(self.to.node, last) {
+            return Err(self.has_lost_its_log("its vote does not count"));
+        }
+        Ok(answer)
+    }
+
+    /// As an error of the network: it is tried again, in case that the peer is made anew.
+    fn has_lost_its_log(&self, so: &str) -> RPCError<Types<R>> {
+        tracing::debug!(peer = %self.to.node, at = %self.to.at, "its log ends before what it once acknowledged: {so}");
+        RPCError::Network(NetworkError::from_string(format!(
+            "the log of {} ends before what it once acknowledged: {so}",
+            self.to.at
+        )))
+    }
+
+    /// What the answer to entries up to `upto`, or to none after `previous`, says of the peer's log.
+    ///
+    /// # Errors
+    /// It has less than it once acknowledged.
+    fn note_answer(
+        &self,
+        question: &Sent,
+        answer: &AppendEntriesResponse<Types<R>>,
+    ) -> Result<(), RPCError<Types<R>>> {
+        let Sent {
+            term,
+            previous,
+            upto,
+            committed,
+        } = *question;
+        let has = match answer {
+            AppendEntriesResponse::Success => upto,
+            AppendEntriesResponse::PartialSuccess(has) => has.as_ref().map_or(0, |l| l.index),
+            AppendEntriesResponse::Conflict
+                if self.acknowledged.contradicts(self.to.node, term, previous) =>
+            {
+                return Err(self.has_lost_its_log("it gets no entries"));
+            }
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => return Ok(()),
+        };
+        self.acknowledged.note(self.to.node, term, has, committed);
+        Ok(())
     }
 }
 
@@ -135,9 +194,19 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Peer<R> {
         rpc: AppendEntriesRequest<Types<R>>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types<R>>, RPCError<Types<R>>> {
-        let term = rpc.vote.leader_id.term;
-        self.ask(Call::AppendEntries, &rpc, term, option.soft_ttl())
-            .await
+        let index = |id: Option<&LogIdOf<Types<R>>>| id.map_or(0, |l| l.index);
+        let previous = index(rpc.prev_log_id.as_ref());
+        let sent = Sent {
+            term: rpc.vote.leader_id.term,
+            previous,
+            upto: rpc.entries.last().map_or(previous, |e| e.log_id.index),
+            committed: index(rpc.leader_commit.as_ref()),
+        };
+        let answer = self
+            .ask(Call::AppendEntries, &rpc, sent.term, option.soft_ttl())
+            .await?;
+        self.note_answer(&sent, &answer)?;
+        Ok(answer)
     }
 
     async fn vote(

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Who lacks no more entries than this follows closely.
 const FOLLOWS_WITHIN: u64 = 64;
 
-/// See the module.
+/// Waits for a second disk, as long as a node follows closely.
 #[derive(Debug)]
 pub(super) struct SecondDisk {
     within: Duration,

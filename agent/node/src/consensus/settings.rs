@@ -10,11 +10,9 @@ use thiserror::Error;
 /// Who takes part, and how fast.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsensusSettings {
-    /// This node.
     pub me: NodeId,
     /// What it is for: a witness campaigns later than the others.
     pub role: Role,
-    /// The cluster's timers.
     pub timing: Timing,
     /// How long a voter stays promised; the same on all nodes.
     pub promise: Duration,
@@ -35,7 +33,6 @@ pub const PROPOSAL_MAX: usize = ENTRY_MAX - (1 << 10);
 /// Why a proposal did not come to an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProposeError {
-    /// Another node leads.
     #[error("this node does not lead")]
     NotLeader(Option<NodeId>),
     /// Nobody leads, or a majority does not answer. It may still be committed later.

@@ -22,9 +22,8 @@ pub struct Applied(pub Answer);
 /// What is proposed to the log, at the version that was active where it was proposed: it is written so everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    /// That version.
+    /// The version that has become active.
     pub version: RecordVersion,
-    /// The command.
     pub stamped: Arc<Stamped>,
 }
 

@@ -8,7 +8,7 @@
 //! A peer says with every message what it speaks, so the first exchange tells both. Until then, and after a call that
 //! failed (it may have been replaced by another version), it gets the oldest.
 
-use super::log_store::LogStore;
+use crate::log_store::LogStore;
 use ha_core::id::NodeId;
 use ha_core::version::{RecordVersion, Speaks};
 use ha_record::{Record, RecordError, sender_speaks, version_of};
@@ -177,7 +177,7 @@ mod tests {
         let (me, peer) = (node(1), node(2));
         let first = new.tell(peer, &Released).unwrap();
         assert_eq!(version_of(&first), Some(RecordVersion(1)));
-        // Who is asked knows at once what the asker speaks.
+        // Who is asked knows at once what the principal speaks.
         let other = Versions::of(speaks(1, 3));
         other.hear::<Released>(me, &first).unwrap();
         let answer = other.tell(me, &Released).unwrap();
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(version_of(&second), Some(RecordVersion(2)));
         // That peer went back to an older program, which does not understand it.
         assert!(old.hear::<Released>(me, &second).is_err());
-        assert_eq!(old.halted(), None, "the asker does better next time");
+        assert_eq!(old.halted(), None, "the principal does better next time");
         new.forget(peer);
         let third = new.tell(peer, &Released).unwrap();
         old.hear::<Released>(me, &third).unwrap();

@@ -59,7 +59,7 @@ type Through = Box<dyn FnMut(Event) -> Option<Event> + Send>;
 struct Newest {
     changed: Notify,
     held: Mutex<Held>,
-    /// Nanoseconds.
+    /// The longest turn since it was last read, in nanoseconds.
     longest_turn: AtomicU64,
 }
 

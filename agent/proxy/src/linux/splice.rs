@@ -99,7 +99,7 @@ impl Pipe {
         Ok(n)
     }
 
-    /// Pipe to socket.
+    /// Moves what is in the pipe to the socket.
     pub(crate) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
         let n = splice(self.read.as_raw_fd(), to.as_raw_fd(), self.held)?;
         self.held -= n;

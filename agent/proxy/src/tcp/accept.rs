@@ -41,7 +41,7 @@ pub(crate) enum Arrival {
     Frontend(SocketAddr),
     /// Any address and port; the socket knows which. Connections to its own are self-checks.
     Transparent(SocketAddr),
-    /// Self-checks only.
+    /// The self-check of the data plane, from loopback.
     Check,
 }
 
@@ -140,12 +140,12 @@ async fn place(worker: &Worker, arrival: Arrival) -> Option<Slot> {
         return None;
     };
     let acquired = {
-        let snapshot = worker.snapshot();
-        let frontend = snapshot
+        let counted = worker.counted_view();
+        let frontend = counted
             .view
             .routes
             .frontend_at(address.ip(), address.port())?;
-        snapshot
+        counted
             .stats
             .frontends
             .get(&frontend.spec.name)?
@@ -178,12 +178,12 @@ fn admit(
     };
     let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
     let (client, local) = (canonical(client), canonical(local));
-    let snapshot = worker.snapshot();
-    let frontend = snapshot
+    let counted = worker.counted_view();
+    let frontend = counted
         .view
         .routes
         .frontend_at(local.ip(), local.port())
-        .and_then(|f| snapshot.stats.frontends.get(&f.spec.name));
+        .and_then(|f| counted.stats.frontends.get(&f.spec.name));
     let Some(frontend) = frontend.filter(|_| worker.may_serve()) else {
         shared.stats.refused.fetch_add(1, Relaxed);
         return worker.turn_away(&stream);

@@ -11,7 +11,7 @@ use crate::stats::{RouteStats, ServerStats};
 use crate::worker::Worker;
 use ha_core::balance::Loads;
 use ha_core::close::CloseReason;
-use ha_core::dispatch::{Around, COMMIT_WAIT, Dispatch, Forward, Happened, Line, Step};
+use ha_core::dispatch::{Around, COMMIT_WAIT, Dispatch, Forward, Happened, PlaceInLine, Step};
 use ha_core::id::ServerId;
 use ha_core::view::ServerView;
 use ha_core::waiters::Queue;
@@ -155,21 +155,21 @@ fn let_go(entry: &Entry, held: &mut Held, server: ServerId) {
 
 /// How long a session may wait for a place in its frontend: its backend's bound.
 pub(super) fn queue_timeout(worker: &Worker, entry: &Entry) -> Option<Duration> {
-    let routes = &worker.snapshot().view.routes;
+    let routes = &worker.counted_view().view.routes;
     let frontend = routes.frontend_at(entry.local.ip(), entry.local.port())?;
     Some(routes.backends.get(frontend.backend)?.queue_timeout)
 }
 
 fn next(worker: &Worker, dispatch: &mut Dispatch, happened: Happened) -> Step {
-    let snapshot = worker.snapshot();
+    let counted = worker.counted_view();
     let mut loads = WorkerLoads {
         worker,
-        stats: &snapshot.stats,
+        stats: &counted.stats,
     };
     dispatch.step(
         happened,
         &mut Around {
-            view: &snapshot.view,
+            view: &counted.view,
             now: (worker.shared.clock.wall)(),
             turns: &mut worker.turns.borrow_mut(),
             loads: &mut loads,
@@ -184,7 +184,7 @@ async fn slot(
     entry: &Entry,
     client: &TcpStream,
     dispatch: &Dispatch,
-    line: Line,
+    line: PlaceInLine,
     held: &mut Held,
 ) -> Result<Happened, CloseReason> {
     held.slot = None;
@@ -203,7 +203,7 @@ async fn slot(
         }
     };
     let server = slot.server().ok_or(CloseReason::Internal)?;
-    held.stats = worker.snapshot().stats.servers.get(&server).cloned();
+    held.stats = worker.counted_view().stats.servers.get(&server).cloned();
     if held.stats.is_none() {
         return Ok(Happened::ServerChanged);
     }
@@ -212,9 +212,13 @@ async fn slot(
     Ok(Happened::GotSlot(server))
 }
 
-fn acquire(worker: &Worker, dispatch: &Dispatch, line: &Line) -> Result<Acquired, CloseReason> {
-    let snapshot = worker.snapshot();
-    let servers = &snapshot.stats.servers;
+fn acquire(
+    worker: &Worker,
+    dispatch: &Dispatch,
+    line: &PlaceInLine,
+) -> Result<Acquired, CloseReason> {
+    let counted = worker.counted_view();
+    let servers = &counted.stats.servers;
     match &line.queue {
         Queue::Server(server) => {
             let stats = servers.get(server).ok_or(CloseReason::NoServer)?;
@@ -237,13 +241,13 @@ async fn wait_in_line(
     client: &TcpStream,
     dispatch: &Dispatch,
     mut turn: Waiting,
-    line: &Line,
+    line: &PlaceInLine,
 ) -> Result<Result<Slot, Happened>, CloseReason> {
     let timeout = sleep(line.within);
     tokio::pin!(timeout);
     loop {
         let changed = worker.routes_changed.notified();
-        if !dispatch.still_wants(&line.queue, &worker.snapshot().view) {
+        if !dispatch.still_wants(&line.queue, &worker.counted_view().view) {
             return Ok(Err(Happened::ServerChanged));
         }
         tokio::select! {

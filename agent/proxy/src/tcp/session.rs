@@ -17,7 +17,7 @@ use crate::pool::{Acquired, Slot};
 use crate::stats::FrontendStats;
 use crate::worker::Worker;
 use ha_core::close::CloseReason;
-use ha_core::dispatch::Binding;
+use ha_core::dispatch::BindingState;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -93,7 +93,7 @@ impl Session {
         let (Some(server), Some(stats)) = (&mut self.held.server, &self.held.stats) else {
             return Err(CloseReason::Internal);
         };
-        if forward.binding == Binding::Uncommitted {
+        if forward.binding == BindingState::Uncommitted {
             let counted = &self.worker.shared.stats.bindings_uncommitted;
             counted.fetch_add(1, Relaxed);
         }

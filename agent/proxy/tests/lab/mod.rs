@@ -237,6 +237,15 @@ impl Lab {
         .await
     }
 
+    /// With an open gate, listening at the address that comes with it; behind it is one server.
+    pub async fn in_front_of(workers: usize, server_at: SocketAddr) -> (Lab, SocketAddr) {
+        let address = own_address();
+        let [port] = free_ports(address).await;
+        let behind = backend("b", vec![server(1, server_at)]);
+        let lab = Lab::start(workers, routes(frontend(address, &[port]), behind)).await;
+        (lab, SocketAddr::new(address, port))
+    }
+
     pub async fn with(
         settings: ProxySettings,
         routes: Arc<Routes>,
@@ -289,7 +298,6 @@ impl Lab {
         });
     }
 
-    /// Publishes changed routes.
     pub fn change(&self, f: impl FnOnce(&mut FrontendView, &mut BackendView)) {
         let mut routes = (*self.view.borrow().routes).clone();
         let mut b = (*routes.backends[0]).clone();
@@ -298,7 +306,6 @@ impl Lab {
         self.publish(Arc::new(routes));
     }
 
-    /// Publishes bindings.
     pub fn bind(&self, key: StickKey, entry: StickEntry) {
         let mut index = StickIndex::default();
         index.put(key, entry, 100);

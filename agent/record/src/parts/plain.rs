@@ -29,7 +29,7 @@ macro_rules! wrapped {
 
 wrapped! { ServerId(u32), Epoch(u64), Instant(u64), Timestamp(u64), RecordVersion(u32) }
 
-/// Its 16 bytes.
+/// Written as its 16 bytes.
 impl Form for NodeId {
     fn write(&self, out: &mut Out) {
         out.raw(self.0.as_bytes());
@@ -39,7 +39,7 @@ impl Form for NodeId {
     }
 }
 
-/// Seconds, then nanoseconds.
+/// Written as whole seconds and nanoseconds.
 impl Form for Duration {
     fn write(&self, out: &mut Out) {
         out.number(self.as_secs());

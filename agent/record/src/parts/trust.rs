@@ -7,7 +7,7 @@ use ha_core::id::NodeId;
 use ha_core::model::Role;
 use ha_core::time::Timestamp;
 use ha_core::trust::{
-    Access, Authority, Credentials, Digest, Stage, Ticket, TokenRecord, Trust, TrustOrder,
+    Access, AuthorityRecord, Credentials, Digest, Stage, Ticket, TokenRecord, Trust, TrustOrder,
     UserRecord,
 };
 use std::collections::BTreeMap;
@@ -24,12 +24,12 @@ impl Form for Digest {
 structs! {
     Trust {
         generation: u64,
-        authorities: Vec<Authority>,
+        authorities: Vec<AuthorityRecord>,
         tokens: BTreeMap<String, TokenRecord>,
         users: BTreeMap<String, UserRecord>,
         removed: BTreeMap<NodeId, Timestamp>,
     }
-    Authority {
+    AuthorityRecord {
         fingerprint: Digest,
         certificate: Vec<u8>,
         cross: Vec<u8>,

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How often within the time that the watchdog allows.
 const PER_WATCHDOG: u32 = 3;
 
-/// The agent answers.
+/// Tells the service manager that the agent answers.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
 }

@@ -1,6 +1,6 @@
 //! Each claim has a higher epoch than all claims before it by other nodes; a witness never claims.
 
-/// The newest claim.
+/// The newest claim of the address, with which the next is compared.
 #[derive(Debug, Default)]
 pub struct Epochs {
     newest: Option<(u64, usize)>,

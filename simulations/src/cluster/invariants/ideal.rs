@@ -14,20 +14,17 @@ use std::collections::BTreeMap;
 pub enum RegisterKey {
     /// What is wanted of a node.
     Node(NodeId),
-    /// The newest configuration.
     Configuration,
     /// Whether a node is a member.
     Member(NodeId),
 }
 
-/// What it answers.
+/// What a register of the ideal cluster answers when it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// To [`RegisterKey::Node`].
     Order(AdminOrder),
     /// To [`RegisterKey::Configuration`]: as it was written.
     Text(String),
-    /// To [`RegisterKey::Member`].
     Is(bool),
 }
 
@@ -56,7 +53,6 @@ pub struct Ideal {
 }
 
 impl Ideal {
-    /// It is told.
     pub fn on_given(&mut self, subject: RegisterKey, value: Value) {
         self.registers
             .entry(subject)

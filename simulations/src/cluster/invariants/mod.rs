@@ -39,24 +39,14 @@ pub mod versions;
 /// All of them, with what they remember.
 #[derive(Debug, Default)]
 pub struct Invariants {
-    /// See [`epochs`].
     pub epochs: epochs::Epochs,
-    /// See [`knowledge`].
     pub knowledge: knowledge::Knowledge,
-    /// See [`same_state`].
     pub same_state: same_state::SameState,
-    /// See [`bindings`].
     pub bindings: bindings::Bindings,
-    /// See [`affinity`].
     pub affinity: affinity::Affinity,
-    /// See [`ideal`].
     pub ideal: ideal::Ideal,
-    /// See [`service`].
     pub service: service::Service,
-    /// See [`versions`].
     pub versions: versions::Versions,
-    /// See [`drains`].
     pub moves: drains::Moves,
-    /// See [`turn_around`].
     pub turn_around: turn_around::TurnAround,
 }

@@ -1,3 +1,5 @@
+//! What a new configuration changes in the sets, and that it ends where it should.
+
 use super::*;
 
 const A: [u8; 4] = [10, 0, 0, 100];

@@ -1,3 +1,5 @@
+//! Which rules of others are told: those that drop for certain.
+
 use serde_json::json;
 
 use super::*;

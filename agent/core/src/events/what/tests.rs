@@ -1,3 +1,5 @@
+//! Kinds, lines and bounds of events.
+
 use super::*;
 use crate::events::{EventLog, TEXT_MAX};
 

@@ -1,8 +1,8 @@
 //! Snapshots that are overtaken, and versions that are not spoken.
 
 use super::*;
-use crate::consensus::log_store::memory::MemoryStore;
 use crate::consensus::types::Entry;
+use crate::log_store::memory::MemoryStore;
 use ha_core::version::{CURRENT, Speaks};
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use openraft_rt_tokio::TokioRuntime;

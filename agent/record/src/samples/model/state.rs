@@ -114,7 +114,7 @@ fn recovery() -> Recovery {
 }
 
 fn trust() -> Trust {
-    let authority = |i: u8, stage| Authority {
+    let authority = |i: u8, stage| AuthorityRecord {
         fingerprint: digest(i),
         certificate: vec![0x30, i],
         cross: vec![i],

@@ -1,19 +1,11 @@
 //! Who waits for a slot, for how long, and who gets the next one. As HAProxy does it: a queue for each server and one for
 //! the backend.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on fails; its tasks belong to its runtime"
-)]
-
-mod lab;
-
+use crate::lab::*;
 use ha_core::id::ServerId;
 use ha_core::model::{Balance, BindingMode};
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::view::{BackendView, Cut};
-use lab::*;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -11,24 +11,21 @@ use crate::grpc::guard::STRANGERS_BODY_MAX;
 use crate::wire::channels::STREAMS_MAX;
 use ha_node::outside::MESSAGE_MAX;
 
-/// One of them.
+/// One way into an agent.
 #[derive(Clone, Debug)]
 pub struct WayIn {
-    /// What it is.
     pub way: &'static str,
     /// What its socket is called under `/proc/net`, if it has one that stays.
     pub socket: &'static str,
     /// Who may use it.
     pub who: &'static str,
-    /// What bounds it.
     pub bounds: String,
-    /// What happens there.
     pub at_the_bound: &'static str,
     /// A file and the test in it that shows it.
     pub shown_by: (&'static str, &'static str),
 }
 
-/// All of them.
+/// Every way into an agent, in the order of `docs/security.md`.
 pub fn table() -> Vec<WayIn> {
     let row = |way, socket, who, bounds, at_the_bound, shown_by| WayIn {
         way,

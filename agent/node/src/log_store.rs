@@ -10,7 +10,6 @@ use std::ops::Range;
 /// Single values that are kept beside the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Meta {
-    /// The node's vote.
     Vote,
     /// Up to where the log was purged.
     Purged,
@@ -47,7 +46,7 @@ pub trait LogStore: Send + Sync + 'static {
     fn read(&self, range: Range<u64>) -> io::Result<Vec<Vec<u8>>>;
     /// The entry with the highest index.
     fn last(&self) -> io::Result<Option<Vec<u8>>>;
-    /// A single value.
+    /// One of the values beside the log, if it was written.
     fn meta(&self, key: Meta) -> io::Result<Option<Vec<u8>>>;
     /// Makes the changes visible now; calls `durable` later. `None`: durability may wait.
     fn write(&self, batch: Batch, durable: Option<Durable>) -> io::Result<()>;

@@ -1,18 +1,10 @@
 //! The gate: nobody is served without a lease, and every session ends with it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on fails; its tasks belong to its runtime"
-)]
-
-mod lab;
-
+use crate::lab::*;
 use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::model::BindingMode;
 use ha_core::stick::{StickEntry, StickKey};
 use ha_proxy::{Clock, Proxy, ProxyEvent, ProxySettings, Reach, WatchedGate};
-use lab::*;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -37,45 +29,26 @@ async fn sessions(at: SocketAddr, n: usize) -> Vec<TcpStream> {
 #[tokio::test]
 async fn a_closed_gate_resets_every_session_and_lets_nobody_in_until_it_opens() {
     let server_at = echo_server("a").await;
-    let address = own_address();
-    let [port] = free_ports(address).await;
-    let lab = Lab::start(
-        2,
-        routes(
-            frontend(address, &[port]),
-            backend("b", vec![server(1, server_at)]),
-        ),
-    )
-    .await;
-    let at = SocketAddr::new(address, port);
+    let (lab, front) = Lab::in_front_of(2, server_at).await;
     for _ in 0..3 {
-        let mut clients = sessions(at, 10).await;
+        let mut clients = sessions(front, 10).await;
         lab.gate.close();
         for client in &mut clients {
             expect_reset(client).await;
         }
-        until("the listener is closed", || !is_listening(at)).await;
-        expect_refused(at).await;
+        until("the listener is closed", || !is_listening(front)).await;
+        expect_refused(front).await;
         until("all ended", || lab.proxy.counters().sessions == 0).await;
         lab.gate.open(boot() + Duration::from_secs(60));
-        until("it listens again", || is_listening(at)).await;
+        until("it listens again", || is_listening(front)).await;
     }
 }
 
 #[tokio::test]
 async fn sessions_do_not_survive_a_close_that_an_open_follows_at_once() {
     let server_at = echo_server("a").await;
-    let address = own_address();
-    let [port] = free_ports(address).await;
-    let lab = Lab::start(
-        2,
-        routes(
-            frontend(address, &[port]),
-            backend("b", vec![server(1, server_at)]),
-        ),
-    )
-    .await;
-    let mut clients = sessions(SocketAddr::new(address, port), 10).await;
+    let (lab, front) = Lab::in_front_of(2, server_at).await;
+    let mut clients = sessions(front, 10).await;
     lab.gate.close();
     lab.gate.open(boot() + Duration::from_secs(60));
     for client in &mut clients {
@@ -86,18 +59,8 @@ async fn sessions_do_not_survive_a_close_that_an_open_follows_at_once() {
 #[tokio::test]
 async fn a_lease_that_runs_out_ends_sessions_without_anybody_saying_so() {
     let server_at = echo_server("a").await;
-    let address = own_address();
-    let [port] = free_ports(address).await;
-    let lab = Lab::start(
-        2,
-        routes(
-            frontend(address, &[port]),
-            backend("b", vec![server(1, server_at)]),
-        ),
-    )
-    .await;
-    let at = SocketAddr::new(address, port);
-    let mut clients = sessions(at, 10).await;
+    let (lab, front) = Lab::in_front_of(2, server_at).await;
+    let mut clients = sessions(front, 10).await;
     let end = boot() + Duration::from_millis(200);
     lab.gate.open(end);
     for client in &mut clients {
@@ -109,7 +72,7 @@ async fn a_lease_that_runs_out_ends_sessions_without_anybody_saying_so() {
         late < Duration::from_millis(100),
         "{late:?}: 10 ms and what a busy machine adds"
     );
-    until("the listener is closed", || !is_listening(at)).await;
+    until("the listener is closed", || !is_listening(front)).await;
 }
 
 #[tokio::test]
@@ -258,24 +221,15 @@ async fn a_worker_that_stands_still_is_a_fault_when_it_was_found_so_several_time
 #[tokio::test]
 async fn shutdown_resets_sessions_and_is_quick() {
     let server_at = echo_server("a").await;
-    let address = own_address();
-    let [port] = free_ports(address).await;
-    let lab = Lab::start(
-        2,
-        routes(
-            frontend(address, &[port]),
-            backend("b", vec![server(1, server_at)]),
-        ),
-    )
-    .await;
-    let mut clients = sessions(SocketAddr::new(address, port), 10).await;
+    let (lab, front) = Lab::in_front_of(2, server_at).await;
+    let mut clients = sessions(front, 10).await;
     let begin = tokio::time::Instant::now();
     lab.proxy.shutdown();
     assert!(begin.elapsed() < Duration::from_secs(1));
     for client in &mut clients {
         expect_reset(client).await;
     }
-    assert!(!is_listening(SocketAddr::new(address, port)));
+    assert!(!is_listening(front));
 }
 
 #[tokio::test]

@@ -1,14 +1,6 @@
 //! Bytes: every one arrives, in both directions, whoever stops first; idle sessions end; views come and go.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on fails; its tasks belong to its runtime"
-)]
-
-mod lab;
-
-use lab::*;
+use crate::lab::*;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -67,16 +59,8 @@ async fn every_byte_arrives_in_both_directions_whoever_stops_first() {
             }
         })
         .await;
-        let (address, [port]) = (own_address(), free_ports(own_address()).await);
-        let lab = Lab::start(
-            1,
-            routes(
-                frontend(address, &[port]),
-                backend("b", vec![server(1, at)]),
-            ),
-        )
-        .await;
-        let mut client = connect(SocketAddr::new(address, port)).await;
+        let (lab, front) = Lab::in_front_of(1, at).await;
+        let mut client = connect(front).await;
         let heard = timeout(BOUND, say_and_hear(&mut client, &up_bytes, chunk))
             .await
             .expect("in time")
@@ -106,16 +90,8 @@ async fn a_client_that_reads_slowly_gets_everything() {
         async move { s.write_all(&answer).await }
     })
     .await;
-    let (address, [port]) = (own_address(), free_ports(own_address()).await);
-    let _lab = Lab::start(
-        1,
-        routes(
-            frontend(address, &[port]),
-            backend("b", vec![server(1, at)]),
-        ),
-    )
-    .await;
-    let mut client = connect(SocketAddr::new(address, port)).await;
+    let (_lab, front) = Lab::in_front_of(1, at).await;
+    let mut client = connect(front).await;
     client.shutdown().await.unwrap();
     let mut heard = Vec::new();
     let mut part = vec![0; 30_000];
@@ -150,19 +126,11 @@ async fn a_reset_is_carried_as_a_reset_both_ways() {
         }
     })
     .await;
-    let (address, [port]) = (own_address(), free_ports(own_address()).await);
-    let lab = Lab::start(
-        1,
-        routes(
-            frontend(address, &[port]),
-            backend("b", vec![server(1, at)]),
-        ),
-    )
-    .await;
-    let mut client = connect(SocketAddr::new(address, port)).await;
+    let (lab, front) = Lab::in_front_of(1, at).await;
+    let mut client = connect(front).await;
     client.write_all(b"x").await.unwrap();
     expect_reset(&mut client).await;
-    let client = connect(SocketAddr::new(address, port)).await;
+    let client = connect(front).await;
     until("connected", || {
         lab.proxy.counters().servers.values().any(|s| s.total == 2)
     })
@@ -189,16 +157,8 @@ async fn an_answer_given_while_the_client_still_sends_arrives() {
         Ok(())
     })
     .await;
-    let (address, [port]) = (own_address(), free_ports(own_address()).await);
-    let _lab = Lab::start(
-        1,
-        routes(
-            frontend(address, &[port]),
-            backend("b", vec![server(1, at)]),
-        ),
-    )
-    .await;
-    let client = connect(SocketAddr::new(address, port)).await;
+    let (_lab, front) = Lab::in_front_of(1, at).await;
+    let client = connect(front).await;
     let (mut r, mut w) = client.into_split();
     let sender = tokio::spawn(async move { while w.write_all(&[0; 10_000]).await.is_ok() {} });
     let mut answer = [0; 2];

@@ -1,18 +1,10 @@
 //! Which server a client gets, and what happens when it cannot have it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on fails; its tasks belong to its runtime"
-)]
-
-mod lab;
-
+use crate::lab::*;
 use ha_core::id::ServerId;
 use ha_core::model::{AdminState, Balance};
 use ha_core::view::{BackendView, Cut};
 use ha_proxy::{ProxyEvent, SessionFilter};
-use lab::*;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

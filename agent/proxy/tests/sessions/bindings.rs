@@ -1,20 +1,12 @@
 //! Persistence: a client's binding is decided once, committed before its first byte, and honoured everywhere.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on fails; its tasks belong to its runtime"
-)]
-
-mod lab;
-
+use crate::lab::*;
 use ha_core::id::ServerId;
 use ha_core::model::{Balance, BindingMode};
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::time::Timestamp;
 use ha_core::view::Cut;
 use ha_proxy::{ProxyEvent, ProxySettings, Reach};
-use lab::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

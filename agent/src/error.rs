@@ -1,4 +1,8 @@
-//! Why a request is not done, in words for who asked. What carries the request gives it a code of its own.
+//! What goes wrong, in words: what ends a command or the agent, and why a request is not done. What carries a request
+//! gives its refusal a code of its own.
+
+/// What ends an agent or one of its commands, told as its text.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request is not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +43,7 @@ pub enum Why {
     DeadlineExceeded,
     /// There is no such question.
     Unimplemented,
-    /// A defect here.
+    /// A defect in the agent itself; the log says more.
     Internal,
 }
 
