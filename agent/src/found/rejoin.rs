@@ -5,10 +5,11 @@ use super::switch;
 use crate::config::AgentConfig;
 use crate::error::Failure;
 use crate::identity::{Identity, IdentityError};
+use crate::sys::platform::files::lock;
 use crate::sys::wall_now;
 use ha_core::id::NodeId;
 use ha_trust::token::Token;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What became of it.
@@ -57,8 +58,8 @@ pub fn check_stopped(data_dir: &Path) -> Result<(), Failure> {
         Err(other) => return Err(other.into()),
     }
     // The lock of the log's own engine.
-    match File::open(data_dir.join("log/db")).map(|file| file.try_lock()) {
-        Ok(Err(TryLockError::WouldBlock)) => Err(format!(
+    match File::open(data_dir.join("log/db")).and_then(|file| lock(&file)) {
+        Ok(false) => Err(format!(
             "{} is in use by another process: stop the agent first (`systemctl stop ha-agent`)",
             data_dir.display()
         )

@@ -15,7 +15,7 @@ use crate::sys::platform;
 use ha_core::time::Timestamp;
 use ha_trust::keyring::write_private;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -101,16 +101,12 @@ fn finish_within(
         .create(true)
         .truncate(false)
         .open(&lock_path)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(e)) => return Err(e),
-        Err(TryLockError::WouldBlock) => {
-            let what = format!(
-                "{}: another process puts contents in there",
-                data_dir.display()
-            );
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, what));
-        }
+    if !platform::files::lock(&lock)? {
+        let what = format!(
+            "{}: another process puts contents in there",
+            data_dir.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, what));
     }
     if !path.exists() {
         // That other process has just ended it.
