@@ -22,13 +22,12 @@ use tokio::task::JoinSet;
 /// Whoever may be there: a member or a former one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its name.
     pub name: String,
     /// Where it is reached.
     pub listen: SocketAddr,
 }
 
-/// What came back.
+/// Who is at a place, if anybody of this cluster is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// Nobody of this cluster, and why.

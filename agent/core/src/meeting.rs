@@ -8,7 +8,7 @@ use std::fmt;
 /// How a node knows its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// See [`Facts::generation`].
+    /// 1 until one node alone recovered the cluster, one more each time.
     pub generation: u64,
     /// Which node went on alone last, by its id, its name, and when.
     pub recovered: Option<(NodeId, String, Timestamp)>,
@@ -28,7 +28,6 @@ impl Known {
 /// What another node says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Met {
-    /// Its name.
     pub name: String,
     /// How it knows the cluster.
     pub known: Known,
@@ -45,23 +44,19 @@ pub enum Outdated {
         generation: u64,
         /// The name of the node that went on.
         by: String,
-        /// When.
         at: Timestamp,
         /// That of this node's log.
         own: u64,
     },
-    /// It was removed.
     Removed {
         /// The name of who says so.
         says: String,
     },
     /// Two nodes went on alone, each by itself: a person has to say which one counts.
     Rival {
-        /// That of both.
         generation: u64,
         /// The name of the other one.
         by: String,
-        /// When that was.
         at: Timestamp,
     },
 }

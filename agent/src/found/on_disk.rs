@@ -16,13 +16,12 @@ use std::io;
 /// Entries that are read at once.
 const AT_ONCE: u64 = 256;
 
-/// See the module.
+/// A log with its snapshot, applied to its end.
 #[derive(Debug, Default)]
 pub struct OnDisk {
     /// Everything in the log applied: also its end, of which this node does not know whether the others have it. Whatever
     /// this node has acknowledged, or was told is acknowledged, is in it.
     pub state: ClusterState,
-    /// The newest entry.
     pub last: Option<LogId>,
     /// When its newest command was proposed.
     pub last_at: Timestamp,

@@ -30,7 +30,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// A stopped node, its log open: no agent starts on it meanwhile.
 pub struct Stopped {
-    /// As it was.
     pub identity: Identity,
     /// What its log says.
     pub disk: OnDisk,

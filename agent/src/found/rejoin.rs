@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 pub struct Rejoined {
     /// Of the node, from now on.
     pub identity: Identity,
-    /// The cluster's name.
     pub cluster: String,
     /// Where the data of before are.
     pub kept: PathBuf,

@@ -28,7 +28,6 @@ impl Default for Told {
 }
 
 impl Told {
-    /// From now on.
     pub fn note(&self, why: Outdated) {
         self.0.send_replace(Some(why));
     }

@@ -109,16 +109,13 @@ pub enum What {
     Recovered {
         /// The cluster's from now on.
         generation: u64,
-        /// The node's name.
         node: String,
     },
     /// A node is reached elsewhere.
     MemberMoved {
-        /// The node's name.
         node: String,
         /// Where it is reached from now on.
         listen: SocketAddr,
-        /// Where it was.
         before: SocketAddr,
     },
     /// A line of another kind.

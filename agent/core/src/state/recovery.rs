@@ -20,11 +20,9 @@ use std::sync::Arc;
 pub struct Recovery {
     /// That of the cluster since then: 2 after the first.
     pub generation: u64,
-    /// When.
     pub at: Timestamp,
     /// The node whose log went on, under its new id.
     pub node: NodeId,
-    /// Its name.
     pub by: String,
     /// Members of before that have not come back under their names, by their ids of then.
     pub former: BTreeMap<NodeId, Former>,
@@ -33,7 +31,6 @@ pub struct Recovery {
 /// A member of before a recovery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Former {
-    /// Its name.
     pub name: String,
     /// Where it was reached.
     pub listen: SocketAddr,

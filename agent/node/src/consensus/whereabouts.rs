@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// See the module.
+/// The addresses of one moment, shared by everything that dials.
 #[derive(Clone)]
 pub struct Whereabouts {
     said: Arc<RwLock<BTreeMap<NodeId, SocketAddr>>>,

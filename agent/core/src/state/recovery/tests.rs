@@ -1,3 +1,5 @@
+//! Recoveries, nodes that come back under another id, nodes that move.
+
 use crate::command::{AdminOrder, AdminTarget, Answer, Command, Rejection, Stamped};
 use crate::events::What;
 use crate::id::Epoch;
