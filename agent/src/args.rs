@@ -2,12 +2,13 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use ha_core::id::NodeId;
+use ha_core::model::Timing;
 use std::path::PathBuf;
 
 /// Where this node's file is when nothing else is said.
 const AGENT_FILE: &str = "/etc/ha-agent/agent.toml";
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage, 8 a configuration file is wrong.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed (the message says why), 2 wrong usage, 8 somebody must change something first: a configuration file is wrong, or the cluster went on without this node.";
 
 #[derive(Parser)]
 #[command(name = "ha-agent", version, about = "High availability without a fourth machine: one agent per server", after_help = EXIT_CODES)]
@@ -62,22 +63,15 @@ pub enum AgentCommand {
         skip_preflight: bool,
     },
     /// Found a cluster from a backup of an earlier one, which must be gone: the same identity, configuration and authority.
-    Restore {
-        /// What `ha-cli backup` wrote.
-        file: PathBuf,
-        /// This node's file.
-        #[arg(long, default_value = AGENT_FILE)]
-        config: PathBuf,
-        /// A file with the passphrase on its first line; without it HA_PASSPHRASE is taken, or it is asked for.
-        #[arg(long)]
-        passphrase_file: Option<PathBuf>,
-        /// This node's id, a UUID; made when it is not given.
-        #[arg(long)]
-        id: Option<NodeId>,
-        /// Even if a check of `preflight` fails.
-        #[arg(long)]
-        skip_preflight: bool,
-    },
+    Restore(RestoreArgs),
+    /// Write a backup of what this node knows, while its agent is stopped: it needs no majority. `restore` reads it.
+    Export(ExportArgs),
+    /// Go on with this node alone, because the others are lost for good. Its agent is stopped. Everything that it knows
+    /// goes on under a new node id; the others come back with `rejoin`.
+    Recover(RecoverArgs),
+    /// Come back under this node's name with a new node id: its data were lost or exchanged, or the cluster was recovered
+    /// without it. What is in data_dir is kept beside.
+    Rejoin(RejoinArgs),
     /// Look whether this machine can do what an agent needs, without changing anything.
     Preflight {
         /// This node's file.
@@ -143,4 +137,78 @@ pub enum AgentCommand {
         #[arg(long, hide = true)]
         config: Option<PathBuf>,
     },
+}
+
+#[derive(clap::Args)]
+pub struct RestoreArgs {
+    /// What `ha-cli backup` or `ha-agent export` wrote.
+    pub file: PathBuf,
+    /// This node's file.
+    #[arg(long, default_value = AGENT_FILE)]
+    pub config: PathBuf,
+    /// A file with the passphrase on its first line; without it HA_PASSPHRASE is taken, or it is asked for.
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+    /// This node's id, a UUID; made when it is not given.
+    #[arg(long)]
+    pub id: Option<NodeId>,
+    /// Other timers than before: lan, fast or wan. A running cluster cannot change them.
+    #[arg(long, value_parser = timing)]
+    pub timing: Option<Timing>,
+    /// Even if a check of `preflight` fails.
+    #[arg(long)]
+    pub skip_preflight: bool,
+}
+
+#[derive(clap::Args)]
+pub struct ExportArgs {
+    /// Where to; it must not be there.
+    pub file: PathBuf,
+    /// This node's file.
+    #[arg(long, default_value = AGENT_FILE)]
+    pub config: PathBuf,
+    /// A file with the passphrase on its first line; without it HA_PASSPHRASE is taken, or it is asked for.
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct RecoverArgs {
+    /// Every other node is given up.
+    #[arg(long)]
+    pub alone: bool,
+    /// A machine that is switched off, by its node's name; once for each other member. Asked for when it is not given.
+    #[arg(long, value_name = "NAME")]
+    pub switched_off: Vec<String>,
+    /// This node's file.
+    #[arg(long, default_value = AGENT_FILE)]
+    pub config: PathBuf,
+    /// This node's new id, a UUID; made when it is not given.
+    #[arg(long)]
+    pub id: Option<NodeId>,
+    /// Even if a check of `preflight` fails.
+    #[arg(long)]
+    pub skip_preflight: bool,
+}
+
+#[derive(clap::Args)]
+pub struct RejoinArgs {
+    /// `listen` address of any member.
+    pub address: String,
+    /// What `ha-cli token create` printed on a member.
+    #[arg(long, env = "HA_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// This node's file.
+    #[arg(long, default_value = AGENT_FILE)]
+    pub config: PathBuf,
+    /// This node's new id, a UUID; made when it is not given.
+    #[arg(long)]
+    pub id: Option<NodeId>,
+    /// Even if a check of `preflight` fails.
+    #[arg(long)]
+    pub skip_preflight: bool,
+}
+
+fn timing(word: &str) -> Result<Timing, String> {
+    Timing::from_word(word).ok_or_else(|| "use lan, fast or wan".to_owned())
 }

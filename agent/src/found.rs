@@ -1,8 +1,14 @@
-//! `init` and `join`: how a node comes to its identity.
+//! `init`, `join` and the ways out: how a node comes to its identity.
 
+pub mod export;
 mod join;
+pub mod on_disk;
+pub mod recover;
+mod rejoin;
+pub mod switch;
 
 pub use join::join;
+pub use rejoin::{check_stopped, rejoin};
 
 use crate::config::{AgentConfig, ClusterFile};
 use crate::error::Failure;
@@ -14,8 +20,9 @@ use crate::written;
 use ha_core::check::Kind;
 use ha_core::command::Command;
 use ha_core::id::NodeId;
-use ha_core::model::{Member, Role, VirtualIp};
+use ha_core::model::{Member, Role, Timing, VirtualIp};
 use ha_core::state::Facts;
+use ha_core::stick::StickIndex;
 use ha_core::time::Instant;
 use ha_core::trust::TrustOrder;
 use ha_core::version::CURRENT;
@@ -31,8 +38,8 @@ use ha_trust::store::TrustStore;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one node alone may take to found its cluster; disks included.
-const FOUND_WITHIN: Duration = Duration::from_secs(30);
+/// How long one node alone may take to found its cluster, a large table of bindings and its disk included.
+const FOUND_WITHIN: Duration = Duration::from_secs(120);
 /// How long a member may take to answer a join.
 pub(crate) const JOIN_WITHIN: Duration = Duration::from_secs(15);
 
@@ -80,7 +87,7 @@ pub async fn found(
 }
 
 /// Founds a cluster of this node alone that takes the place of the one of which `backup` was taken: the same
-/// identity, configuration, authority and operators. Its other nodes join anew.
+/// identity, configuration, authority and operators. Its other nodes join anew. `timing`: other timers than before.
 ///
 /// # Errors
 /// A data directory in use, a disk that refuses, a witness, a backup that does not go together.
@@ -88,6 +95,7 @@ pub async fn restore(
     config: &AgentConfig,
     backup: Backup,
     id: Option<NodeId>,
+    timing: Option<Timing>,
 ) -> Result<Identity, Failure> {
     if config.role == Role::Witness {
         return Err(
@@ -100,13 +108,16 @@ pub async fn restore(
     if backup.facts.members.contains_key(&me) || trust.removed.contains_key(&me) {
         return Err(format!("node {me} was one of the cluster's before, and is not heard any more: choose another --id").into());
     }
-    let identity = Identity::new(
-        me,
-        backup.facts.cluster_id,
-        new_id(),
-        backup.facts.timing,
-        backup.promise(),
-    );
+    let (before, timing) = (backup.facts.timing, timing.unwrap_or(backup.facts.timing));
+    // A promise that was made longer on purpose stays so.
+    let promise = match backup.promise() {
+        usual if usual == before.promise() => timing.promise(),
+        longer => longer.max(timing.promise()),
+    };
+    let identity = Identity {
+        generation: backup.facts.generation(),
+        ..Identity::new(me, backup.facts.cluster_id, new_id(), timing, promise)
+    };
     let seal = Seal(backup.seal);
     let signing = trust.signing().ok_or("the backup holds no authority")?;
     let authority = Authority::open(&signing.certificate, &signing.sealed_key, &seal)?;
@@ -119,10 +130,15 @@ pub async fn restore(
         0,
         backup.facts.config.certificate_lifetime,
     )?;
+    let facts = Facts {
+        timing,
+        ..one_entry(backup.facts)?
+    };
     let commands = [
-        Command::Restore(Box::new(one_entry(backup.facts)?)),
+        Command::Restore(Box::new(facts)),
         Command::AddMember(member(config, me)),
     ];
+    let commands = commands.into_iter().chain(bindings(&backup.bindings));
     found_with(config, identity, commands, "restore").await
 }
 
@@ -142,6 +158,21 @@ fn one_entry(mut facts: Facts) -> std::io::Result<Facts> {
         }
     }
     Ok(facts)
+}
+
+/// Bindings that one entry takes: with the longest names less than 2 MiB.
+const BINDINGS_AT_ONCE: usize = 10_000;
+
+/// What puts these into a log.
+fn bindings(stick: &StickIndex) -> impl Iterator<Item = Command> + '_ {
+    let mut all = stick
+        .table()
+        .iter()
+        .map(|(key, entry)| (key.clone(), *entry));
+    std::iter::from_fn(move || {
+        let some: Vec<_> = all.by_ref().take(BINDINGS_AT_ONCE).collect();
+        (!some.is_empty()).then_some(Command::Bind(some))
+    })
 }
 
 /// Writes the log of a new cluster, and its identity when that is done.

@@ -26,6 +26,16 @@ pub struct Identity {
     pub timing: String,
     /// How long a voter stays promised, in milliseconds.
     pub promise_ms: u64,
+    /// Of the cluster when this was written: grows with each recovery by one node alone.
+    #[serde(default = "first_generation")]
+    pub generation: u64,
+    /// Why this node must not serve any more, once it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated: Option<String>,
+}
+
+const fn first_generation() -> u64 {
+    1
 }
 
 /// Why there is no identity.
@@ -48,7 +58,7 @@ pub enum IdentityError {
     Unfinished(PathBuf),
     /// It cannot be read.
     #[error(
-        "{path}: {found}: restore the file from a backup, or remove this node from the cluster and join again with an empty data_dir"
+        "{path}: {found}: restore the file from a backup, or run `ha-agent rejoin` here: it brings this node back under its name"
     )]
     Damaged { path: PathBuf, found: String },
     /// The disk refused to read or write.
@@ -75,6 +85,8 @@ impl Identity {
             store,
             timing: timing.word().to_owned(),
             promise_ms: u64::try_from(promise.as_millis()).unwrap_or(u64::MAX),
+            generation: first_generation(),
+            outdated: None,
         }
     }
 
@@ -132,6 +144,11 @@ impl Identity {
     /// The same, and makes the directory.
     pub fn claim(data_dir: &Path) -> Result<(), IdentityError> {
         Self::check_unclaimed(data_dir)?;
+        Self::make_directory(data_dir)
+    }
+
+    /// Makes the directory, if it is not there, and makes sure that it is nobody else's.
+    pub fn make_directory(data_dir: &Path) -> Result<(), IdentityError> {
         let io_error = |error| IdentityError::Io {
             path: data_dir.to_owned(),
             error,

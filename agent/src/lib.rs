@@ -7,7 +7,7 @@
 //!   grpc
 //!   operate        preflight
 //!   permissions    found
-//!   entrance       outside
+//!   entrance       outside   meet
 //!   hands   identity   store   threads             install   cleanup   stderr
 //!   config   error   sys   wire   written
 //! ```
@@ -25,6 +25,7 @@ pub mod grpc;
 pub mod hands;
 pub mod identity;
 pub mod install;
+pub mod meet;
 pub mod operate;
 pub mod outside;
 pub mod permissions;

@@ -2,6 +2,7 @@
 
 mod args;
 mod making;
+mod ways_out;
 
 use args::{AgentCommand, Args, Output};
 use clap::{CommandFactory as _, Parser as _};
@@ -9,6 +10,7 @@ use ha_agent::config::{self, AgentConfig, parse_cluster};
 use ha_agent::error::Failure;
 use ha_agent::preflight::{self, Inspection, Moment};
 use ha_agent::run;
+use ha_agent::run::belonging::SomebodyMustAct;
 use ha_agent::stderr;
 use ha_agent::sys::platform;
 use ha_agent::threads;
@@ -39,7 +41,7 @@ pub(crate) fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            let wrong_file = e.downcast_ref::<config::Problems>().is_some();
+            let wrong_file = e.is::<config::Problems>() || e.is::<SomebodyMustAct>();
             if e.is::<Told>() {
                 // Nothing more to say.
             } else if args.output == Output::Json {
@@ -68,7 +70,10 @@ async fn act(what: AgentCommand, output: Output) -> Result<(), Failure> {
         what,
         AgentCommand::Init { .. }
             | AgentCommand::Join { .. }
-            | AgentCommand::Restore { .. }
+            | AgentCommand::Restore(_)
+            | AgentCommand::Export(_)
+            | AgentCommand::Recover(_)
+            | AgentCommand::Rejoin(_)
             | AgentCommand::Run { .. }
     ) {
         // Whatever they make is nobody else's: log and snapshot hold the authority's key, sealed.
@@ -88,23 +93,10 @@ async fn act(what: AgentCommand, output: Output) -> Result<(), Failure> {
             id,
             skip_preflight,
         } => making::join(&address, token, &config, id, skip_preflight, output).await?,
-        AgentCommand::Restore {
-            file,
-            config,
-            passphrase_file,
-            id,
-            skip_preflight,
-        } => {
-            making::restore(
-                &file,
-                &config,
-                passphrase_file.as_deref(),
-                id,
-                skip_preflight,
-                output,
-            )
-            .await?
-        }
+        AgentCommand::Restore(args) => ways_out::restore(args, output).await?,
+        AgentCommand::Export(args) => ways_out::export(&args, output)?,
+        AgentCommand::Recover(args) => ways_out::recover(args, output).await?,
+        AgentCommand::Rejoin(args) => ways_out::rejoin(args, output).await?,
         AgentCommand::Preflight {
             config,
             cluster,

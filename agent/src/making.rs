@@ -1,17 +1,14 @@
-//! Commands that make a node: found a cluster, join one, restore one. Each checks the machine first.
+//! Commands that make a node: found a cluster, join one. Each checks the machine first.
 
-use crate::args::Output;
-use crate::{read_agent, tell};
+use super::args::Output;
+use super::{read_agent, tell};
 use ha_agent::config::{self, parse_cluster};
 use ha_agent::error::Failure;
 use ha_agent::found;
 use ha_agent::identity::Identity;
 use ha_agent::preflight::{self, Finding, Inspection, Moment, Verdict};
-use ha_agent::sys::wall_now;
 use ha_core::id::NodeId;
 use ha_core::own_address::REMEDY as OWN_REMEDY;
-use ha_record::backup::Backup;
-use ha_trust::passphrase;
 use ha_trust::token::Token;
 use std::path::Path;
 
@@ -96,62 +93,8 @@ pub(crate) async fn join(
     Ok(())
 }
 
-pub(crate) async fn restore(
-    file: &Path,
-    config: &Path,
-    passphrase_file: Option<&Path>,
-    id: Option<NodeId>,
-    skip_preflight: bool,
-    output: Output,
-) -> Result<(), Failure> {
-    let agent = read_agent(config)?;
-    Identity::check_unclaimed(&agent.data_dir)?;
-    let locked = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    let said = |e: String| format!("{}: {e}", file.display());
-    let backup = Backup::from_bytes(
-        &passphrase::unlock(&passphrase::ask(passphrase_file, false)?, &locked).map_err(said)?,
-    )
-    .map_err(|e| said(e.to_string()))?;
-    // The one that it takes the place of must not answer for the addresses any more.
-    look_first(
-        &Inspection {
-            config: &agent,
-            cluster: Some(&backup.facts.config),
-            promise: Some(backup.promise()),
-            member: None,
-            authority: None,
-            moment: Moment::Founding,
-        },
-        skip_preflight,
-    )
-    .await?;
-    let cluster = backup.facts.config.name.clone();
-    let operators: Vec<String> = backup.facts.trust.users.keys().cloned().collect();
-    let hours = wall_now().saturating_since(backup.made).as_secs() / 3600;
-    let identity = found::restore(&agent, backup, id).await?;
-    let say = format!(
-        "cluster {cluster} ({}) is restored, this node is {} ({})\n\
-         the backup is {hours} h old, and who was removed since may enter again: operators are {}. If anybody was: `ha-cli user remove`, `ha-cli ca rotate`, `ha-cli ca retire`\n\
-         next: ha-agent run --config {}; the other nodes join with an empty data_dir and a new token",
-        identity.cluster_id,
-        agent.name,
-        identity.node_id,
-        if operators.is_empty() {
-            "none".to_owned()
-        } else {
-            operators.join(", ")
-        },
-        config.display()
-    );
-    let told = serde_json::json!({
-        "cluster": cluster, "cluster_id": identity.cluster_id, "node_id": identity.node_id, "name": agent.name, "hours_old": hours, "operators": operators,
-    });
-    tell(output, &say, &told);
-    Ok(())
-}
-
 /// What `preflight` says before a node is made: what is not as it should be, and no further when something fails.
-async fn look_first(subject: &Inspection<'_>, skip: bool) -> Result<(), Failure> {
+pub(crate) async fn look_first(subject: &Inspection<'_>, skip: bool) -> Result<(), Failure> {
     // It would cut this machine off, so nobody skips it.
     if let Some(own) = subject.config.own_among(subject.virtual_ips()).first() {
         return Err(format!("virtual_ip {}: {own}: {OWN_REMEDY}", own.virtual_ip).into());

@@ -38,6 +38,8 @@ pub const TABLE: &[(&str, Permission)] = {
         ("Consensus/InstallSnapshot", Member),
         ("Consensus/Lease", Member),
         ("Consensus/Release", Member),
+        // Who asks shows a node's certificate, which may count no more.
+        ("Consensus/Meet", Nothing),
         // A join shows a token; to be reached is asked before there is any.
         ("Control/Join", Nothing),
         ("Control/Reach", Nothing),
@@ -210,7 +212,7 @@ pub fn who(
     match &identity.subject {
         Subject::Node(id) if trust.removed.contains_key(id) => {
             Err(RequestError::permission_denied(
-                "this node was removed from the cluster: stop its agent, empty its data_dir and join it anew",
+                "this node was removed from the cluster: stop its agent; `ha-agent rejoin` there brings it back under its name",
             ))
         }
         // It may have joined so lately that this node has not heard of it: the authority has signed for it.

@@ -204,7 +204,11 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::error::Failure> 
         },
         Command::Trust(introduce),
         Command::AddMember(member.clone()),
-        Command::Admit { member, ticket },
+        Command::Admit {
+            member,
+            ticket,
+            replaces: None,
+        },
         Command::Configure {
             config,
             text: cluster.to_owned(),
@@ -259,6 +263,7 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::error::Failure> 
         promise_ms: 300,
         seal: [7; 32],
         facts: (*state.facts).clone(),
+        bindings: state.stick.clone(),
     };
     samples.push(("backup_file", backup.to_bytes()?));
     samples.push((

@@ -5,6 +5,7 @@
 //!   stop:  leadership handed over > addresses > driver, servers > consensus
 //! ```
 
+pub mod belonging;
 mod binder;
 mod kernel_news;
 mod news;
@@ -17,6 +18,8 @@ mod stalls;
 
 use crate::config::AgentConfig;
 use crate::error::Failure;
+use crate::found::on_disk::OnDisk;
+use crate::found::switch;
 use crate::hands::Hands;
 use crate::identity::Identity;
 use crate::operate::Operations;
@@ -26,6 +29,7 @@ use crate::store::SledStore;
 use crate::sys::{boot_now, platform, wall_now};
 use crate::threads::{Handles, Threads};
 use crate::written;
+use belonging::SomebodyMustAct;
 use binder::ProxyBinder;
 use ha_core::check::Kind;
 use ha_core::controller::ControllerSettings;
@@ -63,7 +67,13 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// What it was, in words that say what to do.
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Failure> {
+    if let Some(kept) = switch::finish(&config.data_dir)? {
+        tracing::info!(kept = %kept.display(), "what `recover` or `rejoin` began is ended: the data of before are kept");
+    }
     let identity = Identity::load(&config.data_dir)?;
+    if let Some(why) = &identity.outdated {
+        return Err(SomebodyMustAct(why.clone()).into());
+    }
     written::check(&config.data_dir)?;
     look_at_machine(&config).await;
     let own = Threads::start()
@@ -92,6 +102,9 @@ async fn run_on(
     written::note(&config.data_dir)?;
     let trust = Arc::new(TrustStore::open(&config.data_dir)?);
     let me = identity.node_id;
+    let disk = OnDisk::read(&*store)?;
+    belonging::check(&config, &identity, &trust, &disk).await?;
+    drop(disk);
     let kept = outside::on(threads, me, trust.clone(), store, addresses.clone());
     let outside = outside::with_tasks_on(&threads.others, &kept);
 
@@ -133,12 +146,20 @@ async fn run_on(
         proxy,
         outside.clone(),
         trust.clone(),
+        identity.generation,
     );
     let entrance = serve::bind(&config, trust, node.consensus.clone()).await?;
     let renewal = renewal::Renewal {
         node: operations.clone(),
     };
     outside.tasks.spawn("renewal", Box::pin(renewal.run()));
+    let (telling, moving) = (
+        belonging::tell_former(operations.clone()),
+        belonging::say_where(config.clone(), operations.clone()),
+    );
+    outside.tasks.spawn("former", Box::pin(telling));
+    outside.tasks.spawn("moved", Box::pin(moving));
+    let told = operations.clone();
     serve::serve(entrance, threads, &kept, &outside, &node, operations)?;
     tell_manager(&kept, &node.driver);
     let looking = look_at_members(config.clone(), node.consensus.clone(), outside.clone());
@@ -151,6 +172,11 @@ async fn run_on(
         () = node.ended() => {
             hands.drop_now(STOP_WITHIN).await;
             return Err(why_ended(&node).into());
+        }
+        why = told.told.heard() => {
+            tracing::error!("{why}");
+            hands.drop_now(STOP_WITHIN).await;
+            return Err(belonging::note(&config, &identity, &why));
         }
     }
     tracing::info!("stopping: leadership is handed over first");

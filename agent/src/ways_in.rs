@@ -65,7 +65,7 @@ pub fn table() -> Vec<WayIn> {
         row(
             "`listen`: without a certificate that counts",
             "tcp",
-            "who joins: `Join` and `Reach`",
+            "who joins: `Join` and `Reach`; who was a node: `Meet`",
             format!(
                 "{} connections of an address, {} in all, {STRANGER_ASKS_WITHIN:?} without a question, {STRANGER_STAYS:?} in all; questions of {} KiB",
                 STRANGERS.0,

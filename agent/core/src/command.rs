@@ -10,6 +10,7 @@ use crate::version::{RecordVersion, Speaks};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use thiserror::Error;
 
 /// A command with the time at which it was proposed; the state machine has no clock of its own.
@@ -44,6 +45,17 @@ pub enum Command {
     /// The first entry of a cluster that takes the place of an earlier one, with what that had agreed.
     #[serde(skip)]
     Restore(Box<Facts>),
+    /// The first entry of a cluster that one of its nodes takes over alone, because the others are lost for good. All that
+    /// was agreed goes on; what every client is bound to follows.
+    #[serde(skip)]
+    Recover {
+        /// What that node's log says.
+        facts: Box<Facts>,
+        /// Its id of before.
+        was: NodeId,
+        /// The same node under a new id.
+        member: Member,
+    },
     Configure {
         config: ClusterConfig,
         /// As the operator wrote it.
@@ -86,7 +98,20 @@ pub enum Command {
     /// A node becomes known; it is a learner until consensus makes it a voter.
     AddMember(Member),
     /// A node that shows a token becomes known; the token is used up.
-    Admit { member: Member, ticket: Ticket },
+    Admit {
+        member: Member,
+        ticket: Ticket,
+        /// The member of the same name that it was, when that has lost its data.
+        replaces: Option<NodeId>,
+    },
+    /// A member is reached elsewhere from now on.
+    Relocate {
+        node: NodeId,
+        /// Where peers and operators reach it.
+        listen: SocketAddr,
+        /// Where its own servers listen.
+        address: IpAddr,
+    },
     /// A node is forgotten, and not heard any more.
     RemoveMember(NodeId),
     /// Who may speak changes.
@@ -143,7 +168,8 @@ impl Stamped {
             | Command::Holder { .. }
             | Command::Note { .. }
             | Command::Bind(_)
-            | Command::Restore(_) => Ok(()),
+            | Command::Restore(_)
+            | Command::Recover { .. } => Ok(()),
             other => crate::text::all_plain(other).map_err(refused),
         }
     }
@@ -238,12 +264,16 @@ pub enum Rejection {
     IdTaken(NodeId, String),
     /// That name belongs to a member.
     #[error(
-        "the node name {0} is taken: set another `name` in agent.toml, or remove that node first (`ha-cli member remove {0}`)"
+        "the node name {0} is taken: set another `name` in agent.toml; if this machine is that node and has lost its data, `ha-agent rejoin` in place of `ha-agent join`"
     )]
     NameTaken(String),
     /// That address belongs to a member.
     #[error("the address {0} is taken by node {1}: set another `listen` in agent.toml")]
     AddressTaken(String, String),
+    #[error(
+        "the address {0} is that of virtual_ip {1}: set another `listen` or `address` in agent.toml"
+    )]
+    AddressOfVirtualIp(String, String),
     /// No such token, or another secret.
     #[error(
         "there is no join token {0}: `ha-cli token list` shows those that are, `ha-cli token create` makes one"
@@ -267,7 +297,7 @@ pub enum Rejection {
     TokenRole(String, String, String),
     /// It left for ever.
     #[error(
-        "node {0} was removed from this cluster and cannot come back under that id: empty its data_dir and join it as a new node, with a new token"
+        "node {0} was removed from this cluster and cannot come back under that id: `ha-agent rejoin` there, with a new token, brings it back under its name"
     )]
     NodeRemoved(NodeId),
     #[error("there is no operator {0}: `ha-cli user list` shows those that are")]

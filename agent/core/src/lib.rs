@@ -25,6 +25,7 @@ pub mod events;
 pub mod gate;
 pub mod id;
 pub mod lease;
+pub mod meeting;
 pub mod model;
 pub mod own_address;
 pub mod placement;

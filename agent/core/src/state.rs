@@ -14,12 +14,14 @@ mod changes;
 mod configure;
 mod members;
 mod records;
+mod recovery;
 mod trust;
 mod versions;
 
 pub use admin::Shortage;
 pub use changes::changes;
 pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, MaintenanceLock};
+pub use recovery::{Former, Recovery};
 
 use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::{EventLog, What};
@@ -31,7 +33,7 @@ use crate::time::Timestamp;
 use crate::trust::Trust;
 use crate::version::RecordVersion;
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +87,8 @@ pub struct Facts {
     pub maintenance: Option<MaintenanceLock>,
     pub trust: Arc<Trust>,
     pub events: Arc<EventLog>,
+    /// Which node went on alone last, if one ever did.
+    pub recovery: Option<Recovery>,
     /// Of the next version, for tests of upgrades: what was rehearsed last.
     #[cfg(feature = "next")]
     pub rehearsal: String,
@@ -127,6 +131,7 @@ impl ClusterState {
                 version,
             } => next.found(*cluster_id, *timing, *version),
             Command::Restore(facts) => next.restore(facts, at, by),
+            Command::Recover { facts, was, member } => next.recover(facts, *was, member, at, by),
             Command::Configure {
                 config,
                 text,
@@ -150,7 +155,16 @@ impl ClusterState {
             Command::Health(changes) => Ok(next.note_health(changes, at)),
             Command::Bind(_) => Ok(Outcome::Done),
             Command::AddMember(member) => next.add_member(member, at, by),
-            Command::Admit { member, ticket } => next.admit(member, ticket, at),
+            Command::Admit {
+                member,
+                ticket,
+                replaces,
+            } => next.admit(member, ticket, *replaces, at),
+            Command::Relocate {
+                node,
+                listen,
+                address,
+            } => next.relocate(*node, *listen, *address, at),
             Command::Trust(order) => next.change_trust(order, at, by),
             Command::RemoveMember(node) => next.remove_member(*node, at, by),
             Command::Describe {
@@ -175,9 +189,13 @@ impl ClusterState {
         }?;
         let servers_changed = !Arc::ptr_eq(&next.server_ids, &self.facts.server_ids);
         self.facts = Arc::new(next);
+        if let Command::Relocate { node, address, .. } = command {
+            let moved = self.facts.servers_on(*node);
+            self.stick
+                .move_hosts(|server| moved.contains(&server), *address);
+        }
         if servers_changed {
-            let known: std::collections::BTreeSet<ServerId> =
-                self.facts.server_ids.values().copied().collect();
+            let known: BTreeSet<ServerId> = self.facts.server_ids.values().copied().collect();
             self.stick.remove_where(|_, e| !known.contains(&e.server));
         }
         Ok(outcome)

@@ -8,6 +8,7 @@
 //! traffic costs nothing. What is recorded lives that much longer, or a binding would end before `expire` had
 //! passed since its last use: [`StickEntry::life`] and [`StickEntry::wants_refresh`] are this one rule.
 
+mod hosts;
 mod leaves;
 
 use crate::id::ServerId;

@@ -23,6 +23,7 @@ mod second_disk;
 mod settings;
 pub mod types;
 pub mod versions;
+pub mod whereabouts;
 
 pub(crate) use hear::lock;
 pub use news::MembershipSeen;
@@ -41,7 +42,7 @@ use ha_core::version::RecordVersion;
 use log::Log;
 use machine::{AppliedState, Listener, Machine};
 use network::Network;
-use news::{membership_of, news_of, propose_error};
+use news::{news_of, propose_error};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy, StepDownPolicy};
 use second_disk::SecondDisk;
@@ -52,6 +53,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use types::{Proposal, Runtime, Types};
 use versions::Versions;
+use whereabouts::Whereabouts;
 
 /// One promise per node, one lock.
 pub type SharedPromise = Arc<Mutex<Promise>>;
@@ -69,6 +71,7 @@ pub struct Consensus<R: Runtime> {
     acknowledged: Acknowledged,
     second_disk: Arc<SecondDisk>,
     promise_length: Duration,
+    whereabouts: Whereabouts,
 }
 
 impl<R: Runtime> Clone for Consensus<R> {
@@ -85,6 +88,7 @@ impl<R: Runtime> Clone for Consensus<R> {
             acknowledged: self.acknowledged.clone(),
             second_disk: self.second_disk.clone(),
             promise_length: self.promise_length,
+            whereabouts: self.whereabouts.clone(),
         }
     }
 }
@@ -110,8 +114,11 @@ impl<R: Runtime> Consensus<R> {
             Promise::starting(outside.clock.now(), settings.promise, log.durable_term()?)
         };
         let promise = Arc::new(Mutex::new(promise));
+        let reads = machine.clone();
+        let whereabouts = Whereabouts::new(move || reads.facts());
         let acknowledged = Acknowledged::default();
         let peers = Network {
+            whereabouts: whereabouts.clone(),
             outside: outside.clone(),
             runtime: PhantomData,
             me: settings.me,
@@ -135,6 +142,7 @@ impl<R: Runtime> Consensus<R> {
             acknowledged,
             second_disk: Arc::new(SecondDisk::waiting_for(settings.promise)),
             promise_length: settings.promise,
+            whereabouts,
         })
     }
 
@@ -155,7 +163,7 @@ impl<R: Runtime> Consensus<R> {
         let version = match &stamped.command {
             // Before them there is no cluster that writes at a version.
             Command::Found { version, .. } => *version,
-            Command::Restore(facts) => facts.active_version,
+            Command::Restore(facts) | Command::Recover { facts, .. } => facts.active_version,
             _ => self.versions.writes(),
         };
         let version = version.max(RecordVersion(1));
@@ -224,11 +232,6 @@ impl<R: Runtime> Consensus<R> {
         }
     }
 
-    /// At which version this node writes, and what it reads.
-    pub const fn versions(&self) -> &Versions {
-        &self.versions
-    }
-
     pub const fn me(&self) -> NodeId {
         self.me
     }
@@ -241,25 +244,6 @@ impl<R: Runtime> Consensus<R> {
     /// The replicated state at this moment.
     pub fn read(&self) -> AppliedState {
         self.machine.read()
-    }
-
-    /// What the controller should know about consensus at this moment.
-    pub fn news(&self) -> RaftNews {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        news_of::<R>(&metrics)
-    }
-
-    /// The news, if the membership in force is not the one that was `seen` last: who counts promises must not go by
-    /// one that was replaced, and news may come late.
-    pub fn other_membership(&self, seen: &mut MembershipSeen) -> Option<RaftNews> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let now = membership_of::<R>(&metrics);
-        if now == *seen {
-            return None;
-        }
-        *seen = now;
-        Some(news_of::<R>(&metrics))
     }
 
     /// Calls `tell` at each change of [`Consensus::news`], until consensus ends.

@@ -4,6 +4,7 @@ use crate::bytes::{In, Out};
 use crate::form::Form;
 use crate::{RecordError, decode, encode};
 use ha_core::state::Facts;
+use ha_core::stick::StickIndex;
 use ha_core::time::Timestamp;
 use ha_core::version::{CURRENT, RecordVersion};
 use std::time::Duration;
@@ -20,10 +21,19 @@ pub struct Backup {
     /// Opens the authority's key.
     pub seal: [u8; 32],
     pub facts: Facts,
+    /// Which client belongs to which server, as far as that was taken along.
+    pub bindings: StickIndex,
 }
 
 structs! {
-    Backup { made: Timestamp, version: String, promise_ms: u64, seal: [u8; 32], facts: Facts }
+    Backup {
+        made: Timestamp,
+        version: String,
+        promise_ms: u64,
+        seal: [u8; 32],
+        facts: Facts,
+        bindings: StickIndex,
+    }
 }
 
 impl Backup {

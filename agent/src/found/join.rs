@@ -35,6 +35,26 @@ pub async fn join(
     id: Option<NodeId>,
 ) -> Result<(Identity, String), Failure> {
     Identity::claim(&config.data_dir)?;
+    let_in(config, address, token, id, As::Newcomer).await
+}
+
+/// As what a node comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum As {
+    /// One that nobody knows.
+    Newcomer,
+    /// The member of its name, which has lost its data.
+    Member,
+}
+
+/// Asks to be let in, and writes what comes of it into the empty `data_dir` of `config`.
+pub(super) async fn let_in(
+    config: &AgentConfig,
+    address: &str,
+    token: &Token,
+    id: Option<NodeId>,
+    comes: As,
+) -> Result<(Identity, String), Failure> {
     let (key, asked) = request()?;
     let me = id.unwrap_or_else(new_id);
     let member = member(config, me);
@@ -50,6 +70,7 @@ pub async fn join(
         checks: member.checks.into_iter().collect(),
         speaks_min: member.speaks.min.0,
         speaks_max: member.speaks.max.0,
+        rejoin: comes == As::Member,
     };
     let deadline = boot_now() + JOIN_WITHIN;
     let reply = loop {
@@ -70,16 +91,19 @@ pub async fn join(
         )
     })?;
     let cluster_id = reply.cluster_id.parse::<NodeId>()?;
-    let identity = Identity::new(
-        me,
-        cluster_id,
-        new_id(),
-        timing,
-        Duration::from_millis(reply.promise_ms),
-    );
+    let identity = Identity {
+        generation: reply.cluster_generation.max(1),
+        ..Identity::new(
+            me,
+            cluster_id,
+            new_id(),
+            timing,
+            Duration::from_millis(reply.promise_ms),
+        )
+    };
     let given = |what: &str| {
         format!(
-            "{address} let this node in and gave it {what}: remove it there (`ha-cli member remove {}`), and join again",
+            "{address} let this node in and gave it {what}: remove it there (`ha-cli member remove {}`), and try again",
             config.name
         )
     };

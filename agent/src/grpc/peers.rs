@@ -1,6 +1,7 @@
 //! The gRPC service that peers call: finds out who asks, then hands the bytes to consensus.
 
 use super::guard::principal;
+use crate::operate::Operations;
 use crate::outside::Consensus;
 use crate::permissions::Caller;
 use ha_core::id::NodeId;
@@ -8,9 +9,10 @@ use ha_node::driver::DriverHandle;
 use ha_node::incoming::hear;
 use ha_node::outside::{Call, MESSAGE_MAX};
 use ha_proto::consensus::consensus_server::{Consensus as Service, ConsensusServer};
-use ha_proto::consensus::{Envelope, SnapshotPiece};
+use ha_proto::consensus::{Envelope, MeetReply, MeetRequest, SnapshotPiece};
 use ha_record::RECORD_MAX;
 use std::io;
+use std::sync::Arc;
 use tokio::runtime::Handle;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -23,6 +25,7 @@ pub struct PeerService {
     consensus: Consensus,
     driver: DriverHandle,
     large: Handle,
+    node: Arc<Operations>,
 }
 
 impl PeerService {
@@ -31,11 +34,13 @@ impl PeerService {
         consensus: Consensus,
         driver: DriverHandle,
         large: Handle,
+        node: Arc<Operations>,
     ) -> ConsensusServer<Self> {
         let service = PeerService {
             consensus,
             driver,
             large,
+            node,
         };
         ConsensusServer::new(service)
             .max_decoding_message_size(MESSAGE_MAX)
@@ -105,6 +110,10 @@ impl Service for PeerService {
     }
     async fn release(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         self.answer(Call::Release, r).await
+    }
+    async fn meet(&self, r: Request<MeetRequest>) -> Result<Response<MeetReply>, Status> {
+        let shows = principal(&r)?.shows;
+        Ok(Response::new(self.node.meet(&shows, r.get_ref())?))
     }
     async fn install_snapshot(
         &self,

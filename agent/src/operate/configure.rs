@@ -9,6 +9,7 @@ use ha_core::command::{Command, Outcome, Rejection};
 use ha_core::model::{ClusterConfig, Timing, VirtualIp};
 use ha_core::own_address;
 use ha_core::state::{ConfigVersion, Facts, changes};
+use ha_core::stick::StickIndex;
 use ha_core::time::words;
 use ha_proto::control as pb;
 use ha_proxy::ProxyCounters;
@@ -164,6 +165,7 @@ impl Operations {
                 .unwrap_or(u64::MAX),
             seal: self.trust.live().keyring.seal.0,
             facts: Facts::clone(&self.consensus.read().facts),
+            bindings: StickIndex::default(),
         };
         let content = backup
             .to_bytes()
@@ -248,13 +250,13 @@ impl Founded {
         let timing = parsed.timing.filter(|t| *t != self.timing).map(|other| {
             let (other, this) = (other.word(), self.timing.word());
             let found = format!("{other:?}, but this cluster was founded with {this:?}");
-            let remedy = "keep it: all nodes have the same timers, which cannot be changed later";
+            let remedy = "keep it: all nodes have the same timers, which a running cluster cannot change. docs/operate.md, \"Moving house\", says how to with a stop";
             problem("timing", found, remedy)
         });
         let promise = parsed.promise.filter(|p| *p != self.promise).map(|other| {
             let (other, this) = (words(other), words(self.promise));
             let found = format!("{other}, but this cluster was founded with {this}");
-            let remedy = "keep it, or leave it out: all nodes have the same timers, which cannot be changed later";
+            let remedy = "keep it, or leave it out: all nodes have the same timers, which a running cluster cannot change. docs/operate.md, \"Moving house\", says how to with a stop";
             problem("promise", found, remedy)
         });
         timing.into_iter().chain(promise).collect()

@@ -168,11 +168,16 @@ impl Operations {
         self.settled()?;
         // Nothing is promised before it is sure that the promise can be kept.
         let certificate = self.sign(&r.request, &Subject::Node(member.id))?;
+        let replaces = match r.rejoin {
+            true => self.make_place(&member).await?,
+            false => None,
+        };
         self.propose(
             "",
             Command::Admit {
                 member: member.clone(),
                 ticket,
+                replaces,
             },
         )
         .await?;
@@ -198,6 +203,7 @@ impl Operations {
             authorities: facts.trust.certificates(),
             generation: facts.trust.generation,
             seal: self.trust.live().keyring.seal.0.to_vec(),
+            cluster_generation: self.known().generation,
         })
     }
 
@@ -235,7 +241,7 @@ impl Operations {
             .await?;
         Ok(Removal::Done(pb::MemberReply {
             message: format!(
-                "{} has left the cluster; stop its agent and remove its data_dir before it joins again",
+                "{} has left the cluster; stop its agent. `ha-agent rejoin` there would bring it back under its name",
                 member.name
             ),
         }))
@@ -259,7 +265,7 @@ impl Operations {
         if !news.learners.contains(&member.id) {
             // A removal was begun by a leader that did not live to end it.
             return Err(RequestError::failed_precondition(format!(
-                "{0} is half removed: it is a member by name and gets no log. `ha-cli member remove {0}` ends the removal; then empty its data_dir and join it anew",
+                "{0} is half removed: it is a member by name and gets no log. `ha-cli member remove {0}` ends the removal; `ha-agent rejoin` there brings it back",
                 member.name
             )));
         }
@@ -288,7 +294,7 @@ impl Operations {
     /// A removal must leave a majority that answers, else nothing could be decided any more; and without a majority of
     /// those that vote now it is never decided itself. A leader that has just been elected does not know yet who answers
     /// and how far they are: that is found out first.
-    async fn wait_for_majority_without(
+    pub(super) async fn wait_for_majority_without(
         &self,
         gone: NodeId,
         behind: Behind,

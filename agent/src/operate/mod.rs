@@ -7,15 +7,18 @@ mod configure;
 mod endurance;
 mod explain;
 mod majority;
+mod meet;
 mod members;
 mod orders;
 mod reading;
+mod rejoin;
 mod status;
 mod traffic;
 mod trust;
 mod upgrade;
 mod warnings;
 
+pub use meet::Told;
 pub use members::Removal;
 pub use traffic::events;
 
@@ -61,6 +64,10 @@ pub struct Operations {
     wrong_tokens: Mutex<Limiter>,
     /// Configurations that are read, one at a time.
     reading: Reading,
+    /// Of the cluster when this node came to it.
+    generation: u64,
+    /// That this node must take no part any more.
+    pub told: Told,
 }
 
 impl Operations {
@@ -72,6 +79,7 @@ impl Operations {
         proxy: Arc<Proxy>,
         outside: Outside,
         trust: Arc<TrustStore>,
+        generation: u64,
     ) -> Arc<Self> {
         let wrong_tokens = Mutex::new(Limiter::new(
             trust::WRONG_TOKENS_MAX,
@@ -87,6 +95,8 @@ impl Operations {
             membership: MembershipLock::default(),
             wrong_tokens,
             reading: Reading::default(),
+            generation,
+            told: Told::default(),
         })
     }
 
@@ -172,9 +182,10 @@ fn rejection_error(r: &Rejection) -> RequestError {
         | Rejection::TokenExpired(..)
         | Rejection::TokenRole(..)
         | Rejection::NodeRemoved(_) => RequestError::permission_denied(r.to_string()),
-        Rejection::IdTaken(..) | Rejection::NameTaken(_) | Rejection::AddressTaken(..) => {
-            RequestError::already_exists(r.to_string())
-        }
+        Rejection::IdTaken(..)
+        | Rejection::NameTaken(_)
+        | Rejection::AddressTaken(..)
+        | Rejection::AddressOfVirtualIp(..) => RequestError::already_exists(r.to_string()),
         Rejection::TextRefused { .. } => RequestError::invalid_argument(r.to_string()),
         _ => RequestError::failed_precondition(r.to_string()),
     }

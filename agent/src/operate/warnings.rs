@@ -70,6 +70,7 @@ pub(super) fn warnings(
         }
     }
     found.extend(of_endurance(facts, seen));
+    found.extend(of_recovery(facts));
     if counters.bindings_uncommitted > 0 {
         found.push(format!(
             "{} sessions were forwarded before their binding was on disk (slow disks?)",
@@ -83,6 +84,19 @@ pub(super) fn warnings(
         ));
     }
     found
+}
+
+/// Who must not come back as what it was.
+fn of_recovery(facts: &Facts) -> Option<String> {
+    let recovery = facts.recovery.as_ref().filter(|r| !r.former.is_empty())?;
+    let names: Vec<&str> = recovery.former.values().map(|f| f.name.as_str()).collect();
+    Some(format!(
+        "generation {} since {} went on alone at {}; not back yet: {} (`ha-agent rejoin` there)",
+        recovery.generation,
+        recovery.by,
+        recovery.at,
+        names.join(", ")
+    ))
 }
 
 /// That a single death would end the service, and what helps.

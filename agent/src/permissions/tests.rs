@@ -62,6 +62,7 @@ const CELLS: &str = "
     Consensus/InstallSnapshot -----m---
     Consensus/Lease           -----m---
     Consensus/Release         -----m---
+    Consensus/Meet            svoalmVOA
     Control/Join              svoalmVOA
     Control/Reach             svoalmVOA
     Control/Renew             -voal-VOA

@@ -85,6 +85,7 @@ pub fn serve(
         node.consensus.clone(),
         node.driver.clone(),
         threads.consensus.clone(),
+        operations.clone(),
     );
     let control = Api::server(operations);
     let Incoming {

@@ -332,7 +332,7 @@ impl LogStore for SledStore {
                 let path = self.dir.join("snapshot");
                 io::Error::new(
                     io::ErrorKind::InvalidData,
-                    format!("the snapshot {} is damaged: remove this node from the cluster, move its data_dir away and join again", path.display()),
+                    format!("the snapshot {} is damaged: `ha-agent rejoin` keeps what is here aside and brings this node back under its name", path.display()),
                 )
             }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -14,8 +14,8 @@ pub enum OpenError {
     InUse(PathBuf),
     /// What it has cannot be read as it was written.
     #[error(
-        "the log store in {path} is damaged ({found}). If the other nodes have a majority: `ha-cli member remove` \
-         this node there, move {path} away as a whole, then `ha-agent join` again. \
+        "the log store in {path} is damaged ({found}). If the other nodes have a majority: `ha-agent rejoin` here keeps \
+         what is there aside and brings this node back under its name. \
          If this was the only node: move {path} away, then `ha-agent restore` with a file of `ha-cli backup`"
     )]
     Damaged {
@@ -26,8 +26,8 @@ pub enum OpenError {
     /// What this node had voted for and acknowledged is gone.
     #[error(
         "the log of this node is gone: {found}. It has forgotten how it voted and what it acknowledged, so it must not \
-         take part under its name. Nothing was changed. If the other nodes have a majority: `ha-cli member remove` this \
-         node there, move {path} away as a whole, then `ha-agent join` again. If you have the missing files: put them \
+         take part under its id ({path}). Nothing was changed. If the other nodes have a majority: `ha-agent rejoin` here \
+         keeps what is there aside and brings this node back under its name. If you have the missing files: put them \
          back, all of the same moment"
     )]
     Forgotten {
@@ -40,8 +40,8 @@ pub enum OpenError {
     #[error(
         "a write to {path} failed since this machine was started ({found}): what was never written still reads as good \
          until the machine is restarted. Nothing was changed. Look at the disk (`dmesg`), restart the machine, then \
-         start the agent: it finds out whether anything is missing. If the disk is broken: `ha-cli member remove` this \
-         node on another one, and `ha-agent join` with a data_dir on a good disk"
+         start the agent: it finds out whether anything is missing. If the disk is broken: `ha-agent rejoin` with a \
+         data_dir on a good disk"
     )]
     Failed {
         /// The data directory, which is left as it is.

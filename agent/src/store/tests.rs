@@ -38,7 +38,7 @@ fn a_damaged_snapshot_is_refused_with_instructions() {
                 .load_snapshot()
                 .unwrap_err()
                 .to_string()
-                .contains("join again"),
+                .contains("ha-agent rejoin"),
             "byte {at}"
         );
     }
@@ -92,7 +92,7 @@ fn no_damage_loses_what_was_acknowledged_in_silence() {
         fs::write(copy.path().join("log/db"), bad).unwrap();
         match SledStore::open(copy.path()) {
             Err(e) => {
-                assert!(e.to_string().contains("join` again"), "{e}");
+                assert!(e.to_string().contains("ha-agent rejoin"), "{e}");
                 refused += 1;
             }
             Ok(store) => {
@@ -255,7 +255,7 @@ fn a_store_that_was_lost_is_not_taken_for_an_empty_one() {
             .err()
             .unwrap()
             .to_string();
-        for part in [named, "member remove", "join` again"] {
+        for part in [named, "ha-agent rejoin"] {
             assert!(refused.contains(part), "{part}: {refused}");
         }
     }

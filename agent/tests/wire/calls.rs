@@ -16,7 +16,7 @@ use ha_core::model::VirtualIp;
 use ha_node::outside::{Addressee, Addresses, Call, CallError, Intercepted, MESSAGE_MAX, Release};
 use ha_proto::consensus::consensus_client::ConsensusClient;
 use ha_proto::consensus::consensus_server::{Consensus, ConsensusServer};
-use ha_proto::consensus::{Envelope, SnapshotPiece};
+use ha_proto::consensus::{Envelope, MeetReply, MeetRequest, SnapshotPiece};
 use ha_trust::authority::Authority;
 use ha_trust::keyring::Keyring;
 use ha_trust::store::TrustStore;
@@ -69,6 +69,9 @@ impl Consensus for Echo {
     }
     async fn release(&self, r: Request<Envelope>) -> Result<Response<Envelope>, Status> {
         Echo::answer(5, r)
+    }
+    async fn meet(&self, _: Request<MeetRequest>) -> Result<Response<MeetReply>, Status> {
+        Err(Status::unimplemented("nobody asks that here"))
     }
     async fn install_snapshot(
         &self,

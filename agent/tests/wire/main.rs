@@ -11,5 +11,6 @@ mod calls;
 mod diffs;
 mod evil;
 mod lab;
+mod meeting;
 mod nodes;
 mod threads;

@@ -195,6 +195,7 @@ async fn start(
         proxy,
         others.clone(),
         trust.clone(),
+        1,
     );
     let entrance = Entrance {
         listener,

@@ -58,7 +58,7 @@ impl Keyring {
             found,
         };
         let text = fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
-        let remedy = "restore the file from a backup, or remove this node from the cluster and join again with an empty data_dir";
+        let remedy = "restore the file from a backup, or run `ha-agent rejoin` here: it brings this node back under its name";
         let disk: OnDisk =
             serde_json::from_str(&text).map_err(|e| wrong(format!("{e}: {remedy}")))?;
         if disk.format != FORMAT {

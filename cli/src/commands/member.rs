@@ -14,7 +14,7 @@ pub(super) async fn run(ctx: &mut Context, command: MemberCommand) -> Result<Exi
         MemberCommand::Add { name, listen, role } => add(ctx, &name, &listen, &role).await,
         MemberCommand::Remove { node, force, yes } => {
             let question = format!(
-                "Remove {node}? It is not heard any more, and joins again only with an empty data_dir and a new token."
+                "Remove {node}? It is not heard any more; `ha-agent rejoin` there with a new token would bring it back."
             );
             confirm::meant(ctx, yes.yes, &question).await?;
             let message = ctx

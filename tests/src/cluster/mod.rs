@@ -10,9 +10,10 @@ pub mod files;
 mod operate;
 mod programs;
 pub mod status;
+mod ways_out;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ const START: Duration = Duration::from_secs(30);
 pub struct Cluster {
     /// What was asked for.
     pub plan: Plan,
+    /// Where agents listen that are not at their machine's first address.
+    pub moved: BTreeMap<u8, IpAddr>,
     // Processes before the topology: they are reaped while their namespaces are still there.
     agents: BTreeMap<u8, Process>,
     servers: BTreeMap<u8, Process>,
@@ -62,6 +65,7 @@ impl Cluster {
         let topology = Topology::of(plan.family, plan.nodes, plan.clients, plan.turn);
         Cluster {
             plan,
+            moved: BTreeMap::new(),
             agents: BTreeMap::new(),
             servers: BTreeMap::new(),
             topology,
@@ -84,6 +88,12 @@ impl Cluster {
     /// The machine of a node.
     pub fn machine(&self, number: u8) -> &Machine {
         self.topology.node(number)
+    }
+
+    /// Where peers and operators reach a node.
+    pub fn reached_at(&self, number: u8) -> IpAddr {
+        let first = || self.machine(number).ip();
+        self.moved.get(&number).copied().unwrap_or_else(first)
     }
 
     /// Makes the first node and starts it.
@@ -133,7 +143,7 @@ impl Cluster {
     /// `ha-agent join` with these words, to its end.
     pub fn join_with(&self, number: u8, through: u8, words: &[&str]) -> Result<String, String> {
         let agent = self.write_agent(number);
-        let member = SocketAddr::new(self.machine(through).ip(), AGENT_PORT).to_string();
+        let member = SocketAddr::new(self.reached_at(through), AGENT_PORT).to_string();
         let program = agent_program();
         self.machine(number)
             .run(
@@ -288,7 +298,12 @@ impl Cluster {
     pub fn write_agent(&self, number: u8) -> String {
         let machine = self.machine(number);
         let path = machine.dir().join("agent.toml");
-        std::fs::write(&path, Agent::of(machine, &self.plan).to_toml()).expect("agent.toml");
+        let listen = SocketAddr::new(self.reached_at(number), AGENT_PORT).to_string();
+        let agent = Agent {
+            listen,
+            ..Agent::of(machine, &self.plan)
+        };
+        std::fs::write(&path, agent.to_toml()).expect("agent.toml");
         path.to_string_lossy().into_owned()
     }
 

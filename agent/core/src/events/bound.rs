@@ -35,6 +35,8 @@ impl What {
             }
             What::MemberAdded { node, .. }
             | What::MemberAdmitted { node, .. }
+            | What::MemberMoved { node, .. }
+            | What::Recovered { node, .. }
             | What::MemberRemoved { node } => f(Part::Text(node)),
             What::MemberDescribed {
                 node,

@@ -105,6 +105,22 @@ pub enum What {
     Trust(TrustChange),
     /// This cluster took the place of an earlier one.
     Restored,
+    /// One node went on alone: the others are lost, and come back with new ids.
+    Recovered {
+        /// The cluster's from now on.
+        generation: u64,
+        /// The node's name.
+        node: String,
+    },
+    /// A node is reached elsewhere.
+    MemberMoved {
+        /// The node's name.
+        node: String,
+        /// Where it is reached from now on.
+        listen: SocketAddr,
+        /// Where it was.
+        before: SocketAddr,
+    },
     /// A line of another kind.
     Note {
         /// A word to filter by.
@@ -167,6 +183,8 @@ impl What {
             | What::MemberDescribed { .. }
             | What::VersionActivated { .. }
             | What::MemberRemoved { .. }
+            | What::MemberMoved { .. }
+            | What::Recovered { .. }
             | What::Restored => "member",
             What::Trust(_) => "trust",
             What::Note { kind, .. } => kind,
@@ -240,6 +258,18 @@ impl fmt::Display for What {
             What::Restored => {
                 f.write_str("the cluster was restored from a backup: nodes join anew")
             }
+            What::Recovered { generation, node } => write!(
+                f,
+                "the cluster was recovered by {node} alone as generation {generation}: every other node comes back with `ha-agent rejoin`"
+            ),
+            What::MemberMoved {
+                node,
+                listen,
+                before,
+            } => write!(
+                f,
+                "{node} is reached at {listen} from now on ({before} before)"
+            ),
             What::Note { text, .. } => f.write_str(text),
         }
     }

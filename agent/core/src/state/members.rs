@@ -39,6 +39,7 @@ impl Facts {
         self.check_speaks(member)?;
         check_kinds(&self.config, std::iter::once(member))?;
         self.event(at, what, by);
+        self.come_back(member);
         Arc::make_mut(&mut self.members).insert(member.id, member.clone());
         Ok(Outcome::Done)
     }
@@ -57,7 +58,7 @@ impl Facts {
         Ok(Outcome::Done)
     }
 
-    fn check_unique(&self, member: &Member) -> Result<(), Rejection> {
+    pub(super) fn check_unique(&self, member: &Member) -> Result<(), Rejection> {
         for other in self.members.values().filter(|m| m.id != member.id) {
             if other.name == member.name {
                 return Err(Rejection::NameTaken(member.name.clone()));

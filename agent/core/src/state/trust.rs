@@ -142,8 +142,15 @@ impl Facts {
         Ok(Outcome::Done)
     }
 
-    /// Lets a node in that shows a token. The token is used up by this and by nothing less.
-    pub(super) fn admit(&mut self, member: &Member, ticket: &Ticket, at: Timestamp) -> Answer {
+    /// Lets a node in that shows a token. The token is used up by this and by nothing less. The member that it replaces,
+    /// if it does, is one no more.
+    pub(super) fn admit(
+        &mut self,
+        member: &Member,
+        ticket: &Ticket,
+        replaces: Option<NodeId>,
+        at: Timestamp,
+    ) -> Answer {
         self.check_ticket(member, ticket, at)?;
         if let Some(known) = self.cut_short(member, ticket) {
             // With what its agent now is: it may have been replaced before the node asked again.
@@ -158,6 +165,9 @@ impl Facts {
             .map_or_else(String::new, |t| {
                 format!("token {} of {}", ticket.token, t.by)
             });
+        if let Some(old) = replaces {
+            self.give_way(old, member, at, &by)?;
+        }
         let admitted = What::MemberAdmitted {
             node: member.name.clone(),
             role: member.role,

@@ -143,6 +143,11 @@ impl<R: Runtime> Machine<R> {
         self.published().clone()
     }
 
+    /// The facts of that, at the cost of one pointer.
+    pub fn facts(&self) -> Arc<Facts> {
+        self.published().facts.clone()
+    }
+
     fn publish(&self, inner: &Inner<R>) {
         let next = inner.for_readers();
         let before = std::mem::replace(&mut *self.published(), next);
@@ -303,7 +308,10 @@ fn state_of(versions: &Versions, data: &[u8]) -> io::Result<ClusterState> {
 
 /// The active version that a command brings, if it changes it and is not refused.
 fn version_after(facts: &Arc<Facts>, stamped: &Stamped) -> Option<RecordVersion> {
-    let (Command::Found { .. } | Command::Restore(_) | Command::Activate(_)) = &stamped.command
+    let (Command::Found { .. }
+    | Command::Restore(_)
+    | Command::Recover { .. }
+    | Command::Activate(_)) = &stamped.command
     else {
         return None;
     };

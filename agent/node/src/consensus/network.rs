@@ -5,6 +5,7 @@ use super::convert::Recorded;
 use super::plausible::Plausible;
 use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 use super::versions::Versions;
+use super::whereabouts::Whereabouts;
 use super::{SharedPromise, lock};
 use crate::outside::{Addressee, Call, CallError, Outside};
 use ha_core::id::NodeId;
@@ -32,6 +33,7 @@ pub struct Network<R> {
     pub(super) me: NodeId,
     pub(super) promise: SharedPromise,
     pub(super) versions: Versions,
+    pub(super) whereabouts: Whereabouts,
     pub(super) acknowledged: Acknowledged,
 }
 
@@ -42,6 +44,7 @@ pub struct Peer<R> {
     me: NodeId,
     promise: SharedPromise,
     versions: Versions,
+    whereabouts: Whereabouts,
     acknowledged: Acknowledged,
     to: Addressee,
 }
@@ -65,6 +68,7 @@ impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
             me: self.me,
             promise: self.promise.clone(),
             versions: self.versions.clone(),
+            whereabouts: self.whereabouts.clone(),
             acknowledged: self.acknowledged.clone(),
             to: Addressee {
                 node: id,
@@ -90,11 +94,11 @@ impl<R: Runtime> Peer<R> {
         let failed = |e: RecordError| RPCError::Network(NetworkError::new(&e));
         let record = question.to_record(self.versions.writes());
         let body = self.versions.tell(self.to.node, &record).map_err(failed)?;
-        let answer = self
-            .outside
-            .peers
-            .call(self.to.clone(), call, body, within)
-            .await;
+        let to = Addressee {
+            node: self.to.node,
+            at: self.whereabouts.of(self.to.node, &self.to.at),
+        };
+        let answer = self.outside.peers.call(to, call, body, within).await;
         let answer = answer.map_err(|e| {
             self.versions.forget(self.to.node);
             match e {

@@ -1,19 +1,57 @@
 //! What the consensus library says of itself, as the controller and who proposes take it.
 
-use super::ProposeError;
 use super::types::{Runtime, Types};
+use super::versions::Versions;
+use super::whereabouts::Whereabouts;
+use super::{Consensus, ProposeError};
 use ha_core::controller::{RaftNews, RaftRole};
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{RaftMetrics, ServerState};
 
 /// Which membership was in force: the term and index of its entry. Nothing was seen yet at first.
 pub type MembershipSeen = Option<(u64, u64)>;
 
-pub(super) fn membership_of<R: Runtime>(m: &RaftMetrics<Types<R>>) -> MembershipSeen {
+fn membership_of<R: Runtime>(m: &RaftMetrics<Types<R>>) -> MembershipSeen {
     m.membership_config
         .log_id()
         .as_ref()
         .map(|l| (l.leader_id.term, l.index))
+}
+
+impl<R: Runtime> Consensus<R> {
+    /// At which version this node writes, and what it reads.
+    pub const fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// What the controller should know about consensus at this moment.
+    pub fn news(&self) -> RaftNews {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let mut news = news_of::<R>(&metrics);
+        for (node, at) in &mut news.addresses {
+            *at = self.whereabouts.of(*node, at);
+        }
+        news
+    }
+
+    /// The news, if the membership in force is not the one that was `seen` last: who counts promises must not go by
+    /// one that was replaced, and news may come late.
+    pub fn other_membership(&self, seen: &mut MembershipSeen) -> Option<RaftNews> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let now = membership_of::<R>(&metrics);
+        if now == *seen {
+            return None;
+        }
+        *seen = now;
+        Some(news_of::<R>(&metrics))
+    }
+
+    /// Where the other nodes are reached.
+    pub const fn whereabouts(&self) -> &Whereabouts {
+        &self.whereabouts
+    }
 }
 
 pub(super) fn propose_error<R: Runtime>(

@@ -12,6 +12,7 @@ use ha_core::time::Timestamp;
 use ha_core::trust::{Ticket, TrustOrder};
 use ha_core::version::{RecordVersion, Speaks};
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 structs! {
     Stamped { at: Timestamp, by: String, command: Command }
@@ -39,7 +40,7 @@ enums! {
         8 => Health(changes: Vec<HealthChange>),
         9 => Bind(bindings: Vec<(StickKey, StickEntry)>),
         10 => AddMember(member: Member),
-        11 => Admit { member: Member, ticket: Ticket },
+        11 => Admit { member: Member, ticket: Ticket, replaces: Option<NodeId> },
         12 => RemoveMember(node: NodeId),
         13 => Trust(order: TrustOrder),
         14 => Describe {
@@ -51,8 +52,10 @@ enums! {
         15 => Activate(version: RecordVersion),
         16 => Holder { node: NodeId, epoch: Epoch, reason: String },
         17 => Note { kind: String, text: String },
+        18 => Recover { facts: Box<Facts>, was: NodeId, member: Member },
+        19 => Relocate { node: NodeId, listen: SocketAddr, address: IpAddr },
         #[cfg(feature = "next")]
-        [2] 18 => Rehearse { text: String },
+        [2] 20 => Rehearse { text: String },
     }
     AdminTarget { 0 => Node(node: NodeId), 1 => Servers(servers: Vec<ServerId>) }
 }

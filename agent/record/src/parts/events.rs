@@ -57,6 +57,8 @@ enums! {
         13 => Trust(change: TrustChange),
         14 => Restored,
         15 => Note { kind: String, text: String },
+        16 => Recovered { generation: u64, node: String },
+        17 => MemberMoved { node: String, listen: SocketAddr, before: SocketAddr },
     }
     Target { 0 => Node(name: String), 1 => Servers(names: Vec<String>) }
     TrustChange {

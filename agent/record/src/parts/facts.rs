@@ -8,13 +8,15 @@ use ha_core::events::EventLog;
 use ha_core::id::{Epoch, NodeId, ServerId};
 use ha_core::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
 use ha_core::state::{
-    AdminRecord, ClusterState, ConfigVersion, Facts, HealthRecord, HolderRecord, MaintenanceLock,
+    AdminRecord, ClusterState, ConfigVersion, Facts, Former, HealthRecord, HolderRecord,
+    MaintenanceLock, Recovery,
 };
 use ha_core::stick::StickIndex;
 use ha_core::time::Timestamp;
 use ha_core::trust::Trust;
 use ha_core::version::RecordVersion;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 structs! {
@@ -36,6 +38,7 @@ structs! {
         maintenance: Option<MaintenanceLock>,
         trust: Arc<Trust>,
         events: Arc<EventLog>,
+        recovery: Option<Recovery>,
         #[cfg(feature = "next")]
         [2] rehearsal: String,
     }
@@ -65,5 +68,13 @@ structs! {
         expires: Timestamp,
     }
     HealthRecord { up: bool, since: Timestamp, why: String }
+    Recovery {
+        generation: u64,
+        at: Timestamp,
+        node: NodeId,
+        by: String,
+        former: BTreeMap<NodeId, Former>,
+    }
+    Former { name: String, listen: SocketAddr, admin: Option<AdminRecord> }
     HolderRecord { node: NodeId, epoch: Epoch, since: Timestamp, reason: String }
 }

@@ -256,6 +256,7 @@ pub(super) fn kept(samples: &mut Samples) -> Result<(), RecordError> {
             promise_ms: 300,
             seal: [9; 32],
             facts: (*model::state::state(samples.at).facts).clone(),
+            bindings: model::state::state(samples.at).stick,
         },
     )
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -32,6 +33,21 @@ pub fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
         ));
     }
     Ok(file)
+}
+
+/// Locks a file against other processes until it is closed. Whether none of them has it.
+///
+/// # Errors
+/// A file system that knows no locks.
+pub fn lock(file: &File) -> io::Result<bool> {
+    // SAFETY: the descriptor is open for the length of the call.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        e if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        e => Err(e),
+    }
 }
 
 /// Makes sure that nobody else makes files in a directory that is there. Root looks at all directories above it too:

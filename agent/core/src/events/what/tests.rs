@@ -124,6 +124,23 @@ fn every_event_has_its_kind_and_its_line() {
             "the cluster was restored from a backup: nodes join anew",
         ),
         (
+            What::Recovered {
+                generation: 2,
+                node: node(),
+            },
+            "member",
+            "the cluster was recovered by node-1 alone as generation 2: every other node comes back with `ha-agent rejoin`",
+        ),
+        (
+            What::MemberMoved {
+                node: node(),
+                listen,
+                before: ([10, 9, 0, 1], 7400).into(),
+            },
+            "member",
+            "node-1 is reached at 10.0.0.1:7400 from now on (10.9.0.1:7400 before)",
+        ),
+        (
             What::Trust(TrustChange::AuthoritySigns("ab12".into())),
             "trust",
             "authority ab12 signs from now on, the one before it is still believed",

@@ -33,6 +33,8 @@ fn rule(command: &Command) -> Rule {
         Command::Health(_) | Command::Holder { .. } | Command::Note { .. } => Rule::WrittenOut,
         Command::Found { .. }
         | Command::Restore(_)
+        | Command::Recover { .. }
+        | Command::Relocate { .. }
         | Command::Rollback(_)
         | Command::DrainEnded { .. }
         | Command::Bind(_)
@@ -90,6 +92,7 @@ fn commands(log: &Log) -> Vec<Command> {
                 secret: Digest([7; 32]),
                 key: Digest([7; 32]),
             },
+            replaces: None,
         },
         Command::Describe {
             node: node(1),

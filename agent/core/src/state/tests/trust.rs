@@ -29,6 +29,7 @@ fn admit(i: u8, token: &str, key: u8) -> Command {
             secret: digest(7),
             key: digest(key),
         },
+        replaces: None,
     }
 }
 
@@ -39,12 +40,21 @@ fn a_join_that_was_cut_short_goes_on_with_another_agent_and_with_nobody_else() {
     log.ok(token("t", Role::Server, 1_000_000));
     log.ok(admit(4, "t", 1));
     let again = |key, change: fn(&mut Member)| {
-        let Command::Admit { mut member, ticket } = admit(4, "t", key) else {
+        let Command::Admit {
+            mut member,
+            ticket,
+            replaces,
+        } = admit(4, "t", key)
+        else {
             unreachable!("it is one")
         };
         member.version = "0.3.0".into();
         change(&mut member);
-        Command::Admit { member, ticket }
+        Command::Admit {
+            member,
+            ticket,
+            replaces,
+        }
     };
     log.ok(again(1, |_| {}));
     assert_eq!(log.state.facts.members[&node(4)].version, "0.3.0");
@@ -68,6 +78,7 @@ fn a_token_lets_one_node_in_once_and_says_why_not_again() {
             secret: digest(8),
             key: digest(1),
         },
+        replaces: None,
     };
     assert!(
         matches!(log.apply(wrong), Err(Rejection::TokenUnknown(_))),
@@ -87,6 +98,7 @@ fn a_token_lets_one_node_in_once_and_says_why_not_again() {
             secret: digest(7),
             key: digest(1),
         },
+        replaces: None,
     };
     assert!(matches!(log.apply(taken), Err(Rejection::NameTaken(_))));
     log.ok(admit(4, "t", 1));

@@ -37,6 +37,22 @@ pub(in crate::samples) fn commands(at: RecordVersion) -> Vec<(&'static str, Stam
                 expect: Some(3),
             },
         ),
+        (
+            "recover",
+            Command::Recover {
+                facts: Box::new((*state(at).facts).clone()),
+                was: node(1),
+                member: member(7, Role::Server),
+            },
+        ),
+        (
+            "relocate",
+            Command::Relocate {
+                node: node(2),
+                listen: ([10, 9, 0, 2], 7400).into(),
+                address: [10, 9, 0, 2].into(),
+            },
+        ),
         ("rollback", Command::Rollback(Some(2))),
         ("rollback-to-the-last", Command::Rollback(None)),
         (
@@ -95,6 +111,7 @@ pub(in crate::samples) fn commands(at: RecordVersion) -> Vec<(&'static str, Stam
                     secret: digest(3),
                     key: digest(4),
                 },
+                replaces: Some(node(2)),
             },
         ),
         ("remove-member", Command::RemoveMember(node(3))),

@@ -80,6 +80,7 @@ pub(in crate::samples) fn state(at: RecordVersion) -> ClusterState {
         }),
         trust: Arc::new(trust()),
         events: Arc::new(events),
+        recovery: Some(recovery()),
         #[cfg(feature = "next")]
         rehearsal: if at >= RecordVersion(2) {
             "a text".to_owned()
@@ -91,6 +92,24 @@ pub(in crate::samples) fn state(at: RecordVersion) -> ClusterState {
         clock: NOW,
         facts: Arc::new(facts),
         stick,
+    }
+}
+
+fn recovery() -> Recovery {
+    let former = |i: u8, admin| Former {
+        name: format!("node-{i}"),
+        listen: ([10, 0, 0, i], 7400).into(),
+        admin,
+    };
+    Recovery {
+        generation: 2,
+        at: NOW,
+        node: node(1),
+        by: "node-1".to_owned(),
+        former: BTreeMap::from([
+            (node(8), former(8, Some(admin(AdminState::Drain)))),
+            (node(9), former(9, None)),
+        ]),
     }
 }
 
@@ -195,6 +214,15 @@ fn happened() -> Vec<What> {
             node: text("node-3"),
         },
         What::Restored,
+        What::Recovered {
+            generation: 2,
+            node: text("node-1"),
+        },
+        What::MemberMoved {
+            node: text("node-2"),
+            listen,
+            before: ([10, 0, 0, 2], 7400).into(),
+        },
         What::Note {
             kind: text("backup"),
             text: text("a backup was taken"),
