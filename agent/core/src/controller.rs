@@ -31,7 +31,7 @@ pub use action::{Action, DropReason};
 pub use event::{Event, NodeReport, Purpose, RaftNews, RaftRole, Stalls};
 pub use handover::HandoverReason;
 pub use settings::{ACTIVATE_AFTER, ControllerSettings, LOG_STALL_MAX, STEADY_FOR, VOTERS_MAX};
-pub use voters::Endurance;
+pub use voters::{Behind, Endurance};
 
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::lease::{Hold, Refusal};

@@ -3,7 +3,7 @@
 use super::{Operations, RequestError, propose_error, role};
 use ha_core::check::{CheckResult, Probe};
 use ha_core::command::Command;
-use ha_core::controller::{Event, HandoverReason};
+use ha_core::controller::{Behind, Event, HandoverReason};
 use ha_core::id::NodeId;
 use ha_core::model::Member;
 use ha_core::own_address;
@@ -227,7 +227,12 @@ impl Operations {
             .membership
             .take(format!("the removal of {}", member.name))?;
         self.settled()?;
-        self.wait_for_majority_without(member.id).await?;
+        let behind = if r.force {
+            Behind::IsForgiven
+        } else {
+            Behind::IsMissing
+        };
+        self.wait_for_majority_without(member.id, behind).await?;
         self.consensus
             .remove(member.id)
             .await
@@ -266,7 +271,7 @@ impl Operations {
         }
         let mut voters: BTreeSet<NodeId> = news.voters.iter().flatten().copied().collect();
         voters.insert(member.id);
-        self.may_change_to(voters).await?;
+        self.may_change_to(voters, Behind::IsMissing).await?;
         self.consensus
             .promote(member.id)
             .await
@@ -289,7 +294,11 @@ impl Operations {
     /// A removal must leave a majority that answers, else nothing could be decided any more; and without a majority of
     /// those that vote now it is never decided itself. A leader that has just been elected does not know yet who answers
     /// and how far they are: that is found out first.
-    pub(super) async fn wait_for_majority_without(&self, gone: NodeId) -> Result<(), RequestError> {
+    pub(super) async fn wait_for_majority_without(
+        &self,
+        gone: NodeId,
+        behind: Behind,
+    ) -> Result<(), RequestError> {
         let news = self.consensus.news();
         let Some(voters) = news.voters.first().filter(|v| v.contains(&gone)) else {
             return Ok(());
@@ -297,7 +306,7 @@ impl Operations {
         let rest: BTreeSet<NodeId> = voters.iter().copied().filter(|v| *v != gone).collect();
         let deadline = self.outside.clock.now() + FOUND_OUT_WITHIN;
         loop {
-            match self.may_change_to(rest.clone()).await {
+            match self.may_change_to(rest.clone(), behind).await {
                 Err(_) if self.outside.clock.now() < deadline => {
                     self.outside.clock.sleep(Duration::from_millis(10)).await
                 }
@@ -307,11 +316,15 @@ impl Operations {
     }
 
     /// Whether the change would be decided: see [`Controller::may_change_to`](ha_core::controller::Controller).
-    async fn may_change_to(&self, voters: BTreeSet<NodeId>) -> Result<(), RequestError> {
+    async fn may_change_to(
+        &self,
+        voters: BTreeSet<NodeId>,
+        behind: Behind,
+    ) -> Result<(), RequestError> {
         let now = self.outside.clock.now();
         let asked = self
             .driver
-            .ask(move |c| c.may_change_to(now, &voters))
+            .ask(move |c| c.may_change_to(now, &voters, behind))
             .await;
         asked
             .ok_or_else(|| RequestError::unavailable("this agent is stopping"))?

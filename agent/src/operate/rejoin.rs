@@ -3,6 +3,7 @@
 use super::{Operations, propose_error};
 use crate::error::RequestError;
 use crate::meet::{self, Heard, Place};
+use ha_core::controller::Behind;
 use ha_core::id::NodeId;
 use ha_core::model::Member;
 use std::time::Duration;
@@ -54,7 +55,8 @@ impl Operations {
         if self.consensus.news().votes(id) && silent != Some(true) {
             return Err(answers());
         }
-        self.wait_for_majority_without(id).await?;
+        self.wait_for_majority_without(id, Behind::IsMissing)
+            .await?;
         self.consensus
             .remove(id)
             .await

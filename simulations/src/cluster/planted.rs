@@ -39,6 +39,8 @@ pub enum Planted {
     IgnoresLaterTerm,
     /// While the membership is joint, only its new half counts.
     HalfOfJoint,
+    /// Promises are counted by the membership of a second ago.
+    StaleMembership,
     /// A pre-vote is written down as if it were a vote.
     PreVoteWrittenDown,
     /// An operator's order is acknowledged and not in the log.
@@ -143,7 +145,7 @@ impl Planted {
             .map(|bug| bug.word)
     }
 
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 30] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -190,6 +192,12 @@ impl Planted {
             "half-of-joint",
             Planted::HalfOfJoint,
             Theme::Shrinking,
+            ONE_HOLDER,
+        ),
+        bug(
+            "stale-membership",
+            Planted::StaleMembership,
+            Theme::LastOfThree,
             ONE_HOLDER,
         ),
         bug(

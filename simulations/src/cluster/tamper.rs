@@ -5,8 +5,8 @@ use super::scheduler;
 use super::universe::Universe;
 use super::upgrade::NEW;
 use ha_core::command::{Command, Stamped};
-use ha_core::controller::Event;
-use ha_core::lease::{Lease, Refusal};
+use ha_core::controller::{Event, RaftNews};
+use ha_core::lease::{Lease, Refusal, VoterSets};
 use ha_core::state::ClusterState;
 use ha_core::stick::StickIndex;
 use ha_core::time::{Instant, Timestamp};
@@ -141,8 +141,15 @@ fn with_commands(body: &[u8], change: impl Fn(&mut Stamped)) -> Option<Vec<u8>> 
 
 /// What reaches node `me`'s driver, changed or lost on the way.
 pub fn inbox(universe: Arc<Universe>, me: usize) -> impl FnMut(Event) -> Option<Event> + Send {
+    let mut memberships = Vec::new();
     move |event| {
         let planted = universe.planted;
+        let event = match event {
+            Event::Raft(news) if planted == Planted::StaleMembership => {
+                Event::Raft(with_old_voters(me, news, &mut memberships))
+            }
+            other => other,
+        };
         // These never are: only the newest of them counts, or who tells waits.
         let kept = matches!(
             event,
@@ -155,6 +162,18 @@ pub fn inbox(universe: Arc<Universe>, me: usize) -> impl FnMut(Event) -> Option<
             changed(planted, me, event)
         }
     }
+}
+
+/// The voters are those of more than a second ago, or the first that were seen.
+fn with_old_voters(me: usize, mut news: RaftNews, seen: &mut Vec<(u64, VoterSets)>) -> RaftNews {
+    let now = scheduler::clock_of(me);
+    seen.push((now, news.voters.clone()));
+    let old = seen.iter().rposition(|(at, _)| at + 1_000_000_000 < now);
+    seen.drain(..old.unwrap_or(0));
+    if let Some((_, voters)) = seen.first() {
+        news.voters = voters.clone();
+    }
+    news
 }
 
 fn changed(planted: Planted, me: usize, event: Event) -> Option<Event> {

@@ -124,7 +124,7 @@ fn two_of_three_that_die_at_once_stop_the_service_and_it_says_so() {
     wait::until("nobody to hold", SOON, || {
         let said = run.cluster.cli_at(1, &["status"], SOON);
         let text = said.ok().unwrap_or_else(|why| why);
-        if text.contains("CUT OFF") {
+        if text.contains("there is no majority") {
             Ok(())
         } else {
             Err(text)

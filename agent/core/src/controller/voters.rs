@@ -65,6 +65,15 @@ impl Endures {
     }
 }
 
+/// Whether a voter that answers and does not have the log yet counts as missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// It could not decide anything before it has caught up.
+    IsMissing,
+    /// An operator waits for it.
+    IsForgiven,
+}
+
 /// What the cluster endures at this moment, for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endurance {
@@ -114,12 +123,20 @@ impl Controller {
     ///
     /// # Errors
     /// Who is missing, in words.
-    pub fn may_change_to(&self, now: Instant, target: &BTreeSet<NodeId>) -> Result<(), String> {
+    pub fn may_change_to(
+        &self,
+        now: Instant,
+        target: &BTreeSet<NodeId>,
+        behind: Behind,
+    ) -> Result<(), String> {
         for set in self.raft.voters.iter().chain([target]) {
             let missing: Vec<NodeId> = set
                 .iter()
                 .copied()
-                .filter(|n| !self.answers(now, *n) || !self.has_the_log(*n))
+                .filter(|n| {
+                    let lacks = behind == Behind::IsMissing && !self.has_the_log(*n);
+                    lacks || !self.answers(now, *n)
+                })
                 .collect();
             if (set.len() - missing.len()) * 2 <= set.len() {
                 let names: Vec<String> = missing.iter().map(|n| self.facts.node_name(*n)).collect();
@@ -181,10 +198,9 @@ impl Controller {
             return;
         };
         if let Some(asked) = self.voters.asked.take_if(|asked| asked.to == *current) {
-            let names = |set: &BTreeSet<NodeId>| -> String {
-                let names: Vec<String> = set.iter().map(|n| self.facts.node_name(*n)).collect();
-                names.join(", ")
-            };
+            let mut names: Vec<String> =
+                asked.to.iter().map(|n| self.facts.node_name(*n)).collect();
+            names.sort();
             let vote = if asked.to.len() == 1 {
                 "votes alone"
             } else {
@@ -192,7 +208,7 @@ impl Controller {
             };
             actions.push(Action::Propose(Command::Note {
                 kind: "member".to_owned(),
-                text: format!("{} {vote} now: {}", names(&asked.to), asked.why),
+                text: format!("{} {vote} now: {}", names.join(", "), asked.why),
             }));
         }
         if self.raft.applied_term != self.raft.term {
@@ -323,7 +339,7 @@ impl Controller {
             Some((Endures::of(size, size - dead)?, Reverse(size), set))
         });
         let (endures, _, best) = best.max_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)))?;
-        if endures <= now_endures || self.may_change_to(now, &best).is_err() {
+        if endures <= now_endures || self.may_change_to(now, &best, Behind::IsMissing).is_err() {
             return None;
         }
         let joined: Vec<NodeId> = best.difference(current).copied().collect();

@@ -265,7 +265,10 @@ fn who_has_just_come_votes_once_it_answers_and_has_the_log() {
 #[test]
 fn a_change_that_could_not_be_decided_is_refused_by_name() {
     let mut led = Led::within(&[1, 2, 3], &[], Some(Duration::ZERO));
-    let may = |led: &Led, to: &[u8]| led.node.c.may_change_to(at(led.node.now), &set(to));
+    let may = |led: &Led, to: &[u8]| {
+        let behind = Behind::IsMissing;
+        led.node.c.may_change_to(at(led.node.now), &set(to), behind)
+    };
     assert_eq!(may(&led, &[1, 2]), Ok(()));
     led.dies(2);
     led.pass(400);
@@ -279,6 +282,15 @@ fn a_change_that_could_not_be_decided_is_refused_by_name() {
     led.tell_news();
     let refused = may(&led, &[1, 3]).unwrap_err();
     assert!(refused.contains("node-2, node-3"), "{refused}");
+    let forgiven = |to: &[u8]| {
+        let behind = Behind::IsForgiven;
+        led.node.c.may_change_to(at(led.node.now), &set(to), behind)
+    };
+    assert_eq!(forgiven(&[1, 3]), Ok(()));
+    assert!(
+        forgiven(&[1, 2]).is_err(),
+        "an operator cannot do without it either"
+    );
 }
 
 #[test]
