@@ -13,3 +13,4 @@ mod evil;
 mod lab;
 mod nodes;
 mod threads;
+mod ways_in;
