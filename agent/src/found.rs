@@ -262,7 +262,7 @@ fn first_keyring(
         authorities,
         crosses: Vec::new(),
         certificate,
-        key: key.serialize_der(),
+        key: key.serialize_der().into(),
         seal,
     }
     .save(&config.data_dir)?)

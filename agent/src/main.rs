@@ -15,6 +15,7 @@ use ha_agent::stderr;
 use ha_agent::sys::platform;
 use ha_agent::threads;
 use ha_core::model::ClusterConfig;
+use ha_core::text::printable_lines;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,14 +52,13 @@ pub(crate) fn main() -> ExitCode {
                     serde_json::json!({ "error": e.to_string(), "findings": findings })
                 );
             } else {
-                eprintln!(
-                    "{}{e}",
-                    if platform::process::stderr_is_the_journal() {
-                        "<3>"
-                    } else {
-                        ""
-                    }
-                );
+                let before = if platform::process::stderr_is_the_journal() {
+                    "<3>"
+                } else {
+                    ""
+                };
+                // Others had a say in some of these.
+                eprintln!("{before}{}", printable_lines(&e.to_string()));
             }
             ExitCode::from(if wrong_file { 8 } else { 1 })
         }

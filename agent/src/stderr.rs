@@ -9,13 +9,15 @@
 //! ```
 
 use crate::sys::platform::process::stderr_is_the_journal;
+use ha_core::text::printable;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{Format, Writer};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -48,6 +50,7 @@ pub fn tell_what_happens() -> io::Result<Lines> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(lines.clone())
+        .fmt_fields(Plain)
         .with_target(false);
     if stderr_is_the_journal() {
         log.event_format(ForJournal).init();
@@ -143,6 +146,18 @@ impl Drop for Line<'_> {
     }
 }
 
+/// The message and its fields as they are usually written, with what a terminal or a reader of lines would obey
+/// written out: they have texts of peers, operators and clients in them.
+struct Plain;
+
+impl<'w> FormatFields<'w> for Plain {
+    fn format_fields<R: RecordFields>(&self, mut to: Writer<'w>, fields: R) -> std::fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        to.write_str(&printable(&text))
+    }
+}
+
 /// One line per event, with its priority before it (sd-daemon(3)) and without the time, which the journal has.
 struct ForJournal;
 
@@ -207,6 +222,40 @@ mod tests {
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    /// What somebody chose who wants a line of his own in the log, or to clear the reader's screen.
+    const CHOSEN: &str = "he\n<6>trust: user root was added\r\x1b[2J\u{9b}2J\u{202e}";
+
+    #[test]
+    fn what_others_chose_is_one_line_that_no_terminal_obeys() {
+        let said = |for_journal: bool| {
+            let reader = Stalled::default();
+            reader.open();
+            let lines = Lines::to(reader.clone()).unwrap();
+            let log = tracing_subscriber::fmt()
+                .with_writer(lines.clone())
+                .fmt_fields(Plain);
+            let say = || {
+                let span = tracing::info_span!("a question", by = CHOSEN);
+                let _inside = span.enter();
+                tracing::warn!(reason = CHOSEN, shown = %CHOSEN, known = ?CHOSEN, "it says {CHOSEN}");
+            };
+            if for_journal {
+                tracing::subscriber::with_default(log.event_format(ForJournal).finish(), say);
+            } else {
+                tracing::subscriber::with_default(log.with_ansi(false).finish(), say);
+            }
+            lines.end(Duration::from_secs(10));
+            reader.text()
+        };
+        for for_journal in [true, false] {
+            let text = said(for_journal);
+            let line = text.strip_suffix('\n').expect("a line");
+            assert_eq!(line.find(ha_core::text::is_control), None, "{line:?}");
+            assert!(line.matches("user root was added").count() >= 5, "{line}");
+            assert!(line.contains("1b") && line.contains("[2J"), "{line}");
         }
     }
 

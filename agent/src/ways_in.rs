@@ -84,7 +84,10 @@ pub fn table() -> Vec<WayIn> {
                 KNOWN.0, KNOWN.1
             ),
             "the oldest that asks nothing is closed; none: the newcomer is",
-            ("agent/src/entrance/seats.rs", "nobody_who_asks_is_sent_away"),
+            (
+                "agent/tests/wire/ways_in.rs",
+                "an_operator_with_more_connections_than_he_may_loses_his_oldest",
+            ),
         ),
         row(
             "`listen`: members",
@@ -97,8 +100,8 @@ pub fn table() -> Vec<WayIn> {
             ),
             "its oldest is closed; the question is refused",
             (
-                "agent/src/grpc/elsewhere.rs",
-                "more_than_the_bound_is_refused_and_room_comes_back_with_the_answers",
+                "agent/tests/wire/ways_in.rs",
+                "a_member_with_more_connections_than_it_may_loses_its_oldest",
             ),
         ),
         row(
@@ -119,8 +122,8 @@ pub fn table() -> Vec<WayIn> {
             format!("{STREAMS_MAX} questions at once on a connection; its file decides who opens one"),
             "the question waits",
             (
-                "agent/src/permissions/tests.rs",
-                "each_cell_is_as_it_is_written_here",
+                "agent/tests/wire/ways_in.rs",
+                "on_the_local_socket_one_question_too_many_waits_and_only_its_owner_opens_it",
             ),
         ),
         row(
@@ -130,19 +133,19 @@ pub fn table() -> Vec<WayIn> {
             format!("{} MiB", FILE_MAX >> 20),
             "refused with words",
             (
-                "agent/tests/readers.rs",
-                "each_sample_changed_in_many_ways_is_read_or_refused",
+                "agent/tests/bounds.rs",
+                "a_hostile_file_costs_little_time_and_memory",
             ),
         ),
         row(
             "clients, by `proxy_port` or the frontends' ports",
             "tcp",
             "anybody who reaches the virtual IP",
-            "`sessions_max`, `maxconn`, `maxqueue`".to_owned(),
+            "`limit` of each client, `sessions_max`, `maxconn`, `maxqueue`".to_owned(),
             "reset, or waits in the queue",
             (
                 "agent/proxy/tests/files.rs",
-                "above_sessions_max_newcomers_are_reset_and_it_recovers",
+                "a_client_has_as_many_sessions_as_its_limit_and_others_have_theirs",
             ),
         ),
         row(
@@ -151,7 +154,7 @@ pub fn table() -> Vec<WayIn> {
             "the kernel",
             "the socket's buffer".to_owned(),
             "everything is read again",
-            ("agent/address/src/linux/wire.rs", "torn_messages_end_the_reading"),
+            ("agent/address/tests/netns/news.rs", "in_a_flood_of_news_what_was_deleted_is_seen_all_the_same"),
         ),
         row(
             "the segment: who else answers for the address",
@@ -167,7 +170,7 @@ pub fn table() -> Vec<WayIn> {
             "root and the agent's user",
             "SIGTERM, SIGINT and SIGHUP stop it".to_owned(),
             "further ones change nothing",
-            ("tests/tests/machine/service.rs", "a_terminal_that_is_closed_ends_it_in_good_order"),
+            ("tests/tests/machine/service.rs", "further_signals_change_nothing"),
         ),
         row(
             "`agent.toml`, `data_dir`",
@@ -175,7 +178,7 @@ pub fn table() -> Vec<WayIn> {
             "root and the agent's user",
             "read at the start; each record is checked".to_owned(),
             "the agent does not start, and says why",
-            ("agent/tests/readers.rs", "each_sample_changed_in_many_ways_is_read_or_refused"),
+            ("tests/tests/machine/log.rs", "a_damaged_log_is_refused_with_instructions_or_has_lost_nothing"),
         ),
     ]
 }

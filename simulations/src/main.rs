@@ -35,7 +35,7 @@ struct Args {
     #[arg(long, requires = "nodes")]
     witness: bool,
     /// What the faults dwell on; without it a sweep takes anything at random every second time, and else these in turn:
-    /// restart-all, blinks, shrinking, known-down, draining, quiet, and upgrading.
+    /// restart-all, blinks, shrinking, known-down, draining, quiet, and upgrading. Only when asked for: evil.
     #[arg(long)]
     theme: Option<String>,
     /// Runs at once.

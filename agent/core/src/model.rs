@@ -2,6 +2,10 @@
 //!
 //! The words are HAProxy's and mean the same; defaults are named here, once.
 
+mod limit;
+
+pub use limit::ClientLimit;
+
 use crate::check::Kind;
 use crate::id::NodeId;
 use crate::version::Speaks;
@@ -75,6 +79,8 @@ pub struct Frontend {
     pub backend: String,
     /// Sessions at once; 0 = unlimited. Above it, new connections wait in the kernel's backlog.
     pub maxconn: u32,
+    /// Sessions at once of each client. Above it, its new connections are reset.
+    pub limit: ClientLimit,
     /// A session in which the client says nothing for so long ends. Zero: never.
     pub client_timeout: Duration,
     /// The same once one side has said all it had to say. Zero: as `client_timeout`.

@@ -3,7 +3,8 @@
 use crate::check::Kind;
 use crate::id::NodeId;
 use crate::model::{
-    Backend, Balance, Check, ClusterConfig, Frontend, Member, OnDown, PortRange, Role, Server,
+    Backend, Balance, Check, ClientLimit, ClusterConfig, Frontend, Member, OnDown, PortRange, Role,
+    Server,
 };
 use crate::version::CURRENT;
 use std::net::IpAddr;
@@ -74,6 +75,7 @@ pub fn frontend(name: &str, backend: &str, port: u16) -> Frontend {
         }],
         backend: backend.into(),
         maxconn: 0,
+        limit: ClientLimit::default(),
         client_timeout: Duration::ZERO,
         client_fin_timeout: Duration::ZERO,
         keepalive: Duration::ZERO,

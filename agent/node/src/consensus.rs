@@ -21,6 +21,7 @@ mod news;
 pub mod plausible;
 mod second_disk;
 mod settings;
+pub mod terms;
 pub mod types;
 pub mod versions;
 pub mod whereabouts;
@@ -49,8 +50,10 @@ use second_disk::SecondDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use terms::Terms;
 use types::{Proposal, Runtime, Types};
 use versions::Versions;
 use whereabouts::Whereabouts;
@@ -70,6 +73,9 @@ pub struct Consensus<R: Runtime> {
     complaints: Arc<Complaints>,
     acknowledged: Acknowledged,
     second_disk: Arc<SecondDisk>,
+    terms: Arc<Terms>,
+    /// The library has ended, also by a panic: seen by [`Consensus::watch`].
+    over: Arc<AtomicBool>,
     promise_length: Duration,
     whereabouts: Whereabouts,
 }
@@ -87,6 +93,8 @@ impl<R: Runtime> Clone for Consensus<R> {
             complaints: self.complaints.clone(),
             acknowledged: self.acknowledged.clone(),
             second_disk: self.second_disk.clone(),
+            terms: self.terms.clone(),
+            over: self.over.clone(),
             promise_length: self.promise_length,
             whereabouts: self.whereabouts.clone(),
         }
@@ -117,8 +125,11 @@ impl<R: Runtime> Consensus<R> {
         let reads = machine.clone();
         let whereabouts = Whereabouts::new(move || reads.facts());
         let acknowledged = Acknowledged::default();
+        let (complaints, terms) = (Arc::<Complaints>::default(), Arc::<Terms>::default());
         let peers = Network {
             whereabouts: whereabouts.clone(),
+            complaints: complaints.clone(),
+            terms: terms.clone(),
             outside: outside.clone(),
             runtime: PhantomData,
             me: settings.me,
@@ -138,9 +149,11 @@ impl<R: Runtime> Consensus<R> {
             me: settings.me,
             report: Arc::default(),
             versions,
-            complaints: Arc::default(),
             acknowledged,
             second_disk: Arc::new(SecondDisk::waiting_for(settings.promise)),
+            complaints,
+            terms,
+            over: Arc::default(),
             promise_length: settings.promise,
             whereabouts,
         })
@@ -252,6 +265,7 @@ impl<R: Runtime> Consensus<R> {
         tell: impl Fn(RaftNews) + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static {
         let mut receiver = self.raft.metrics();
+        let over = self.over.clone();
         async move {
             let mut last = None;
             loop {
@@ -261,6 +275,7 @@ impl<R: Runtime> Consensus<R> {
                     last = Some(news);
                 }
                 if receiver.changed().await.is_err() {
+                    over.store(true, Ordering::Relaxed);
                     return;
                 }
             }
@@ -277,6 +292,10 @@ impl<R: Runtime> Consensus<R> {
             .as_ref()
             .err()
             .map(ToString::to_string);
+        // A library that panicked says nothing of it: it is silent for ever.
+        let over = || self.over.load(Ordering::Relaxed);
+        let failed =
+            failed.or_else(|| over().then(|| "the consensus library has ended".to_owned()));
         // What made it halt comes first: it says what to do.
         self.versions.halted().or(failed)
     }

@@ -13,10 +13,11 @@
 //!                  +-- one worker per core; a session lives and dies on its worker
 //! ```
 //!
-//! Bounds: sessions (`sessions_max`, above it newcomers are reset), slots and queues of servers and
+//! Bounds: sessions (`sessions_max`, and `limit` of each client, above which newcomers are reset), slots and queues of servers and
 //! frontends (`maxconn`, `maxqueue`), pipes (a share of the open files), events (a bounded channel).
 
 mod binder;
+mod clients;
 mod entry;
 mod gate;
 mod health;
@@ -36,6 +37,7 @@ mod wheel;
 mod worker;
 
 pub use binder::{Binder, Binding};
+pub use clients::Limited;
 pub use entry::{SessionFilter, SessionInfo};
 pub use gate::WatchedGate;
 pub use report::ProxyEvent;

@@ -3,6 +3,7 @@
 //! Sessions are counted as they happen; bytes arrive in lots from the workers' sweeps, so that no
 //! cache line is shared between workers while bytes flow.
 
+use super::clients::{Clients, Limited};
 use super::pool::{Line, Pool};
 use ha_core::balance::open_to_newcomers;
 use ha_core::id::ServerId;
@@ -53,6 +54,8 @@ pub struct FrontendCounters {
     pub now: u32,
     /// Sessions since the agent was started.
     pub total: u64,
+    /// Connections reset because their client had as many sessions here as it may, and the last such client.
+    pub limited: Limited,
 }
 
 #[derive(Debug)]
@@ -71,6 +74,7 @@ pub(super) struct FrontendStats {
     pub(super) name: String,
     pub(super) pool: Arc<Pool>,
     pub(super) total: AtomicU64,
+    pub(super) clients: Clients,
 }
 
 #[derive(Debug, Default)]
@@ -222,6 +226,7 @@ impl FrontendStats {
             // Nobody is told of this number: a frontend's line has this one pool.
             pool: Pool::new(Arc::default(), ServerId(0)),
             total: AtomicU64::new(0),
+            clients: Clients::default(),
         }
     }
 
@@ -229,6 +234,7 @@ impl FrontendStats {
         FrontendCounters {
             now: self.pool.used(),
             total: self.total.load(Relaxed),
+            limited: self.clients.limited(),
         }
     }
 }

@@ -3,9 +3,9 @@
 use super::Checker;
 use super::bounds::Ports;
 use super::problems::listed;
-use super::raw::{RawCluster, RawFrontend, port_range};
+use super::raw::{RawCluster, RawFrontend, RawLimit, port_range};
 use super::timeouts;
-use ha_core::model::{Frontend, PortRange};
+use ha_core::model::{ClientLimit, Frontend, PortRange};
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 
@@ -78,9 +78,21 @@ impl Checker<'_> {
             listeners,
             backend: f.backend.get_ref().clone(),
             maxconn: f.maxconn,
+            limit: self.limit(f.limit.as_ref()),
             client_timeout: timeouts::idle(f.client_timeout),
             client_fin_timeout: timeouts::half_closed(f.client_fin_timeout),
             keepalive: self.keepalive("frontend.keepalive", f.keepalive.as_ref()),
+        }
+    }
+
+    fn limit(&mut self, raw: Option<&RawLimit>) -> ClientLimit {
+        let usual = ClientLimit::default();
+        let Some(raw) = raw else { return usual };
+        let (mask, mask6) = (raw.mask.as_ref(), raw.mask6.as_ref());
+        ClientLimit {
+            sessions: raw.sessions,
+            mask_v4: self.leading_bits("frontend.limit.mask", mask, 32, usual.mask_v4),
+            mask_v6: self.leading_bits("frontend.limit.mask6", mask6, 128, usual.mask_v6),
         }
     }
 
@@ -145,6 +157,46 @@ impl Checker<'_> {
                 format!("{:?}, which is no {what}", name.get_ref()),
                 remedy,
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse_cluster;
+    use ha_core::model::ClientLimit;
+
+    fn limit(line: &str) -> Result<ClientLimit, String> {
+        let text = format!(
+            "[[virtual_ip]]\nname = \"print\"\naddress = \"10.0.0.100/24\"\n\
+             [[frontend]]\nname = \"f\"\nvirtual_ip = \"print\"\nlisteners = [5012]\nbackend = \"b\"\n{line}\n\
+             [[backend]]\nname = \"b\"\n[[backend.server]]\nname = \"s\"\naddress = \"10.0.0.1\"\n"
+        );
+        parse_cluster("c", &text)
+            .map(|parsed| parsed.config.frontends[0].limit)
+            .map_err(|problems| format!("{:?}", problems.0))
+    }
+
+    #[test]
+    fn each_client_has_a_limit_that_the_file_may_change() {
+        assert_eq!(limit(""), Ok(ClientLimit::default()));
+        assert_eq!(limit("limit = {}"), Ok(ClientLimit::default()));
+        assert_eq!(limit("limit = { sessions = 0 }"), Ok(ClientLimit::NONE));
+        let whole = ClientLimit {
+            sessions: Some(200),
+            mask_v4: 24,
+            mask_v6: 128,
+        };
+        let line = "limit = { sessions = 200, mask = 24, mask6 = 128 }";
+        assert_eq!(limit(line), Ok(whole));
+        for (line, word) in [
+            ("limit = { mask = 33 }", "frontend.limit.mask"),
+            ("limit = { mask6 = 129 }", "frontend.limit.mask6"),
+            ("limit = { sessions = -1 }", "-1"),
+            ("limit = { hosts = 1 }", "hosts"),
+        ] {
+            let found = limit(line).unwrap_err();
+            assert!(found.contains(word), "{line}: {found}");
         }
     }
 }

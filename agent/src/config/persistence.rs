@@ -18,22 +18,9 @@ impl Checker<'_> {
             &[("client-ip", ())],
             (),
         );
-        let mut mask = |key: &str, found: Option<&Spanned<u8>>, max: u8| {
-            let Some(m) = found else { return max };
-            if *m.get_ref() > max {
-                self.problem(
-                    m.span().start,
-                    key,
-                    m.get_ref(),
-                    format!("use 0 to {max} leading bits"),
-                );
-            }
-            *m.get_ref()
-        };
-        let (mask_v4, mask_v6) = (
-            mask("backend.persistence.mask", raw.mask.as_ref(), 32),
-            mask("backend.persistence.mask6", raw.mask6.as_ref(), 128),
-        );
+        let (mask, mask6) = (raw.mask.as_ref(), raw.mask6.as_ref());
+        let mask_v4 = self.leading_bits("backend.persistence.mask", mask, 32, 32);
+        let mask_v6 = self.leading_bits("backend.persistence.mask6", mask6, 128, 128);
         let group = raw
             .group
             .as_ref()
@@ -65,5 +52,21 @@ impl Checker<'_> {
                 BindingMode::Commit,
             ),
         }
+    }
+
+    /// How many leading bits of an address count: at most `max`, and `usual` when the file does not say.
+    pub(super) fn leading_bits(
+        &mut self,
+        key: &str,
+        found: Option<&Spanned<u8>>,
+        max: u8,
+        usual: u8,
+    ) -> u8 {
+        let Some(bits) = found else { return usual };
+        if *bits.get_ref() > max {
+            let remedy = format!("use 0 to {max} leading bits");
+            self.problem(bits.span().start, key, bits.get_ref(), remedy);
+        }
+        *bits.get_ref()
     }
 }

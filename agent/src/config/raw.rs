@@ -48,10 +48,19 @@ pub struct RawFrontend {
     pub backend: Spanned<String>,
     #[serde(default)]
     pub maxconn: u32,
+    pub limit: Option<RawLimit>,
     pub client_timeout: Option<Span>,
     pub client_fin_timeout: Option<Span>,
     pub keepalive: Option<Spanned<Span>>,
     pub mode: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLimit {
+    pub sessions: Option<u32>,
+    pub mask: Option<Spanned<u8>>,
+    pub mask6: Option<Spanned<u8>>,
 }
 
 /// One name or a list of them.

@@ -9,6 +9,7 @@ use crate::sys::boot_now;
 use crate::wire::channels::{self, Idle};
 use ha_core::id::NodeId;
 use ha_core::model::Timing;
+use ha_core::text::printable;
 use ha_proto::control as pb;
 use ha_proto::control::control_client::ControlClient;
 use ha_trust::authority::{Seal, request, requested_key};
@@ -79,7 +80,7 @@ pub(super) async fn let_in(
             Err(JoinError::Final(why)) => return Err(why.into()),
             Err(JoinError::NotYet(why)) if boot_now() >= deadline => return Err(why.into()),
             Err(JoinError::NotYet(why)) => {
-                eprintln!("waiting: {why}");
+                eprintln!("waiting: {}", printable(&why));
                 tokio::time::sleep(JOIN_AGAIN).await;
             }
         }
@@ -120,7 +121,7 @@ pub(super) async fn let_in(
         authorities: reply.authorities,
         crosses: Vec::new(),
         certificate: reply.certificate,
-        key: key.serialize_der(),
+        key: key.serialize_der().into(),
         seal,
     }
     .save(&config.data_dir)?;

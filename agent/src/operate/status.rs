@@ -358,5 +358,10 @@ fn frontend_status(
         sessions: u64::from(count.now),
         sessions_total: count.total,
         maxconn: u64::from(f.maxconn),
+        limited: count.limited.connections,
+        last_limited: count
+            .limited
+            .last
+            .map_or_else(String::new, |client| client.to_string()),
     }
 }

@@ -83,6 +83,14 @@ pub(super) fn warnings(
             counters.shed
         ));
     }
+    for (frontend, count) in &counters.frontends {
+        if let Some(client) = count.limited.last {
+            found.push(format!(
+                "frontend {frontend}: {} connections of clients with as many sessions as they may have (limit) were reset, the last one of {client}",
+                count.limited.connections
+            ));
+        }
+    }
     found
 }
 

@@ -172,7 +172,7 @@ fn town() -> Town {
         authorities: vec![authority.certificate().to_vec()],
         crosses: Vec::new(),
         certificate,
-        key: key.serialize_der(),
+        key: key.serialize_der().into(),
         seal: Seal::generate().unwrap(),
     }
     .save(dir.path())

@@ -69,7 +69,7 @@ fn scene() -> Result<Scene, Failure> {
         authorities: vec![authority.certificate().to_vec()],
         crosses: Vec::new(),
         certificate,
-        key: key.serialize_der(),
+        key: key.serialize_der().into(),
         seal: Seal([7; 32]),
     };
     let directory = std::env::temp_dir().join(format!("ha-rpc-{}", std::process::id()));

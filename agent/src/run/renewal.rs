@@ -70,7 +70,7 @@ impl Renewal {
                 now,
                 facts.config.certificate_lifetime,
             )?;
-            (keyring.certificate, keyring.key) = (certificate, key);
+            (keyring.certificate, keyring.key) = (certificate, key.into());
             tracing::info!("this node has a new certificate");
         }
         if keyring != live.keyring {

@@ -37,7 +37,7 @@ const CALLS: [Call; 6] = [
 ];
 
 /// Answers with the number of the method and what it was sent; a `Vote` is never answered.
-struct Echo;
+pub struct Echo;
 
 impl Echo {
     fn answer(method: u8, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
@@ -91,7 +91,7 @@ impl Consensus for Echo {
 }
 
 /// Nobody holds anything here.
-struct NoAddresses;
+pub struct NoAddresses;
 
 impl Addresses for NoAddresses {
     fn configure(&self, _: &[VirtualIp], _: &[Intercepted]) {}

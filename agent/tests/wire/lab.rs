@@ -59,7 +59,7 @@ impl Cluster {
             authorities,
             crosses: Vec::new(),
             certificate,
-            key: key.serialize_der(),
+            key: key.serialize_der().into(),
             seal: self.seal.clone(),
         }
     }

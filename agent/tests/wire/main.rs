@@ -14,3 +14,4 @@ mod lab;
 mod meeting;
 mod nodes;
 mod threads;
+mod ways_in;

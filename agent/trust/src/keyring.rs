@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// See the module. Certificates and keys are DER.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,8 +22,8 @@ pub struct Keyring {
     pub crosses: Vec<Vec<u8>>,
     /// What this node shows.
     pub certificate: Vec<u8>,
-    /// Its private key, PKCS #8.
-    pub key: Vec<u8>,
+    /// Its private key, PKCS #8; wiped when it goes, as the seal is.
+    pub key: Zeroizing<Vec<u8>>,
     /// What opens the authority's key.
     pub seal: Seal,
 }
@@ -39,7 +40,16 @@ struct OnDisk {
     seal: String,
 }
 
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        self.key.zeroize();
+        self.seal.zeroize();
+    }
+}
+
 const FORMAT: u32 = 1;
+/// More than the text of any: what grows leaves copies behind.
+const TEXT_MAX: usize = 64 << 10;
 
 impl Keyring {
     /// Where it is kept.
@@ -59,6 +69,7 @@ impl Keyring {
         };
         let text = fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
         let remedy = "restore the file from a backup, or run `ha-agent rejoin` here: it brings this node back under its name";
+        let text = Zeroizing::new(text);
         let disk: OnDisk =
             serde_json::from_str(&text).map_err(|e| wrong(format!("{e}: {remedy}")))?;
         if disk.format != FORMAT {
@@ -72,8 +83,8 @@ impl Keyring {
                 .decode(text)
                 .map_err(|e| wrong(format!("{e}: {remedy}")))
         };
-        let seal = bytes(&disk.seal)?
-            .try_into()
+        let seal = Zeroizing::new(bytes(&disk.seal)?);
+        let seal = <[u8; 32]>::try_from(seal.as_slice())
             .map_err(|_| wrong(format!("a seal that is not 32 bytes long: {remedy}")))?;
         Ok(Keyring {
             generation: disk.generation,
@@ -88,7 +99,7 @@ impl Keyring {
                 .map(|c| bytes(c))
                 .collect::<Result<_, _>>()?,
             certificate: bytes(&disk.certificate)?,
-            key: bytes(&disk.key)?,
+            key: bytes(&disk.key)?.into(),
             seal: Seal(seal),
         })
     }
@@ -109,15 +120,16 @@ impl Keyring {
                 .collect(),
             crosses: self.crosses.iter().map(|c| STANDARD.encode(c)).collect(),
             certificate: STANDARD.encode(&self.certificate),
-            key: STANDARD.encode(&self.key),
+            key: STANDARD.encode(self.key.as_slice()),
             seal: STANDARD.encode(self.seal.0),
         };
         let wrong = |found: io::Error| TrustError::File {
             file: path.display().to_string(),
             found: found.to_string(),
         };
-        let text = serde_json::to_string_pretty(&disk).map_err(|e| wrong(io::Error::other(e)))?;
-        write_private(&path, text.as_bytes()).map_err(wrong)
+        let mut text = Zeroizing::new(Vec::with_capacity(TEXT_MAX));
+        serde_json::to_writer_pretty(&mut *text, &disk).map_err(|e| wrong(io::Error::other(e)))?;
+        write_private(&path, &text).map_err(wrong)
     }
 }
 

@@ -4,8 +4,8 @@ use super::planted::Planted;
 use super::universe::{Universe, VIP};
 use ha_core::check::{CheckClose, Kind};
 use ha_core::model::{
-    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, ClusterConfig,
-    Failback, Frontend, OnDown, Persistence, PortRange, Role, Server, VirtualIp,
+    BINDINGS_MAX, Backend, Balance, BindingMode, CERTIFICATE_LIFETIME, Check, ClientLimit,
+    ClusterConfig, Failback, Frontend, OnDown, Persistence, PortRange, Role, Server, VirtualIp,
 };
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -75,6 +75,7 @@ fn frontend() -> Frontend {
             .to_vec(),
         backend: "ts".to_owned(),
         maxconn: 0,
+        limit: ClientLimit::NONE,
         client_timeout: Duration::ZERO,
         client_fin_timeout: Duration::ZERO,
         keepalive: Duration::ZERO,

@@ -17,9 +17,11 @@ pub mod bounds;
 mod configuration;
 pub mod counts;
 pub mod disk;
+pub mod evil;
 pub mod faults;
 pub mod invariants;
 pub mod kinds;
+mod lies;
 pub mod machine;
 pub mod membership;
 pub mod network;
@@ -44,6 +46,7 @@ use counts::Counts;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::lease::VoterSets;
+use ha_core::model::Role;
 use plan::{Fault, Theme};
 use planted::Planted;
 use std::collections::BTreeSet;
@@ -106,6 +109,16 @@ impl Run {
             planted: Planted::Nothing,
             faults: None,
             aloud: false,
+        }
+    }
+
+    /// What a node is for: the last may be a witness, and is one where it is evil.
+    fn role_of(&self, node: usize) -> Role {
+        let is_evil = self.theme == Theme::Evil && self.nodes > 2;
+        if node == self.nodes && (self.witness || is_evil) {
+            Role::Witness
+        } else {
+            Role::Server
         }
     }
 
@@ -212,6 +225,7 @@ async fn live(universe: &Arc<Universe>, faults: &[Fault]) {
     if universe.theme != Theme::Quiet {
         operator::start(universe);
     }
+    evil::start(universe);
     if universe.theme == Theme::Upgrading {
         upgrade::look_after(universe);
         #[cfg(feature = "next")]

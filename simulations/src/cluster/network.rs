@@ -1,6 +1,7 @@
 //! The network between the nodes: every packet takes its time, some are lost, some come twice, and links are
 //! cut in one or both directions. Calls are answered by the product's own code.
 
+use super::lies;
 use super::scheduler::{self, WORLD};
 use super::story;
 use super::tamper;
@@ -48,6 +49,17 @@ impl Network {
     }
 }
 
+/// Says something to whoever listens at `to` on behalf of `from`, who waits for no answer.
+pub fn say(universe: Arc<Universe>, from: Sender, to: Addressee, call: Call, body: Vec<u8>) {
+    let Some(target) = universe.node_at(&to.at) else {
+        return;
+    };
+    story::mark(&[&[from.node as u8, target as u8, call as u8], &body]);
+    let (tell, _) = oneshot::channel();
+    let said = deliver(universe, from, (target, to.node), call, body, tell);
+    scheduler::spawn_on(WORLD, said);
+}
+
 /// Asks whoever listens at `to` on behalf of `from`, for at most `within` on its clock.
 pub async fn call(
     universe: Arc<Universe>,
@@ -60,6 +72,10 @@ pub async fn call(
     let Some(target) = universe.node_at(&to.at) else {
         return Err(CallError::Unreachable(format!("nobody at {}", to.at)));
     };
+    if lies::is_gagged(&universe, from.id, call) {
+        tokio::time::sleep(scheduler::in_world(within)).await;
+        return Err(CallError::NoAnswer("in time".to_owned()));
+    }
     story::mark(&[&[from.node as u8, target as u8, call as u8], &body]);
     let (tell, answer) = oneshot::channel();
     // The wire goes on when the caller gives up.
@@ -116,6 +132,7 @@ async fn deliver(
             )),
             Some((consensus, driver)) => {
                 let asked = tamper::asked(universe.planted, to, call, &body);
+                let id = tamper::heard_as(universe.planted, call, id, consensus.promised_to());
                 let heard = scheduler::spawn_on(to, async move {
                     hear(&consensus, &driver, id, call, &asked).await
                 });
@@ -125,6 +142,7 @@ async fn deliver(
                 heard
                     .inspect(|answer| story::mark(&[&[to as u8, from as u8, call as u8], answer]))
                     .map(|answer| tamper::answered(&universe, to, call, &body, answer))
+                    .map(|answer| lies::answered(&universe, to, call, answer))
                     .map_err(|e| CallError::NoAnswer(e.to_string()))
             }
         };

@@ -2,6 +2,8 @@
 //!
 //! Most runs have anything at random; some dwell on what chance rarely does ([`Theme`]).
 
+mod evil;
+
 pub use super::kinds::{KINDS, Kind, word};
 
 use ha_core::balance::mix;
@@ -27,13 +29,16 @@ pub enum Theme {
     /// Voters lose their vote soon after they fall silent: one machine is lost after the other, down to one that votes
     /// alone, and all come back in any order; the vote moves, and is cut off in the middle.
     LastOfThree,
+    /// One member says whatever can be said (`evil`), while the leader moves, is lost and goes unseen; at the end that
+    /// member is replaced, or falls silent.
+    Evil,
     /// Nothing but moves and lost leaders, in a network without trouble: the address is elsewhere within bounds.
     Quiet,
 }
 
 impl Theme {
     /// All, with their words.
-    pub const ALL: [(&'static str, Theme); 9] = [
+    pub const ALL: [(&'static str, Theme); 10] = [
         ("anything", Theme::Anything),
         ("restart-all", Theme::RestartAll),
         ("blinks", Theme::Blinks),
@@ -43,6 +48,7 @@ impl Theme {
         ("quiet", Theme::Quiet),
         ("upgrading", Theme::Upgrading),
         ("last-of-three", Theme::LastOfThree),
+        ("evil", Theme::Evil),
     ];
 
     /// What a sweep gives a seed: every second time anything.
@@ -107,6 +113,9 @@ pub fn draw(seed: u64, nodes: usize, length: u64, theme: Theme) -> Vec<Fault> {
         }
         at = pause;
         faults.extend(together);
+    }
+    if theme == Theme::Evil {
+        faults.extend(evil::last(&mut dice, nodes, length));
     }
     if theme == Theme::Anything {
         faults.extend(overflows(seed, nodes, length));
@@ -234,6 +243,7 @@ fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<
             Some((vec![fault], at + fault.lasts + dice.between(500, 3000)))
         }
         Theme::LastOfThree => Some(one_after_the_other(dice, nodes, at)),
+        Theme::Evil => Some(evil::next(dice, at)),
         Theme::Quiet => {
             let kind = if dice.next(2) == 0 {
                 Kind::Move

@@ -69,6 +69,10 @@ pub enum Planted {
     SuspicionRebinds,
     /// A binding lives no longer than `expire` after the use that was recorded last.
     DiesEarly,
+    /// A voter takes the end of a hold from whoever says it.
+    ReleasesFromAnyone,
+    /// Nobody looks who sends: a member speaks in the name of the leader.
+    SendersNotChecked,
 }
 
 /// One of them, as the table has it.
@@ -145,7 +149,7 @@ impl Planted {
             .map(|bug| bug.word)
     }
 
-    pub const ALL: [Bug; 30] = [
+    pub const ALL: [Bug; 32] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -318,6 +322,18 @@ impl Planted {
             Planted::SpeaksForOthers,
             Theme::Upgrading,
             &["versions"],
+        ),
+        bug(
+            "releases-from-anyone",
+            Planted::ReleasesFromAnyone,
+            Theme::Evil,
+            ONE_HOLDER,
+        ),
+        bug(
+            "senders-not-checked",
+            Planted::SendersNotChecked,
+            Theme::Evil,
+            ONE_HOLDER,
         ),
         bug(
             "clock-stops-in-pause",

@@ -6,6 +6,7 @@ use super::universe::Universe;
 use super::upgrade::NEW;
 use ha_core::command::{Command, Stamped};
 use ha_core::controller::{Event, RaftNews};
+use ha_core::id::NodeId;
 use ha_core::lease::{Lease, Refusal, VoterSets};
 use ha_core::state::ClusterState;
 use ha_core::stick::StickIndex;
@@ -65,6 +66,14 @@ pub fn asked(planted: Planted, to: usize, call: Call, body: &[u8]) -> Vec<u8> {
         _ => None,
     };
     tampered.unwrap_or_else(|| body.to_vec())
+}
+
+/// As whom the sender of something is heard by a node that is promised to `promised`.
+pub fn heard_as(planted: Planted, call: Call, from: NodeId, promised: Option<NodeId>) -> NodeId {
+    match (planted, call) {
+        (Planted::ReleasesFromAnyone, Call::Release) => promised.unwrap_or(from),
+        _ => from,
+    }
 }
 
 /// What node `to` answers to `body`.

@@ -82,6 +82,8 @@ fn planted_bugs_are_found() {
         "leaves-at-first-refusal",
         "suspicion-rebinds",
         "dies-early",
+        "releases-from-anyone",
+        "senders-not-checked",
     ] {
         let bug = Planted::named(word).expect("it is in the table");
         let found = (0..SEEDS).find(|seed| {
@@ -141,4 +143,38 @@ fn five_voters_and_many_learners_agree() {
         ..Run::of(1, SECONDS)
     };
     assert_eq!(run(run_of_many).violation, None);
+}
+
+/// One member says whatever it likes: there are never two holders, and once it is silent or replaced all is well again.
+#[test]
+fn a_cluster_lives_through_an_evil_member() {
+    let mut counts = counts::Counts::default();
+    for seed in 0..15 {
+        let evil = Run {
+            theme: Theme::Evil,
+            ..Run::of(seed, 20 * SECONDS)
+        };
+        let outcome = run(evil.clone());
+        assert_eq!(
+            outcome.violation,
+            None,
+            "replay: {}",
+            crate::sweep::replay(&evil)
+        );
+        for (what, many) in outcome.counts.of {
+            counts.add_many(what, many);
+        }
+    }
+    for what in [
+        "evil words",
+        "claims",
+        "sessions",
+        "nodes replaced",
+        "recoveries",
+    ] {
+        assert!(
+            counts.of.contains_key(what),
+            "{what} never happened: {counts:?}"
+        );
+    }
 }

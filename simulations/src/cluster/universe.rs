@@ -48,17 +48,15 @@ pub struct Universe {
     /// Operators give one order after the other.
     pub operators_desk: tokio::sync::Mutex<()>,
     calm: AtomicBool,
+    /// The member that is evil at the moment.
+    pub evil: Mutex<Option<NodeId>>,
 }
 
 impl Universe {
     /// The machines of a run, none running.
     pub fn new(run: &Run) -> Arc<Self> {
         let node = |i: usize| Node {
-            role: if run.witness && i == run.nodes {
-                Role::Witness
-            } else {
-                Role::Server
-            },
+            role: run.role_of(i),
             powered: true,
             service: Service::Up,
             broken_since: None,
@@ -93,6 +91,7 @@ impl Universe {
             promise: Duration::from_millis(300),
             operators_desk: tokio::sync::Mutex::default(),
             calm: AtomicBool::new(false),
+            evil: Mutex::default(),
         });
         universe.with(|s| s.network.loss = universe.usual_loss());
         universe

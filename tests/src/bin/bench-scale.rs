@@ -231,6 +231,7 @@ fn cluster_file(wanted: &Wanted) -> String {
     let _ = write!(
         text,
         "\n[[frontend]]\nname = \"front\"\nvirtual_ip = \"print\"\nlisteners = [{}]\nbackend = \"back\"\n\
+         limit = {{ sessions = 0 }}\n\
          \n[[frontend]]\nname = \"probe\"\nvirtual_ip = \"print\"\nlisteners = [{PROBE_PORT}]\nbackend = \"probe\"\n\
          \n[[backend]]\nname = \"probe\"\nbalance = \"roundrobin\"\ncheck = {{ tcp = {PROBE_PORT}, inter = \"1s\" }}\n",
         ports.join(", ")

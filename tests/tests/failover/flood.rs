@@ -1,5 +1,5 @@
 //! Floods: strangers, a program on a member's machine, viewers and one client each open as much as they can, at once.
-//! The address stays where it is, clients are served, and what the agents need stays bounded. `HA_FULL=1`: for an hour.
+//! The address stays where it is, clients are served, and what the agents need stays bounded. `HA_FULL=1`: for half an hour.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read as _, Write as _};
@@ -15,15 +15,16 @@ use ha_tests::scenario::{SOON, Watched};
 use ha_tests::system::System;
 use ha_tests::wait;
 
-const IN_CI: Duration = Duration::from_secs(60);
-const IN_FULL: Duration = Duration::from_secs(3600);
+/// Of each of the two tests of floods (the other is `inside`): a minute together, or an hour.
+const IN_CI: Duration = Duration::from_secs(30);
+const IN_FULL: Duration = Duration::from_secs(1800);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Connections that one attacker keeps open; the oldest is let go for each more.
 const KEPT: usize = 400;
 /// Between two connections of one attacker: the machine has other work, and a flood is none of processors.
-const BETWEEN: Duration = Duration::from_millis(1);
+pub const BETWEEN: Duration = Duration::from_millis(1);
 /// Memory of an agent, in KiB.
-const MEMORY_MAX: u64 = 512 << 10;
+pub const MEMORY_MAX: u64 = 512 << 10;
 /// Every seat of the entrance (docs/security.md), and what an agent needs itself.
 const FILES_MAX: usize = 128 + 256 + 256 + 512 + 400;
 
@@ -35,6 +36,15 @@ const GARBAGE: [&[u8]; 3] = [
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     &[0xff; 4096],
 ];
+
+/// How long there is a flood.
+pub fn length() -> Duration {
+    if std::env::var("HA_FULL").is_ok() {
+        IN_FULL
+    } else {
+        IN_CI
+    }
+}
 
 /// Opens connections from `machine` to `at` until `stop`, says `words` on each in turn, and keeps them open.
 fn flood(machine: &Machine, at: SocketAddr, words: &[&[u8]], stop: &AtomicBool) -> usize {
@@ -56,7 +66,7 @@ fn flood(machine: &Machine, at: SocketAddr, words: &[&[u8]], stop: &AtomicBool) 
 }
 
 /// What a process has needed at most: KiB, and file descriptors at this moment.
-fn needs(pid: u32) -> (u64, usize) {
+pub fn needs(pid: u32) -> (u64, usize) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     let kib = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
@@ -67,11 +77,7 @@ fn needs(pid: u32) -> (u64, usize) {
 #[test]
 fn floods_of_strangers_neighbours_viewers_and_clients_do_not_move_the_address() {
     require_root!();
-    let length = if std::env::var("HA_FULL").is_ok() {
-        IN_FULL
-    } else {
-        IN_CI
-    };
+    let length = length();
     let run = Watched::start(Plan::default());
     let holder = run.holder();
     let topology = run.cluster.topology();

@@ -3,6 +3,7 @@
 mod both_families;
 mod flood;
 mod holder;
+mod inside;
 mod last_of_three;
 mod moving;
 mod occupied;

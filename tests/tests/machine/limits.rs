@@ -69,6 +69,13 @@ fn a_holder_without_memory_for_its_table_gives_way_loses_no_binding_and_comes_ba
 fn an_agent_without_file_descriptors_goes_on_and_says_so() {
     require_root!("prlimit");
     let mut site = Site::start();
+    // All connections are of one client here.
+    let file = site.data().with_file_name("cluster.toml");
+    let config = std::fs::read_to_string(&file).expect("its configuration");
+    let unlimited = config.replacen("[[backend]]", "limit = { sessions = 0 }\n[[backend]]", 1);
+    std::fs::write(&file, unlimited).expect("the new one");
+    let applied = site.cli(&["apply", "--yes", &file.to_string_lossy()]);
+    applied.ok().expect("applied");
     site.agent.terminate(BOUND);
     site.start_under(&["prlimit", "--nofile=120:120"]);
     site.serves();

@@ -1,5 +1,6 @@
 //! The agent as a service: what the service manager hears, and how little the agent needs.
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -230,4 +231,99 @@ fn a_terminal_that_is_closed_ends_it_in_good_order() {
     site.agent.signal(libc::SIGHUP);
     site.cli(&["status"]).ok().expect("it is still there");
     assert!(site.agent.ended().is_none());
+}
+
+/// Connects until the kernel takes no more for who listens there; what was taken is kept.
+fn fill(at: SocketAddr) -> Vec<TcpStream> {
+    let (mut taken, mut misses) = (Vec::new(), 0);
+    // The longest backlog is what the kernel allows, 4096 by default.
+    while misses < 3 && taken.len() < 10_000 {
+        match TcpStream::connect_timeout(&at, Duration::from_millis(100)) {
+            Ok(stream) => taken.push(stream),
+            Err(_) => misses += 1,
+        }
+    }
+    assert!(misses == 3, "{} connections fill no backlog", taken.len());
+    taken
+}
+
+/// With a backlog that is full it once hung before it heard a signal.
+#[test]
+fn with_full_backlogs_everywhere_it_ends_in_good_order() {
+    ha_tests::sys::open_files_max().expect("files");
+    let mut site = Site::start();
+    site.holds();
+    site.agent.signal(libc::SIGSTOP);
+    let (operators, clients) = (fill(site.listen), fill(site.front));
+    println!("{} and {} wait", operators.len(), clients.len());
+    let from = Instant::now();
+    site.agent.signal(libc::SIGTERM);
+    site.agent.signal(libc::SIGCONT);
+    let ended = wait::until("it to end", SOON, || {
+        site.agent.ended().ok_or("it runs".into())
+    });
+    assert_eq!(ended.code(), Some(0), "{}", site.agent.tail());
+    // What the unit gives it (TimeoutStopSec) is 15 s.
+    assert!(
+        from.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        from.elapsed()
+    );
+    drop((operators, clients));
+    site.start_under(&["env"]);
+    site.serves();
+}
+
+/// Somebody else has its port, and lets nobody in there.
+#[test]
+fn a_taken_port_with_a_full_backlog_is_named_and_does_not_keep_it_from_ending() {
+    ha_tests::sys::open_files_max().expect("files");
+    let mut site = Site::start();
+    site.agent.terminate(SOON);
+    let other = TcpListener::bind(site.listen).expect("it is free now");
+    let _waiting = fill(site.listen);
+    let mut command = Command::new(agent_program());
+    let file = site.data().with_file_name("agent.toml");
+    command.args(["run", "--config", &file.to_string_lossy()]);
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let mut agent = Process::start("ha-agent", command, log.path());
+    let owner = format!("process {}", std::process::id());
+    wait::until("the owner to be named", SOON, || {
+        let said = std::fs::read_to_string(log.path()).expect("its log");
+        if said.contains(&owner) && said.contains(&site.listen.to_string()) {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+    agent.signal(libc::SIGTERM);
+    wait::until("it to end", SOON, || {
+        agent.ended().map(drop).ok_or("it runs".into())
+    });
+    drop(other);
+    site.start_under(&["env"]);
+    site.serves();
+}
+
+/// Who is impatient ends it no sooner, and in no other order.
+#[test]
+fn further_signals_change_nothing() {
+    let mut site = Site::start();
+    site.holds();
+    for signal in [
+        libc::SIGTERM,
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGHUP,
+        libc::SIGTERM,
+    ] {
+        site.agent.signal(signal);
+    }
+    let ended = wait::until("it to end", SOON, || {
+        site.agent.ended().ok_or("it runs".into())
+    });
+    assert_eq!(ended.code(), Some(0), "{}", site.agent.tail());
+    site.start_under(&["env"]);
+    site.serves();
+    site.holds();
 }

@@ -20,6 +20,7 @@ mod intercept;
 mod interfaces;
 mod life;
 mod neighbours;
+mod news;
 mod own;
 mod parking;
 mod rules;

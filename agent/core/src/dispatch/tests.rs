@@ -6,7 +6,7 @@ mod waiting;
 use super::*;
 use crate::balance::{AllTurns, Loads, Ring};
 use crate::model::{
-    AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
+    AdminState, Balance, BindingMode, ClientLimit, Frontend, OnDown, Persistence, PortRange, Sticky,
 };
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::time::Timestamp;
@@ -88,6 +88,7 @@ fn view(backend: BackendView, bound: Option<(u32, Timestamp)>) -> View {
         }],
         backend: "b".into(),
         maxconn: 0,
+        limit: ClientLimit::default(),
         client_timeout: Duration::from_secs(30),
         client_fin_timeout: Duration::from_secs(10),
         keepalive: Duration::from_secs(15),

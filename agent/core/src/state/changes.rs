@@ -2,8 +2,8 @@
 
 use crate::check::Kind;
 use crate::model::{
-    Backend, Balance, BindingMode, Check, ClusterConfig, Failback, Frontend, OnDown, Persistence,
-    PortRange, Server, VirtualIp,
+    Backend, Balance, BindingMode, Check, ClientLimit, ClusterConfig, Failback, Frontend, OnDown,
+    Persistence, PortRange, Server, VirtualIp,
 };
 use crate::time::words;
 use std::collections::BTreeMap;
@@ -135,9 +135,10 @@ differences!(of_cluster, ClusterConfig {
 } but virtual_ips, frontends, backends);
 differences!(of_virtual_ip, VirtualIp { address as shown, prefix as shown } but name);
 differences!(of_frontend, Frontend {
-    virtual_ips as virtual_ip, listeners as shown, backend as shown, maxconn as shown, client_timeout as shown,
+    virtual_ips as virtual_ip, listeners as shown, backend as shown, maxconn as shown, limit as limit, client_timeout as shown,
     client_fin_timeout as shown, keepalive as shown,
 } but name);
+differences!(of_limit, ClientLimit { sessions as shown, mask_v4 as shown, mask_v6 as shown } but);
 differences!(of_backend, Backend {
     balance as shown, persistence as persistence, check as check, on_down as shown,
     connect_timeout as shown, server_timeout as shown, server_fin_timeout as shown, keepalive as shown,
@@ -169,6 +170,10 @@ fn cluster_name(_: &str, old: &String, new: &String) -> Vec<String> {
 
 fn virtual_ip(_: &str, old: &Vec<String>, new: &Vec<String>) -> Vec<String> {
     shown("virtual_ip", old, new)
+}
+
+fn limit(field: &str, old: &ClientLimit, new: &ClientLimit) -> Vec<String> {
+    within(field, of_limit(old, new))
 }
 
 fn persistence(field: &str, old: &Option<Persistence>, new: &Option<Persistence>) -> Vec<String> {
@@ -290,6 +295,7 @@ mod tests {
             listeners,
             backend: "b".into(),
             maxconn: 0,
+            limit: ClientLimit::default(),
             client_timeout: Duration::ZERO,
             client_fin_timeout: Duration::ZERO,
             keepalive: Duration::ZERO,
@@ -301,6 +307,12 @@ mod tests {
         assert_eq!(
             changes(&with(ports(5012)), &with(ports(5013))),
             ["~ frontend paragon: listeners: [5012] -> [5013]"]
+        );
+        let mut limited = with(ports(5012));
+        limited.frontends[0].limit.sessions = Some(200);
+        assert_eq!(
+            changes(&with(ports(5012)), &limited),
+            ["~ frontend paragon: limit.sessions: none -> 200"]
         );
         let (one, mut two) = (with(ports(5012)), with(ports(5012)));
         two.frontends[0].virtual_ips.push("print6".into());

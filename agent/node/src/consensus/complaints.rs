@@ -1,8 +1,10 @@
 //! What a member said that was refused is told with its name, and not each time.
 
+use crate::outside::Call;
 use ha_core::id::NodeId;
 use ha_core::time::Instant;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +18,13 @@ const MEMBERS_MAX: usize = 256;
 pub struct Complaints(Mutex<BTreeMap<NodeId, (Instant, u64)>>);
 
 impl Complaints {
+    /// For whoever looks for the member that is broken, or not what it should be.
+    pub fn tell(&self, now: Instant, from: NodeId, call: Call, why: &dyn Display) {
+        if let Some(times) = self.note(now, from) {
+            tracing::warn!(%from, ?call, %why, times, "a member says what is not believed");
+        }
+    }
+
     /// `from` said something at `now` that is refused. How often it has since that was last told, when it is time to.
     pub fn note(&self, now: Instant, from: NodeId) -> Option<u64> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);

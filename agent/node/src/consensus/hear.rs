@@ -8,7 +8,9 @@ use crate::outside::Call;
 use ha_core::id::NodeId;
 use ha_core::lease::{Ballot, Lease, Promise, ReleaseHeard, VoteDecision};
 use ha_record::lease::{LeaseAnswer, Released};
-use openraft::raft::VoteRequest;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest};
+use std::cmp::Ordering;
 use std::fmt::Display;
 use std::io;
 use std::sync::{MutexGuard, PoisonError};
@@ -27,10 +29,13 @@ impl<R: Runtime> Consensus<R> {
         }
         match call {
             Call::AppendEntries => {
-                let asked = self
-                    .raft
-                    .append_entries(self.heard(from, call, body)?)
-                    .await;
+                let mut request: AppendEntriesRequest<Types<R>> = self.heard(from, call, body)?;
+                if let Some(higher) = self.beyond(&request.vote) {
+                    let known = AppendEntriesResponse::<Types<R>>::HigherVote(higher);
+                    return self.answer(from, &known);
+                }
+                self.bound_commit(&mut request);
+                let asked = self.raft.append_entries(request).await;
                 self.answer(from, &asked.map_err(io::Error::other)?)
             }
             Call::TransferLeader => {
@@ -44,6 +49,9 @@ impl<R: Runtime> Consensus<R> {
             Call::InstallSnapshot => {
                 let (vote, meta, snapshot): (Vote<R>, SnapshotMeta<R>, Vec<u8>) =
                     self.heard(from, call, body)?;
+                if let Some(vote) = self.beyond(&vote) {
+                    return self.answer(from, &SnapshotResponse::<Types<R>> { vote });
+                }
                 let snapshot = Snapshot::<R> { meta, snapshot };
                 let asked = self.raft.install_full_snapshot(vote, snapshot).await;
                 self.answer(from, &asked.map_err(io::Error::other)?)
@@ -70,23 +78,50 @@ impl<R: Runtime> Consensus<R> {
         }
     }
 
+    /// The vote of this node, unless `vote` is as high: who leads by a lower one, or by another of the same term, has
+    /// nothing to say. The library looks at some of what it says all the same.
+    fn beyond(&self, vote: &Vote<R>) -> Option<Vote<R>> {
+        let metrics = self.raft.metrics();
+        let known = metrics.borrow_watched().vote;
+        let is_as_high = matches!(
+            vote.partial_cmp(&known),
+            Some(Ordering::Equal | Ordering::Greater)
+        );
+        (!is_as_high).then_some(known)
+    }
+
+    /// What is committed is believed as far as there is a log, here or in the request: the library keeps it on the disk,
+    /// and never starts again on a log that ends before.
+    fn bound_commit(&self, request: &mut AppendEntriesRequest<Types<R>>) {
+        let last = self.raft.metrics().borrow_watched().last_log_index;
+        let follows = request.prev_log_id.map(|id| id.index) <= last;
+        let sent = request.entries.last().map(|entry| entry.log_id.index);
+        let end = last.max(sent.filter(|_| follows));
+        let committed = request.leader_commit.take();
+        request.leader_commit = committed.filter(|id| Some(id.index) <= end);
+    }
+
     /// What `from` says, if it can be meant.
     fn heard<T>(&self, from: NodeId, call: Call, body: &[u8]) -> io::Result<T>
     where
         T: Recorded<Record: Plausible>,
     {
-        let record: T::Record = self.versions.hear(from, body)?;
-        record
-            .check(from, self.term())
+        let record: T::Record = self.versions.hear(from, body).inspect_err(|why| {
+            // Only who leads says what there is to apply: nobody else makes this node stop.
+            if self.news().leader == Some(from) {
+                self.versions.stop_for(body, why);
+            }
+        })?;
+        let now = self.outside.clock.now();
+        self.terms
+            .believe(now, from, self.term(), &record)
             .inspect_err(|why| self.complain(from, call, why))?;
         Ok(T::from_record(record)?)
     }
 
-    /// For whoever looks for the member that is broken, or not what it should be.
     fn complain(&self, from: NodeId, call: Call, why: &dyn Display) {
-        if let Some(times) = self.complaints.note(self.outside.clock.now(), from) {
-            tracing::warn!(%from, ?call, %why, times, "a member says what is not believed");
-        }
+        let now = self.outside.clock.now();
+        self.complaints.tell(now, from, call, why);
     }
 
     fn answer<T: Recorded>(&self, to: NodeId, answer: &T) -> io::Result<Vec<u8>> {

@@ -1,8 +1,10 @@
 //! Outbound: what the consensus library sends, with the guard on votes before it leaves.
 
 use super::acknowledged::Acknowledged;
+use super::complaints::Complaints;
 use super::convert::Recorded;
-use super::plausible::Plausible;
+use super::plausible::{Implausible, Plausible};
+use super::terms::Terms;
 use super::types::{Runtime, Snapshot, SnapshotMeta, Types, Vote};
 use super::versions::Versions;
 use super::whereabouts::Whereabouts;
@@ -21,6 +23,7 @@ use openraft::type_config::alias::LogIdOf;
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A snapshot of tens of megabytes over a slow link; progress is not seen inside one call.
@@ -35,6 +38,8 @@ pub struct Network<R> {
     pub(super) versions: Versions,
     pub(super) whereabouts: Whereabouts,
     pub(super) acknowledged: Acknowledged,
+    pub(super) complaints: Arc<Complaints>,
+    pub(super) terms: Arc<Terms>,
 }
 
 /// The way to one peer.
@@ -46,6 +51,8 @@ pub struct Peer<R> {
     versions: Versions,
     whereabouts: Whereabouts,
     acknowledged: Acknowledged,
+    complaints: Arc<Complaints>,
+    terms: Arc<Terms>,
     to: Addressee,
 }
 
@@ -70,6 +77,8 @@ impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
             versions: self.versions.clone(),
             whereabouts: self.whereabouts.clone(),
             acknowledged: self.acknowledged.clone(),
+            complaints: self.complaints.clone(),
+            terms: self.terms.clone(),
             to: Addressee {
                 node: id,
                 at: node.addr.clone(),
@@ -107,10 +116,41 @@ impl<R: Runtime> Peer<R> {
             }
         })?;
         let record: A::Record = self.versions.hear(self.to.node, &answer).map_err(failed)?;
-        record
-            .check(self.to.node, term)
-            .map_err(|e| RPCError::Network(NetworkError::new(&e)))?;
+        let now = self.outside.clock.now();
+        self.terms
+            .believe(now, self.to.node, term, &record)
+            .map_err(|e| self.not_believed(call, e))?;
         A::from_record(record).map_err(failed)
+    }
+
+    fn not_believed(&self, call: Call, why: Implausible) -> RPCError<Types<R>> {
+        let now = self.outside.clock.now();
+        self.complaints.tell(now, self.to.node, call, &why);
+        RPCError::Network(NetworkError::new(&why))
+    }
+
+    /// Whether that can be an answer to that: the library would end this node over one that cannot.
+    ///
+    /// # Errors
+    /// It acknowledges what it was not sent, or lacks an entry before the first.
+    fn check_answer(
+        &self,
+        rpc: &AppendEntriesRequest<Types<R>>,
+        answer: &AppendEntriesResponse<Types<R>>,
+    ) -> Result<(), RPCError<Types<R>>> {
+        let why = match answer {
+            AppendEntriesResponse::PartialSuccess(has)
+                if *has != rpc.prev_log_id
+                    && !rpc.entries.iter().any(|e| Some(e.log_id) == *has) =>
+            {
+                Implausible::NotSent(has.as_ref().map_or(0, |id| id.index))
+            }
+            AppendEntriesResponse::Conflict if rpc.prev_log_id.is_none() => {
+                Implausible::NothingBefore
+            }
+            _ => return Ok(()),
+        };
+        Err(self.not_believed(Call::AppendEntries, why))
     }
 
     /// While this node is promised to another, its own votes stay here.
@@ -205,6 +245,7 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Peer<R> {
         let answer = self
             .ask(Call::AppendEntries, &rpc, sent.term, option.soft_ttl())
             .await?;
+        self.check_answer(&rpc, &answer)?;
         self.note_answer(&sent, &answer)?;
         Ok(answer)
     }
@@ -237,8 +278,11 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Peer<R> {
         let question: (Vote<R>, SnapshotMeta<R>, Vec<u8>) =
             (vote, snapshot.meta, snapshot.snapshot);
         let term = question.0.leader_id.term;
+        let upto = question.1.last_log_id.as_ref().map_or(0, |l| l.index);
+        let installed = |_: &_| self.acknowledged.note(self.to.node, term, upto, upto);
         self.ask(Call::InstallSnapshot, &question, term, SNAPSHOT_WITHIN)
             .await
+            .inspect(installed)
             .map_err(|e| match e {
                 RPCError::Unreachable(e) => StreamingError::Unreachable(e),
                 other => StreamingError::Network(NetworkError::new(&other)),

@@ -3,9 +3,10 @@
 //!
 //! | said | bound | beyond it |
 //! |---|---|---|
-//! | a term | [`TERM_AHEAD_MAX`] above what this node knows | refused: terms could come to an end |
+//! | a term | [`TERM_AHEAD_MAX`] above what this node knows | refused, and believed in time (`terms`): terms could come to an end |
 //! | an index | [`INDEX_MAX`] | refused: it could not be counted on |
-//! | who leads or wants to | the sender | refused |
+//! | who leads or wants to | the sender, by a vote that it has, or has not yet | refused |
+//! | what it has acknowledged | what it was sent, and for good (`acknowledged`) | refused |
 //! | entries | one after the other, of terms up to the sender's | refused: a log with a gap cannot be read again |
 
 use ha_core::id::NodeId;
@@ -16,9 +17,10 @@ use ha_record::peer::{
 use ha_record::vote::{LogId, Vote};
 use std::io;
 
-/// A term may be so far above what is known: more than a cluster holds elections in its life, and so little that
-/// claiming it again and again for years does not come to an end.
-pub const TERM_AHEAD_MAX: u64 = 1 << 32;
+/// A term may be so far above what is known: more than the elections that a node misses, few enough that a member
+/// which claims it thousands of times a second does not come to the end of terms in centuries. What is further ahead
+/// is believed in time (`terms`).
+pub const TERM_AHEAD_MAX: u64 = 1 << 10;
 /// More entries than can ever be written.
 pub const INDEX_MAX: u64 = 1 << 60;
 
@@ -43,6 +45,15 @@ pub enum Implausible {
     /// It speaks for another node.
     #[error("it speaks for node {0}")]
     ForAnother(NodeId),
+    /// It leads by a vote that nobody has given, or asks for one that was given already.
+    #[error("it leads by a vote that it was not given, or asks for one that it has")]
+    Vote,
+    /// It lacks what comes before the first entry.
+    #[error("it lacks what comes before the first entry, which is nothing")]
+    NothingBefore,
+    /// It acknowledges an entry that it was not sent.
+    #[error("it acknowledges entry {0}, which it was not sent")]
+    NotSent(u64),
     /// Entries that do not follow each other.
     #[error("its entries do not follow each other at {0}")]
     Order(u64),
@@ -70,17 +81,21 @@ fn entry_can_be(id: Option<&LogId>, known: u64) -> Result<(), Implausible> {
     }
 }
 
-/// The vote by which `from` leads or wants to.
-fn own(vote: &Vote, from: NodeId, known: u64) -> Result<(), Implausible> {
+/// The vote by which `from` leads (then it was given) or wants to.
+fn own(vote: &Vote, leads: bool, from: NodeId, known: u64) -> Result<(), Implausible> {
     if vote.node != from {
         return Err(Implausible::ForAnother(vote.node));
+    }
+    // The library takes whoever sends entries for a leader, whatever its vote says.
+    if vote.committed != leads {
+        return Err(Implausible::Vote);
     }
     term_is_near(vote.term, known)
 }
 
 impl Plausible for Append {
     fn check(&self, from: NodeId, term: u64) -> Result<(), Implausible> {
-        own(&self.vote, from, term)?;
+        own(&self.vote, true, from, term)?;
         entry_can_be(self.previous.as_ref(), term)?;
         entry_can_be(self.committed.as_ref(), term)?;
         let first = self.previous.map_or(0, |id| id.index + 1);
@@ -95,21 +110,21 @@ impl Plausible for Append {
 
 impl Plausible for VoteRequest {
     fn check(&self, from: NodeId, term: u64) -> Result<(), Implausible> {
-        own(&self.vote, from, term)?;
+        own(&self.vote, false, from, term)?;
         entry_can_be(self.last.as_ref(), term)
     }
 }
 
 impl Plausible for Transfer {
     fn check(&self, from: NodeId, term: u64) -> Result<(), Implausible> {
-        own(&self.from, from, term)?;
+        own(&self.from, true, from, term)?;
         entry_can_be(self.last.as_ref(), term)
     }
 }
 
 impl Plausible for Snapshot {
     fn check(&self, from: NodeId, term: u64) -> Result<(), Implausible> {
-        own(&self.vote, from, term)?;
+        own(&self.vote, true, from, term)?;
         entry_can_be(self.header.last.as_ref(), term)?;
         entry_can_be(self.header.membership.at.as_ref(), term)
     }
@@ -207,7 +222,10 @@ mod tests {
             (
                 "vote",
                 Box::new(VoteRequest {
-                    vote,
+                    vote: Vote {
+                        committed: !vote.committed,
+                        ..vote
+                    },
                     last,
                     transfer: true,
                 }),
@@ -240,6 +258,17 @@ mod tests {
             let refused = message.check(node(2), KNOWN);
             assert_eq!(refused, Err(Implausible::ForAnother(node(1))), "{what}");
             assert_eq!(message.check(node(1), 0), Ok(()), "{what}: a young node");
+        }
+        let not_given = Vote {
+            committed: false,
+            ..vote(KNOWN + 1)
+        };
+        for (what, message) in questions(not_given, good) {
+            assert_eq!(
+                message.check(node(1), KNOWN),
+                Err(Implausible::Vote),
+                "{what}"
+            );
         }
         for term in [far, u64::MAX] {
             for (what, message) in questions(vote(term), None) {

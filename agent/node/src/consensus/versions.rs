@@ -74,13 +74,16 @@ impl Versions {
         if let Some(said) = sender_speaks(bytes) {
             self.note(peer, said);
         }
-        ha_record::decode_message(self.0.speaks, bytes).inspect_err(|e| {
-            // The message itself was understood: what it carries is of a version that was activated without this node.
-            let carried = version_of(bytes).is_some_and(|v| v <= self.0.speaks.max);
-            if let (RecordError::Newer { found, .. }, true) = (e, carried) {
-                self.halt(*found);
-            }
-        })
+        ha_record::decode_message(self.0.speaks, bytes)
+    }
+
+    /// A message of the leader could not be read: if it was understood itself, what it carries is of a version that was
+    /// activated without this node, which halts.
+    pub(super) fn stop_for(&self, bytes: &[u8], why: &RecordError) {
+        let carried = version_of(bytes).is_some_and(|v| v <= self.0.speaks.max);
+        if let (RecordError::Newer { found, .. }, true) = (why, carried) {
+            self.halt(*found);
+        }
     }
 
     fn to(&self, peer: NodeId) -> RecordVersion {
@@ -214,10 +217,9 @@ mod tests {
             }],
         };
         let bytes = new.tell(node(1), &append).unwrap();
-        assert!(
-            old.hear::<ha_record::peer::Append>(node(2), &bytes)
-                .is_err()
-        );
+        let unread = old.hear::<ha_record::peer::Append>(node(2), &bytes);
+        assert_eq!(old.halted(), None, "anybody can say that");
+        old.stop_for(&bytes, &unread.unwrap_err());
         let why = old.halted().unwrap();
         assert!(
             why.contains("writes version 2") && why.contains("speaks version 1"),

@@ -3,6 +3,7 @@
 //! ```text
 //!   accept --> asks for the listener itself? --> banner (self-check)
 //!          --> gate closed, or no frontend there? --> reset, counted as `refused`
+//!          --> too many sessions of that client? -> reset, counted as `limited`
 //!          --> too many sessions? ----------------> reset, counted as `shed`
 //!          --> a session of its own
 //! ```
@@ -12,7 +13,8 @@
 //! frontends share a listener, they wait inside (see `session`).
 
 use super::listen::Listeners;
-use super::session;
+use super::session::{self, Admitted};
+use crate::clients::Counted;
 use crate::health::BANNER;
 use crate::platform::sockets::{self as sys, Spent};
 use crate::pool::{Acquired, Slot};
@@ -183,14 +185,22 @@ fn admit(
         .view
         .routes
         .frontend_at(local.ip(), local.port())
-        .and_then(|f| counted.stats.frontends.get(&f.spec.name));
-    let Some(frontend) = frontend.filter(|_| worker.may_serve()) else {
+        .and_then(|f| Some((counted.stats.frontends.get(&f.spec.name)?, f.spec.limit)));
+    let Some((frontend, limit)) = frontend.filter(|_| worker.may_serve()) else {
         shared.stats.refused.fetch_add(1, Relaxed);
+        return worker.turn_away(&stream);
+    };
+    let Ok(of_client) = Counted::of(frontend, limit, client.ip(), shared.sessions_max) else {
         return worker.turn_away(&stream);
     };
     let sessions = shared.stats.sessions.fetch_add(1, Relaxed);
     let started = if sessions < shared.sessions_max {
-        session::start(worker, stream, client, local, frontend.clone(), place)
+        let admitted = Admitted {
+            frontend: frontend.clone(),
+            place,
+            counted: of_client,
+        };
+        session::start(worker, stream, client, local, admitted)
     } else {
         sys::reset_on_close(&stream);
         false

@@ -11,6 +11,7 @@
 use super::carry::{Ending, carry};
 use super::connect::gone;
 use super::reach::{Held, queue_timeout, reach};
+use crate::clients::Counted;
 use crate::entry::{Entry, Side, Watched};
 use crate::platform::sockets as sys;
 use crate::pool::{Acquired, Slot};
@@ -37,8 +38,16 @@ pub(super) struct Session {
     pub(super) client: TcpStream,
     held: Held,
     place: Option<Slot>,
+    counted: Option<Counted>,
     number: usize,
     outcome: (CloseReason, Ending),
+}
+
+/// Where somebody was let in, and what says so as long as he is there.
+pub(super) struct Admitted {
+    pub(super) frontend: Arc<FrontendStats>,
+    pub(super) place: Option<Slot>,
+    pub(super) counted: Option<Counted>,
 }
 
 /// Starts a session, or closes the connection when that is not possible. Whether it was.
@@ -47,9 +56,13 @@ pub(super) fn start(
     stream: std::net::TcpStream,
     client: SocketAddr,
     local: SocketAddr,
-    frontend: Arc<FrontendStats>,
-    place: Option<Slot>,
+    admitted: Admitted,
 ) -> bool {
+    let Admitted {
+        frontend,
+        place,
+        counted,
+    } = admitted;
     // A socket that the runtime refuses (no memory to watch it) is closed by it.
     let Ok(stream) = TcpStream::from_std(stream) else {
         return false;
@@ -71,6 +84,7 @@ pub(super) fn start(
             client: stream,
             held: Held::default(),
             place,
+            counted,
             number,
             outcome,
         };
@@ -153,6 +167,7 @@ impl Drop for Session {
         // The server's socket before its slot, or a newcomer might be one too many for the server.
         drop(self.held.server.take());
         drop((self.held.slot.take(), self.place.take()));
+        drop(self.counted.take());
         let shared = &self.worker.shared;
         shared.stats.sessions.fetch_sub(1, Relaxed);
         tracing::debug!(

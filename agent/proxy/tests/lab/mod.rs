@@ -16,7 +16,7 @@ use ha_core::balance::Ring;
 use ha_core::dispatch::{Remembered, UnderWay};
 use ha_core::id::ServerId;
 use ha_core::model::{
-    AdminState, Balance, BindingMode, Frontend, OnDown, Persistence, PortRange, Sticky,
+    AdminState, Balance, BindingMode, ClientLimit, Frontend, OnDown, Persistence, PortRange, Sticky,
 };
 use ha_core::stick::{StickEntry, StickIndex, StickKey, StickTable};
 use ha_core::time::{Instant, Timestamp};
@@ -134,6 +134,7 @@ pub fn frontend(address: IpAddr, ports: &[u16]) -> FrontendView {
         listeners,
         backend: "b".into(),
         maxconn: 0,
+        limit: ClientLimit::NONE,
         client_timeout: Duration::ZERO,
         client_fin_timeout: Duration::ZERO,
         keepalive: Duration::ZERO,

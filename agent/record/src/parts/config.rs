@@ -5,8 +5,8 @@ use crate::bytes::{In, Out};
 use crate::form::Form;
 use ha_core::check::Kind;
 use ha_core::model::{
-    Backend, Balance, BindingMode, Check, ClusterConfig, Failback, Frontend, OnDown, Persistence,
-    PortRange, Server, VirtualIp,
+    Backend, Balance, BindingMode, Check, ClientLimit, ClusterConfig, Failback, Frontend, OnDown,
+    Persistence, PortRange, Server, VirtualIp,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -29,10 +29,12 @@ structs! {
         listeners: Vec<PortRange>,
         backend: String,
         maxconn: u32,
+        limit: ClientLimit,
         client_timeout: Duration,
         client_fin_timeout: Duration,
         keepalive: Duration,
     }
+    ClientLimit { sessions: Option<u32>, mask_v4: u8, mask_v6: u8 }
     PortRange { first: u16, last: u16 }
     Backend {
         name: String,

@@ -97,6 +97,11 @@ pub(super) fn config() -> ClusterConfig {
             }],
             backend: "servers".to_owned(),
             maxconn: 2000,
+            limit: ClientLimit {
+                sessions: Some(200),
+                mask_v4: 24,
+                mask_v6: 56,
+            },
             client_timeout: MINUTE,
             client_fin_timeout: Duration::from_secs(30),
             keepalive: MINUTE,

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Compiles for what is overwritten when it goes.
+fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+
 #[test]
 fn a_keyring_is_private_and_survives_the_disk() {
     let (ca, dir) = (authority(), tempfile::tempdir().unwrap());
@@ -11,9 +14,10 @@ fn a_keyring_is_private_and_survives_the_disk() {
         authorities: vec![ca.certificate().to_vec()],
         crosses: Vec::new(),
         certificate: papers.certificate,
-        key: papers.key,
+        key: papers.key.into(),
         seal: Seal::generate().unwrap(),
     };
+    is_wiped(&ring.key);
     ring.save(dir.path()).unwrap();
     ring.save(dir.path()).unwrap();
     assert!(Keyring::load(dir.path()).unwrap() == ring);
@@ -34,7 +38,7 @@ fn a_keyring_is_private_and_survives_the_disk() {
     assert_eq!(before.credentials().shows, ca.fingerprint());
     let foreign = authority();
     let wrong = Keyring {
-        key: Papers::of(&foreign, &Subject::Node(id(1))).key,
+        key: Papers::of(&foreign, &Subject::Node(id(1))).key.into(),
         ..ring.clone()
     };
     assert!(
