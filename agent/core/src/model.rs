@@ -30,8 +30,7 @@ pub struct ClusterConfig {
     pub bindings_max: u32,
     /// How long the certificates of nodes and operators are good; they are renewed when a third of it is left.
     pub certificate_lifetime: Duration,
-    /// Voters that are silent for so long lose their vote until they are back. Zero: never. `None`: as
-    /// [`Facts::voter_timeout`](crate::state::Facts::voter_timeout) says.
+    /// Voters silent for so long lose their vote until they are back. Zero: never. `None`: see `Facts::voter_timeout`.
     pub voter_timeout: Option<Duration>,
 }
 

@@ -3,7 +3,6 @@
 //! Who has no session is not remembered: there are never more clients here than sessions. The lock is taken when a
 //! session begins and ends, and shared with few others: clients are spread over many.
 
-use super::stats::FrontendStats;
 use ha_core::balance::mix;
 use ha_core::model::ClientLimit;
 use std::collections::HashMap;
@@ -21,7 +20,6 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Connections that were reset because their client had as many sessions as it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limited {
-    /// How many.
     pub connections: u64,
     /// Whose the last one was.
     pub last: Option<IpAddr>,
@@ -30,14 +28,17 @@ pub struct Limited {
 /// See the module. Of one frontend.
 #[derive(Debug)]
 pub(super) struct Clients {
+    frontend: String,
     parts: [Mutex<HashMap<IpAddr, u64>>; PARTS],
     limited: AtomicU64,
     last: Mutex<Option<(IpAddr, Instant)>>,
 }
 
-impl Default for Clients {
-    fn default() -> Self {
+impl Clients {
+    /// Of the frontend of that name, nobody there.
+    pub(super) fn at(frontend: &str) -> Self {
         Clients {
+            frontend: frontend.to_owned(),
             parts: std::array::from_fn(|_| Mutex::default()),
             limited: AtomicU64::new(0),
             last: Mutex::default(),
@@ -48,7 +49,7 @@ impl Default for Clients {
 /// One session of a client; dropping it ends its count.
 #[derive(Debug)]
 pub(super) struct Counted {
-    frontend: Arc<FrontendStats>,
+    clients: Arc<Clients>,
     network: IpAddr,
 }
 
@@ -63,12 +64,11 @@ impl Counted {
     /// # Errors
     /// It has as many as it may; that is counted, and told now and then.
     pub(super) fn of(
-        frontend: &Arc<FrontendStats>,
+        clients: &Arc<Clients>,
         limit: ClientLimit,
         client: IpAddr,
         sessions_max: u64,
     ) -> Result<Option<Counted>, TooMany> {
-        let clients = &frontend.clients;
         let Some(most) = limit.of_node(sessions_max) else {
             return Ok(None);
         };
@@ -78,18 +78,18 @@ impl Counted {
             let sessions = part.entry(network).or_default();
             if *sessions < most {
                 *sessions += 1;
-                let frontend = frontend.clone();
-                return Ok(Some(Counted { frontend, network }));
+                let clients = clients.clone();
+                return Ok(Some(Counted { clients, network }));
             }
         }
-        clients.note_limited(&frontend.name, client, most);
+        clients.note_limited(client, most);
         Err(TooMany)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut part = lock(self.frontend.clients.part(self.network));
+        let mut part = lock(self.clients.part(self.network));
         if let Entry::Occupied(mut sessions) = part.entry(self.network) {
             *sessions.get_mut() -= 1;
             if *sessions.get() == 0 {
@@ -116,7 +116,7 @@ impl Clients {
         &self.parts[mix(bits) as usize % PARTS]
     }
 
-    fn note_limited(&self, frontend: &str, client: IpAddr, most: u64) {
+    fn note_limited(&self, client: IpAddr, most: u64) {
         let all = self.limited.fetch_add(1, Relaxed) + 1;
         let now = now();
         let mut last = lock(&self.last);
@@ -125,7 +125,7 @@ impl Clients {
         *last = Some((client, told));
         drop(last);
         if is_news {
-            tracing::warn!(frontend, %client, most, all, "connections of a client that has as many sessions as it may are reset");
+            tracing::warn!(frontend = %self.frontend, %client, most, all, "connections of a client that has as many sessions as it may are reset");
         }
     }
 }

@@ -74,7 +74,7 @@ pub(super) struct FrontendStats {
     pub(super) name: String,
     pub(super) pool: Arc<Pool>,
     pub(super) total: AtomicU64,
-    pub(super) clients: Clients,
+    pub(super) clients: Arc<Clients>,
 }
 
 #[derive(Debug, Default)]
@@ -226,7 +226,7 @@ impl FrontendStats {
             // Nobody is told of this number: a frontend's line has this one pool.
             pool: Pool::new(Arc::default(), ServerId(0)),
             total: AtomicU64::new(0),
-            clients: Clients::default(),
+            clients: Arc::new(Clients::at(name)),
         }
     }
 

@@ -31,7 +31,6 @@ impl Default for ClientLimit {
 }
 
 impl ClientLimit {
-    /// Nobody is counted.
     pub const NONE: ClientLimit = ClientLimit {
         sessions: Some(0),
         mask_v4: 32,

@@ -190,7 +190,8 @@ fn admit(
         shared.stats.refused.fetch_add(1, Relaxed);
         return worker.turn_away(&stream);
     };
-    let Ok(of_client) = Counted::of(frontend, limit, client.ip(), shared.sessions_max) else {
+    let Ok(of_client) = Counted::of(&frontend.clients, limit, client.ip(), shared.sessions_max)
+    else {
         return worker.turn_away(&stream);
     };
     let sessions = shared.stats.sessions.fetch_add(1, Relaxed);
