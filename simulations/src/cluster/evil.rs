@@ -13,10 +13,9 @@ mod words;
 use super::lies::set;
 use super::network::{self, Sender};
 use super::plan::Theme;
-use super::planted::Planted;
 use super::scheduler::{self, WORLD, between, happens};
 use super::story;
-use super::universe::{Running, Universe};
+use super::universe::Universe;
 use ha_node::outside::Addressee;
 use std::sync::Arc;
 
@@ -86,8 +85,7 @@ fn say_something(universe: &Arc<Universe>, me: Sender, mood: Mood) {
     if !target.consensus.read().facts.members.contains_key(&me.id) {
         return;
     }
-    let whom = whose_name(universe, me, &target);
-    let Some((call, body)) = words::message(mood, whom.id, &target) else {
+    let Some((call, body)) = words::message(mood, me.id, &target) else {
         return;
     };
     let to = Addressee {
@@ -95,13 +93,5 @@ fn say_something(universe: &Arc<Universe>, me: Sender, mood: Mood) {
         at: Universe::listen_of(to).to_string(),
     };
     universe.with(|s| s.counts.add("evil words"));
-    network::say(universe.clone(), whom, to, call, body);
-}
-
-/// As whom it is heard: its certificate says who it is, unless nobody looks at that.
-fn whose_name(universe: &Universe, me: Sender, target: &Running) -> Sender {
-    match (universe.planted, target.consensus.promised_to()) {
-        (Planted::SendersNotChecked, Some(id)) => Sender { id, ..me },
-        _ => me,
-    }
+    network::say(universe.clone(), me, to, call, body);
 }

@@ -71,8 +71,6 @@ pub enum Planted {
     DiesEarly,
     /// A voter takes the end of a hold from whoever says it.
     ReleasesFromAnyone,
-    /// Nobody looks who sends: a member speaks in the name of the leader.
-    SendersNotChecked,
 }
 
 /// One of them, as the table has it.
@@ -149,7 +147,7 @@ impl Planted {
             .map(|bug| bug.word)
     }
 
-    pub const ALL: [Bug; 32] = [
+    pub const ALL: [Bug; 31] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -326,12 +324,6 @@ impl Planted {
         bug(
             "releases-from-anyone",
             Planted::ReleasesFromAnyone,
-            Theme::Evil,
-            ONE_HOLDER,
-        ),
-        bug(
-            "senders-not-checked",
-            Planted::SendersNotChecked,
             Theme::Evil,
             ONE_HOLDER,
         ),
