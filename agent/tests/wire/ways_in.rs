@@ -36,8 +36,9 @@ impl Cluster {
     /// What a connection of `subject` shows and believes.
     fn papers(&self, subject: &Subject) -> Arc<ClientConfig> {
         let (key, asked) = request().expect("a request");
-        let signed =
-            (&self.authority).sign(&asked, subject, id(9), wall_now(), CERTIFICATE_LIFETIME);
+        let signed = self
+            .authority
+            .sign(&asked, subject, id(9), wall_now(), CERTIFICATE_LIFETIME);
         let certificate = signed.expect("a certificate");
         let shown = Shown {
             certificate: &certificate,
