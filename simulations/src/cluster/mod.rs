@@ -19,6 +19,7 @@ pub mod counts;
 pub mod disk;
 pub mod faults;
 pub mod invariants;
+pub mod machine;
 pub mod membership;
 pub mod network;
 pub mod operator;
@@ -28,6 +29,7 @@ pub mod runtime;
 pub mod scheduler;
 pub mod segment;
 pub mod sessions;
+pub mod slots;
 pub mod story;
 pub mod tamper;
 pub mod traffic;
@@ -248,9 +250,28 @@ async fn watch_for_errors(universe: Arc<Universe>) {
                 membership = Some(now);
             }
         }
+        look_at_slots(&universe);
         if universe.with(|s| s.violation.is_some()) {
             return;
         }
+    }
+}
+
+/// Whether somebody waits for what is free.
+fn look_at_slots(universe: &Universe) {
+    if universe.slots_each == 0 {
+        return;
+    }
+    for node in 1..=universe.size() {
+        let Some(running) = universe.running(node) else {
+            continue;
+        };
+        let (process, pools) = (running.slots.process(), running.slots.pools());
+        let (now, still) = (scheduler::world_now(), scheduler::is_paused(node));
+        universe.with(|s| {
+            let outcome = s.invariants.slots.on_look(process, now, still, &pools);
+            s.check(outcome);
+        });
     }
 }
 

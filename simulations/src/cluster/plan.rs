@@ -90,11 +90,13 @@ pub enum Theme {
     Upgrading,
     /// Nothing but moves and lost leaders, in a network without trouble: the address is elsewhere within bounds.
     Quiet,
+    /// Servers have few slots, sessions last and clients wait in line, among everything else.
+    Crowded,
 }
 
 impl Theme {
     /// All, with their words.
-    pub const ALL: [(&'static str, Theme); 8] = [
+    pub const ALL: [(&'static str, Theme); 9] = [
         ("anything", Theme::Anything),
         ("restart-all", Theme::RestartAll),
         ("blinks", Theme::Blinks),
@@ -103,14 +105,17 @@ impl Theme {
         ("draining", Theme::Draining),
         ("quiet", Theme::Quiet),
         ("upgrading", Theme::Upgrading),
+        ("crowded", Theme::Crowded),
     ];
 
-    /// What a sweep gives a seed: every second time anything.
+    /// What a sweep gives a seed: a third of them anything.
     pub fn of(seed: u64) -> Theme {
         // The size goes with the seed itself, so that every theme meets every size.
         let turn = (seed / 5) % 12;
         if turn == 3 {
             Theme::Upgrading
+        } else if turn == 5 {
+            Theme::Crowded
         } else if turn < 6 {
             Theme::Anything
         } else {
@@ -258,7 +263,7 @@ fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<
         into,
     };
     match theme {
-        Theme::Anything => {
+        Theme::Anything | Theme::Crowded => {
             let fault = anything(dice, nodes, at);
             // One in four begins while the one before goes on.
             let pause = if dice.next(4) == 0 {

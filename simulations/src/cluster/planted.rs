@@ -67,6 +67,8 @@ pub enum Planted {
     SuspicionRebinds,
     /// A binding lives no longer than `expire` after the use that was recorded last.
     DiesEarly,
+    /// A client whom any server would do waits for a slot of one of them.
+    WaitsForOne,
 }
 
 /// One of them, as the table has it.
@@ -146,7 +148,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 30] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -295,6 +297,12 @@ impl Planted {
             Planted::DiesEarly,
             Theme::Anything,
             &["affinity"],
+        ),
+        bug(
+            "waits-for-one",
+            Planted::WaitsForOne,
+            Theme::Crowded,
+            &["slots"],
         ),
         bug(
             "own-clock",

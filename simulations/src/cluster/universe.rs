@@ -5,30 +5,25 @@ use super::counts::Counts;
 use super::disk::Disk;
 use super::invariants::ideal::{RegisterKey, Value};
 use super::invariants::{Invariants, one_holder, same_state, unique};
+use super::machine::{Node, Running, Service};
 use super::network::{LOSS, Network};
 use super::plan::Theme;
 use super::planted::Planted;
 use super::runtime::NodeRuntime;
 use super::scheduler::{self, WORLD, world_now};
-use super::segment::{Hands, Segment};
-use super::sessions::Open;
+use super::segment::Segment;
 use super::story;
 use super::upgrade::OLD;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
 use ha_core::placement;
-use ha_core::version::Speaks;
-use ha_core::view::View;
-use ha_node::binder::LogBinder;
 use ha_node::consensus::Consensus;
-use ha_node::driver::DriverHandle;
 use ha_node::outside::Call;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// Unix time at which every run begins, in milliseconds.
 pub const EPOCH_MS: u64 = 1_800_000_000_000;
@@ -37,59 +32,6 @@ pub const CLIENTS: usize = 12;
 /// The address that all of it is about.
 pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 const PORT: u16 = 7400;
-
-/// How a node's server behaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Service {
-    /// It serves.
-    #[default]
-    Up,
-    /// It refuses.
-    Refusing,
-    /// It does not answer.
-    Hanging,
-}
-
-/// The process of a node.
-#[derive(Clone)]
-pub struct Running {
-    /// Its part in the agreement.
-    pub consensus: Consensus<NodeRuntime>,
-    /// Its loop.
-    pub driver: DriverHandle,
-    /// What its proxy would decide from.
-    pub view: watch::Receiver<Arc<View>>,
-    /// Its way to bind clients.
-    pub binder: Arc<LogBinder>,
-    /// Its hands on the address.
-    pub hands: Arc<Hands>,
-    /// The sessions that it carries.
-    pub open: Arc<Open>,
-}
-
-/// A machine.
-pub struct Node {
-    /// What it is for.
-    pub role: Role,
-    /// Whether it has power.
-    pub powered: bool,
-    /// How its server behaves.
-    pub service: Service,
-    /// Since when it has not served, in world time.
-    pub broken_since: Option<u64>,
-    /// Its disk.
-    pub disk: Disk,
-    /// What its program speaks, from its next start on.
-    pub program: Speaks,
-    /// A process was started and has not been killed since.
-    pub started: bool,
-    /// Its process, once it takes part.
-    pub running: Option<Running>,
-    /// The highest term that it was asked for or asked for itself in a pre-vote. Of use to a planted bug only.
-    pub pre_voted: u64,
-    /// Its driver cannot keep up: what may be lost is lost.
-    pub inbox_full: bool,
-}
 
 /// What changes.
 pub struct State {
@@ -151,6 +93,8 @@ pub struct Universe {
     pub theme: Theme,
     /// The cluster's promise.
     pub promise: Duration,
+    /// How many slots each server has; 0: as many as come.
+    pub slots_each: u32,
     /// Operators give one order after the other.
     pub operators_desk: tokio::sync::Mutex<()>,
     calm: AtomicBool,
@@ -197,6 +141,10 @@ impl Universe {
             planted,
             theme,
             promise: Duration::from_millis(300),
+            slots_each: match run.theme {
+                Theme::Crowded => 2 + (mix(run.seed ^ 0x736c_6f74) % 3) as u32,
+                _ => 0,
+            },
             operators_desk: tokio::sync::Mutex::default(),
             calm: AtomicBool::new(false),
         });
@@ -451,7 +399,10 @@ impl Universe {
     pub fn kill(&self, node: usize) {
         scheduler::crash(node);
         self.with(|s| {
-            (s.nodes[node].started, s.nodes[node].running) = (false, None);
+            s.nodes[node].started = false;
+            if let Some(running) = s.nodes[node].running.take() {
+                s.invariants.slots.on_ended(running.slots.process());
+            }
             s.invariants.service.on_ended(node);
         });
     }

@@ -14,7 +14,7 @@ const LONGER: &[(&str, usize)] = &[
     ("agent/src/main.rs", 414),
     ("agent/src/operate/trust.rs", 473),
     ("agent/src/store/mod.rs", 426),
-    ("simulations/src/cluster/universe.rs", 470),
+    ("simulations/src/cluster/universe.rs", 421),
     ("simulations/src/controllers/world.rs", 664),
 ];
 

@@ -243,7 +243,8 @@ async fn wait_in_line(
     tokio::pin!(timeout);
     loop {
         let changed = worker.routes_changed.notified();
-        if !dispatch.still_wants(&line.queue, &worker.snapshot().view) {
+        let now = (worker.shared.clock.wall)();
+        if !dispatch.still_wants(&line.queue, &worker.snapshot().view, now) {
             return Ok(Err(Happened::ServerChanged));
         }
         tokio::select! {
