@@ -253,7 +253,7 @@ pub enum Failback {
 /// Timers of consensus and lease. Equal on all nodes: part of the cluster's identity from `init` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Timing {
-    /// One site: heartbeat 50 ms, election 150-300 ms.
+    /// One site: heartbeat 100 ms, election 150-300 ms.
     #[default]
     Lan,
     /// One switch: heartbeat 25 ms, election 80-160 ms.
@@ -263,10 +263,11 @@ pub enum Timing {
 }
 
 impl Timing {
-    /// Between two heartbeats of the leader.
+    /// Between two heartbeats of the library. It is by its `Lease` messages, which come more often, that a leader is
+    /// known to live: while a follower is promised to it, its own timer comes to nothing.
     pub const fn heartbeat(self) -> Duration {
         Duration::from_millis(match self {
-            Timing::Lan => 50,
+            Timing::Lan => 100,
             Timing::Fast => 25,
             Timing::Wan => 250,
         })
