@@ -1,7 +1,7 @@
 //! Which threads do what. What keeps the lease has its own, and waits for nobody who asks something of this node.
 //!
 //! ```text
-//!   ha-lease      2  driver, reporter, binder, lease calls out and in, connections of members     preferred
+//!   ha-lease      1  driver, reporter, binder, lease calls out and in, connections of members     preferred
 //!   ha-consensus 10  the consensus library, which waits for disks; large messages of members      preferred
 //!   ha-entrance   1  accepts connections, and says which threads they are for
 //!   ha-control    4  everybody else: operators, handshakes of strangers, probes, renewal, preflight
@@ -15,9 +15,9 @@ use std::io;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// None of them ever waits for a disk or does long work, so two are enough: one goes on while the other is in the
-/// middle of something.
-const LEASE_THREADS: usize = 2;
+/// Nothing there ever waits for a disk or does long work. Two threads would wake each other for each message, several
+/// hundred times a second while nothing happens; one also sends what belongs together at once.
+const LEASE_THREADS: usize = 1;
 /// While the disk stalls, the library, its state machine and whoever reads the log for a peer each wait in a thread:
 /// enough for these with seven voters, and two for what comes in. Idle ones cost nothing.
 const CONSENSUS_THREADS: usize = 10;

@@ -34,8 +34,9 @@ struct Args {
     /// The last of --nodes is a witness.
     #[arg(long, requires = "nodes")]
     witness: bool,
-    /// What the faults dwell on; without it a sweep takes anything at random every second time, and else these in turn:
-    /// restart-all, blinks, shrinking, known-down, draining, quiet, and upgrading. Only when asked for: evil.
+    /// What the faults dwell on; without it a sweep takes anything at random every third time, and else these in turn:
+    /// restart-all, blinks, shrinking, known-down, draining, quiet, upgrading, crowded, and
+    /// last-of-three. Only when asked for: evil.
     #[arg(long)]
     theme: Option<String>,
     /// Runs at once.

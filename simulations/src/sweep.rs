@@ -14,7 +14,7 @@ const PLANTED_WITHIN: u64 = 200;
 /// Fewer seeds than this are no sweep whose coverage could be judged.
 const COVERAGE_FROM: u64 = 100;
 /// What must happen in a sweep besides every fault.
-const MUST_HAPPEN: [&str; 15] = [
+const MUST_HAPPEN: [&str; 17] = [
     "elections",
     "claims",
     "sessions",
@@ -30,6 +30,8 @@ const MUST_HAPPEN: [&str; 15] = [
     "sessions cut",
     "versions activated",
     "downgrades refused",
+    "waits for a slot",
+    "waits for any slot",
 ];
 
 /// Which seeds, and how.

@@ -93,8 +93,9 @@ pub fn wall() -> Duration {
         .expect("the clock is past 1970")
 }
 
-/// Raises the limit of open files of this process, and of what it starts, as far as it may; what it is then.
-pub fn open_files_max() -> io::Result<u64> {
+/// Raises the limit of open files of this process, and of what it starts, to `wanted` or as far as it may; what it is then.
+/// Root may go beyond the hard limit, up to what the kernel gives one process (`fs.nr_open`).
+pub fn open_files_max(wanted: u64) -> io::Result<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -102,6 +103,16 @@ pub fn open_files_max() -> io::Result<u64> {
     // SAFETY: the limit outlives both calls.
     unsafe {
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
+        let most = std::fs::read_to_string("/proc/sys/fs/nr_open");
+        let most = most.ok().and_then(|text| text.trim().parse().ok());
+        let raised = most.unwrap_or(limit.rlim_max).min(wanted);
+        let beyond = libc::rlimit {
+            rlim_cur: raised,
+            rlim_max: raised,
+        };
+        if raised > limit.rlim_max && libc::setrlimit(libc::RLIMIT_NOFILE, &raw const beyond) == 0 {
+            return Ok(raised);
+        }
         limit.rlim_cur = limit.rlim_max;
         check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
     }

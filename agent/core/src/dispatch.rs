@@ -18,15 +18,17 @@
 mod around;
 mod binding;
 mod failing;
+mod in_line;
 mod step;
 
 pub use around::{Around, UnderWay};
 pub use step::{BindingState, COMMIT_WAIT, Forward, Happened, PlaceInLine, Remembered, Step};
 
-use crate::balance::{Pick, open_to_newcomers, pick};
+use crate::balance::{Pick, pick};
 use crate::close::CloseReason;
 use crate::id::ServerId;
 use crate::model::Balance;
+use crate::time::Timestamp;
 use crate::view::{BackendView, Newcomer, ServerView, View};
 use crate::waiters::Queue;
 use std::net::{IpAddr, SocketAddr};
@@ -140,29 +142,6 @@ impl Dispatch {
         step
     }
 
-    /// Whether what is waited for still takes this session.
-    pub fn still_wants(&self, queue: &Queue, view: &View) -> bool {
-        match queue {
-            Queue::Server(server) => {
-                let found = view.routes.server(*server);
-                found.is_some_and(|(_, s)| s.accepts(Newcomer::Bound))
-            }
-            Queue::Backend { .. } => {
-                let backends = &view.routes.backends;
-                let now = backends
-                    .iter()
-                    .find(|b| Some(&b.name) == self.backend().map(|b| &b.name));
-                now.is_some_and(|b| {
-                    let open = open_to_newcomers(b);
-                    let takes = |i: &usize| queue.takes(b.servers[*i].id, true);
-                    // Who waits because the own server is suspect goes back there when it is not.
-                    open.iter().any(takes)
-                        && (!self.meanwhile || b.servers.iter().any(|s| s.suspect))
-                })
-            }
-        }
-    }
-
     /// The backend that the present try was decided from.
     pub fn backend(&self) -> Option<&BackendView> {
         self.route.as_ref().map(|r| r.backend.as_ref())
@@ -193,7 +172,7 @@ impl Dispatch {
             client_fin_timeout: frontend.spec.client_fin_timeout,
             client_keepalive: frontend.spec.keepalive,
         });
-        let own = self.own(&backend, around);
+        let own = self.own_in(&backend, around.view, around.now);
         let again = self.again.take().and_then(|again| {
             let same = |s: &ServerView| s.id == again && s.accepts(Newcomer::Bound);
             backend.servers.iter().position(same)
@@ -233,8 +212,8 @@ impl Dispatch {
     }
 
     /// The server that the client is bound to, if it may be kept: it is usable and has not failed this session.
-    fn own(&self, backend: &BackendView, around: &Around<'_>) -> Option<usize> {
-        let bound = backend.bound(&around.view.stick, self.client, around.now)?;
+    fn own_in(&self, backend: &BackendView, view: &View, now: Timestamp) -> Option<usize> {
+        let bound = backend.bound(&view.stick, self.client, now)?;
         let server = &backend.servers[bound];
         let kept = !self.excludes(server) || self.no_port == Some(server.id);
         (server.accepts(Newcomer::Bound) && kept).then_some(bound)
@@ -243,41 +222,6 @@ impl Dispatch {
     fn is_under_way(&self, around: &Around<'_>) -> bool {
         let key = self.backend().and_then(|b| b.stick_key(self.client));
         key.is_some_and(|key| around.under_way.is_under_way(&key))
-    }
-
-    fn wait_for_any(&mut self) -> Step {
-        let Some(backend) = self.backend() else {
-            return Step::GiveUp(CloseReason::Internal);
-        };
-        let excluded = backend.servers.iter().filter(|s| self.excludes(s));
-        let line = PlaceInLine {
-            queue: Queue::Backend {
-                except: excluded.map(|s| s.id).collect(),
-            },
-            longest: 0,
-            within: backend.queue_timeout,
-        };
-        self.phase = Phase::InLineForAny;
-        Step::Wait(line)
-    }
-
-    /// A slot was had. Meanwhile another session of the client may have been bound: then it goes there.
-    fn got_any(&mut self, server: ServerId, around: &Around<'_>) -> Step {
-        let Some(backend) = self.route.as_ref().map(|r| r.backend.clone()) else {
-            return Step::GiveUp(CloseReason::Internal);
-        };
-        let Some(i) = backend.servers.iter().position(|s| s.id == server) else {
-            return Step::GiveUp(CloseReason::Internal);
-        };
-        self.slot = Some(server);
-        let own = self.own(&backend, around);
-        match own.filter(|_| !self.meanwhile) {
-            Some(own) => {
-                self.belongs = true;
-                self.go_to(own, true, around)
-            }
-            None => self.go_to(i, false, around),
-        }
     }
 
     fn pick(&self, backend: &BackendView, around: &mut Around<'_>) -> Pick {

@@ -70,6 +70,11 @@ impl Gate {
         now < self.until()
     }
 
+    /// Whether it was closed by [`Gate::close`], or never opened: time alone does not bring this about.
+    pub fn is_shut(&self) -> bool {
+        self.until() == Instant::ZERO
+    }
+
     /// What is left of the lease at `now`; zero when closed.
     pub fn left(&self, now: Instant) -> Duration {
         self.until() - now

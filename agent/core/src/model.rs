@@ -39,8 +39,7 @@ pub const VOTER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The shortest [`ClusterConfig::voter_timeout`]: a restart of an agent, or of a machine that is quick, is no death.
 pub const VOTER_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 
-/// [`Frontend::client_timeout`] and [`Backend::server_timeout`] when the file does not say: longer than a binding
-/// lives when it is not used.
+/// [`Frontend::client_timeout`] and [`Backend::server_timeout`] when the file does not say: longer than a binding lives.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(35 * 60);
 /// [`Frontend::client_fin_timeout`] and [`Backend::server_fin_timeout`] when the file does not say.
 pub const FIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -264,7 +263,7 @@ pub enum Failback {
 /// Timers of consensus and lease. Equal on all nodes: part of the cluster's identity from `init` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Timing {
-    /// One site: heartbeat 50 ms, election 150-300 ms.
+    /// One site: heartbeat 100 ms, election 150-300 ms.
     #[default]
     Lan,
     /// One switch: heartbeat 25 ms, election 80-160 ms.
@@ -274,10 +273,11 @@ pub enum Timing {
 }
 
 impl Timing {
-    /// Between two heartbeats of the leader.
+    /// Between two heartbeats of the library. It is by its `Lease` messages, which come more often, that a leader is
+    /// known to live: while a follower is promised to it, its own timer comes to nothing.
     pub const fn heartbeat(self) -> Duration {
         Duration::from_millis(match self {
-            Timing::Lan => 50,
+            Timing::Lan => 100,
             Timing::Fast => 25,
             Timing::Wan => 250,
         })

@@ -1,4 +1,4 @@
-//! How long this node may serve, and word of each change to whoever waits for one.
+//! How long this node may serve, and word to whoever waits that it begins or ends.
 
 use ha_core::gate::Gate;
 use ha_core::time::Instant;
@@ -21,10 +21,13 @@ impl WatchedGate {
         })
     }
 
-    /// Lets sessions in until `until`, or until it is closed.
+    /// Serve until `until`. That a lease goes on is told to nobody: who waits for its end looks again then.
     pub fn open(&self, until: Instant) {
+        let begins = self.gate.is_shut();
         self.gate.open(until);
-        self.changed.send_replace(());
+        if begins {
+            self.changed.send_replace(());
+        }
     }
 
     /// Serve nobody from now on: no accept, and all sessions are reset.
@@ -33,7 +36,7 @@ impl WatchedGate {
         self.changed.send_replace(());
     }
 
-    /// A receiver that is told of every [`open`](WatchedGate::open) and [`close`](WatchedGate::close).
+    /// A receiver that is told of every [`close`](WatchedGate::close) and of the first [`open`](WatchedGate::open) after it.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }

@@ -2,14 +2,16 @@
 
 use super::configuration;
 use super::invariants::ideal::{RegisterKey, Value};
+use super::machine::Running;
 use super::operator::within_patience;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
 use super::segment::Hands;
 use super::sessions::Open;
+use super::slots::Slots;
 use super::story;
 use super::tamper;
-use super::universe::{Running, Universe};
+use super::universe::Universe;
 use super::upgrade::{ACTIVATE_AFTER, OLD};
 use super::world::{NodeWorld, node_now};
 use ha_core::check::Kind;
@@ -99,6 +101,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
             }
             e @ StartError::OtherCluster(_) => std::io::Error::other(e),
         })?;
+    let slots = Slots::of(&universe, view.clone());
     universe.with(|s| {
         s.nodes[me].running = Some(Running {
             consensus: node.consensus.clone(),
@@ -107,6 +110,7 @@ async fn run(universe: Arc<Universe>, me: usize, founding: bool) -> std::io::Res
             binder,
             hands: hands.clone(),
             open: open.clone(),
+            slots,
         })
     });
     story::note(&format!("node-{me} runs"));

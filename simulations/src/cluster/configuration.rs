@@ -54,6 +54,9 @@ fn file(universe: &Universe, weight: u64) -> String {
             text,
             "[[backend.server]]\nname = \"server-{node}\"\nnode = \"node-{node}\"\nweight = {weight}"
         );
+        if universe.slots_each > 0 {
+            let _ = writeln!(text, "maxconn = {}", universe.slots_each);
+        }
     }
     text
 }
@@ -91,7 +94,7 @@ fn backend(universe: &Universe, weight: u64) -> Backend {
         port: None,
         weight: if node == 1 { weight as u16 } else { 1 },
         backup: false,
-        maxconn: 0,
+        maxconn: universe.slots_each,
     };
     Backend {
         name: "ts".to_owned(),

@@ -3,12 +3,13 @@
 use super::agent;
 use super::bounds;
 use super::disk::Trouble;
+use super::machine::Service;
 use super::membership;
 use super::plan::{Fault, Kind, word};
 use super::planted::Planted;
 use super::scheduler::{self, WORLD};
 use super::story;
-use super::universe::{Service, Universe};
+use super::universe::Universe;
 use super::upgrade::{self, NEW, OLD};
 use ha_core::controller::{Event, HandoverReason};
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use super::disk::Disk;
 use super::runtime::NodeRuntime;
 use super::segment::Hands;
 use super::sessions::Open;
+use super::slots::Slots;
 use ha_core::model::Role;
 use ha_core::version::Speaks;
 use ha_core::view::View;
@@ -37,6 +38,8 @@ pub struct Running {
     pub hands: Arc<Hands>,
     /// The sessions that it carries.
     pub open: Arc<Open>,
+    /// The slots of the servers, as it counts them.
+    pub slots: Arc<Slots>,
 }
 
 pub struct Node {

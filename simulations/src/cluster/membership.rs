@@ -2,10 +2,11 @@
 
 use super::agent;
 use super::invariants::ideal::{RegisterKey, Value};
+use super::machine::Running;
 use super::operator::within_patience;
 use super::scheduler::{self, world_now};
 use super::story;
-use super::universe::{Running, Universe};
+use super::universe::Universe;
 use ha_core::command::Command;
 use ha_core::id::NodeId;
 use std::sync::Arc;

@@ -32,6 +32,7 @@ pub mod runtime;
 pub mod scheduler;
 pub mod segment;
 pub mod sessions;
+pub mod slots;
 pub mod state;
 pub mod story;
 pub mod tamper;
@@ -263,9 +264,28 @@ async fn watch_for_errors(universe: Arc<Universe>) {
                 membership = Some(now);
             }
         }
+        look_at_slots(&universe);
         if universe.with(|s| s.violation.is_some()) {
             return;
         }
+    }
+}
+
+/// Whether somebody waits for what is free.
+fn look_at_slots(universe: &Universe) {
+    if universe.slots_each == 0 {
+        return;
+    }
+    for node in 1..=universe.size() {
+        let Some(running) = universe.running(node) else {
+            continue;
+        };
+        let (process, pools) = (running.slots.process(), running.slots.pools());
+        let (now, still) = (scheduler::world_now(), scheduler::is_paused(node));
+        universe.with(|s| {
+            let outcome = s.invariants.slots.on_look(process, now, still, &pools);
+            s.check(outcome);
+        });
     }
 }
 

@@ -3,11 +3,12 @@
 use super::agent::stamped;
 use super::configuration;
 use super::invariants::ideal::{RegisterKey, Value};
+use super::machine::Running;
 use super::plan::Theme;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
 use super::story;
-use super::universe::{Running, Universe};
+use super::universe::Universe;
 use super::world::wall_of;
 use ha_core::command::{AdminOrder, AdminTarget, Answer, Command, Outcome};
 use ha_core::controller::{Event, HandoverReason};

@@ -34,11 +34,13 @@ pub enum Theme {
     Evil,
     /// Nothing but moves and lost leaders, in a network without trouble: the address is elsewhere within bounds.
     Quiet,
+    /// Servers have few slots, sessions last and clients wait in line, among everything else.
+    Crowded,
 }
 
 impl Theme {
     /// All, with their words.
-    pub const ALL: [(&'static str, Theme); 10] = [
+    pub const ALL: [(&'static str, Theme); 11] = [
         ("anything", Theme::Anything),
         ("restart-all", Theme::RestartAll),
         ("blinks", Theme::Blinks),
@@ -49,14 +51,17 @@ impl Theme {
         ("upgrading", Theme::Upgrading),
         ("last-of-three", Theme::LastOfThree),
         ("evil", Theme::Evil),
+        ("crowded", Theme::Crowded),
     ];
 
-    /// What a sweep gives a seed: every second time anything.
+    /// What a sweep gives a seed: a third of them anything.
     pub fn of(seed: u64) -> Theme {
         // The size goes with the seed itself, so that every theme meets every size.
         let turn = (seed / 5) % 12;
         if turn == 3 {
             Theme::Upgrading
+        } else if turn == 4 {
+            Theme::Crowded
         } else if turn == 5 {
             Theme::LastOfThree
         } else if turn < 6 {
@@ -158,7 +163,7 @@ fn next_of(theme: Theme, dice: &mut Dice, nodes: usize, at: u64) -> Option<(Vec<
         into,
     };
     match theme {
-        Theme::Anything => {
+        Theme::Anything | Theme::Crowded => {
             let fault = anything(dice, nodes, at);
             // One in four begins while the one before goes on.
             let pause = if dice.next(4) == 0 {

@@ -71,6 +71,8 @@ pub enum Planted {
     DiesEarly,
     /// A voter takes the end of a hold from whoever says it.
     ReleasesFromAnyone,
+    /// A client whom any server would do waits for a slot of one of them.
+    WaitsForOne,
 }
 
 /// One of them, as the table has it.
@@ -147,7 +149,7 @@ impl Planted {
             .map(|bug| bug.word)
     }
 
-    pub const ALL: [Bug; 31] = [
+    pub const ALL: [Bug; 32] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -302,6 +304,12 @@ impl Planted {
             Planted::DiesEarly,
             Theme::Anything,
             &["affinity"],
+        ),
+        bug(
+            "waits-for-one",
+            Planted::WaitsForOne,
+            Theme::Crowded,
+            &["slots"],
         ),
         bug(
             "own-clock",

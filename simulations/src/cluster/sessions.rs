@@ -1,10 +1,12 @@
 //! Sessions that last: the holder carries them until one side ends them, the lease does, or the product cuts them.
 
 use super::invariants::drains;
+use super::machine::Running;
 use super::plan::Theme;
 use super::scheduler::{self, world_now};
+use super::slots::Slot;
 use super::story;
-use super::universe::{Running, Universe};
+use super::universe::Universe;
 use super::world::wall_of;
 use ha_core::id::ServerId;
 use ha_core::time::Instant;
@@ -18,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const LASTING: u64 = 40;
 /// For so long, in milliseconds.
 const LASTS: (u64, u64) = (500, 20_000);
+/// All of them where servers have few slots, and for so long.
+const LASTS_IN_A_CROWD: (u64, u64) = (20, 300);
 /// How often a session looks around, in milliseconds. By time and not by the view's channel: that wakes at random.
 const LOOKS: u64 = 50;
 
@@ -69,23 +73,27 @@ impl Drop for Carried {
     }
 }
 
-/// A session to `server` that node `me` forwards goes on for a while, or ends at once. `closings`: of the gate.
+/// A session to `server` that node `me` forwards goes on for a while with its slot, or ends at once. `closings`: of the
+/// gate.
 pub fn go_on(
     universe: &Arc<Universe>,
     me: usize,
     running: &Running,
     server: &ServerView,
+    slot: Option<Slot>,
     closings: u64,
 ) {
+    let crowded = universe.slots_each > 0;
     let Some(on) = server
         .address
         .and_then(|a| universe.node_with(a))
-        .filter(|_| scheduler::happens(LASTING))
+        .filter(|_| crowded || scheduler::happens(LASTING))
     else {
         return;
     };
     let (universe, running, server) = (universe.clone(), running.clone(), server.id);
-    let lasts = scheduler::between(LASTS.0, LASTS.1) * 1_000_000;
+    let (from, to) = if crowded { LASTS_IN_A_CROWD } else { LASTS };
+    let lasts = scheduler::between(from, to) * 1_000_000;
     let carried = Carried::begin(running.open.clone(), server);
     scheduler::spawn_on(me, async move {
         let began = world_now();
@@ -127,6 +135,6 @@ pub fn go_on(
             }
         }
         universe.with(|s| s.counts.add("sessions that lasted"));
-        drop(carried);
+        drop((carried, slot));
     });
 }

@@ -2,34 +2,29 @@
 //! decides for them: the product's own dispatch, carried out here over simulated servers.
 
 use super::configuration::EXPIRE;
+use super::machine::Running;
 use super::planted::Planted;
 use super::scheduler::{self, WORLD, world_now};
-use super::universe::{CLIENTS, Running, Universe, VIP};
+use super::slots::Carried;
+use super::universe::{CLIENTS, Universe, VIP};
 use super::way::Way;
 use super::world::wall_of;
-use ha_core::balance::{AllTurns, Loads};
+use ha_core::balance::AllTurns;
 use ha_core::dispatch::{Around, Dispatch, Happened, Step};
 use ha_core::time::Instant;
-use ha_core::view::ServerView;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Of a thousand connections, so many come from an address that never came before.
 const NEWCOMERS: u64 = 20;
+/// The same where servers have few slots: who is bound nowhere may use any.
+const NEWCOMERS_IN_A_CROWD: u64 = 300;
+/// Who has not reached a server after this goes away.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// After so many of a thousand, a client stays away until its binding has almost ended.
 const STAY_AWAY: u64 = 10;
 const PORTS: [u16; 4] = [5012, 5014, 5019, 5022];
-
-struct NoLoad;
-impl Loads for NoLoad {
-    fn sessions(&self, _: &ServerView) -> u32 {
-        0
-    }
-    fn random(&mut self) -> u64 {
-        scheduler::draw()
-    }
-}
 
 /// When each client was last served, in world time.
 pub type Served = Arc<std::sync::Mutex<Vec<u64>>>;
@@ -41,10 +36,14 @@ pub fn start(universe: &Arc<Universe>) -> Served {
         let (universe, served) = (universe.clone(), served.clone());
         scheduler::spawn_on(WORLD, async move {
             let mut who = client;
+            let newcomers = match universe.slots_each {
+                0 => NEWCOMERS,
+                _ => NEWCOMERS_IN_A_CROWD,
+            };
             loop {
                 scheduler::world_ms(scheduler::between(50, 500)).await;
                 // Now and then somebody else sits there: nobody knows that address yet.
-                if scheduler::happens(NEWCOMERS) {
+                if scheduler::happens(newcomers) {
                     who += CLIENTS;
                 }
                 if scheduler::happens(STAY_AWAY) {
@@ -85,10 +84,7 @@ async fn come(universe: &Arc<Universe>, client: usize, who: usize) -> bool {
         node,
         async move { serve(&at, node, &running, who, port).await },
     );
-    matches!(
-        tokio::time::timeout(Duration::from_secs(2), session).await,
-        Ok(Ok(true))
-    )
+    matches!(tokio::time::timeout(PATIENCE, session).await, Ok(Ok(true)))
 }
 
 /// Nobody answered: the client asks the segment again, and tries later.
@@ -131,20 +127,23 @@ async fn serve(
                 view: &view,
                 now: wall_of(me),
                 turns: &mut turns,
-                loads: &mut NoLoad,
+                loads: &mut Carried(&running.slots),
                 under_way: &*running.binder,
             },
         );
         if chooses && matches!(step, Step::Bind { .. } | Step::Refresh(..) | Step::Wait(_)) {
             way.decided_from(view);
         }
-        if is_cut() {
+        if is_cut() || way.is_left() {
             return false;
         }
         happened = match step {
             Step::Forward(forward) => return way.forward(&forward, closings),
             Step::GiveUp(_) => return false,
-            other => way.carry_out(other).await,
+            other => match way.carry_out(other, &dispatch, &is_cut).await {
+                Some(happened) => happened,
+                None => return false,
+            },
         };
     }
 }

@@ -45,6 +45,8 @@ pub struct Universe {
     pub theme: Theme,
     /// How long a voter is bound to whom it promised.
     pub promise: Duration,
+    /// How many slots each server has; 0: as many as come.
+    pub slots_each: u32,
     /// Operators give one order after the other.
     pub operators_desk: tokio::sync::Mutex<()>,
     calm: AtomicBool,
@@ -89,6 +91,10 @@ impl Universe {
             planted,
             theme,
             promise: Duration::from_millis(300),
+            slots_each: match run.theme {
+                Theme::Crowded => 2 + (mix(run.seed ^ 0x736c_6f74) % 3) as u32,
+                _ => 0,
+            },
             operators_desk: tokio::sync::Mutex::default(),
             calm: AtomicBool::new(false),
             evil: Mutex::default(),
@@ -352,7 +358,10 @@ impl Universe {
     pub fn kill(&self, node: usize) {
         scheduler::crash(node);
         self.with(|s| {
-            (s.nodes[node].started, s.nodes[node].running) = (false, None);
+            s.nodes[node].started = false;
+            if let Some(running) = s.nodes[node].running.take() {
+                s.invariants.slots.on_ended(running.slots.process());
+            }
             s.invariants.service.on_ended(node);
         });
     }

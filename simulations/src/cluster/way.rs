@@ -1,21 +1,25 @@
 //! One session on its way to a server: what the product's dispatch decides is carried out here over simulated servers.
 
+mod in_line;
+
 use super::configuration;
 use super::invariants::affinity::How;
 use super::invariants::suspicion;
+use super::machine::{Running, Service};
 use super::planted::Planted;
 use super::scheduler::{self, world_now};
 use super::sessions;
+use super::slots::Slot;
 use super::story;
-use super::traffic::address_of;
-use super::universe::{Running, Service, Universe};
+use super::traffic::{PATIENCE, address_of};
+use super::universe::Universe;
 use super::world::wall_of;
 use ha_core::controller::Event;
-use ha_core::dispatch::{BindingState, COMMIT_WAIT, Forward, Happened, Step};
+use ha_core::dispatch::{BindingState, COMMIT_WAIT, Dispatch, Forward, Happened, Step};
 use ha_core::id::ServerId;
 use ha_core::stick::{StickEntry, StickKey, StickTable};
+use ha_core::time::Timestamp;
 use ha_core::view::{Newcomer, ServerView, View};
-use ha_core::waiters::Queue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +36,17 @@ pub(super) struct Way<'a> {
     client: usize,
     /// What the last choice was made from.
     decided: Arc<View>,
+    /// When: that is the use of a binding, however long its session waits for a slot then.
+    decided_at: Timestamp,
     /// Servers that did not answer, as the world knows it.
     failed: Vec<ServerId>,
     /// The client's own, if it did nothing but refuse, and when first.
     refused: BTreeMap<ServerId, u64>,
     asked: Option<(StickKey, StickEntry, oneshot::Receiver<()>)>,
+    /// What it has of its server.
+    slot: Option<Slot>,
+    /// When the client goes away, in world time.
+    goes_at: u64,
 }
 
 impl<'a> Way<'a> {
@@ -53,15 +63,23 @@ impl<'a> Way<'a> {
             running,
             client,
             decided: running.view.borrow().clone(),
+            decided_at: wall_of(me),
             failed: Vec::new(),
             refused: BTreeMap::new(),
             asked: None,
+            slot: None,
+            goes_at: world_now() + PATIENCE.as_nanos() as u64,
         }
+    }
+
+    /// The client has gone away: nothing is decided for it any more, and its next session may be elsewhere by now.
+    pub(super) fn is_left(&self) -> bool {
+        world_now() >= self.goes_at
     }
 
     /// The last choice was made from this view.
     pub(super) fn decided_from(&mut self, view: Arc<View>) {
-        self.decided = view;
+        (self.decided, self.decided_at) = (view, wall_of(self.me));
     }
 
     /// The newest view, as the dispatch gets it.
@@ -104,9 +122,14 @@ impl<'a> Way<'a> {
         });
     }
 
-    /// Does what is to be done, and says what came of it.
-    pub(super) async fn carry_out(&mut self, step: Step) -> Happened {
-        match step {
+    /// Does what is to be done, and says what came of it; nothing when the client went away or the session was cut.
+    pub(super) async fn carry_out(
+        &mut self,
+        step: Step,
+        dispatch: &Dispatch,
+        is_cut: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Happened> {
+        Some(match step {
             Step::Bind {
                 key,
                 proposal,
@@ -146,13 +169,9 @@ impl<'a> Way<'a> {
             }
             Step::Commit if self.is_committed().await => Happened::Committed,
             Step::Commit => Happened::Uncommitted,
-            // Servers have slots for everybody here.
-            Step::Wait(line) => match line.queue {
-                Queue::Server(server) => Happened::GotSlot(server),
-                Queue::Backend { .. } => Happened::QueueTimeout,
-            },
+            Step::Wait(line) => return self.wait(line, dispatch, is_cut).await,
             Step::Forward(_) | Step::GiveUp(_) => Happened::Arrived,
-        }
+        })
     }
 
     async fn is_committed(&mut self) -> bool {
@@ -175,7 +194,10 @@ impl<'a> Way<'a> {
         let reached = reach(self.universe, self.me, server).await;
         let denied = self.universe.planted == Planted::RedispatchesUsable && scheduler::happens(50);
         match reached {
-            Reached::Accepted if denied => return Happened::ConnectFailed,
+            Reached::Accepted if denied => {
+                self.slot = None;
+                return Happened::ConnectFailed;
+            }
             Reached::Accepted => return Happened::Connected,
             Reached::Refused if belonged && !self.failed.contains(&id) => {
                 self.refused.insert(id, world_now());
@@ -183,6 +205,7 @@ impl<'a> Way<'a> {
             Reached::Refused => {}
             Reached::Nothing => drop(self.refused.remove(&id)),
         }
+        self.slot = None;
         self.running.driver.tell(Event::ConnectFailed(id));
         self.failed.push(id);
         match reached {
@@ -192,7 +215,7 @@ impl<'a> Way<'a> {
     }
 
     /// The first byte goes to the server.
-    pub(super) fn forward(&self, forward: &Forward, closings: u64) -> bool {
+    pub(super) fn forward(&mut self, forward: &Forward, closings: u64) -> bool {
         let now = self.running.view.borrow().clone();
         if server_of(&now, forward.server).is_none_or(|s| s.cut.is_some()) {
             // Its sessions are being cut, and this is one.
@@ -215,7 +238,8 @@ impl<'a> Way<'a> {
             .map(|(key, entry, _)| (key.clone(), *entry));
         forwarded(self.universe, self.me, forward.server, acknowledged);
         if let Some(server) = server_of(&now, forward.server) {
-            sessions::go_on(self.universe, self.me, self.running, server, closings);
+            let slot = self.slot.take();
+            sessions::go_on(self.universe, self.me, self.running, server, slot, closings);
         }
         true
     }
@@ -225,8 +249,7 @@ impl<'a> Way<'a> {
         expect(
             self.universe,
             self.client,
-            self.me,
-            &self.decided,
+            (&self.decided, self.decided_at),
             server,
             how,
             &self.failed,
@@ -295,17 +318,16 @@ async fn reach(universe: &Universe, me: usize, server: &ServerView) -> Reached {
 }
 
 /// A session or a binding goes there: nowhere else than before, unless that could not be had.
-/// `view`: what it was decided from.
+/// `view`: what it was decided from, and when.
 fn expect(
     universe: &Universe,
     client: usize,
-    me: usize,
-    view: &View,
+    (view, now): (&View, Timestamp),
     server: ServerId,
     how: How,
     failed: &[ServerId],
 ) {
-    let (now, expire) = (wall_of(me), configuration::expire(universe));
+    let expire = configuration::expire(universe);
     universe.with(|s| {
         let last = s.invariants.affinity.server_of(client, now, expire - SLACK);
         let usable = last.is_some_and(|l| {

@@ -1,11 +1,12 @@
 //! The door of one simulated node: what the product's node needs from the outside, over the universe.
 
 use super::disk::Disk;
+use super::machine::Service;
 use super::network::{self, Sender};
 use super::planted::Planted;
 use super::scheduler;
 use super::segment::Hands;
-use super::universe::{EPOCH_MS, Service, Universe};
+use super::universe::{EPOCH_MS, Universe};
 use ha_core::check::{CheckResult, Probe};
 use ha_core::id::NodeId;
 use ha_core::time::{Instant, Timestamp};

@@ -8,6 +8,7 @@ pub mod echo;
 pub mod faults;
 pub mod load;
 pub mod proxies;
+pub mod turns;
 pub mod usage;
 
 use std::time::Duration;

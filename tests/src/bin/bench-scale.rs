@@ -7,25 +7,29 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ha_tests::bench::crowd::{self, Crowd};
+use ha_tests::bench::turns::longest_turn;
 use ha_tests::bench::{echo, option, refuse_unknown};
 use ha_tests::client::GapClient;
 use ha_tests::cluster::{Cluster, Plan};
 use ha_tests::netns::VIP4;
 use ha_tests::system::System as _;
-use ha_tests::{guard, sys};
+use ha_tests::{guard, sys, wait};
 use serde::Serialize;
 
 const USAGE: &str = "usage: bench-scale [--bindings N] [--sessions N] [--servers N] [--listeners N] [--output table|json]
 
 Needs root (network namespaces) and about 4 GiB of memory. Three nodes, one client machine with as many addresses as
-bindings. Memory is the resident size of the agents, before and after. Where the machine allows too few open files for
-the sessions, it says so and makes fewer. Ends with 1 when a turn of a driver took more than a tenth of the lease.";
+bindings. Memory is the resident size of the agents, before and after. The limit of open files is raised; where the
+machine allows too few for the sessions, it says so and makes fewer. With all bindings a follower is restarted, and then
+removed and joined again with an empty disk. Ends with 1 when a turn of a driver took more than a tenth of the lease.";
 
 /// Behind the listeners: one address for each server, all of them local to node 1.
 const SERVERS: &str = "10.80.0.0/16";
 const SERVER_PORT: u16 = 9100;
 const FIRST_LISTENER: u16 = 20_000;
 const PROBE_PORT: u16 = 5022;
+/// How long a node may take to come back with all bindings.
+const BACK: Duration = Duration::from_secs(120);
 /// Clients that connect at the same time.
 const AT_A_TIME: usize = 256;
 /// Open files that the agent wants for each session: it serves 3/8 of what it may open.
@@ -44,6 +48,10 @@ struct Report {
     gave_up: u32,
     longest_turns_ms: Vec<(String, f64)>,
     lease_ms: u32,
+    /// Of a follower with all bindings on its disk, until the leader hears it again.
+    restart_ms: f64,
+    /// Of one with an empty disk, until it has all bindings and votes.
+    join_ms: f64,
     gap_when_the_holder_is_lost_ms: f64,
     gap_failed: usize,
 }
@@ -91,7 +99,9 @@ fn main() -> ExitCode {
 
 /// As many of the sessions that are wanted as this machine has open files for.
 fn sessions_here(wanted: u32) -> u32 {
-    let files = sys::open_files_max().expect("a process knows its limits");
+    // This process is all clients and all servers; an agent has two for each session and more in reserve.
+    let needed = u64::from(wanted) * FILES_PER_SESSION + 10_000;
+    let files = sys::open_files_max(needed).expect("a process knows its limits");
     let fit = u32::try_from(files / FILES_PER_SESSION).unwrap_or(u32::MAX);
     if fit < wanted {
         eprintln!(
@@ -140,6 +150,7 @@ fn measure(wanted: &Wanted) -> Report {
 
     let bound = crowd_of(&cluster, 0..wanted.bindings, false, "bindings");
     let (full, full_follower) = (rss(&cluster, holder), rss(&cluster, follower));
+    let (restarted, joined) = come_back(&mut cluster, follower, holder);
     let stays = crowd_of(&cluster, 0..wanted.sessions, true, "sessions");
     let with_sessions = rss(&cluster, holder);
 
@@ -175,9 +186,44 @@ fn measure(wanted: &Wanted) -> Report {
         gave_up: bound.gave_up,
         longest_turns_ms,
         lease_ms: 240,
+        restart_ms: restarted.as_secs_f64() * 1000.0,
+        join_ms: joined.as_secs_f64() * 1000.0,
         gap_when_the_holder_is_lost_ms: gap.gap.as_secs_f64() * 1000.0,
         gap_failed: gap.failed,
     }
+}
+
+/// A follower stops and starts again with what is on its disk; then it leaves, and joins with an empty one. How long each
+/// took, until the leader hears it and until it votes.
+fn come_back(cluster: &mut Cluster, node: u8, holder: u8) -> (Duration, Duration) {
+    let name = format!("node-{node}");
+    let votes = |cluster: &Cluster| match cluster.status_at(holder)?.votes(&name) {
+        true => Ok(()),
+        false => Err(format!("{name} is not heard")),
+    };
+    eprintln!("{name} restarts");
+    cluster.stop_agent(node);
+    wait::until(&format!("{name} to be gone"), BACK, || {
+        match votes(cluster) {
+            Ok(()) => Err("it is still heard".to_owned()),
+            Err(_) => Ok(()),
+        }
+    });
+    let began = Instant::now();
+    cluster.start_agent(node);
+    wait::until(&format!("{name} to be back"), BACK, || votes(cluster));
+    let restarted = began.elapsed();
+    eprintln!("{name} leaves and joins again");
+    let removed = cluster.cli_at(holder, &["member", "remove", &name, "--yes"], BACK);
+    removed.ok().unwrap_or_else(|why| panic!("{why}"));
+    cluster.stop_agent(node);
+    std::fs::remove_dir_all(cluster.machine(node).dir().join("data")).expect("its disk is emptied");
+    let began = Instant::now();
+    cluster
+        .try_join(node, holder)
+        .unwrap_or_else(|why| panic!("{name}: {why}"));
+    wait::until(&format!("{name} to vote"), BACK, || votes(cluster));
+    (restarted, began.elapsed())
 }
 
 /// Routes, kernel settings, and the server that answers on every server's address.
@@ -284,35 +330,6 @@ fn per(after: u64, before: u64, count: u32) -> f64 {
     after.saturating_sub(before) as f64 / f64::from(count.max(1))
 }
 
-/// The longest turn that an agent's log names, in milliseconds: at its end, or because it was long.
-fn longest_turn(log: &str) -> f64 {
-    log.lines()
-        .filter_map(|line| {
-            let after = line
-                .split_once("longest_turn=")
-                .or_else(|| {
-                    line.split_once("took=")
-                        .filter(|_| line.contains("held up"))
-                })?
-                .1;
-            milliseconds(after.split_whitespace().next()?)
-        })
-        .fold(0.0, f64::max)
-}
-
-/// As `Duration` prints itself.
-fn milliseconds(text: &str) -> Option<f64> {
-    let (number, unit) = text.split_at(text.find(|c: char| c != '.' && !c.is_ascii_digit())?);
-    let factor = match unit {
-        "s" => 1000.0,
-        "ms" => 1.0,
-        "µs" => 0.001,
-        "ns" => 0.000_001,
-        _ => return None,
-    };
-    Some(number.parse::<f64>().ok()? * factor)
-}
-
 fn print_table(r: &Report) {
     println!(
         "bindings                          {:>12} ({:.0} a second, {} clients gave up)",
@@ -354,6 +371,11 @@ fn print_table(r: &Report) {
         "turns, at most a tenth of the lease  {verdict} ({:.1} ms)",
         f64::from(r.lease_ms) / 10.0
     );
+    println!(
+        "restart of a follower, until heard {:>11.1} ms",
+        r.restart_ms
+    );
+    println!("join with an empty disk, to a vote {:>11.1} ms", r.join_ms);
     println!(
         "gap when the holder is lost       {:>12.1} ms, {} connections failed",
         r.gap_when_the_holder_is_lost_ms, r.gap_failed

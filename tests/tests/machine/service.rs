@@ -250,7 +250,7 @@ fn fill(at: SocketAddr) -> Vec<TcpStream> {
 /// With a backlog that is full it once hung before it heard a signal.
 #[test]
 fn with_full_backlogs_everywhere_it_ends_in_good_order() {
-    ha_tests::sys::open_files_max().expect("files");
+    ha_tests::sys::open_files_max(20_000).expect("files");
     let mut site = Site::start();
     site.holds();
     site.agent.signal(libc::SIGSTOP);
@@ -277,7 +277,7 @@ fn with_full_backlogs_everywhere_it_ends_in_good_order() {
 /// Somebody else has its port, and lets nobody in there.
 #[test]
 fn a_taken_port_with_a_full_backlog_is_named_and_does_not_keep_it_from_ending() {
-    ha_tests::sys::open_files_max().expect("files");
+    ha_tests::sys::open_files_max(20_000).expect("files");
     let mut site = Site::start();
     site.agent.terminate(SOON);
     let other = TcpListener::bind(site.listen).expect("it is free now");

@@ -9,18 +9,17 @@ use ha_address::{ActiveFence, FenceMode, Intercept, VipEvent, VipSettings};
 use crate::net::{Net, V4, V6, ip};
 use crate::probes::{Ask, Prober};
 use crate::tools::{
-    Holder, LEASE, Vipd, figures, millis, ms, sleep, transparent_listener, vip, wait_for,
+    Holder, LEASE, Vipd, figures, millis, ms, runs, sleep, transparent_listener, vip, wait_for,
 };
-
-const RUNS: usize = 10;
 
 #[test]
 fn a_stopped_or_killed_agent_answers_no_longer_than_its_lease() {
     let Some(net) = Net::new() else { return };
+    let runs = runs(4, 10);
     for (signal, name) in [(libc::SIGSTOP, "SIGSTOP"), (libc::SIGKILL, "kill -9")] {
         let (mut icmp4, mut icmp6, mut arp4, mut gone4, mut gone6) =
             (vec![], vec![], vec![], vec![], vec![]);
-        for run in 0..RUNS {
+        for run in 0..runs {
             let vipd = Vipd::start(&net, "a", "auto", 240, &[V4, V6]);
             let probes = [
                 Prober::start(&net, "c", Ask::Icmp, V4),
@@ -75,7 +74,7 @@ fn a_stopped_or_killed_agent_answers_no_longer_than_its_lease() {
         }
         assert_eq!(
             (gone4.len(), gone6.len()),
-            (RUNS, RUNS),
+            (runs, runs),
             "the addresses went"
         );
         assert!(
@@ -89,12 +88,13 @@ fn a_stopped_or_killed_agent_answers_no_longer_than_its_lease() {
 #[test]
 fn the_warden_takes_the_addresses_off_when_the_agent_falls_silent() {
     let Some(net) = Net::new() else { return };
+    let runs = runs(4, 10);
     for (signal, name, bound) in [
         (libc::SIGSTOP, "SIGSTOP", 1000.0),
         (libc::SIGKILL, "kill -9", 400.0),
     ] {
         let mut gone = vec![];
-        for run in 0..RUNS {
+        for run in 0..runs {
             let vipd = Vipd::start(&net, "a", "warden", 240, &[V4, V6]);
             wait_for("both addresses", ms(2000), || {
                 net.has_address("a", V4) && net.has_address("a", V6)
@@ -123,13 +123,13 @@ fn the_warden_takes_the_addresses_off_when_the_agent_falls_silent() {
 #[test]
 fn an_agent_that_wakes_from_a_long_stop_does_not_answer() {
     let Some(net) = Net::new() else { return };
-    // Stopped at many different points of its loop; a renewal that was under way is void.
-    let mut worst: f64 = f64::MIN;
-    for run in 0..30 {
+    // Stopped at many different points of its loop, which takes 50 ms; a renewal that was under way is void.
+    let (mut worst, runs) = (f64::MIN, runs(10, 30));
+    for run in 0..runs as u64 {
         let vipd = Vipd::start(&net, "a", "auto", 240, &[V4]);
         let probe = Prober::start(&net, "c", Ask::Icmp, V4);
         probe.wait_answer();
-        sleep(100 + run * 3);
+        sleep(100 + run * 90 / runs as u64);
         vipd.signal(libc::SIGSTOP);
         let renewed = vipd.renewed();
         sleep(260);
@@ -221,6 +221,7 @@ fn an_instant_that_has_passed_is_not_sent() {
 #[test]
 fn each_fence_works_alone() {
     let Some(net) = Net::new() else { return };
+    let runs = runs(4, 10);
     let rows = [
         (
             "nftables",
@@ -247,7 +248,7 @@ fn each_fence_works_alone() {
         assert_eq!(holder.kernel.fence(), active);
         drop(holder);
         let (mut last, mut stays) = (vec![], 0);
-        for run in 0..RUNS {
+        for run in 0..runs {
             let vipd = Vipd::start(&net, "a", name, lease, &[V4, V6]);
             let probes = [
                 Prober::start(&net, "c", Ask::Icmp, V4),
@@ -264,7 +265,7 @@ fn each_fence_works_alone() {
             stays += u32::from(net.has_address("a", V4));
         }
         println!(
-            "fence {name} alone: last answer {}; address stayed {stays} of {RUNS}",
+            "fence {name} alone: last answer {}; address stayed {stays} of {runs}",
             figures(&last)
         );
         assert!(last.iter().all(|l| *l < bound), "{name}");
@@ -273,7 +274,7 @@ fn each_fence_works_alone() {
         assert_eq!(
             stays,
             if active == ActiveFence::Nftables {
-                RUNS as u32
+                runs as u32
             } else {
                 0
             }

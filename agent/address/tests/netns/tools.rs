@@ -33,6 +33,14 @@ pub fn vip(address: &str) -> Vip {
     }
 }
 
+/// How often something is tried: often with `HA_FULL=1`.
+pub fn runs(few: usize, with_full: usize) -> usize {
+    match std::env::var("HA_FULL").as_deref() {
+        Ok("1") => with_full,
+        _ => few,
+    }
+}
+
 /// Waits for a condition; how long it took.
 pub fn wait_for(what: &str, at_most: Duration, mut condition: impl FnMut() -> bool) -> Duration {
     let start = boot_now();

@@ -27,7 +27,7 @@ pub struct ControllerSettings {
 }
 
 impl ControllerSettings {
-    /// The product's: a lease of four fifths of the promise, sent six times in its length.
+    /// The product's: a lease of four fifths of the promise, sent five times in its length.
     ///
     /// `lease * (1 + rho) + stop <= promise * (1 - rho)`: four fifths leave 20 % for drift and for stopping.
     pub const fn of(me: NodeId, role: Role, promise: Duration) -> Self {
@@ -37,7 +37,7 @@ impl ControllerSettings {
             role,
             promise,
             lease,
-            lease_every: Duration::from_millis(lease.as_millis() as u64 / 6),
+            lease_every: Duration::from_millis(lease.as_millis() as u64 / 5),
             log_stall_max: LOG_STALL_MAX,
             voters_max: VOTERS_MAX,
             steady_for: STEADY_FOR,

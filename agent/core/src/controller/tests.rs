@@ -13,6 +13,8 @@ use crate::testing::member;
 
 const LEASE: Duration = Duration::from_millis(240);
 const PROMISE: Duration = Duration::from_millis(300);
+/// Between two `Lease` messages, in milliseconds.
+const EVERY: u64 = 48;
 
 fn n(i: u8) -> NodeId {
     NodeId::from_random(u128::from(i))
@@ -213,7 +215,7 @@ fn a_leader_that_has_not_applied_its_own_term_does_not_hold() {
 #[test]
 fn an_answer_to_a_lease_of_an_older_term_does_not_count() {
     let mut node = Node::holding();
-    let old = sent(&node.wait(40)).unwrap();
+    let old = sent(&node.wait(EVERY)).unwrap();
     let new = sent(&node.lead(7)).unwrap();
     assert_eq!(node.c.holding(), None);
     node.answer(2, old);
@@ -248,12 +250,12 @@ fn a_log_that_stands_still_for_long_costs_the_lead() {
     node.tell(Event::Raft(news));
     let mut held_for = 0;
     while node.c.handing_over_to().is_none() {
-        let Some(lease) = sent(&node.wait(40)) else {
+        let Some(lease) = sent(&node.wait(EVERY)) else {
             break;
         };
         node.answer(1, lease);
         node.answer(2, lease);
-        held_for += 40;
+        held_for += EVERY;
         assert!(held_for < 60_000, "never gave up");
     }
     assert!(
@@ -322,7 +324,7 @@ fn the_lease_ends_before_the_promise_with_drift_and_a_stop_to_spare() {
 fn it_is_not_woken_for_what_it_does_not_do() {
     let mut node = Node::holding();
     assert!(
-        node.c.next_deadline(at(node.now)) <= at(node.now + 40),
+        node.c.next_deadline(at(node.now)) <= at(node.now + EVERY),
         "the next lease"
     );
     node.tell(Event::MoveLeader {
@@ -360,7 +362,7 @@ fn who_holds_proposes_what_a_members_agent_says_of_itself_and_who_only_leads_doe
             .any(|a| matches!(a, Action::Propose(Command::Describe { node, .. }) if *node == n(2)))
     };
     let mut node = Node::holding();
-    let lease = sent(&node.wait(40)).unwrap();
+    let lease = sent(&node.wait(EVERY)).unwrap();
     assert!(described(&answers(&mut node, lease)));
     assert!(!described(&answers(&mut node, lease)), "once");
 

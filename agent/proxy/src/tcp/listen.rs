@@ -43,7 +43,9 @@ pub(crate) async fn keep_listening(
             tell(&shared, &mut told, address, error)
         });
         let pause = match (left.is_zero(), missing) {
-            (true, _) => LONG,
+            (true, _) if shared.gate.is_shut() => LONG,
+            // It has lapsed and may go on, which nobody tells.
+            (true, _) => RETRY,
             (false, true) => RETRY.min(left),
             (false, false) => left,
         };

@@ -247,7 +247,8 @@ async fn wait_in_line(
     tokio::pin!(timeout);
     loop {
         let changed = worker.routes_changed.notified();
-        if !dispatch.still_wants(&line.queue, &worker.counted_view().view) {
+        let now = (worker.shared.clock.wall)();
+        if !dispatch.still_wants(&line.queue, &worker.counted_view().view, now) {
             return Ok(Err(Happened::ServerChanged));
         }
         tokio::select! {

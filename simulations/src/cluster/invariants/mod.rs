@@ -11,6 +11,7 @@
 //! | a binding lives at least `expire` after its last use | semantics, "Affinity" | `affinity` |
 //! | suspicion alone never rewrites a binding | semantics, "Affinity" | `suspicion` |
 //! | a service that is back within the turn-around keeps its clients | semantics, "Trying to connect" | `turn_around` |
+//! | a freed slot serves the oldest waiter that may use it, and no slot is free while such a one waits | semantics, "Slots" | `slots` |
 //! | who forwards is who answers | "The lease" | `service` |
 //! | a server in maintenance gets no session | semantics, "Administrative states" | `service` |
 //! | a server that is known to be down gets no client | "Data plane" | `service` |
@@ -31,6 +32,7 @@ pub mod knowledge;
 pub mod one_holder;
 pub mod same_state;
 pub mod service;
+pub mod slots;
 pub mod suspicion;
 pub mod turn_around;
 pub mod unique;
@@ -49,4 +51,5 @@ pub struct Invariants {
     pub versions: versions::Versions,
     pub moves: drains::Moves,
     pub turn_around: turn_around::TurnAround,
+    pub slots: slots::Slots,
 }

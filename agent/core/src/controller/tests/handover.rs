@@ -143,7 +143,7 @@ fn a_ready_node_hands_over_to_a_drained_one_only_when_it_is_told_to() {
 fn a_node_that_has_just_started_is_no_successor_until_it_promises_itself() {
     let mut node = Node::holding();
     assert_eq!(node.c.best_successor(), Some(n(2)));
-    let lease = sent(&node.wait(40)).unwrap();
+    let lease = sent(&node.wait(EVERY)).unwrap();
     let report = NodeReport {
         eligible: true,
         ..NodeReport::default()
@@ -163,7 +163,7 @@ fn a_node_that_has_just_started_is_no_successor_until_it_promises_itself() {
 fn a_node_in_maintenance_hands_over_to_a_ready_one_and_to_no_other_in_maintenance() {
     let mut node = Node::holding();
     node.maintain(&[2, 1]);
-    let lease = sent(&node.wait(40)).unwrap();
+    let lease = sent(&node.wait(EVERY)).unwrap();
     node.answer(1, lease);
     node.answer(2, lease);
     assert_eq!(
@@ -189,7 +189,7 @@ fn a_drain_alone_never_moves_the_address_and_the_maintenance_that_follows_it_doe
         force: false,
     });
     for _ in 0..100 {
-        let lease = sent(&node.wait(40)).expect("it goes on");
+        let lease = sent(&node.wait(EVERY)).expect("it goes on");
         for from in 1..=3 {
             node.answer(from, lease);
         }
@@ -207,7 +207,7 @@ fn a_drain_alone_never_moves_the_address_and_the_maintenance_that_follows_it_doe
 #[test]
 fn a_drained_node_takes_over_only_when_nobody_else_can_and_before_one_in_maintenance() {
     let mut node = Node::holding();
-    let lease = sent(&node.wait(40)).unwrap();
+    let lease = sent(&node.wait(EVERY)).unwrap();
     node.answer(3, lease);
     let successors = |node: &Node| (node.c.best_successor(), node.c.last_successor());
     node.set(2, AdminState::Drain);
@@ -222,7 +222,7 @@ fn a_drained_node_takes_over_only_when_nobody_else_can_and_before_one_in_mainten
 #[test]
 fn a_node_in_maintenance_hands_over_to_a_drained_one_rather_than_hold() {
     let mut node = Node::holding();
-    let lease = sent(&node.wait(40)).unwrap();
+    let lease = sent(&node.wait(EVERY)).unwrap();
     node.answer(3, lease);
     node.set(2, AdminState::Maintenance);
     node.set(3, AdminState::Drain);
@@ -291,7 +291,7 @@ fn who_is_named_to_take_over_must_be_able_to_keep_it() {
 fn a_node_whose_data_plane_fails_hands_over_if_somebody_else_can() {
     let mut node = Node::holding();
     for _ in 0..20 {
-        let lease = sent(&node.wait(40)).unwrap();
+        let lease = sent(&node.wait(EVERY)).unwrap();
         node.answer(1, lease);
         node.answer(2, lease);
     }
@@ -311,7 +311,7 @@ fn a_node_whose_data_plane_fails_hands_over_if_somebody_else_can() {
 #[test]
 fn a_leader_that_has_just_been_elected_goes_on_holding_until_it_may_hand_over() {
     let mut node = Node::holding();
-    let lease = sent(&node.wait(40)).unwrap();
+    let lease = sent(&node.wait(EVERY)).unwrap();
     node.answer(1, lease);
     node.answer(2, lease);
     let actions = node.tell(Event::Own(NodeReport::default()));
@@ -335,7 +335,7 @@ fn a_handover_whose_target_leaves_is_given_up_before_the_library_is_asked() {
     node.tell(Event::Raft(without.clone()));
     assert_eq!(node.c.handing_over_to(), None);
     assert_eq!(transferred(&node.tell(Event::Dropped { number })), None);
-    let lease = sent(&node.wait(40)).expect("it asks again");
+    let lease = sent(&node.wait(EVERY)).expect("it asks again");
     node.answer(1, lease);
     assert!(held(&node.answer(3, lease)).is_some(), "and holds again");
     let refused = node.tell(Event::MoveLeader {

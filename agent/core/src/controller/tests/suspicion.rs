@@ -119,7 +119,7 @@ fn without_a_check_a_silent_nodes_server_is_looked_at_all_the_same() {
 fn a_failed_look_at_a_server_whose_node_is_heard_is_no_failed_check() {
     let mut node = holding(Some(readme_check()));
     for _ in 0..9 {
-        let lease = sent(&node.wait(40)).unwrap();
+        let lease = sent(&node.wait(EVERY)).unwrap();
         for from in 1..=3 {
             node.answer(from, lease);
         }
@@ -141,7 +141,7 @@ fn who_is_heard_again_has_its_servers_checked_at_once() {
         purpose: Purpose::Scheduled,
         result: CheckResult::TimedOut,
     });
-    let lease = sent(&node.wait(40)).unwrap();
+    let lease = sent(&node.wait(EVERY)).unwrap();
     node.answer(1, lease);
     node.answer(2, lease);
     let mut actions = node.answer(3, lease);

@@ -17,7 +17,7 @@ fn a_node_that_hears_no_majority_knows_since_when() {
     node.answer(2, lease);
     let led = node.now;
     assert_eq!((node.c.last_in_touch(), node.out()), (at(led), false));
-    node.wait(40);
+    node.wait(EVERY);
     node.wait(800);
     assert!(node.out(), "a leader whom nobody answers");
 }

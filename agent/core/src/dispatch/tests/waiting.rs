@@ -63,7 +63,7 @@ fn a_server_that_is_cut_is_not_waited_for() {
     let story = Story::in_view(view(cut, None));
     let wants = |id| {
         let queue = Queue::Server(ServerId(id));
-        story.dispatch.still_wants(&queue, &story.view)
+        story.dispatch.still_wants(&queue, &story.view, NOW)
     };
     assert_eq!((wants(1), wants(2), wants(9)), (false, true, false));
     let mut any = Story::in_view(view(limited(backend()), None));
@@ -78,9 +78,32 @@ fn a_server_that_is_cut_is_not_waited_for() {
         let queue = Queue::Backend { except: vec![] };
         let now = view(down.clone(), None);
         assert_eq!(
-            any.dispatch.still_wants(&queue, &now),
+            any.dispatch.still_wants(&queue, &now, NOW),
             wanted,
             "{servers_down} down"
+        );
+    }
+}
+
+#[test]
+fn who_waits_for_any_goes_home_when_the_own_server_serves_again() {
+    let mut in_maintenance = limited(backend());
+    in_maintenance.servers[0].cut = Some(Cut::Maintenance);
+    let mut suspect = limited(backend());
+    suspect.servers[0].suspect = true;
+    for away in [in_maintenance, suspect] {
+        let mut story = Story::in_view(view(away, Some((1, NOW))));
+        story.sessions = 1;
+        assert!(short(&story.step(H::Arrived)).starts_with("wait for any"));
+        let queue = Queue::Backend { except: vec![] };
+        let wants = |story: &Story| story.dispatch.still_wants(&queue, &story.view, NOW);
+        assert!(wants(&story));
+        story.view = view(limited(backend()), Some((1, NOW)));
+        assert!(!wants(&story), "it is chosen for anew");
+        assert_eq!(
+            short(&story.step(H::GotSlot(ServerId(2)))),
+            "wait 1",
+            "a slot that came before that is given back"
         );
     }
 }
