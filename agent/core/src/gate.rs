@@ -75,6 +75,11 @@ impl Gate {
         self.until() == Instant::ZERO
     }
 
+    /// Whether a lease until then would be the present one, and no shorter: who waits for its end need not be told.
+    pub fn would_go_on(&self, until: Instant) -> bool {
+        !self.is_shut() && self.until() <= until
+    }
+
     /// What is left of the lease at `now`; zero when closed.
     pub fn left(&self, now: Instant) -> Duration {
         self.until() - now

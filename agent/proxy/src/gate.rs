@@ -23,9 +23,9 @@ impl WatchedGate {
 
     /// Serve until `until`. That a lease goes on is told to nobody: who waits for its end looks again then.
     pub fn open(&self, until: Instant) {
-        let begins = self.gate.is_shut();
+        let goes_on = self.gate.would_go_on(until);
         self.gate.open(until);
-        if begins {
+        if !goes_on {
             self.changed.send_replace(());
         }
     }
@@ -36,7 +36,8 @@ impl WatchedGate {
         self.changed.send_replace(());
     }
 
-    /// A receiver that is told of every [`close`](WatchedGate::close) and of the first [`open`](WatchedGate::open) after it.
+    /// A receiver that is told of every [`close`](WatchedGate::close) of the first [`open`](WatchedGate::open)
+    /// after it, and of one that shortens the lease.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
