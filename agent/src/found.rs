@@ -297,7 +297,6 @@ mod tests {
                 version,
                 at: Timestamp(1),
                 by: "an operator".to_owned(),
-                changes: Vec::new(),
                 text,
                 config,
             };

@@ -222,8 +222,8 @@ pub struct HealthChange {
 pub enum Outcome {
     /// It is done.
     Done,
-    /// The configuration now has this version; what changed, a line each.
-    Configured(u64, Vec<String>),
+    /// The configuration now has this version.
+    Configured(u64),
     /// These servers are affected, as `backend/server`.
     Affected(Vec<String>),
 }

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod changes;
 pub mod check;
 pub mod close;
 pub mod command;

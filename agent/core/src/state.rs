@@ -10,7 +10,6 @@
 //! No clock and no randomness: two nodes that applied the same log have the same state, byte for byte.
 
 mod admin;
-mod changes;
 mod configure;
 mod members;
 mod records;
@@ -18,7 +17,6 @@ mod trust;
 mod versions;
 
 pub use admin::Shortage;
-pub use changes::changes;
 pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, MaintenanceLock};
 
 use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};

@@ -5,10 +5,11 @@ use super::{Operations, RequestError, rejection_error, wire_problem};
 use crate::config::{
     ClusterFile, PROBLEMS_MAX, Problem, own_addresses, parse_cluster, virtual_ip_problem,
 };
+use ha_core::changes::changes;
 use ha_core::command::{Command, Outcome, Rejection};
 use ha_core::model::{ClusterConfig, Timing, VirtualIp};
 use ha_core::own_address;
-use ha_core::state::{ConfigVersion, Facts, changes};
+use ha_core::state::{ConfigVersion, Facts};
 use ha_core::time::words;
 use ha_proto::control as pb;
 use ha_proxy::ProxyCounters;
@@ -69,7 +70,7 @@ impl Operations {
             .await?;
         Ok(pb::ApplyReply {
             notes,
-            ..configured(outcome)
+            ..self.configured(&outcome)
         })
     }
 
@@ -139,9 +140,21 @@ impl Operations {
                 return Ok(refused(&facts, problems));
             }
         }
-        Ok(configured(
-            self.propose(&r.by, Command::Rollback(version)).await?,
-        ))
+        let outcome = self.propose(&r.by, Command::Rollback(version)).await?;
+        Ok(self.configured(&outcome))
+    }
+
+    /// The reply to a change that was made.
+    fn configured(&self, outcome: &Outcome) -> pb::ApplyReply {
+        let Outcome::Configured(version) = outcome else {
+            return pb::ApplyReply::default();
+        };
+        let facts = self.consensus.read().facts;
+        pb::ApplyReply {
+            version: *version,
+            changes: brought(&facts, *version).unwrap_or_default(),
+            ..pb::ApplyReply::default()
+        }
     }
 
     pub(crate) async fn backup(
@@ -183,7 +196,7 @@ impl Operations {
             version: h.version,
             at_ms: h.at.0,
             by: h.by.clone(),
-            summary: h.changes.join("; "),
+            summary: brought(&facts, h.version).unwrap_or_default().join("; "),
             text: if with_text {
                 h.text.clone()
             } else {
@@ -306,15 +319,15 @@ fn refused(facts: &Facts, problems: Vec<Problem>) -> pb::ApplyReply {
     }
 }
 
-fn configured(outcome: Outcome) -> pb::ApplyReply {
-    match outcome {
-        Outcome::Configured(version, changes) => pb::ApplyReply {
-            version,
-            changes,
-            ..pb::ApplyReply::default()
-        },
-        _ => pb::ApplyReply::default(),
+/// What a version changed, a line each; `None`: it or the one before it is not kept any more.
+pub(super) fn brought(facts: &Facts, version: u64) -> Option<Vec<String>> {
+    let at = facts.history.iter().position(|h| h.version == version)?;
+    let new = &facts.history[at].config;
+    if version == 1 {
+        return Some(changes(&ClusterConfig::default(), new));
     }
+    let old = facts.history.get(at.checked_sub(1)?)?;
+    (old.version + 1 == version).then(|| changes(&old.config, new))
 }
 
 fn line_of(text: &str, key: &str) -> u32 {

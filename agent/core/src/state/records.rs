@@ -16,8 +16,6 @@ pub struct ConfigVersion {
     pub at: Timestamp,
     /// By whom.
     pub by: String,
-    /// What changed, a line each.
-    pub changes: Vec<String>,
     /// As it was written.
     pub text: String,
     /// What it says.

@@ -43,7 +43,6 @@ structs! {
         version: u64,
         at: Timestamp,
         by: String,
-        changes: Vec<String>,
         text: String,
         config: Arc<ClusterConfig>,
     }

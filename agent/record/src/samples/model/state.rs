@@ -41,7 +41,6 @@ pub(in crate::samples) fn state(at: RecordVersion) -> ClusterState {
                 version: 12,
                 at: NOW,
                 by: "alice".to_owned(),
-                changes: vec!["a line".to_owned()],
                 text: "[cluster]\nname = \"site\"\n".to_owned(),
                 config: Arc::new(ClusterConfig {
                     failback: Failback::Manual,
@@ -138,10 +137,7 @@ fn happened() -> Vec<What> {
     let text = |text: &str| text.to_owned();
     let listen = ([10, 0, 0, 4], 7400).into();
     let mut all = vec![
-        What::ConfigApplied {
-            version: 3,
-            changes: vec![text("a line")],
-        },
+        What::ConfigApplied { version: 3 },
         What::AdminSet {
             target: Target::Node(text("node-2")),
             state: AdminState::Drain,
