@@ -2,6 +2,7 @@
 
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use crate::request::Request;
 use crate::state::Facts;
 use crate::stick::{StickEntry, StickKey};
 use crate::time::Timestamp;
@@ -21,6 +22,8 @@ pub struct Stamped {
     pub by: String,
     /// What is asked for.
     pub command: Command,
+    /// Which request of an operator this is an attempt at; the cluster's own commands have none.
+    pub request: Option<Request>,
 }
 
 impl fmt::Display for Stamped {
@@ -53,8 +56,13 @@ pub enum Command {
         /// The version it was made from; `None`: whatever is there.
         expect: Option<u64>,
     },
-    /// An earlier configuration again, as a new version. `None`: the one before the current.
-    Rollback(Option<u64>),
+    /// An earlier configuration again, as a new version.
+    Rollback {
+        /// `None`: the one before the current.
+        version: Option<u64>,
+        /// The version that was in force when it was asked for; `None`: whatever is.
+        expect: Option<u64>,
+    },
     /// What the operator wants of servers or of a node.
     SetAdmin {
         /// Of what.
@@ -63,6 +71,8 @@ pub enum Command {
         order: AdminOrder,
         /// Even if no usable server remains.
         force: bool,
+        /// The number of the last order of this target that was seen, 0 for none; `None`: whatever there was.
+        expect: Option<u64>,
     },
     /// Nodes will be taken out one after the other, by nobody else meanwhile. Again by the same owner: for longer.
     Lock {
@@ -224,8 +234,13 @@ pub enum Outcome {
     Done,
     /// The configuration now has this version.
     Configured(u64),
-    /// These servers are affected, as `backend/server`.
-    Affected(Vec<String>),
+    /// The order is in force.
+    Ordered {
+        /// Since when.
+        since: Timestamp,
+        /// Its number; see [`Facts::order_of`].
+        number: u64,
+    },
 }
 
 /// Why a command changed nothing.
@@ -241,6 +256,21 @@ pub enum Rejection {
         /// What the proposer had seen.
         expected: u64,
     },
+    /// Somebody else gave an order meanwhile.
+    #[error(
+        "order {now} was given to it meanwhile, this one was made after order {expected}: look at `ha-cli status`, then repeat it"
+    )]
+    OrderMoved {
+        /// Number of its last order.
+        now: u64,
+        /// What the proposer had seen.
+        expected: u64,
+    },
+    /// It may have been carried out at an earlier attempt, and nobody knows any more.
+    #[error(
+        "this request is an old one, and whether it was carried out is not known any more: look at `ha-cli status` and `ha-cli events`, then ask anew if need be"
+    )]
+    AskedTooLongAgo,
     /// No such version is kept.
     #[error(
         "version {0} of the configuration is not kept: `ha-cli config history` shows those that are"
@@ -307,7 +337,7 @@ pub enum Rejection {
     RotationUnderWay,
     /// A table is full.
     #[error("there are {1} {0} already: remove one first")]
-    TooMany(String, usize),
+    TooMany(String, u64),
     /// Nobody would be left to serve.
     #[error(
         "backend {backend} would have no usable server left: make another one ready first, or say --force"

@@ -29,6 +29,7 @@ pub mod lease;
 pub mod model;
 pub mod own_address;
 pub mod placement;
+pub mod request;
 pub mod state;
 pub mod stick;
 pub mod text;

@@ -1,7 +1,7 @@
 //! What all nodes agree on, and the one road by which it changes: [`ClusterState::apply`].
 //!
 //! ```text
-//!   Stamped command --apply--> Answer        a refused command changes nothing but the clock
+//!   Stamped command --apply--> Answer        a refused command changes nothing but the clock and what was answered
 //!        |                        |
 //!        v                        v
 //!   facts (Arc: members, config, admin, health, holder, events)     stick (bindings)
@@ -12,17 +12,20 @@
 mod admin;
 mod configure;
 mod members;
+mod orders;
 mod records;
 mod trust;
 mod versions;
 
 pub use admin::Shortage;
+pub use orders::Orders;
 pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, MaintenanceLock};
 
 use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::{EventLog, What};
 use crate::id::{Epoch, NodeId, ServerId};
 use crate::model::{AdminState, ClusterConfig, Member, Role, Timing};
+use crate::request::Answers;
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::text::printable;
 use crate::time::Timestamp;
@@ -74,6 +77,10 @@ pub struct Facts {
     pub server_admin: BTreeMap<ServerId, AdminRecord>,
     /// What is wanted of nodes; absent: ready.
     pub node_admin: BTreeMap<NodeId, AdminRecord>,
+    /// The numbers of the last orders.
+    pub orders: Arc<Orders>,
+    /// What was answered to operators lately.
+    pub answers: Arc<Answers>,
     /// What the checks say; absent: up.
     pub health: Arc<BTreeMap<ServerId, HealthRecord>>,
     /// Who holds the addresses, as far as the log knows.
@@ -101,9 +108,23 @@ impl ClusterState {
         }
     }
 
-    /// The one road in: applies a command, or says why it changes nothing.
+    /// The one road in: applies a command, or says why it changes nothing. What was answered to an earlier attempt at
+    /// the same request is answered again, and nothing is done.
     pub fn apply(&mut self, stamped: &Stamped) -> Answer {
         self.clock = stamped.at;
+        let Some(request) = stamped.request else {
+            return self.carry_out(stamped);
+        };
+        if let Some(answer) = self.facts.answers.to(request, stamped.at) {
+            return answer;
+        }
+        let answer = self.carry_out(stamped);
+        let facts = Arc::make_mut(&mut self.facts);
+        Arc::make_mut(&mut facts.answers).remember(request.id, stamped.at, answer.clone());
+        answer
+    }
+
+    fn carry_out(&mut self, stamped: &Stamped) -> Answer {
         let by = stamped.by.as_str();
         let answer = match &stamped.command {
             Command::Bind(bindings) => Ok(self.bind(bindings)),
@@ -131,12 +152,13 @@ impl ClusterState {
                 text,
                 expect,
             } => next.configure(config, text, *expect, at, by),
-            Command::Rollback(version) => next.rollback(*version, at, by),
+            Command::Rollback { version, expect } => next.rollback(*version, *expect, at, by),
             Command::SetAdmin {
                 target,
                 order,
                 force,
-            } => next.set_admin(target, order, *force, at, by),
+                expect,
+            } => next.order(target, order, *force, *expect, at, by),
             Command::Lock {
                 owner,
                 purpose,
@@ -284,6 +306,8 @@ impl Facts {
         }
         (self.members, self.health) = (Arc::default(), Arc::default());
         (self.node_admin, self.holder, self.maintenance) = (BTreeMap::new(), None, None);
+        self.answers = Arc::default();
+        self.forget_orders();
         Arc::make_mut(&mut self.trust).tokens.clear();
         self.event(at, What::Restored, by);
         Ok(Outcome::Done)

@@ -25,6 +25,13 @@ impl Operations {
         } else {
             r.file
         };
+        let now = self.outside.clock.wall();
+        if let Some(before) = self
+            .answered_before(now, r.asked.as_ref())
+            .filter(|_| !r.dry_run)
+        {
+            return Ok(self.configured(&before?));
+        }
         let facts = self.consensus.read().facts;
         let founded = Founded {
             timing: facts.timing,
@@ -59,8 +66,9 @@ impl Operations {
         }
         let expect = (r.expect_version > 0).then_some(r.expect_version);
         let outcome = self
-            .propose(
+            .propose_asked(
                 &r.by,
+                r.asked.as_ref(),
                 Command::Configure {
                     config,
                     text,
@@ -123,6 +131,10 @@ impl Operations {
         r: pb::RollbackRequest,
     ) -> Result<pb::ApplyReply, RequestError> {
         let version = (r.version > 0).then_some(r.version);
+        let at = self.outside.clock.wall();
+        if let Some(before) = self.answered_before(at, r.asked.as_ref()) {
+            return Ok(self.configured(&before?));
+        }
         let facts = self.consensus.read().facts;
         let now = facts.config_version;
         if r.expect_version > 0 && r.expect_version != now {
@@ -140,7 +152,11 @@ impl Operations {
                 return Ok(refused(&facts, problems));
             }
         }
-        let outcome = self.propose(&r.by, Command::Rollback(version)).await?;
+        let command = Command::Rollback {
+            version,
+            expect: (r.expect_version > 0).then_some(r.expect_version),
+        };
+        let outcome = self.propose_asked(&r.by, r.asked.as_ref(), command).await?;
         Ok(self.configured(&outcome))
     }
 
@@ -362,6 +378,7 @@ mod tests {
                     text: String::new(),
                     expect: None,
                 },
+                request: None,
             })
             .unwrap();
         let notes = notes(&state.facts, &config([1, 22]), &ProxyCounters::default());

@@ -3,7 +3,7 @@
 use super::upgrade::progress;
 use super::warnings::warnings;
 use super::{Operations, RequestError};
-use ha_core::command::DrainEnd;
+use ha_core::command::{AdminTarget, DrainEnd};
 use ha_core::controller::{Controller, NodeReport, RaftNews, RaftRole};
 use ha_core::events::{Target, What};
 use ha_core::id::{NodeId, ServerId};
@@ -233,6 +233,7 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
             .filter(|v| !v.is_empty())
             .unwrap_or_else(|| m.version.clone()),
         voter,
+        order: facts.order_of(&AdminTarget::Node(m.id)),
         fence: report.map_or_else(String::new, |r| r.fence.clone()),
     }
 }
@@ -316,6 +317,7 @@ fn server_status(
         reason: admin.reason,
         deadline_ms: admin.deadline.map_or(0, |d| d.0),
         connect_errors: count.connect_errors,
+        order: facts.order_of(&AdminTarget::Servers(vec![id])),
     }
 }
 

@@ -135,8 +135,14 @@ impl Operations {
         })
     }
 
-    async fn order(&self, by: &str, order: TrustOrder) -> Result<(), RequestError> {
-        self.propose(by, Command::Trust(order)).await.map(drop)
+    async fn order(
+        &self,
+        by: &str,
+        asked: Option<&pb::Asked>,
+        order: TrustOrder,
+    ) -> Result<(), RequestError> {
+        let done = self.propose_asked(by, asked, Command::Trust(order)).await;
+        done.map(drop)
     }
 
     pub(crate) async fn create_token(
@@ -150,10 +156,19 @@ impl Operations {
             )));
         }
         let role = role(&r.role)?;
-        let token = Token::generate(self.authority()?.fingerprint()).map_err(internal)?;
-        let expires = self.outside.clock.wall() + ttl;
+        let authority = self.authority()?.fingerprint();
+        let now = self.outside.clock.wall();
+        let token = match Operations::attempt(now, r.asked.as_ref())? {
+            // Whoever leads makes the same of it at each attempt: the one that the first made known.
+            Some(request) => {
+                Token::of_request(authority, &self.trust.live().keyring.seal, request.id)
+            }
+            None => Token::generate(authority).map_err(internal)?,
+        };
+        let expires = now + ttl;
         self.order(
             &r.by,
+            r.asked.as_ref(),
             TrustOrder::MakeToken {
                 id: token.id(),
                 secret: token.secret(),
@@ -162,10 +177,12 @@ impl Operations {
             },
         )
         .await?;
+        let facts = self.consensus.read().facts;
+        let known = facts.trust.tokens.get(&token.id());
         Ok(pb::CreateTokenReply {
             token: token.to_string(),
             id: token.id(),
-            expires_ms: expires.0,
+            expires_ms: known.map_or(expires, |t| t.expires).0,
         })
     }
 
@@ -194,8 +211,12 @@ impl Operations {
         &self,
         r: pb::RevokeTokenRequest,
     ) -> Result<pb::TrustReply, RequestError> {
-        self.order(&r.by, TrustOrder::RevokeToken(r.id.clone()))
-            .await?;
+        self.order(
+            &r.by,
+            r.asked.as_ref(),
+            TrustOrder::RevokeToken(r.id.clone()),
+        )
+        .await?;
         Ok(pb::TrustReply {
             message: format!("token {} opens nothing any more", r.id),
         })
@@ -228,6 +249,7 @@ impl Operations {
         )?;
         self.order(
             &r.by,
+            r.asked.as_ref(),
             TrustOrder::AddUser {
                 name: r.name,
                 access,
@@ -305,8 +327,12 @@ impl Operations {
         &self,
         r: pb::RemoveUserRequest,
     ) -> Result<pb::TrustReply, RequestError> {
-        self.order(&r.by, TrustOrder::RemoveUser(r.name.clone()))
-            .await?;
+        self.order(
+            &r.by,
+            r.asked.as_ref(),
+            TrustOrder::RemoveUser(r.name.clone()),
+        )
+        .await?;
         Ok(pb::TrustReply {
             message: format!("{} may not enter any more", r.name),
         })
@@ -390,6 +416,7 @@ impl Operations {
         let (fingerprint, certificate) = (new.fingerprint(), new.certificate().to_vec());
         self.order(
             &r.by,
+            r.asked.as_ref(),
             TrustOrder::Introduce {
                 fingerprint,
                 certificate,
@@ -398,6 +425,10 @@ impl Operations {
             },
         )
         .await?;
+        // At a further attempt it is that of the first.
+        let facts = self.consensus.read().facts;
+        let newest = facts.trust.authorities.last();
+        let fingerprint = newest.map_or(fingerprint, |a| a.fingerprint);
         Ok(pb::TrustReply {
             message: format!(
                 "authority {} is being made known to every node",
@@ -410,6 +441,13 @@ impl Operations {
         &self,
         r: pb::RetireAuthorityRequest,
     ) -> Result<pb::TrustReply, RequestError> {
+        let now = self.outside.clock.wall();
+        if let Some(before) = self.answered_before(now, r.asked.as_ref()) {
+            before?;
+            return Ok(pb::TrustReply {
+                message: "the old authority is not believed any more".to_owned(),
+            });
+        }
         let facts = self.consensus.read().facts;
         let Some(old) = facts
             .trust
@@ -440,7 +478,7 @@ impl Operations {
                 shown.join(", ")
             )));
         }
-        self.order(&r.by, TrustOrder::Retire(old.fingerprint))
+        self.order(&r.by, r.asked.as_ref(), TrustOrder::Retire(old.fingerprint))
             .await?;
         Ok(pb::TrustReply {
             message: format!(

@@ -33,9 +33,10 @@ impl Cluster {
             dry_run: false,
             expect_version,
             by: asked_by(),
+            asked: None,
         };
         let call = async |mut c: Client, q| c.apply(q).await;
-        let reply = self.ask(Retry::No, question, call).await;
+        let reply = self.change(question, call).await;
         Ok(Applied::from(reply.map_err(invalid)?))
     }
 
@@ -52,6 +53,7 @@ impl Cluster {
             dry_run: true,
             expect_version,
             by: asked_by(),
+            asked: None,
         };
         let call = async |mut c: Client, q| c.diff(q).await;
         let reply = self.ask(Retry::Yes, question, call).await;
@@ -71,9 +73,10 @@ impl Cluster {
             version,
             expect_version,
             by: asked_by(),
+            asked: None,
         };
         let call = async |mut c: Client, q| c.rollback(q).await;
-        let reply = self.ask(Retry::No, question, call).await?;
+        let reply = self.change(question, call).await?;
         Ok(Applied::from(reply))
     }
 

@@ -22,6 +22,11 @@ pub(super) async fn apply(
 ) -> Result<Exit, Failure> {
     let (text, name) = read(file)?;
     if yes {
+        // What somebody else applies meanwhile is not undone by this, however late it arrives.
+        let expect = match expect {
+            0 => ctx.cluster.status().await?.config_version,
+            expect => expect,
+        };
         let applied = ctx.cluster.apply(text, name, expect).await?;
         return report(ctx, &applied);
     }
@@ -65,7 +70,8 @@ pub(super) async fn rollback(
     yes: bool,
 ) -> Result<Exit, Failure> {
     if yes {
-        let applied = ctx.cluster.rollback(version.unwrap_or(0), 0).await;
+        let current = ctx.cluster.status().await?.config_version;
+        let applied = ctx.cluster.rollback(version.unwrap_or(0), current).await;
         return report(ctx, &applied.map_err(with_history)?);
     }
     let mut versions: Vec<u64> = ctx

@@ -65,6 +65,10 @@ pub enum Planted {
     LeavesAtFirstRefusal,
     /// A client whose server is suspect is bound elsewhere.
     SuspicionRebinds,
+    /// An operator's request that is asked for again is a new one.
+    RequestsForgotten,
+    /// Orders and configurations are taken whatever their giver saw.
+    ExpectedUnchecked,
     /// A binding lives no longer than `expire` after the use that was recorded last.
     DiesEarly,
 }
@@ -146,7 +150,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 31] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -295,6 +299,18 @@ impl Planted {
             Planted::DiesEarly,
             Theme::Anything,
             &["affinity"],
+        ),
+        bug(
+            "requests-forgotten",
+            Planted::RequestsForgotten,
+            Theme::Anything,
+            &["once", "the ideal cluster"],
+        ),
+        bug(
+            "expected-unchecked",
+            Planted::ExpectedUnchecked,
+            Theme::Anything,
+            &["seen", "the ideal cluster"],
         ),
         bug(
             "own-clock",

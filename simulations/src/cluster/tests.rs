@@ -82,6 +82,8 @@ fn planted_bugs_are_found() {
         "leaves-at-first-refusal",
         "suspicion-rebinds",
         "dies-early",
+        "requests-forgotten",
+        "expected-unchecked",
     ] {
         let bug = Planted::named(word).expect("it is in the table");
         let found = (0..SEEDS).find(|seed| {

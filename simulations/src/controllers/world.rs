@@ -141,6 +141,7 @@ impl World {
                 at: Timestamp(1),
                 by: String::new(),
                 command: Command::AddMember(member),
+                request: None,
             });
             // Half a percent of drift, either way.
             node.rate = rng.within(995_000, 1_005_000);

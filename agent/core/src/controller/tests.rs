@@ -42,6 +42,7 @@ impl Node {
                     at: Timestamp(1),
                     by: String::new(),
                     command: Command::AddMember(member(i)),
+                    request: None,
                 })
                 .unwrap();
         }
@@ -68,6 +69,7 @@ impl Node {
             target: AdminTarget::Node(n(node)),
             order,
             force: true,
+            expect: None,
         })
     }
     /// The log has that command, of somebody called alice.
@@ -81,6 +83,7 @@ impl Node {
                 at: Timestamp(2),
                 by: "alice".into(),
                 command,
+                request: None,
             })
             .unwrap();
         self.tell(Event::Applied(state.facts))

@@ -18,14 +18,7 @@ impl Facts {
         at: Timestamp,
         by: &str,
     ) -> Answer {
-        if let Some(expected) = expect
-            && expected != self.config_version
-        {
-            return Err(Rejection::ConfigMoved {
-                now: self.config_version,
-                expected,
-            });
-        }
+        self.check_version(expect)?;
         if *self.config == *config && self.config_version > 0 {
             return Ok(Outcome::Configured(self.config_version));
         }
@@ -33,7 +26,14 @@ impl Facts {
         Ok(self.take_config(Arc::new(config.clone()), text.to_owned(), at, by))
     }
 
-    pub(super) fn rollback(&mut self, version: Option<u64>, at: Timestamp, by: &str) -> Answer {
+    pub(super) fn rollback(
+        &mut self,
+        version: Option<u64>,
+        expect: Option<u64>,
+        at: Timestamp,
+        by: &str,
+    ) -> Answer {
+        self.check_version(expect)?;
         let wanted = match version {
             Some(v) => self
                 .history
@@ -50,6 +50,15 @@ impl Facts {
         let (config, text) = (wanted.config.clone(), wanted.text.clone());
         check_kinds(&config, self.members.values())?;
         Ok(self.take_config(config, text, at, by))
+    }
+
+    /// Whether the version in force is the one that was seen.
+    fn check_version(&self, expect: Option<u64>) -> Result<(), Rejection> {
+        let now = self.config_version;
+        match expect {
+            Some(expected) if expected != now => Err(Rejection::ConfigMoved { now, expected }),
+            _ => Ok(()),
+        }
     }
 
     fn take_config(
@@ -103,6 +112,7 @@ impl Facts {
         self.server_admin.retain(|id, _| kept.contains(id));
         Arc::make_mut(&mut self.health).retain(|id, _| kept.contains(id));
         self.server_ids = Arc::new(ids);
+        self.forget_orders();
     }
 }
 

@@ -7,8 +7,10 @@ use ha_core::command::DrainEnd;
 use ha_core::events::EventLog;
 use ha_core::id::{Epoch, NodeId, ServerId};
 use ha_core::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use ha_core::request::Answers;
 use ha_core::state::{
     AdminRecord, ClusterState, ConfigVersion, Facts, HealthRecord, HolderRecord, MaintenanceLock,
+    Orders,
 };
 use ha_core::stick::StickIndex;
 use ha_core::time::Timestamp;
@@ -31,6 +33,8 @@ structs! {
         next_server_id: u32,
         server_admin: BTreeMap<ServerId, AdminRecord>,
         node_admin: BTreeMap<NodeId, AdminRecord>,
+        orders: Arc<Orders>,
+        answers: Arc<Answers>,
         health: Arc<BTreeMap<ServerId, HealthRecord>>,
         holder: Option<HolderRecord>,
         maintenance: Option<MaintenanceLock>,
@@ -38,6 +42,11 @@ structs! {
         events: Arc<EventLog>,
         #[cfg(feature = "next")]
         [2] rehearsal: String,
+    }
+    Orders {
+        last: u64,
+        nodes: BTreeMap<NodeId, u64>,
+        servers: BTreeMap<ServerId, u64>,
     }
     ConfigVersion {
         version: u64,

@@ -32,6 +32,18 @@ impl Service {
     }
 }
 
+impl Service {
+    /// What was answered, if the answer does not get lost.
+    fn lost<A>(&self, answer: Result<Response<A>, Status>) -> Result<Response<A>, Status> {
+        let mut scene = self.0.lock().unwrap();
+        if scene.lost == 0 {
+            return answer;
+        }
+        scene.lost -= 1;
+        Err(Status::unavailable("the connection broke"))
+    }
+}
+
 /// As the agent says what can be done about it.
 pub fn hint(mut status: Status, hint: &'static str) -> Status {
     let hint = MetadataValue::from_static(hint);
@@ -60,7 +72,7 @@ impl Control for Service {
         if let Some(asks) = asks {
             return Err(hint(Status::failed_precondition(asks), CONFIRM));
         }
-        self.answer(q, |scene| scene.set_state.clone())
+        self.lost(self.answer(q, |scene| scene.set_state.clone()))
     }
 
     async fn lock(&self, q: Request<LockRequest>) -> Result<Response<TrustReply>, Status> {
@@ -70,7 +82,7 @@ impl Control for Service {
     }
 
     async fn apply(&self, q: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {
-        self.answer(q, |scene| scene.apply.clone())
+        self.lost(self.answer(q, |scene| scene.apply.clone()))
     }
 
     async fn diff(&self, q: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {

@@ -69,7 +69,10 @@ impl Ideal {
     pub fn on_answered(&mut self, now: u64, subject: RegisterKey, value: &Value, done: bool) {
         let register = self.registers.entry(subject).or_default();
         if !done {
-            register.doubts.retain(|d| d != value);
+            // Of two that want the same only this one.
+            if let Some(at) = register.doubts.iter().rposition(|d| d == value) {
+                register.doubts.remove(at);
+            }
             return;
         }
         *register = Register {

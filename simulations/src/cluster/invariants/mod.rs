@@ -15,6 +15,7 @@
 //! | a server in maintenance gets no session | semantics, "Administrative states" | `service` |
 //! | a server that is known to be down gets no client | "Data plane" | `service` |
 //! | orders, configuration and members are those of an ideal cluster that was told the same | "Operating" | `ideal` |
+//! | a request takes effect once, however often it is asked for; a change is made to what its giver saw | semantics, "Asking again" | `once` |
 //! | a drain keeps its sessions, gets no newcomer, and ends by its deadline | semantics, "Administrative states" | `drains`, `service` |
 //! | a drain of the holder alone never moves the address, which would end the sessions on all servers | semantics, "Administrative states" | `drains` |
 //! | a name belongs to one member, whatever is replaced | "State" | `unique` |
@@ -28,6 +29,7 @@ pub mod drains;
 pub mod epochs;
 pub mod ideal;
 pub mod knowledge;
+pub mod once;
 pub mod one_holder;
 pub mod same_state;
 pub mod service;
@@ -51,6 +53,8 @@ pub struct Invariants {
     pub affinity: affinity::Affinity,
     /// See [`ideal`].
     pub ideal: ideal::Ideal,
+    /// See [`once`].
+    pub once: once::Once,
     /// See [`service`].
     pub service: service::Service,
     /// See [`versions`].

@@ -12,7 +12,13 @@ fn servers_keep_their_numbers_through_changes_and_rollback() {
     }]));
     assert_eq!(log.ok(configure(config(2))), Outcome::Configured(2));
     assert!(log.state.facts.health.is_empty());
-    assert_eq!(log.ok(Command::Rollback(None)), Outcome::Configured(3));
+    assert_eq!(
+        log.ok(Command::Rollback {
+            version: None,
+            expect: None
+        }),
+        Outcome::Configured(3)
+    );
     assert_eq!(log.server("s1"), one);
     assert_ne!(log.server("s3"), three, "a number is never used again");
 }
@@ -36,8 +42,17 @@ fn history_is_bounded_and_any_kept_version_can_return() {
     }
     assert_eq!(log.state.facts.history.len(), HISTORY_MAX);
     let oldest = log.state.facts.history[0].version;
-    assert!(log.apply(Command::Rollback(Some(oldest - 1))).is_err());
-    log.ok(Command::Rollback(Some(oldest)));
+    assert!(
+        log.apply(Command::Rollback {
+            version: Some(oldest - 1),
+            expect: None
+        })
+        .is_err()
+    );
+    log.ok(Command::Rollback {
+        version: Some(oldest),
+        expect: None,
+    });
     assert_eq!(
         u64::from(log.state.facts.config.backends[0].servers[0].weight),
         oldest

@@ -33,7 +33,7 @@ fn rule(command: &Command) -> Rule {
         Command::Health(_) | Command::Holder { .. } | Command::Note { .. } => Rule::WrittenOut,
         Command::Found { .. }
         | Command::Restore(_)
-        | Command::Rollback(_)
+        | Command::Rollback { .. }
         | Command::DrainEnded { .. }
         | Command::Bind(_)
         | Command::RemoveMember(_)
@@ -60,6 +60,7 @@ fn commands(log: &Log) -> Vec<Command> {
             ..AdminOrder::default()
         },
         force: false,
+        expect: None,
     };
     let with = |change: fn(&mut ClusterConfig)| {
         let mut config = config(3);
@@ -185,6 +186,7 @@ fn who_asks_is_one_line_too() {
             kind: "trust".into(),
             text: "x".into(),
         },
+        request: None,
     });
     assert!(matches!(answer, Err(Rejection::TextRefused { field, .. }) if field == "by"));
 }
