@@ -14,6 +14,7 @@
 //! * [`client`] measures what a client notices; [`servers`] are what it talks to.
 //! * [`cluster`] is the product, [`peer`] is keepalived + HAProxy; both are a [`system::System`].
 //! * [`site`] is one agent on loopback, for what needs no root; [`booted`] is a machine with systemd.
+//! * [`linear`] decides whether what operators saw could have been one machine.
 //! * [`turn`] says who may run beside whom.
 //! * [`scenario`] puts them together for tests, [`mod@bench`] for benchmarks.
 //!
@@ -34,6 +35,7 @@ pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod guard;
+pub mod linear;
 pub mod memory;
 pub mod netns;
 pub mod observer;

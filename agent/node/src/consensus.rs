@@ -18,6 +18,7 @@ pub mod machine;
 pub mod network;
 mod news;
 pub mod plausible;
+mod read;
 mod settings;
 pub mod types;
 pub mod versions;

@@ -207,6 +207,7 @@ impl Operations {
         &self,
         r: pb::ConfigHistoryRequest,
     ) -> Result<pb::ConfigHistoryReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let facts = self.consensus.read().facts;
         let one = |h: &ConfigVersion, with_text: bool| pb::ConfigVersion {
             version: h.version,
@@ -223,10 +224,12 @@ impl Operations {
             let found = facts.history.iter().find(|h| h.version == r.version);
             let found = found.ok_or_else(|| RequestError::not_found(format!("version {} of the configuration is not kept: `ha-cli config history` shows those that are", r.version)))?;
             return Ok(pb::ConfigHistoryReply {
+                may_be_old: may_be_old.clone(),
                 versions: vec![one(found, true)],
             });
         }
         Ok(pb::ConfigHistoryReply {
+            may_be_old: may_be_old.clone(),
             versions: facts.history.iter().rev().map(|h| one(h, false)).collect(),
         })
     }

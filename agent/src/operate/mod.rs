@@ -4,6 +4,7 @@
 mod again;
 pub(crate) mod claims;
 mod configure;
+mod current;
 mod error;
 mod explain;
 mod majority;

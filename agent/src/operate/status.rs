@@ -76,6 +76,7 @@ impl Operations {
         &self,
         _: pb::StatusRequest,
     ) -> Result<pb::StatusReply, RequestError> {
+        let old = self.status_may_be_old().await;
         let now = self.outside.clock.now();
         let seen = self.seen(now).await?;
         let snap = self.consensus.read();
@@ -93,7 +94,8 @@ impl Operations {
                 Some(h.node) == seen.raft.leader
             }
         });
-        let cut_off = self.is_cut_off(facts, &seen);
+        let old = old.map(|old| (Timestamp(old.since_ms), old.why));
+        let cut_off = self.is_cut_off(facts, &seen).or(old);
         Ok(pb::StatusReply {
             cut_off_since_ms: cut_off.as_ref().map_or(0, |(since, _)| since.0),
             cut_off: cut_off.map_or_else(String::new, |(_, why)| why),

@@ -37,6 +37,7 @@ impl Operations {
         &self,
         r: pb::SessionsRequest,
     ) -> Result<pb::SessionsReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let facts = self.consensus.read().facts;
         let server = if r.server.is_empty() {
             None
@@ -90,6 +91,7 @@ impl Operations {
             }
         };
         Ok(pb::SessionsReply {
+            may_be_old,
             sessions: sessions.into_iter().map(one).collect(),
             total: total as u64,
         })
@@ -99,6 +101,7 @@ impl Operations {
         &self,
         r: pb::WhereisRequest,
     ) -> Result<pb::WhereisReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let client = client_address(&r.client)?;
         let snap = self.consensus.read();
         let now = self.outside.clock.wall();
@@ -131,7 +134,10 @@ impl Operations {
                 }
             });
         let bindings: Vec<_> = found.collect();
-        Ok(pb::WhereisReply { bindings })
+        Ok(pb::WhereisReply {
+            may_be_old,
+            bindings,
+        })
     }
 }
 

@@ -190,6 +190,7 @@ impl Operations {
         &self,
         _: pb::TokensRequest,
     ) -> Result<pb::TokensReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let (facts, now) = (self.consensus.read().facts, self.outside.clock.wall());
         let one = |(id, t): (&String, &TokenRecord)| pb::TokenInfo {
             id: id.clone(),
@@ -203,6 +204,7 @@ impl Operations {
                 .map_or_else(String::new, |(node, _)| facts.node_name(node)),
         };
         Ok(pb::TokensReply {
+            may_be_old,
             tokens: facts.trust.tokens.iter().map(one).collect(),
         })
     }
@@ -311,6 +313,7 @@ impl Operations {
     }
 
     pub(crate) async fn users(&self, _: pb::UsersRequest) -> Result<pb::UsersReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let facts = self.consensus.read().facts;
         let users = facts.trust.users.iter().map(|(name, u)| pb::UserInfo {
             name: name.clone(),
@@ -319,6 +322,7 @@ impl Operations {
             by: u.by.clone(),
         });
         Ok(pb::UsersReply {
+            may_be_old,
             users: users.collect(),
         })
     }
@@ -342,6 +346,7 @@ impl Operations {
         &self,
         _: pb::AuthoritiesRequest,
     ) -> Result<pb::AuthoritiesReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let facts = self.consensus.read().facts;
         let members: Vec<NodeId> = facts.members.keys().copied().collect();
         let said = self.credentials(members).await;
@@ -368,6 +373,7 @@ impl Operations {
             .map(|(id, _)| name(id))
             .collect();
         Ok(pb::AuthoritiesReply {
+            may_be_old,
             authorities: facts.trust.authorities.iter().map(one).collect(),
             waiting_for,
         })

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ha_proto::control::ConfigVersion;
 
+use super::age::told;
 use super::{Context, confirm, problem};
 use crate::client::Applied;
 use crate::clock;
@@ -134,9 +135,10 @@ pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
     history
         .versions
         .sort_by_key(|v| std::cmp::Reverse(v.version));
+    let exit = told(ctx, history.may_be_old.as_ref())?;
     if ctx.out.is_json() {
         ctx.out.json(&history)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let now_ms = clock::unix_ms();
     let mut table = Table::new(&[">VERSION", "WHEN", "AGE", "BY", "SUMMARY"]);
@@ -153,7 +155,7 @@ pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
         &table,
         "no configuration yet; `ha-cli apply cluster.toml` gives the first",
     )?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// `ha-cli config show`: the text as it was written, ready to be edited and applied.

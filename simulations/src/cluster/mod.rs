@@ -24,6 +24,7 @@ pub mod network;
 pub mod operator;
 pub mod plan;
 pub mod planted;
+mod reader;
 pub mod runtime;
 pub mod scheduler;
 pub mod segment;
@@ -210,6 +211,7 @@ async fn live(universe: &Arc<Universe>, faults: &[Fault]) {
     let served = traffic::start(universe);
     if universe.theme != Theme::Quiet {
         operator::start(universe);
+        reader::start(universe);
     }
     if universe.theme == Theme::Upgrading {
         upgrade::look_after(universe);

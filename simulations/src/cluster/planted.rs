@@ -69,6 +69,8 @@ pub enum Planted {
     RequestsForgotten,
     /// Orders and configurations are taken whatever their giver saw.
     ExpectedUnchecked,
+    /// Who believes that it leads answers, whether or not a majority is promised to it.
+    StaleReads,
     /// A binding lives no longer than `expire` after the use that was recorded last.
     DiesEarly,
 }
@@ -150,7 +152,7 @@ impl Planted {
     }
 
     /// All of them.
-    pub const ALL: [Bug; 31] = [
+    pub const ALL: [Bug; 32] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -311,6 +313,12 @@ impl Planted {
             Planted::ExpectedUnchecked,
             Theme::Anything,
             &["seen", "the ideal cluster"],
+        ),
+        bug(
+            "stale-reads",
+            Planted::StaleReads,
+            Theme::Anything,
+            &["stale read"],
         ),
         bug(
             "own-clock",

@@ -84,6 +84,7 @@ fn planted_bugs_are_found() {
         "dies-early",
         "requests-forgotten",
         "expected-unchecked",
+        "stale-reads",
     ] {
         let bug = Planted::named(word).expect("it is in the table");
         let found = (0..SEEDS).find(|seed| {

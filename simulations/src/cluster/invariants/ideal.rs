@@ -112,6 +112,15 @@ impl Ideal {
         Some((order, *since))
     }
 
+    /// Node `me` answers an operator by this.
+    ///
+    /// # Errors
+    /// It is what was, and is not any more.
+    pub fn on_read(&self, me: usize, facts: &Facts) -> Result<(), String> {
+        let differs = self.on_claim(me, facts);
+        differs.map_err(|why| format!("stale read, {why}"))
+    }
+
     /// Node `me` answers from now on and knows this.
     ///
     /// # Errors

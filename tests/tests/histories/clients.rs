@@ -1,0 +1,448 @@
+//! Operators: each asks one thing after the other, through `ha-cli` and members of its choice, and is now and then too
+//! impatient to hear the answer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ha_tests::client::many;
+use ha_tests::cluster::{Cluster, Config, cli_program};
+use ha_tests::linear::Call;
+use ha_tests::linear::model::{ConfigOp, OrderOp, Word};
+use ha_tests::process::{self, Finished};
+use ha_tests::system::System;
+use ha_tests::wait;
+use serde_json::Value;
+
+/// Clients that are bound.
+pub const BOUND: u32 = 24;
+/// Nobody waits longer.
+const LONGEST: Duration = Duration::from_secs(30);
+/// How far apart a change of a binding and the event that explains it may be, in nanoseconds.
+const DOWN: u64 = 5_000_000_000;
+/// `ha-cli` did not hear what came of it.
+const IN_DOUBT: i32 = 6;
+
+/// What operators know of the machines.
+pub struct Site {
+    program: String,
+    sockets: Vec<String>,
+    dir: PathBuf,
+    config: Config,
+    /// How long `ha-cli` takes lately, in microseconds.
+    usual: AtomicU64,
+}
+
+/// What they asked and heard.
+#[derive(Default)]
+pub struct Recorded {
+    /// Of node-1, node-2, node-3.
+    pub orders: [Vec<Call<OrderOp>>; 3],
+    pub config: Vec<Call<ConfigOp>>,
+    /// By client: when it was asked and answered, and the server.
+    bindings: BTreeMap<String, Vec<(u64, u64, String)>>,
+    operations: u64,
+    in_doubt: u64,
+    /// An agent said that what it shows may be old, or that there is no majority.
+    old: u64,
+    refused: u64,
+    unbound: u64,
+    leaders: BTreeMap<u64, String>,
+}
+
+impl Site {
+    pub fn of(cluster: &Cluster) -> Site {
+        let socket = |n| {
+            let socket = cluster.machine(n).dir().join("data/control.sock");
+            format!("unix:{}", socket.display())
+        };
+        Site {
+            program: cli_program(),
+            sockets: (1..=3).map(socket).collect(),
+            dir: cluster.topology().dir().to_owned(),
+            config: cluster.plan.config.clone(),
+            usual: AtomicU64::new(100_000),
+        }
+    }
+
+    fn ask(&self, members: &str, words: &[&str], bound: Duration) -> Finished {
+        let mut command = Command::new(&self.program);
+        command.args(["--address", members, "--output", "json"]);
+        command.args(words);
+        process::run(command, b"", bound)
+    }
+}
+
+/// Numbers that follow from a seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// What is asked, and for whom it is written down.
+enum What {
+    Set(usize, Word),
+    Apply(u32),
+    RollBack,
+    Show,
+    Whereis(String),
+    Status,
+}
+
+/// Asks until it is over.
+pub fn work(site: &Site, began: Instant, seed: u64, ends: &AtomicBool) -> Recorded {
+    let mut dice = Dice(seed);
+    let mut recorded = Recorded::default();
+    let file = site.dir.join(format!("cluster-{seed}.toml"));
+    while !ends.load(Ordering::Relaxed) {
+        let what = match dice.below(100) {
+            0..=24 => {
+                let word =
+                    [Word::Ready, Word::Ready, Word::Drain, Word::Maint][dice.below(4) as usize];
+                // Bindings to server-1 must not change: nobody takes it out.
+                let node = if word == Word::Ready {
+                    dice.below(3)
+                } else {
+                    1 + dice.below(2)
+                };
+                What::Set(node as usize, word)
+            }
+            25..=34 => What::Apply(1 + dice.below(9) as u32),
+            35..=40 => What::RollBack,
+            41..=46 => What::Show,
+            47..=56 => {
+                What::Whereis(many::address(dice.below(u64::from(BOUND)) as u32).to_string())
+            }
+            _ => What::Status,
+        };
+        let first = dice.below(3) as usize;
+        let members = if dice.below(2) == 0 {
+            site.sockets[first].clone()
+        } else {
+            let next = |n: usize| site.sockets[(first + n) % 3].as_str();
+            [next(0), next(1), next(2)].join(",")
+        };
+        let usual = site.usual.load(Ordering::Relaxed);
+        let bound = if dice.below(100) < 35 {
+            Duration::from_micros(usual * (10 + dice.below(100)) / 100)
+        } else {
+            LONGEST
+        };
+        let timeout = ["300ms", "1s", "2s"][dice.below(3) as usize];
+        one(
+            site,
+            began,
+            &what,
+            &members,
+            timeout,
+            bound,
+            &file,
+            &mut recorded,
+        );
+        std::thread::sleep(Duration::from_millis(dice.below(40)));
+    }
+    recorded
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one question with all that belongs to it"
+)]
+fn one(
+    site: &Site,
+    began: Instant,
+    what: &What,
+    members: &str,
+    timeout: &str,
+    bound: Duration,
+    file: &std::path::Path,
+    recorded: &mut Recorded,
+) {
+    let target = |node: &usize| format!("node-{}", node + 1);
+    let path = file.to_string_lossy().into_owned();
+    let (named, client);
+    let words: Vec<&str> = match what {
+        What::Set(node, word) => {
+            named = target(node);
+            let verb = match word {
+                Word::Ready => "ready",
+                Word::Drain => "drain",
+                Word::Maint => "maintenance",
+            };
+            vec![verb, &named, "--force", "--yes"]
+        }
+        What::Apply(says) => {
+            std::fs::write(file, text(&site.config, *says)).expect("a file can be written");
+            vec!["apply", "--yes", &path]
+        }
+        What::RollBack => vec!["rollback", "--yes"],
+        What::Show => vec!["config", "show"],
+        What::Whereis(address) => {
+            client = address.clone();
+            vec!["whereis", &client]
+        }
+        What::Status => vec!["status"],
+    };
+    let words = [&words[..], &["--timeout", timeout]].concat();
+    let now = || u64::try_from(began.elapsed().as_nanos()).expect("less than centuries");
+    let from = now();
+    let said = site.ask(members, &words, bound);
+    let to = now();
+    recorded.operations += 1;
+    match said.code {
+        Some(0) => {
+            let took = u64::try_from(said.took.as_micros()).expect("seconds");
+            let usual = site.usual.load(Ordering::Relaxed);
+            site.usual
+                .store((usual * 7 + took.min(400_000)) / 8, Ordering::Relaxed);
+            let value: Value = serde_json::from_str(&said.text())
+                .unwrap_or_else(|e| panic!("{words:?}: {e}: {}", said.text()));
+            recorded.answered(what, from, to, &value);
+        }
+        None | Some(IN_DOUBT) => {
+            recorded.in_doubt += 1;
+            recorded.unanswered(what, from);
+        }
+        Some(9) => recorded.old += 1,
+        Some(4) => recorded.refused += 1,
+        Some(7) => recorded.unbound += 1,
+        Some(code) => panic!("{words:?}: exit {code}: {}{}", said.stderr, said.text()),
+    }
+}
+
+/// The configuration with this weight of the first server.
+fn text(config: &Config, says: u32) -> String {
+    config
+        .to_toml()
+        .replacen("weight = 1\n", &format!("weight = {says}\n"), 1)
+}
+
+/// What a configuration says, by its text.
+fn says(text: &str) -> u32 {
+    let line = text.lines().find_map(|l| l.strip_prefix("weight = "));
+    line.and_then(|n| n.parse().ok()).expect("a weight")
+}
+
+impl Recorded {
+    fn answered(&mut self, what: &What, from: u64, to: u64, value: &Value) {
+        let to = Some(to);
+        let version = value["version"].as_u64();
+        match what {
+            What::Set(node, word) => self.orders[*node].push(Call {
+                op: OrderOp::Set(*word),
+                from,
+                to,
+            }),
+            What::Apply(says) => self.config.push(Call {
+                op: ConfigOp::Apply(*says, version),
+                from,
+                to,
+            }),
+            What::RollBack => self.config.push(Call {
+                op: ConfigOp::RollBack(version),
+                from,
+                to,
+            }),
+            What::Show => {
+                let says = says(value["text"].as_str().expect("a text"));
+                let op = ConfigOp::Says(version.expect("a version"), says);
+                self.config.push(Call { op, from, to });
+            }
+            What::Whereis(client) => {
+                for b in value["bindings"].as_array().into_iter().flatten() {
+                    let server = b["server"].as_str().unwrap_or_default().to_owned();
+                    let seen = self.bindings.entry(client.clone()).or_default();
+                    seen.push((from, to.unwrap_or_default(), server));
+                }
+            }
+            What::Status => self.saw(from, to, value),
+        }
+    }
+
+    fn saw(&mut self, from: u64, to: Option<u64>, value: &Value) {
+        let version = value["config_version"].as_u64().expect("a number");
+        self.config.push(Call {
+            op: ConfigOp::Version(version),
+            from,
+            to,
+        });
+        if let (Some(term), Some(leader)) = (value["term"].as_u64(), value["leader"].as_str()) {
+            self.leaders.insert(term, leader.to_owned());
+        }
+        for node in value["nodes"].as_array().into_iter().flatten() {
+            let name = node["name"].as_str().unwrap_or_default();
+            let Some(at) = (0..3).find(|n| name == format!("node-{}", n + 1)) else {
+                continue;
+            };
+            let word = match node["admin"].as_str() {
+                Some("ready") => Word::Ready,
+                Some("drain") => Word::Drain,
+                _ => Word::Maint,
+            };
+            let number = node["order"].as_u64().expect("a number");
+            self.orders[at].push(Call {
+                op: OrderOp::Read(word, number),
+                from,
+                to,
+            });
+        }
+    }
+
+    /// It may take effect at any time, or never; a question that was not answered says nothing.
+    fn unanswered(&mut self, what: &What, from: u64) {
+        let to = None;
+        match what {
+            What::Set(node, word) => self.orders[*node].push(Call {
+                op: OrderOp::Set(*word),
+                from,
+                to,
+            }),
+            What::Apply(says) => self.config.push(Call {
+                op: ConfigOp::Apply(*says, None),
+                from,
+                to,
+            }),
+            What::RollBack => self.config.push(Call {
+                op: ConfigOp::RollBack(None),
+                from,
+                to,
+            }),
+            What::Show | What::Whereis(_) | What::Status => {}
+        }
+    }
+
+    /// With what another operator saw.
+    pub fn add(&mut self, other: Recorded) {
+        for (mine, its) in self.orders.iter_mut().zip(other.orders) {
+            mine.extend(its);
+        }
+        self.config.extend(other.config);
+        for (client, seen) in other.bindings {
+            self.bindings.entry(client).or_default().extend(seen);
+        }
+        self.operations += other.operations;
+        self.in_doubt += other.in_doubt;
+        self.old += other.old;
+        self.refused += other.refused;
+        self.unbound += other.unbound;
+        self.leaders.extend(other.leaders);
+    }
+
+    fn changes(&self) -> usize {
+        self.leaders.len().saturating_sub(1)
+    }
+
+    fn share(&self) -> f64 {
+        self.in_doubt as f64 / self.operations.max(1) as f64
+    }
+
+    pub fn figures(&self, took: Duration) -> String {
+        let looks: usize = self.bindings.values().map(Vec::len).sum();
+        let minutes = took.as_secs_f64() / 60.0;
+        format!(
+            "{} operations in {took:.0?}, {:.0} % never answered, {} refused, {} said to be old or without a majority; {} changes of leader ({:.1} a minute); {looks} looks at {} bindings",
+            self.operations,
+            100.0 * self.share(),
+            self.refused,
+            self.old,
+            self.changes(),
+            self.changes() as f64 / minutes,
+            self.bindings.len(),
+        )
+    }
+
+    pub fn assert_worth_something(&self, took: Duration) {
+        assert!(
+            self.share() >= 0.2,
+            "too few were never answered: {:.3}",
+            self.share()
+        );
+        let each = self.changes() as f64 * 60.0 / took.as_secs_f64();
+        assert!(each >= 5.0, "{each:.1} changes of leader a minute");
+        assert!(self.orders.iter().all(|o| o.len() > 50) && self.config.len() > 50);
+        assert!(
+            self.bindings.len() as u32 > BOUND / 2,
+            "{} clients",
+            self.bindings.len()
+        );
+    }
+
+    /// Clients that were seen at server-1, which nobody took out, and then elsewhere, although it was not down meanwhile.
+    /// `down`: when it was, since the beginning.
+    pub fn bindings_that_changed(&mut self, down: &[u64]) -> Vec<String> {
+        let mut changed = Vec::new();
+        for (client, seen) in &mut self.bindings {
+            seen.sort_unstable();
+            for pair in seen.windows(2) {
+                let [(from, _, before), (_, to, after)] = pair else {
+                    continue;
+                };
+                // Checks see it later, and the log has it later still.
+                let (from_then, to_then) = (from.saturating_sub(DOWN), to + DOWN);
+                let excused = down.iter().any(|at| (from_then..=to_then).contains(at));
+                if before.ends_with("/server-1") && before != after && !excused {
+                    changed.push(format!(
+                        "{client}: {before} then {after}, between {from} and {to}"
+                    ));
+                }
+            }
+        }
+        changed
+    }
+}
+
+/// The last looks, when all is well again: what was acknowledged is there.
+pub fn look_until_answered(site: &Site, began: Instant, node: u8, recorded: &mut Recorded) {
+    let members = &site.sockets[usize::from(node) - 1];
+    let file = site.dir.join("unused.toml");
+    let bound = Duration::from_secs(60);
+    wait::until(&format!("node-{node} to answer"), bound, || {
+        let before = recorded.config.len();
+        one(
+            site,
+            began,
+            &What::Status,
+            members,
+            "2s",
+            LONGEST,
+            &file,
+            recorded,
+        );
+        let is_answered = recorded.config.len() > before;
+        is_answered
+            .then_some(())
+            .ok_or_else(|| "not yet".to_owned())
+    });
+    one(
+        site,
+        began,
+        &What::Show,
+        members,
+        "2s",
+        LONGEST,
+        &file,
+        recorded,
+    );
+}
+
+/// When server-1 was found down, in nanoseconds since it began, which was `wall` since 1970.
+pub fn downs(site: &Site, wall: Duration) -> Vec<u64> {
+    let words = ["events", "--grep", "server-1 is DOWN"];
+    let said = site.ask(&site.sockets.join(","), &words, LONGEST);
+    let text = said.ok().expect("events are told");
+    let events = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    let all = events.map(|e| e.expect("JSON"));
+    let flat = all.flat_map(|e| e.as_array().cloned().unwrap_or_else(|| vec![e]));
+    let at = flat.filter_map(|e| e["at_ms"].as_u64());
+    at.map(|ms| ms.saturating_sub(wall.as_millis() as u64) * 1_000_000)
+        .collect()
+}
