@@ -12,7 +12,7 @@
 
 pub mod model;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -56,102 +56,144 @@ pub enum Verdict {
 }
 
 /// Configurations that are looked at.
-const CONFIGURATIONS_MAX: usize = 8_000_000;
+const CONFIGURATIONS_MAX: usize = 4_000_000;
 
 struct Frame<S> {
     state: S,
-    next: Vec<usize>,
+    next: Vec<Next>,
     at: usize,
     /// The call that led here.
-    by: Option<usize>,
+    by: Option<Next>,
+}
+
+/// A call that goes next.
+#[derive(Clone, Copy)]
+enum Next {
+    Answered(usize),
+    /// The first of its class that has not gone yet.
+    Unanswered(usize),
 }
 
 struct Search<'a, M: Model> {
     model: &'a M,
+    /// Answered ones, by beginning.
     calls: Vec<&'a Call<M::Op>>,
     done: Vec<bool>,
-    /// Of calls that were never answered, by beginning.
-    pending: Vec<usize>,
     low: usize,
+    /// Those that were never answered, by class and beginning.
+    classes: Vec<Vec<&'a Call<M::Op>>>,
+    /// How many of each class have gone: the first ones, since they can do whatever a later one of the class can.
+    used: Vec<u16>,
 }
+
+/// Answered calls that have gone, and the state: with how many unanswered ones of each class that was reached. Who came
+/// there with fewer of each can do all that another can.
+type Seen<S> = HashMap<(u128, S), Vec<Vec<u16>>>;
 
 /// Looks for an order.
 pub fn check<M: Model>(model: &M, history: &[Call<M::Op>]) -> Verdict {
-    let mut calls: Vec<_> = history.iter().collect();
-    calls.sort_by_key(|c| c.from);
-    let answered = calls.iter().filter(|c| c.to.is_some()).count();
-    let pending = (0..calls.len()).filter(|i| calls[*i].to.is_none());
-    let mut search = Search {
-        model,
-        done: vec![false; calls.len()],
-        pending: pending.collect(),
-        calls,
-        low: 0,
-    };
-    let first = model.first();
-    let next = search.candidates(false);
-    let mut frames = vec![Frame {
-        state: first,
-        next,
+    let mut search = Search::of(model, history);
+    let answered = search.calls.len();
+    let first = Frame {
+        state: model.first(),
+        next: search.candidates(false),
         at: 0,
         by: None,
-    }];
-    let mut seen: HashSet<(u128, M::State)> = HashSet::new();
-    let (mut gone, mut furthest, mut gone_hash) = (0, 0, 0u128);
-    let mut words = search.words(&frames[0]);
-    loop {
-        if gone == answered {
-            return Verdict::Linearizable;
-        }
+    };
+    let mut words = search.words(&first);
+    let mut frames = vec![first];
+    let mut seen: Seen<M::State> = HashMap::new();
+    let (mut gone, mut furthest, mut hash, mut looked_at) = (0, 0, 0u128, 0);
+    while gone < answered {
         let Some(frame) = frames.last_mut() else {
             return Verdict::Not(words);
         };
-        let Some(&call) = frame.next.get(frame.at) else {
-            if let Some(by) = frames.pop().and_then(|f| f.by) {
-                search.undo(by);
-                gone_hash ^= number_of(by);
-                gone -= usize::from(search.calls[by].to.is_some());
+        let Some(&next) = frame.next.get(frame.at) else {
+            match frames.pop().and_then(|f| f.by) {
+                Some(Next::Answered(call)) => {
+                    search.undo(call);
+                    hash ^= number_of(call);
+                    gone -= 1;
+                }
+                Some(Next::Unanswered(class)) => search.used[class] -= 1,
+                None => {}
             }
             continue;
         };
         frame.at += 1;
-        let Some(state) = model.step(&frame.state, &search.calls[call].op) else {
+        let Some(state) = model.step(&frame.state, search.op(next)) else {
             continue;
         };
-        let is_pending = search.calls[call].to.is_none();
-        if is_pending && state == frame.state {
-            continue;
+        match next {
+            Next::Unanswered(_) if state == frame.state => continue,
+            Next::Unanswered(class) => search.used[class] += 1,
+            Next::Answered(call) => {
+                search.done[call] = true;
+                hash ^= number_of(call);
+                gone += 1;
+            }
         }
-        let hash = gone_hash ^ number_of(call);
-        if !seen.insert((hash, state.clone())) {
-            continue;
+        let before = seen.entry((hash, state.clone())).or_default();
+        let fewer = |known: &Vec<u16>| known.iter().zip(&search.used).all(|(k, u)| k <= u);
+        let is_new = !before.iter().any(fewer);
+        if is_new {
+            before.push(search.used.clone());
+            looked_at += 1;
+            if looked_at > CONFIGURATIONS_MAX {
+                return Verdict::Undecided(looked_at);
+            }
         }
-        if seen.len() > CONFIGURATIONS_MAX {
-            return Verdict::Undecided(CONFIGURATIONS_MAX);
-        }
-        search.done[call] = true;
-        gone_hash = hash;
-        gone += usize::from(!is_pending);
-        let next = search.candidates(is_pending && M::OVERWRITES);
+        let unlooked = matches!(next, Next::Unanswered(_)) && M::OVERWRITES;
+        let next_ones = if is_new {
+            search.candidates(unlooked)
+        } else {
+            Vec::new()
+        };
         frames.push(Frame {
             state,
-            next,
+            next: next_ones,
             at: 0,
-            by: Some(call),
+            by: Some(next),
         });
         if gone > furthest {
             furthest = gone;
             words = search.words(&frames[frames.len() - 1]);
         }
     }
+    Verdict::Linearizable
 }
 
-impl<M: Model> Search<'_, M> {
+impl<'a, M: Model> Search<'a, M> {
+    fn of(model: &'a M, history: &'a [Call<M::Op>]) -> Self {
+        let (mut calls, mut unanswered): (Vec<_>, Vec<_>) =
+            history.iter().partition(|c| c.to.is_some());
+        calls.sort_by_key(|c| c.from);
+        unanswered.sort_by_key(|c| c.from);
+        let mut classes: BTreeMap<u64, Vec<&Call<M::Op>>> = BTreeMap::new();
+        for call in unanswered {
+            classes.entry(model.class(&call.op)).or_default().push(call);
+        }
+        let classes: Vec<_> = classes.into_values().collect();
+        Search {
+            model,
+            done: vec![false; calls.len()],
+            calls,
+            low: 0,
+            used: vec![0; classes.len()],
+            classes,
+        }
+    }
+
+    fn op(&self, next: Next) -> &'a M::Op {
+        match next {
+            Next::Answered(call) => &self.calls[call].op,
+            Next::Unanswered(class) => &self.classes[class][usize::from(self.used[class])].op,
+        }
+    }
+
     /// Calls that may go next: those that began before any that has not gone was answered. Answered ones first.
-    fn candidates(&mut self, observed_only: bool) -> Vec<usize> {
-        while self.low < self.calls.len()
-            && (self.done[self.low] || self.calls[self.low].to.is_none())
-        {
+    fn candidates(&mut self, observed_only: bool) -> Vec<Next> {
+        while self.done.get(self.low) == Some(&true) {
             self.low += 1;
         }
         let mut first_end = u64::MAX;
@@ -170,16 +212,13 @@ impl<M: Model> Search<'_, M> {
         found.sort_by_key(|at| self.calls[*at].to);
         if observed_only {
             found.retain(|at| self.model.observes(&self.calls[*at].op));
-            return found;
+            return found.into_iter().map(Next::Answered).collect();
         }
-        let mut classes = HashSet::new();
-        for at in &self.pending {
-            let call = self.calls[*at];
-            if call.from > first_end {
-                break;
-            }
-            if !self.done[*at] && classes.insert(self.model.class(&call.op)) {
-                found.push(*at);
+        let mut found: Vec<_> = found.into_iter().map(Next::Answered).collect();
+        for (class, calls) in self.classes.iter().enumerate() {
+            let call = calls.get(usize::from(self.used[class]));
+            if call.is_some_and(|c| c.from <= first_end) {
+                found.push(Next::Unanswered(class));
             }
         }
         found
@@ -191,12 +230,9 @@ impl<M: Model> Search<'_, M> {
     }
 
     fn words(&self, frame: &Frame<M::State>) -> String {
-        let next: Vec<_> = frame.next.iter().take(8).collect();
-        let next: Vec<String> = next
-            .iter()
-            .map(|at| format!("{:?}", self.calls[**at]))
-            .collect();
-        format!("at {:?} none of these can be next: {next:#?}", frame.state)
+        let next = frame.next.iter().take(8);
+        let next: Vec<&M::Op> = next.map(|n| self.op(*n)).collect();
+        format!("at {:?} none of these can be next: {next:?}", frame.state)
     }
 }
 

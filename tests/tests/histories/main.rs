@@ -17,7 +17,6 @@ use ha_tests::linear::model::{ConfigOp, OrderOp, Orders, Versions, Word};
 use ha_tests::linear::{Call, Model, Verdict, check};
 use ha_tests::require_root;
 use ha_tests::sys;
-use ha_tests::system::System;
 use ha_tests::turn::Turn;
 
 /// Operators at work at the same time.
