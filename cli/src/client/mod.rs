@@ -226,11 +226,12 @@ impl Cluster {
                 self.next();
                 continue;
             }
-            // tonic turns our own limit into `Cancelled`.
+            // tonic turns our own limit into `Cancelled`. A connection that broke has what broke it as its source, which
+            // no agent's own words have.
             let lost = matches!(
                 status.code(),
                 Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
-            );
+            ) || std::error::Error::source(&status).is_some();
             if status.code() == Code::Unauthenticated {
                 // It was not asked anything. Who was let in a moment ago is known to the leader, and soon to the others.
                 refused = Some(refusal(&status));

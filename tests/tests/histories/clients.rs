@@ -132,7 +132,7 @@ pub fn work(site: &Site, began: Instant, seed: u64, ends: &AtomicBool) -> Record
             [next(0), next(1), next(2)].join(",")
         };
         let usual = site.usual.load(Ordering::Relaxed);
-        let bound = if dice.below(100) < 35 {
+        let bound = if dice.below(100) < 45 {
             Duration::from_micros(usual * (10 + dice.below(100)) / 100)
         } else {
             LONGEST
@@ -270,11 +270,12 @@ impl Recorded {
 
     fn saw(&mut self, from: u64, to: Option<u64>, value: &Value) {
         let version = value["config_version"].as_u64().expect("a number");
-        self.config.push(Call {
-            op: ConfigOp::Version(version),
-            from,
-            to,
-        });
+        // The weight of the first server is what a configuration says.
+        let mut servers = value["servers"].as_array().into_iter().flatten();
+        let first = servers.find(|s| s["server"] == "server-1");
+        let says = first.and_then(|s| s["weight"].as_u64()).expect("a weight");
+        let op = ConfigOp::Says(version, says as u32);
+        self.config.push(Call { op, from, to });
         if let (Some(term), Some(leader)) = (value["term"].as_u64(), value["leader"].as_str()) {
             self.leaders.insert(term, leader.to_owned());
         }
