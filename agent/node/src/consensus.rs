@@ -6,8 +6,7 @@
 //!                                        |------> machine.rs --> ClusterState --> listener
 //! ```
 //!
-//! Owns the [`Promise`] of this node: guard and lease handler take the same lock. Leaves to the
-//! controller what leadership means for the address.
+//! Owns the [`Promise`] of this node, under one lock. What leadership means for the address the controller says.
 
 mod complaints;
 pub mod convert;

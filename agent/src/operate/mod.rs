@@ -12,6 +12,7 @@ mod members;
 mod orders;
 mod reading;
 mod status;
+mod tokens;
 mod traffic;
 mod trust;
 mod upgrade;

@@ -1,12 +1,11 @@
-//! `token`, `user`, `ca`: who may enter. Whoever leads can sign: each member has the authority's key, sealed.
+//! `user`, `ca`, and tokens that nodes show: who may enter. Whoever leads can sign: each member has the authority's key, sealed.
 
-use super::{Operations, RequestError, Why, rejection_error, role};
+use super::{Operations, RequestError, Why, rejection_error};
 use crate::config::agent_file::is_name;
 use ha_core::command::Command;
 use ha_core::id::NodeId;
 use ha_core::model::Member;
-use ha_core::time::Timestamp;
-use ha_core::trust::{Access, Stage, Ticket, TokenRecord, TrustOrder};
+use ha_core::trust::{Access, Stage, Ticket, TrustOrder};
 use ha_proto::control as pb;
 use ha_trust::TrustError;
 use ha_trust::authority::{Authority, requested_key};
@@ -20,8 +19,6 @@ use std::time::Duration;
 pub const WRONG_TOKENS_MAX: u32 = 10;
 /// See [`WRONG_TOKENS_MAX`].
 pub const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
-/// How long a token may be good at most.
-const TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 impl Operations {
     /// Guessing is made slow. Counted before it is looked at, so that many at once are not free; [`Operations::shown_a_token`]
@@ -102,7 +99,7 @@ impl Operations {
     }
 
     /// The authority that signs at this moment, opened.
-    fn authority(&self) -> Result<Authority, RequestError> {
+    pub(super) fn authority(&self) -> Result<Authority, RequestError> {
         let (facts, live) = (self.consensus.read().facts, self.trust.live());
         let signing = facts.trust.signing().ok_or_else(|| {
             RequestError::unavailable(
@@ -135,7 +132,7 @@ impl Operations {
         })
     }
 
-    async fn order(
+    pub(super) async fn order(
         &self,
         by: &str,
         asked: Option<&pb::Asked>,
@@ -143,85 +140,6 @@ impl Operations {
     ) -> Result<(), RequestError> {
         let done = self.propose_asked(by, asked, Command::Trust(order)).await;
         done.map(drop)
-    }
-
-    pub(crate) async fn create_token(
-        &self,
-        r: pb::CreateTokenRequest,
-    ) -> Result<pb::CreateTokenReply, RequestError> {
-        let ttl = Duration::from_millis(r.ttl_ms);
-        if ttl.is_zero() || ttl > TOKEN_TTL_MAX {
-            return Err(RequestError::invalid_argument(format!(
-                "ttl: found {ttl:?}; use more than nothing and at most 7d"
-            )));
-        }
-        let role = role(&r.role)?;
-        let authority = self.authority()?.fingerprint();
-        let now = self.outside.clock.wall();
-        let token = match Operations::attempt(now, r.asked.as_ref())? {
-            // Whoever leads makes the same of it at each attempt: the one that the first made known.
-            Some(request) => {
-                Token::of_request(authority, &self.trust.live().keyring.seal, request.id)
-            }
-            None => Token::generate(authority).map_err(internal)?,
-        };
-        let expires = now + ttl;
-        self.order(
-            &r.by,
-            r.asked.as_ref(),
-            TrustOrder::MakeToken {
-                id: token.id(),
-                secret: token.secret(),
-                role,
-                expires,
-            },
-        )
-        .await?;
-        let facts = self.consensus.read().facts;
-        let known = facts.trust.tokens.get(&token.id());
-        Ok(pb::CreateTokenReply {
-            token: token.to_string(),
-            id: token.id(),
-            expires_ms: known.map_or(expires, |t| t.expires).0,
-        })
-    }
-
-    pub(crate) async fn tokens(
-        &self,
-        _: pb::TokensRequest,
-    ) -> Result<pb::TokensReply, RequestError> {
-        let may_be_old = self.may_be_old().await?;
-        let (facts, now) = (self.consensus.read().facts, self.outside.clock.wall());
-        let one = |(id, t): (&String, &TokenRecord)| pb::TokenInfo {
-            id: id.clone(),
-            role: t.role.word().to_owned(),
-            state: token_state(t, now).to_owned(),
-            made_ms: t.made.0,
-            expires_ms: t.expires.0,
-            by: t.by.clone(),
-            used_by: t
-                .used
-                .map_or_else(String::new, |(node, _)| facts.node_name(node)),
-        };
-        Ok(pb::TokensReply {
-            may_be_old,
-            tokens: facts.trust.tokens.iter().map(one).collect(),
-        })
-    }
-
-    pub(crate) async fn revoke_token(
-        &self,
-        r: pb::RevokeTokenRequest,
-    ) -> Result<pb::TrustReply, RequestError> {
-        self.order(
-            &r.by,
-            r.asked.as_ref(),
-            TrustOrder::RevokeToken(r.id.clone()),
-        )
-        .await?;
-        Ok(pb::TrustReply {
-            message: format!("token {} opens nothing any more", r.id),
-        })
     }
 
     pub(crate) async fn add_user(
@@ -495,15 +413,6 @@ impl Operations {
     }
 }
 
-fn token_state(t: &TokenRecord, now: Timestamp) -> &'static str {
-    match t {
-        t if t.used.is_some() => "used",
-        t if t.revoked => "revoked",
-        t if t.expires <= now => "expired",
-        _ => "open",
-    }
-}
-
 fn stage_word(stage: Stage) -> &'static str {
     match stage {
         Stage::Spreading => "spreading",
@@ -512,6 +421,6 @@ fn stage_word(stage: Stage) -> &'static str {
     }
 }
 
-fn internal(e: TrustError) -> RequestError {
+pub(super) fn internal(e: TrustError) -> RequestError {
     RequestError::internal(e.to_string())
 }

@@ -143,8 +143,7 @@ impl World {
                 command: Command::AddMember(member),
                 request: None,
             });
-            // Half a percent of drift, either way.
-            node.rate = rng.within(995_000, 1_005_000);
+            node.rate = rng.within(995_000, 1_005_000); // Half a percent of drift, either way.
             node.start(0, false);
         }
         let n = all.len();

@@ -28,6 +28,8 @@ pub trait Model {
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
     /// Calls that were never answered and do the same have the same number.
     fn class(&self, op: &Self::Op) -> u64;
+    /// Whether it can never be answered so any more, whatever comes between.
+    fn is_past(&self, state: &Self::State, op: &Self::Op) -> bool;
     /// Whether its answer says anything of the state.
     fn observes(&self, op: &Self::Op) -> bool;
     /// Whether a call that changes the state leaves nothing of what was: then an unanswered one that nobody looks at
@@ -94,9 +96,11 @@ type Seen<S> = HashMap<(u128, S), Vec<Vec<u16>>>;
 pub fn check<M: Model>(model: &M, history: &[Call<M::Op>]) -> Verdict {
     let mut search = Search::of(model, history);
     let answered = search.calls.len();
+    let state = model.first();
+    let next = search.candidates(&state, false);
     let first = Frame {
-        state: model.first(),
-        next: search.candidates(false),
+        state,
+        next,
         at: 0,
         by: None,
     };
@@ -145,7 +149,7 @@ pub fn check<M: Model>(model: &M, history: &[Call<M::Op>]) -> Verdict {
         }
         let unlooked = matches!(next, Next::Unanswered(_)) && M::OVERWRITES;
         let next_ones = if is_new {
-            search.candidates(unlooked)
+            search.candidates(&state, unlooked)
         } else {
             Vec::new()
         };
@@ -192,7 +196,8 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Calls that may go next: those that began before any that has not gone was answered. Answered ones first.
-    fn candidates(&mut self, observed_only: bool) -> Vec<Next> {
+    /// None when one of those that must go never can.
+    fn candidates(&mut self, state: &M::State, observed_only: bool) -> Vec<Next> {
         while self.done.get(self.low) == Some(&true) {
             self.low += 1;
         }
@@ -209,6 +214,10 @@ impl<'a, M: Model> Search<'a, M> {
             }
         }
         found.retain(|at| self.calls[*at].from <= first_end);
+        let is_past = |at: &usize| self.model.is_past(state, &self.calls[*at].op);
+        if found.iter().any(is_past) {
+            return Vec::new();
+        }
         found.sort_by_key(|at| self.calls[*at].to);
         if observed_only {
             found.retain(|at| self.model.observes(&self.calls[*at].op));

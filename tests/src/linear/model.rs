@@ -64,6 +64,13 @@ impl Model for Orders {
         }
     }
 
+    fn is_past(&self, state: &Order, op: &OrderOp) -> bool {
+        match op {
+            OrderOp::Read(_, number) => *number < state.number.unwrap_or(state.above + 1),
+            OrderOp::Set(_) => false,
+        }
+    }
+
     fn observes(&self, op: &OrderOp) -> bool {
         matches!(op, OrderOp::Read(..))
     }
@@ -153,6 +160,16 @@ impl Model for Versions {
             ConfigOp::Says(version, says) => {
                 (version == state.version && now == Some(&says)).then(|| state.clone())
             }
+        }
+    }
+
+    fn is_past(&self, state: &Configured, op: &ConfigOp) -> bool {
+        match *op {
+            ConfigOp::Apply(_, Some(v)) | ConfigOp::Version(v) | ConfigOp::Says(v, _) => {
+                v < state.version
+            }
+            ConfigOp::RollBack(Some(v)) => v <= state.version,
+            ConfigOp::Apply(_, None) | ConfigOp::RollBack(None) => false,
         }
     }
 

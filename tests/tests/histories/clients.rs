@@ -1,7 +1,6 @@
 //! Operators: each asks one thing after the other, through `ha-cli` and members of its choice, and is now and then too
 //! impatient to hear the answer.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,19 +8,18 @@ use std::time::{Duration, Instant};
 
 use ha_tests::client::many;
 use ha_tests::cluster::{Cluster, Config, cli_program};
-use ha_tests::linear::Call;
-use ha_tests::linear::model::{ConfigOp, OrderOp, Word};
+use ha_tests::linear::model::Word;
 use ha_tests::process::{self, Finished};
 use ha_tests::system::System;
 use ha_tests::wait;
 use serde_json::Value;
 
+use crate::recorded::Recorded;
+
 /// Clients that are bound.
 pub const BOUND: u32 = 24;
 /// Nobody waits longer.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How far apart a change of a binding and the event that explains it may be, in nanoseconds.
-const DOWN: u64 = 5_000_000_000;
 /// `ha-cli` did not hear what came of it.
 const IN_DOUBT: i32 = 6;
 
@@ -33,23 +31,6 @@ pub struct Site {
     config: Config,
     /// How long `ha-cli` takes lately, in microseconds.
     usual: AtomicU64,
-}
-
-/// What they asked and heard.
-#[derive(Default)]
-pub struct Recorded {
-    /// Of node-1, node-2, node-3.
-    pub orders: [Vec<Call<OrderOp>>; 3],
-    pub config: Vec<Call<ConfigOp>>,
-    /// By client: when it was asked and answered, and the server.
-    bindings: BTreeMap<String, Vec<(u64, u64, String)>>,
-    operations: u64,
-    in_doubt: u64,
-    /// An agent said that what it shows may be old, or that there is no majority.
-    old: u64,
-    refused: u64,
-    unbound: u64,
-    leaders: BTreeMap<u64, String>,
 }
 
 impl Site {
@@ -89,7 +70,7 @@ impl Dice {
 }
 
 /// What is asked, and for whom it is written down.
-enum What {
+pub enum What {
     Set(usize, Word),
     Apply(u32),
     RollBack,
@@ -224,181 +205,6 @@ fn text(config: &Config, says: u32) -> String {
     config
         .to_toml()
         .replacen("weight = 1\n", &format!("weight = {says}\n"), 1)
-}
-
-/// What a configuration says, by its text.
-fn says(text: &str) -> u32 {
-    let line = text.lines().find_map(|l| l.strip_prefix("weight = "));
-    line.and_then(|n| n.parse().ok()).expect("a weight")
-}
-
-impl Recorded {
-    fn answered(&mut self, what: &What, from: u64, to: u64, value: &Value) {
-        let to = Some(to);
-        let version = value["version"].as_u64();
-        match what {
-            What::Set(node, word) => self.orders[*node].push(Call {
-                op: OrderOp::Set(*word),
-                from,
-                to,
-            }),
-            What::Apply(says) => self.config.push(Call {
-                op: ConfigOp::Apply(*says, version),
-                from,
-                to,
-            }),
-            What::RollBack => self.config.push(Call {
-                op: ConfigOp::RollBack(version),
-                from,
-                to,
-            }),
-            What::Show => {
-                let says = says(value["text"].as_str().expect("a text"));
-                let op = ConfigOp::Says(version.expect("a version"), says);
-                self.config.push(Call { op, from, to });
-            }
-            What::Whereis(client) => {
-                for b in value["bindings"].as_array().into_iter().flatten() {
-                    let server = b["server"].as_str().unwrap_or_default().to_owned();
-                    let seen = self.bindings.entry(client.clone()).or_default();
-                    seen.push((from, to.unwrap_or_default(), server));
-                }
-            }
-            What::Status => self.saw(from, to, value),
-        }
-    }
-
-    fn saw(&mut self, from: u64, to: Option<u64>, value: &Value) {
-        let version = value["config_version"].as_u64().expect("a number");
-        // The weight of the first server is what a configuration says.
-        let mut servers = value["servers"].as_array().into_iter().flatten();
-        let first = servers.find(|s| s["server"] == "server-1");
-        let says = first.and_then(|s| s["weight"].as_u64()).expect("a weight");
-        let op = ConfigOp::Says(version, says as u32);
-        self.config.push(Call { op, from, to });
-        if let (Some(term), Some(leader)) = (value["term"].as_u64(), value["leader"].as_str()) {
-            self.leaders.insert(term, leader.to_owned());
-        }
-        for node in value["nodes"].as_array().into_iter().flatten() {
-            let name = node["name"].as_str().unwrap_or_default();
-            let Some(at) = (0..3).find(|n| name == format!("node-{}", n + 1)) else {
-                continue;
-            };
-            let word = match node["admin"].as_str() {
-                Some("ready") => Word::Ready,
-                Some("drain") => Word::Drain,
-                _ => Word::Maint,
-            };
-            let number = node["order"].as_u64().expect("a number");
-            self.orders[at].push(Call {
-                op: OrderOp::Read(word, number),
-                from,
-                to,
-            });
-        }
-    }
-
-    /// It may take effect at any time, or never; a question that was not answered says nothing.
-    fn unanswered(&mut self, what: &What, from: u64) {
-        let to = None;
-        match what {
-            What::Set(node, word) => self.orders[*node].push(Call {
-                op: OrderOp::Set(*word),
-                from,
-                to,
-            }),
-            What::Apply(says) => self.config.push(Call {
-                op: ConfigOp::Apply(*says, None),
-                from,
-                to,
-            }),
-            What::RollBack => self.config.push(Call {
-                op: ConfigOp::RollBack(None),
-                from,
-                to,
-            }),
-            What::Show | What::Whereis(_) | What::Status => {}
-        }
-    }
-
-    /// With what another operator saw.
-    pub fn add(&mut self, other: Recorded) {
-        for (mine, its) in self.orders.iter_mut().zip(other.orders) {
-            mine.extend(its);
-        }
-        self.config.extend(other.config);
-        for (client, seen) in other.bindings {
-            self.bindings.entry(client).or_default().extend(seen);
-        }
-        self.operations += other.operations;
-        self.in_doubt += other.in_doubt;
-        self.old += other.old;
-        self.refused += other.refused;
-        self.unbound += other.unbound;
-        self.leaders.extend(other.leaders);
-    }
-
-    fn changes(&self) -> usize {
-        self.leaders.len().saturating_sub(1)
-    }
-
-    fn share(&self) -> f64 {
-        self.in_doubt as f64 / self.operations.max(1) as f64
-    }
-
-    pub fn figures(&self, took: Duration) -> String {
-        let looks: usize = self.bindings.values().map(Vec::len).sum();
-        let minutes = took.as_secs_f64() / 60.0;
-        format!(
-            "{} operations in {took:.0?}, {:.0} % never answered, {} refused, {} said to be old or without a majority; {} changes of leader ({:.1} a minute); {looks} looks at {} bindings",
-            self.operations,
-            100.0 * self.share(),
-            self.refused,
-            self.old,
-            self.changes(),
-            self.changes() as f64 / minutes,
-            self.bindings.len(),
-        )
-    }
-
-    pub fn assert_worth_something(&self, took: Duration) {
-        assert!(
-            self.share() >= 0.2,
-            "too few were never answered: {:.3}",
-            self.share()
-        );
-        let each = self.changes() as f64 * 60.0 / took.as_secs_f64();
-        assert!(each >= 5.0, "{each:.1} changes of leader a minute");
-        assert!(self.orders.iter().all(|o| o.len() > 50) && self.config.len() > 50);
-        assert!(
-            self.bindings.len() as u32 > BOUND / 2,
-            "{} clients",
-            self.bindings.len()
-        );
-    }
-
-    /// Clients that were seen at server-1, which nobody took out, and then elsewhere, although it was not down meanwhile.
-    /// `down`: when it was, since the beginning.
-    pub fn bindings_that_changed(&mut self, down: &[u64]) -> Vec<String> {
-        let mut changed = Vec::new();
-        for (client, seen) in &mut self.bindings {
-            seen.sort_unstable();
-            for pair in seen.windows(2) {
-                let [(from, _, before), (_, to, after)] = pair else {
-                    continue;
-                };
-                // Checks see it later, and the log has it later still.
-                let (from_then, to_then) = (from.saturating_sub(DOWN), to + DOWN);
-                let excused = down.iter().any(|at| (from_then..=to_then).contains(at));
-                if before.ends_with("/server-1") && before != after && !excused {
-                    changed.push(format!(
-                        "{client}: {before} then {after}, between {from} and {to}"
-                    ));
-                }
-            }
-        }
-        changed
-    }
 }
 
 /// The last looks, when all is well again: what was acknowledged is there.

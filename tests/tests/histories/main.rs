@@ -6,11 +6,12 @@
 
 mod clients;
 mod faults;
+mod recorded;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clients::{Recorded, Site};
+use clients::Site;
 use ha_tests::cluster::{Cluster, Plan};
 use ha_tests::guard::say;
 use ha_tests::linear::model::{ConfigOp, OrderOp, Orders, Versions, Word};
@@ -18,6 +19,7 @@ use ha_tests::linear::{Call, Model, Verdict, check};
 use ha_tests::require_root;
 use ha_tests::sys;
 use ha_tests::turn::Turn;
+use recorded::Recorded;
 
 /// Operators at work at the same time.
 const OPERATORS: u64 = 6;

@@ -12,7 +12,7 @@ const LINES_MAX: usize = 400;
 const LONGER: &[(&str, usize)] = &[
     ("agent/address/tests/netns/parking.rs", 413),
     ("agent/src/main.rs", 414),
-    ("agent/src/operate/trust.rs", 473),
+    ("agent/src/operate/trust.rs", 426),
     ("agent/src/store/mod.rs", 426),
     ("simulations/src/cluster/universe.rs", 470),
     ("simulations/src/controllers/world.rs", 664),

@@ -116,6 +116,7 @@ impl Control for Service {
             ..Default::default()
         };
         self.answer(q, |_| TokensReply {
+            may_be_old: None,
             tokens: vec![token("0a", "open"), token("0b", "used")],
         })
     }
@@ -143,6 +144,7 @@ impl Control for Service {
 
     async fn users(&self, q: Request<UsersRequest>) -> Result<Response<UsersReply>, Status> {
         self.answer(q, |_| UsersReply {
+            may_be_old: None,
             users: vec![UserInfo {
                 name: "alice".into(),
                 role: "viewer".into(),
@@ -173,6 +175,7 @@ impl Control for Service {
                 ..Default::default()
             };
             AuthoritiesReply {
+                may_be_old: None,
                 authorities: vec![signing],
                 waiting_for: scene.waiting_for.pop().into_iter().collect(),
             }
@@ -210,7 +213,10 @@ impl Control for Service {
             if version == 0 {
                 versions.iter_mut().for_each(|v| v.text.clear());
             }
-            ConfigHistoryReply { versions }
+            ConfigHistoryReply {
+                versions,
+                may_be_old: None,
+            }
         })
     }
 
@@ -254,6 +260,7 @@ impl Control for Service {
 
     async fn whereis(&self, q: Request<WhereisRequest>) -> Result<Response<WhereisReply>, Status> {
         self.answer(q, |scene| WhereisReply {
+            may_be_old: None,
             bindings: scene.bindings.clone(),
         })
     }
