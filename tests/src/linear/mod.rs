@@ -224,12 +224,17 @@ impl<'a, M: Model> Search<'a, M> {
             return found.into_iter().map(Next::Answered).collect();
         }
         let mut found: Vec<_> = found.into_iter().map(Next::Answered).collect();
+        // Of those that would do, the one of which most are left: the others may be wanted later.
+        let mut left: Vec<(usize, usize)> = Vec::new();
         for (class, calls) in self.classes.iter().enumerate() {
-            let call = calls.get(usize::from(self.used[class]));
-            if call.is_some_and(|c| c.from <= first_end) {
-                found.push(Next::Unanswered(class));
+            let unused = &calls[usize::from(self.used[class])..];
+            let begun = unused.partition_point(|c| c.from <= first_end);
+            if begun > 0 {
+                left.push((begun, class));
             }
         }
+        left.sort_unstable_by_key(|(begun, class)| (std::cmp::Reverse(*begun), *class));
+        found.extend(left.into_iter().map(|(_, class)| Next::Unanswered(class)));
         found
     }
 

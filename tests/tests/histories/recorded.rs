@@ -37,7 +37,7 @@ fn says(text: &str) -> u32 {
 
 impl Recorded {
     pub fn answered(&mut self, what: &What, from: u64, to: u64, value: &Value) {
-        let to = Some(to);
+        let (answered, to) = (to, Some(to));
         let version = value["version"].as_u64();
         match what {
             What::Set(node, word) => self.orders[*node].push(Call {
@@ -64,7 +64,7 @@ impl Recorded {
                 for b in value["bindings"].as_array().into_iter().flatten() {
                     let server = b["server"].as_str().unwrap_or_default().to_owned();
                     let seen = self.bindings.entry(client.clone()).or_default();
-                    seen.push((from, to.unwrap_or_default(), server));
+                    seen.push((from, answered, server));
                 }
             }
             What::Status => self.saw(from, to, value),
