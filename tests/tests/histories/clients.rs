@@ -243,13 +243,25 @@ pub fn look_until_answered(site: &Site, began: Instant, node: u8, recorded: &mut
 
 /// When server-1 was found down, in nanoseconds since it began, which was `wall` since 1970.
 pub fn downs(site: &Site, wall: Duration) -> Vec<u64> {
-    let words = ["events", "--grep", "server-1 is DOWN"];
+    let words = ["events"];
     let said = site.ask(&site.sockets.join(","), &words, LONGEST);
     let text = said.ok().expect("events are told");
     let events = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
     let all = events.map(|e| e.expect("JSON"));
     let flat = all.flat_map(|e| e.as_array().cloned().unwrap_or_else(|| vec![e]));
-    let at = flat.filter_map(|e| e["at_ms"].as_u64());
-    at.map(|ms| ms.saturating_sub(wall.as_millis() as u64) * 1_000_000)
-        .collect()
+    let since = |e: &Value| {
+        let ms = e["at_ms"].as_u64().unwrap_or_default();
+        ms.saturating_sub(wall.as_millis() as u64) * 1_000_000
+    };
+    let told: Vec<_> = flat.collect();
+    let is_down = |e: &&Value| {
+        e["text"]
+            .as_str()
+            .is_some_and(|t| t.contains("server-1 is DOWN"))
+    };
+    let mut down: Vec<u64> = told.iter().filter(is_down).map(since).collect();
+    // Only the newest events are kept: of what was before nothing is known.
+    let oldest = told.iter().map(since).min().unwrap_or_default();
+    down.extend((0..oldest / 1_000_000_000).map(|s| s * 1_000_000_000));
+    down
 }
