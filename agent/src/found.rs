@@ -328,7 +328,6 @@ mod tests {
                 version,
                 at: Timestamp(1),
                 by: "an operator".to_owned(),
-                changes: Vec::new(),
                 text,
                 config,
             };
@@ -340,6 +339,7 @@ mod tests {
             at: Timestamp(u64::MAX),
             by: "restore".to_owned(),
             command: Command::Restore(Box::new(facts.clone())),
+            request: None,
         };
         let size = encode(CURRENT.max, &restore).unwrap().len();
         assert!((PROPOSAL_MAX / 2..=PROPOSAL_MAX).contains(&size), "{size}");

@@ -67,6 +67,7 @@ fn cluster_file(bytes: &[u8]) {
                     at: Timestamp(at),
                     by: String::new(),
                     command,
+                    request: None,
                 });
             }
         }
@@ -214,7 +215,10 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::error::Failure> 
             text: cluster.to_owned(),
             expect: Some(1),
         },
-        Command::Rollback(None),
+        Command::Rollback {
+            version: None,
+            expect: None,
+        },
         Command::Lock {
             owner: "a".into(),
             purpose: "b".into(),
@@ -251,6 +255,7 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::error::Failure> 
             at: now,
             by: "me".into(),
             command,
+            request: None,
         };
         let _ = state.apply(&stamped);
         samples.push(("command", encode(CURRENT.max, &stamped)?));
@@ -274,6 +279,7 @@ pub fn samples() -> Result<Vec<(&'static str, Vec<u8>)>, crate::error::Failure> 
                 at: now,
                 by: String::new(),
                 command: Command::Restore(Box::new((*state.facts).clone())),
+                request: None,
             },
         )?,
     ));

@@ -61,7 +61,7 @@ Exit codes:
   6  no agent reachable
   7  not found: target, client or version
   8  invalid configuration (apply, diff)
-  9  no majority: the agent that was asked is cut off, and what it shows may be old
+  9  no majority: the agent that was asked is cut off, or none has confirmed that it leads; what it shows may be old
 status --check: 0 well, 1 degraded, 2 no service, 6 and 9 as above";
 
 impl From<Exit> for ExitCode {

@@ -15,6 +15,7 @@
 //! * [`cluster`] is the product, [`peer`] is keepalived + HAProxy; both are a [`system::System`].
 //! * [`site`] is one agent on loopback, for what needs no root; [`booted`] is a machine with systemd.
 //! * [`h2`] floods who speaks HTTP/2 inside TLS.
+//! * [`linear`] decides whether what operators saw could have been one machine.
 //! * [`turn`] says who may run beside whom.
 //! * [`scenario`] puts them together for tests, [`mod@bench`] for benchmarks.
 //!
@@ -36,6 +37,7 @@ pub mod cluster;
 pub mod disk;
 pub mod guard;
 pub mod h2;
+pub mod linear;
 pub mod memory;
 pub mod netns;
 pub mod observer;

@@ -11,6 +11,7 @@
 //! Being leader is never by itself a reason to act: only a lease that a quorum promised is.
 
 mod action;
+mod answers;
 mod campaign;
 mod checks;
 mod drains;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Entries that are kept; the oldest go first.
 pub const EVENTS_MAX: usize = 2000;
 
-/// Bytes of the text of one event; what is longer is cut, and ends in ` ...`.
+/// Bytes of what others wrote into one event; what is longer is cut, and ends in ` ...`.
 pub const TEXT_MAX: usize = 2000;
 
 /// One thing that happened.

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod changes;
 pub mod check;
 pub mod close;
 pub mod command;
@@ -29,6 +30,7 @@ pub mod meeting;
 pub mod model;
 pub mod own_address;
 pub mod placement;
+pub mod request;
 pub mod state;
 pub mod stick;
 pub mod text;

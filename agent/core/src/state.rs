@@ -1,7 +1,7 @@
 //! What all nodes agree on, and the one road by which it changes: [`ClusterState::apply`].
 //!
 //! ```text
-//!   Stamped command --apply--> Answer        a refused command changes nothing but the clock
+//!   Stamped command --apply--> Answer        a refused command changes nothing but the clock and what was answered
 //!        |                        |
 //!        v                        v
 //!   facts (Arc: members, config, admin, health, holder, events)     stick (bindings)
@@ -10,23 +10,25 @@
 //! No clock and no randomness: two nodes that applied the same log have the same state, byte for byte.
 
 mod admin;
-mod changes;
 mod configure;
 mod members;
+mod orders;
+mod questions;
 mod records;
 mod recovery;
 mod trust;
 mod versions;
 
 pub use admin::Shortage;
-pub use changes::changes;
+pub use orders::OrderNumbers;
 pub use records::{AdminRecord, ConfigVersion, HealthRecord, HolderRecord, MaintenanceLock};
 pub use recovery::{Former, Recovery};
 
 use crate::command::{Answer, Command, HealthChange, Outcome, Rejection, Stamped};
 use crate::events::{EventLog, What};
 use crate::id::{Epoch, NodeId, ServerId};
-use crate::model::{AdminState, ClusterConfig, Member, Role, Timing, VOTER_TIMEOUT};
+use crate::model::{ClusterConfig, Member, Timing};
+use crate::request::Answers;
 use crate::stick::{StickEntry, StickIndex, StickKey};
 use crate::text::printable;
 use crate::time::Timestamp;
@@ -35,7 +37,6 @@ use crate::version::RecordVersion;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Earlier configurations that are kept for rollback, the current one included.
 pub const HISTORY_MAX: usize = 11;
@@ -79,6 +80,10 @@ pub struct Facts {
     pub server_admin: BTreeMap<ServerId, AdminRecord>,
     /// What is wanted of nodes; absent: ready.
     pub node_admin: BTreeMap<NodeId, AdminRecord>,
+    /// The numbers of the last orders.
+    pub orders: Arc<OrderNumbers>,
+    /// What was answered to operators lately.
+    pub answers: Arc<Answers>,
     /// What the checks say; absent: up.
     pub health: Arc<BTreeMap<ServerId, HealthRecord>>,
     /// Who holds the addresses, as far as the log knows.
@@ -106,9 +111,23 @@ impl ClusterState {
         }
     }
 
-    /// The one road in: applies a command, or says why it changes nothing.
+    /// The one road in: applies a command, or says why it changes nothing. What was answered to an earlier attempt at
+    /// the same request is answered again, and nothing is done.
     pub fn apply(&mut self, stamped: &Stamped) -> Answer {
         self.clock = stamped.at;
+        let Some(request) = stamped.request else {
+            return self.carry_out(stamped);
+        };
+        if let Some(answer) = self.facts.answers.to(request, stamped.at) {
+            return answer;
+        }
+        let answer = self.carry_out(stamped);
+        let facts = Arc::make_mut(&mut self.facts);
+        Arc::make_mut(&mut facts.answers).remember(request.id, stamped.at, answer.clone());
+        answer
+    }
+
+    fn carry_out(&mut self, stamped: &Stamped) -> Answer {
         let by = stamped.by.as_str();
         let answer = match &stamped.command {
             Command::Bind(bindings) => Ok(self.bind(bindings)),
@@ -137,12 +156,13 @@ impl ClusterState {
                 text,
                 expect,
             } => next.configure(config, text, *expect, at, by),
-            Command::Rollback(version) => next.rollback(*version, at, by),
+            Command::Rollback { version, expect } => next.rollback(*version, *expect, at, by),
             Command::SetAdmin {
                 target,
                 order,
                 force,
-            } => next.set_admin(target, order, *force, at, by),
+                expect,
+            } => next.order(target, order, *force, *expect, at, by),
             Command::Lock {
                 owner,
                 purpose,
@@ -219,83 +239,6 @@ impl ClusterState {
 }
 
 impl Facts {
-    /// The number of a configured server.
-    pub fn server_id(&self, backend: &str, server: &str) -> Option<ServerId> {
-        // The map is small and asked when a view is made, so two short-lived strings do no harm.
-        self.server_ids
-            .get(&(backend.to_owned(), server.to_owned()))
-            .copied()
-    }
-
-    /// Backend and name of a server.
-    pub fn server_name(&self, id: ServerId) -> Option<(&str, &str)> {
-        self.server_ids
-            .iter()
-            .find(|(_, i)| **i == id)
-            .map(|((b, s), _)| (b.as_str(), s.as_str()))
-    }
-
-    /// The member with that name.
-    pub fn member_named(&self, name: &str) -> Option<&Member> {
-        self.members.values().find(|m| m.name == name)
-    }
-
-    /// Whether the checks call it usable. A server without checks, or never checked, is.
-    pub fn is_up(&self, id: ServerId) -> bool {
-        self.health.get(&id).is_none_or(|h| h.up)
-    }
-
-    /// After how long a voter that is silent loses its vote; zero: never. By itself only where there is no witness, which
-    /// is the other way to have one of three machines die after the other.
-    pub fn voter_timeout(&self) -> Duration {
-        self.config.voter_timeout.unwrap_or_else(|| {
-            let witnesses = self.members.values().any(|m| m.role == Role::Witness);
-            if witnesses {
-                Duration::ZERO
-            } else {
-                VOTER_TIMEOUT
-            }
-        })
-    }
-
-    /// Whether `node` is of the kind that holds.
-    pub fn is_server(&self, node: NodeId) -> bool {
-        self.members
-            .get(&node)
-            .is_some_and(|m| m.role == Role::Server)
-    }
-
-    /// Whether `node` is of the kind that holds, and no operator wants it out.
-    pub fn may_lead(&self, node: NodeId) -> bool {
-        self.is_server(node) && self.admin_of(node) == AdminState::Ready
-    }
-
-    /// What an operator wants of a node.
-    pub fn admin_of(&self, node: NodeId) -> AdminState {
-        self.node_admin
-            .get(&node)
-            .map_or(AdminState::Ready, |a| a.state)
-    }
-
-    /// The stricter of what is wanted of a server and of the node it runs on.
-    pub fn effective_admin(&self, id: ServerId, node: Option<NodeId>) -> AdminRecord {
-        let of_server = self.server_admin.get(&id);
-        let of_node = node.and_then(|n| self.node_admin.get(&n));
-        match (of_server, of_node) {
-            (Some(s), Some(n)) if n.state > s.state => n.clone(),
-            (Some(s), _) => s.clone(),
-            (None, Some(n)) => n.clone(),
-            (None, None) => AdminRecord::default(),
-        }
-    }
-
-    /// The name of a node, or its id when it is not known.
-    pub fn node_name(&self, id: NodeId) -> String {
-        self.members
-            .get(&id)
-            .map_or_else(|| id.to_string(), |m| m.name.clone())
-    }
-
     fn found(&mut self, cluster_id: NodeId, timing: Timing, version: RecordVersion) -> Answer {
         if self.cluster_id != NodeId::default() {
             return Err(Rejection::AlreadyFounded);
@@ -316,6 +259,8 @@ impl Facts {
         }
         (self.members, self.health) = (Arc::default(), Arc::default());
         (self.node_admin, self.holder, self.maintenance) = (BTreeMap::new(), None, None);
+        self.answers = Arc::default();
+        self.forget_orders();
         Arc::make_mut(&mut self.trust).tokens.clear();
         self.event(at, What::Restored, by);
         Ok(Outcome::Done)

@@ -118,6 +118,7 @@ impl LogBinder {
                     at: clock.wall(),
                     by: String::new(),
                     command: Command::Bind(batch.clone()),
+                    request: None,
                 };
                 let committed = matches!(consensus.propose(stamped).await, Ok(Ok(_)));
                 self.answer(&batch, committed);

@@ -6,8 +6,7 @@
 //!                                        |------> machine.rs --> ClusterState --> listener
 //! ```
 //!
-//! Owns the [`Promise`] of this node: guard and lease handler take the same lock. Leaves to the
-//! controller what leadership means for the address.
+//! Owns the [`Promise`] of this node, under one lock. What leadership means for the address the controller says.
 
 mod acknowledged;
 mod complaints;
@@ -19,6 +18,7 @@ mod membership;
 pub mod network;
 mod news;
 pub mod plausible;
+mod read;
 mod second_disk;
 mod settings;
 pub mod terms;

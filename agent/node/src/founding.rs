@@ -27,6 +27,7 @@ pub async fn write_first<R: Runtime>(
                 at: clock.wall(),
                 by: by.to_owned(),
                 command: command.clone(),
+                request: None,
             };
             match consensus.propose(stamped).await {
                 Ok(Ok(_)) => break,

@@ -36,7 +36,6 @@ fn largest(bindings: u32) -> ClusterState {
         version: 1,
         at: Timestamp(1),
         by: String::new(),
-        changes: vec!["c".repeat(ENTRY_MAX)],
         text: "t".repeat(ENTRY_MAX),
         config: Arc::default(),
     };
@@ -71,7 +70,6 @@ fn what_would_not_be_read_is_not_written() {
             version: 1,
             at: Timestamp(1),
             by: String::new(),
-            changes: Vec::new(),
             text: "t".repeat(bytes),
             config: Arc::default(),
         };

@@ -221,6 +221,7 @@ fn what_a_later_version_has_is_not_written_at_an_earlier_one() {
         at: ha_core::time::Timestamp(1),
         by: String::new(),
         command: Command::Rehearse { text: "x".into() },
+        request: None,
     };
     let refused = encode(V1, &stamped).unwrap_err();
     assert!(matches!(

@@ -117,6 +117,7 @@ mod tests {
 
     fn note(n: u64) -> Stamped {
         Stamped {
+            request: None,
             at: Timestamp(n),
             by: "alice".into(),
             command: Command::Note {
@@ -166,6 +167,7 @@ mod tests {
             version: V,
         };
         let mut commands = vec![Stamped {
+            request: None,
             at: Timestamp(1),
             by: String::new(),
             command: found,

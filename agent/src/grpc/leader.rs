@@ -95,9 +95,11 @@ impl Api {
     }
 }
 
-/// A leader that could not even be connected to was asked nothing.
+/// A leader that could not even be connected to was asked nothing; what came of a question whose connection broke nobody
+/// knows.
 pub fn not_asked(status: Status) -> Status {
     let mut cause = std::error::Error::source(&status);
+    let broke = cause.is_some();
     while let Some(error) = cause {
         if error.is::<tonic::ConnectError>() {
             return RequestError::unavailable(format!(
@@ -107,6 +109,13 @@ pub fn not_asked(status: Status) -> Status {
             .into();
         }
         cause = error.source();
+    }
+    if broke {
+        let words = format!(
+            "the connection to the leader broke ({}); it may have been done",
+            status.message()
+        );
+        return RequestError::deadline_exceeded(words).into();
     }
     status
 }

@@ -12,6 +12,7 @@ impl Operations {
         &self,
         _: pb::AuthoritiesRequest,
     ) -> Result<pb::AuthoritiesReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let facts = self.consensus.read().facts;
         let members: Vec<NodeId> = facts.members.keys().copied().collect();
         let said = self.credentials(members).await;
@@ -38,6 +39,7 @@ impl Operations {
             .map(|(id, _)| name(id))
             .collect();
         Ok(pb::AuthoritiesReply {
+            may_be_old,
             authorities: facts.trust.authorities.iter().map(one).collect(),
             waiting_for,
         })
@@ -86,6 +88,7 @@ impl Operations {
         let (fingerprint, certificate) = (new.fingerprint(), new.certificate().to_vec());
         self.order(
             &r.by,
+            r.asked.as_ref(),
             TrustOrder::Introduce {
                 fingerprint,
                 certificate,
@@ -94,6 +97,10 @@ impl Operations {
             },
         )
         .await?;
+        // At a further attempt it is that of the first.
+        let facts = self.consensus.read().facts;
+        let newest = facts.trust.authorities.last();
+        let fingerprint = newest.map_or(fingerprint, |a| a.fingerprint);
         Ok(pb::TrustReply {
             message: format!(
                 "authority {} is being made known to every node",
@@ -106,6 +113,13 @@ impl Operations {
         &self,
         r: pb::RetireAuthorityRequest,
     ) -> Result<pb::TrustReply, RequestError> {
+        let now = self.outside.clock.wall();
+        if let Some(before) = self.answered_before(now, r.asked.as_ref()) {
+            before?;
+            return Ok(pb::TrustReply {
+                message: "the old authority is not believed any more".to_owned(),
+            });
+        }
         let facts = self.consensus.read().facts;
         let Some(old) = facts
             .trust
@@ -136,7 +150,7 @@ impl Operations {
                 shown.join(", ")
             )));
         }
-        self.order(&r.by, TrustOrder::Retire(old.fingerprint))
+        self.order(&r.by, r.asked.as_ref(), TrustOrder::Retire(old.fingerprint))
             .await?;
         Ok(pb::TrustReply {
             message: format!(

@@ -5,10 +5,11 @@ use super::{Operations, RequestError, rejection_error, wire_problem};
 use crate::config::{
     ClusterFile, PROBLEMS_MAX, Problem, own_addresses, parse_cluster, virtual_ip_problem,
 };
+use ha_core::changes::changes;
 use ha_core::command::{Command, Outcome, Rejection};
 use ha_core::model::{ClusterConfig, Timing, VirtualIp};
 use ha_core::own_address;
-use ha_core::state::{ConfigVersion, Facts, changes};
+use ha_core::state::{ConfigVersion, Facts};
 use ha_core::stick::StickIndex;
 use ha_core::time::words;
 use ha_proto::control as pb;
@@ -25,6 +26,13 @@ impl Operations {
         } else {
             r.file
         };
+        let now = self.outside.clock.wall();
+        if let Some(before) = self
+            .answered_before(now, r.asked.as_ref())
+            .filter(|_| !r.dry_run)
+        {
+            return Ok(self.configured(&before?));
+        }
         let facts = self.consensus.read().facts;
         let founded = Founded {
             timing: facts.timing,
@@ -59,8 +67,9 @@ impl Operations {
         }
         let expect = (r.expect_version > 0).then_some(r.expect_version);
         let outcome = self
-            .propose(
+            .propose_asked(
                 &r.by,
+                r.asked.as_ref(),
                 Command::Configure {
                     config,
                     text,
@@ -70,7 +79,7 @@ impl Operations {
             .await?;
         Ok(pb::ApplyReply {
             notes,
-            ..configured(outcome)
+            ..self.configured(&outcome)
         })
     }
 
@@ -123,6 +132,10 @@ impl Operations {
         r: pb::RollbackRequest,
     ) -> Result<pb::ApplyReply, RequestError> {
         let version = (r.version > 0).then_some(r.version);
+        let at = self.outside.clock.wall();
+        if let Some(before) = self.answered_before(at, r.asked.as_ref()) {
+            return Ok(self.configured(&before?));
+        }
         let facts = self.consensus.read().facts;
         let now = facts.config_version;
         if r.expect_version > 0 && r.expect_version != now {
@@ -140,9 +153,25 @@ impl Operations {
                 return Ok(refused(&facts, problems));
             }
         }
-        Ok(configured(
-            self.propose(&r.by, Command::Rollback(version)).await?,
-        ))
+        let command = Command::Rollback {
+            version,
+            expect: (r.expect_version > 0).then_some(r.expect_version),
+        };
+        let outcome = self.propose_asked(&r.by, r.asked.as_ref(), command).await?;
+        Ok(self.configured(&outcome))
+    }
+
+    /// The reply to a change that was made.
+    fn configured(&self, outcome: &Outcome) -> pb::ApplyReply {
+        let Outcome::Configured(version) = outcome else {
+            return pb::ApplyReply::default();
+        };
+        let facts = self.consensus.read().facts;
+        pb::ApplyReply {
+            version: *version,
+            changes: brought(&facts, *version).unwrap_or_default(),
+            ..pb::ApplyReply::default()
+        }
     }
 
     pub(crate) async fn backup(
@@ -180,12 +209,13 @@ impl Operations {
         &self,
         r: pb::ConfigHistoryRequest,
     ) -> Result<pb::ConfigHistoryReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let facts = self.consensus.read().facts;
         let one = |h: &ConfigVersion, with_text: bool| pb::ConfigVersion {
             version: h.version,
             at_ms: h.at.0,
             by: h.by.clone(),
-            summary: h.changes.join("; "),
+            summary: brought(&facts, h.version).unwrap_or_default().join("; "),
             text: if with_text {
                 h.text.clone()
             } else {
@@ -196,10 +226,12 @@ impl Operations {
             let found = facts.history.iter().find(|h| h.version == r.version);
             let found = found.ok_or_else(|| RequestError::not_found(format!("version {} of the configuration is not kept: `ha-cli config history` shows those that are", r.version)))?;
             return Ok(pb::ConfigHistoryReply {
+                may_be_old: may_be_old.clone(),
                 versions: vec![one(found, true)],
             });
         }
         Ok(pb::ConfigHistoryReply {
+            may_be_old: may_be_old.clone(),
             versions: facts.history.iter().rev().map(|h| one(h, false)).collect(),
         })
     }
@@ -308,15 +340,15 @@ fn refused(facts: &Facts, problems: Vec<Problem>) -> pb::ApplyReply {
     }
 }
 
-fn configured(outcome: Outcome) -> pb::ApplyReply {
-    match outcome {
-        Outcome::Configured(version, changes) => pb::ApplyReply {
-            version,
-            changes,
-            ..pb::ApplyReply::default()
-        },
-        _ => pb::ApplyReply::default(),
+/// What a version changed, a line each; `None`: it or the one before it is not kept any more.
+pub(super) fn brought(facts: &Facts, version: u64) -> Option<Vec<String>> {
+    let at = facts.history.iter().position(|h| h.version == version)?;
+    let new = &facts.history[at].config;
+    if version == 1 {
+        return Some(changes(&ClusterConfig::default(), new));
     }
+    let old = facts.history.get(at.checked_sub(1)?)?;
+    (old.version + 1 == version).then(|| changes(&old.config, new))
 }
 
 fn line_of(text: &str, key: &str) -> u32 {
@@ -351,6 +383,7 @@ mod tests {
                     text: String::new(),
                     expect: None,
                 },
+                request: None,
             })
             .unwrap();
         let notes = notes(&state.facts, &config([1, 22]), &ProxyCounters::default());

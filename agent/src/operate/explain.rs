@@ -13,6 +13,7 @@ impl Operations {
         &self,
         r: pb::ExplainVipRequest,
     ) -> Result<pb::ExplainVipReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let now = self.outside.clock.now();
         let seen = self.seen(now).await?;
         let facts = self.consensus.read().facts;
@@ -39,6 +40,7 @@ impl Operations {
         if !leads || seen.out_of_touch {
             lines.extend(self.as_far_as_is_known(&facts, &seen, leads));
             return Ok(pb::ExplainVipReply {
+                may_be_old: may_be_old.clone(),
                 lines,
                 holder: String::new(),
             });
@@ -75,7 +77,11 @@ impl Operations {
         } else {
             String::new()
         };
-        Ok(pb::ExplainVipReply { lines, holder })
+        Ok(pb::ExplainVipReply {
+            may_be_old: may_be_old.clone(),
+            lines,
+            holder,
+        })
     }
 
     /// Who is asked does not lead, or leads nobody.

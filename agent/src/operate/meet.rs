@@ -157,6 +157,7 @@ impl Operations {
             address,
         };
         let stamped = Stamped {
+            request: None,
             at: self.outside.clock.wall(),
             by: String::new(),
             command,

@@ -1,9 +1,11 @@
 //! What an operator can do, whatever carries the request: each request and reply is a control message, each refusal
 //! a [`RequestError`]. Works on the node that leads; who carries the request passes it on there.
 
+mod again;
 mod authorities;
 pub(crate) mod claims;
 mod configure;
+mod current;
 mod endurance;
 mod explain;
 mod majority;
@@ -13,6 +15,7 @@ mod orders;
 mod reading;
 mod rejoin;
 mod status;
+mod tokens;
 mod traffic;
 mod trust;
 mod upgrade;
@@ -30,6 +33,7 @@ use crate::permissions::GuardContext;
 use ha_core::command::{Command, Outcome, Rejection, Stamped};
 use ha_core::id::NodeId;
 use ha_core::model::{Member, Role};
+use ha_core::request::Request;
 use ha_core::time::Timestamp;
 use ha_node::consensus::ProposeError;
 use ha_node::consensus::machine::AppliedState;
@@ -102,8 +106,19 @@ impl Operations {
 
     /// Proposes and waits, as an operator's request.
     async fn propose(&self, by: &str, command: Command) -> Result<Outcome, RequestError> {
-        self.propose_at(self.outside.clock.wall(), by, command)
-            .await
+        self.propose_asked(by, None, command).await
+    }
+
+    /// The same, as an attempt at a request.
+    async fn propose_asked(
+        &self,
+        by: &str,
+        asked: Option<&pb::Asked>,
+        command: Command,
+    ) -> Result<Outcome, RequestError> {
+        let at = self.outside.clock.wall();
+        let request = Operations::attempt(at, asked)?;
+        self.propose_at(at, by, request, command).await
     }
 
     /// The same, with the stamp of the command.
@@ -111,6 +126,7 @@ impl Operations {
         &self,
         at: Timestamp,
         by: &str,
+        request: Option<Request>,
         command: Command,
     ) -> Result<Outcome, RequestError> {
         if by.len() > BY_MAX {
@@ -127,6 +143,7 @@ impl Operations {
             at,
             by: by.to_owned(),
             command,
+            request,
         };
         match tokio::time::timeout(COMMIT_WITHIN, self.consensus.propose(stamped)).await {
             Err(_) => Err(RequestError::deadline_exceeded(format!(

@@ -50,6 +50,9 @@ impl Operations {
             lock: r.lock,
         };
         let began = self.outside.clock.wall();
+        if let Some(before) = self.answered_before(began, r.asked.as_ref()) {
+            return Ok(ordered(&facts, &target, &before?));
+        }
         if !r.force && !r.yes {
             let short = facts.shortages(&target, &order, began);
             if !short.is_empty() {
@@ -58,18 +61,14 @@ impl Operations {
             }
         }
         let command = Command::SetAdmin {
-            target,
+            target: target.clone(),
             order,
             force: r.force,
+            expect: r.expect_order,
         };
-        let servers = match self.propose_at(began, &r.by, command).await? {
-            Outcome::Affected(servers) => servers,
-            _ => Vec::new(),
-        };
-        Ok(pb::SetStateReply {
-            servers,
-            began_ms: began.0,
-        })
+        let request = Operations::attempt(began, r.asked.as_ref())?;
+        let outcome = self.propose_at(began, &r.by, request, command).await?;
+        Ok(ordered(&facts, &target, &outcome))
     }
 
     /// Takes, renews or gives back the maintenance lock.
@@ -149,6 +148,20 @@ impl Operations {
             to: facts.node_name(to),
             took_ms: took.as_millis() as u64,
         })
+    }
+}
+
+/// The reply to an order that is in force.
+fn ordered(facts: &Facts, target: &AdminTarget, outcome: &Outcome) -> pb::SetStateReply {
+    let (since, number) = match outcome {
+        Outcome::Ordered { since, number } => (since.0, *number),
+        _ => (0, 0),
+    };
+    pb::SetStateReply {
+        // What went meanwhile is not affected.
+        servers: facts.servers_of(target).unwrap_or_default(),
+        began_ms: since,
+        order: number,
     }
 }
 

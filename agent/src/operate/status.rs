@@ -3,7 +3,7 @@
 use super::upgrade::progress;
 use super::warnings::warnings;
 use super::{Operations, RequestError};
-use ha_core::command::DrainEnd;
+use ha_core::command::{AdminTarget, DrainEnd};
 use ha_core::controller::{Controller, Endurance, NodeReport, RaftNews, RaftRole};
 use ha_core::events::{Target, What};
 use ha_core::id::{NodeId, ServerId};
@@ -85,6 +85,7 @@ impl Operations {
         &self,
         _: pb::StatusRequest,
     ) -> Result<pb::StatusReply, RequestError> {
+        let old = self.status_may_be_old().await;
         let now = self.outside.clock.now();
         let seen = self.seen(now).await?;
         let applied = self.consensus.read();
@@ -102,7 +103,8 @@ impl Operations {
                 Some(h.node) == seen.raft.leader
             }
         });
-        let cut_off = self.is_cut_off(facts, &seen);
+        let old = old.map(|old| (Timestamp(old.since_ms), old.why));
+        let cut_off = self.is_cut_off(facts, &seen).or(old);
         Ok(pb::StatusReply {
             cut_off_since_ms: cut_off.as_ref().map_or(0, |(since, _)| since.0),
             cut_off: cut_off.map_or_else(String::new, |(_, why)| why),
@@ -243,6 +245,7 @@ fn node_status(facts: &Facts, seen: &Seen, m: &Member) -> pb::NodeStatus {
             .filter(|v| !v.is_empty())
             .unwrap_or_else(|| m.version.clone()),
         voter,
+        order: facts.order_of(&AdminTarget::Node(m.id)),
         fence: report.map_or_else(String::new, |r| r.fence.clone()),
     }
 }
@@ -326,6 +329,7 @@ fn server_status(
         reason: admin.reason,
         deadline_ms: admin.deadline.map_or(0, |d| d.0),
         connect_errors: count.connect_errors,
+        order: facts.order_of(&AdminTarget::Servers(vec![id])),
     }
 }
 

@@ -1,8 +1,11 @@
 //! `sessions`, `whereis`, `events`.
 
+use super::configure::brought;
 use super::{Operations, RequestError};
 use crate::entrance::Presented;
 use crate::permissions::{Permission, may, who};
+use ha_core::events::{TEXT_MAX, What};
+use ha_core::state::Facts;
 use ha_core::stick::mask;
 use ha_core::trust::Access;
 use ha_core::view::{Newcomer, Overlay, Routes};
@@ -34,6 +37,7 @@ impl Operations {
         &self,
         r: pb::SessionsRequest,
     ) -> Result<pb::SessionsReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let facts = self.consensus.read().facts;
         let server = if r.server.is_empty() {
             None
@@ -87,6 +91,7 @@ impl Operations {
             }
         };
         Ok(pb::SessionsReply {
+            may_be_old,
             sessions: sessions.into_iter().map(one).collect(),
             total: total as u64,
         })
@@ -96,6 +101,7 @@ impl Operations {
         &self,
         r: pb::WhereisRequest,
     ) -> Result<pb::WhereisReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let client = client_address(&r.client)?;
         let applied = self.consensus.read();
         let now = self.outside.clock.wall();
@@ -128,7 +134,10 @@ impl Operations {
                 }
             });
         let bindings: Vec<_> = found.collect();
-        Ok(pb::WhereisReply { bindings })
+        Ok(pb::WhereisReply {
+            may_be_old,
+            bindings,
+        })
     }
 }
 
@@ -152,24 +161,27 @@ pub fn events(node: Arc<Operations>, shows: Presented, r: pb::EventsRequest) -> 
                 send.send(Err(refused)).await.unwrap_or(());
                 return;
             }
-            let log = node.consensus.read().facts.events.clone();
-            let matching = log.after(seq).filter(|e| e.at.0 >= r.since_ms).filter(|e| {
+            let facts = node.consensus.read().facts;
+            let log = &facts.events;
+            let later = log.after(seq).filter(|e| e.at.0 >= r.since_ms);
+            let told = later.map(|e| (e, line(&facts, &e.what)));
+            let matching = told.filter(|(e, line)| {
                 r.grep.is_empty()
-                    || e.what.to_string().contains(&r.grep)
+                    || line.contains(&r.grep)
                     || e.what.kind().contains(&r.grep)
                     || e.by.contains(&r.grep)
             });
-            let mut found: Vec<_> = matching.cloned().collect();
+            let mut found: Vec<_> = matching.map(|(e, line)| (e.clone(), line)).collect();
             if first && r.limit > 0 && found.len() > r.limit as usize {
                 found.drain(..found.len() - r.limit as usize);
             }
             (seq, first) = (log.last_seq(), false);
-            for e in found {
+            for (e, text) in found {
                 let record = pb::EventRecord {
                     seq: e.seq,
                     at_ms: e.at.0,
                     kind: e.what.kind().to_owned(),
-                    text: e.what.to_string(),
+                    text,
                     by: e.by,
                 };
                 if send.send(Ok(record)).await.is_err() {
@@ -184,4 +196,20 @@ pub fn events(node: Arc<Operations>, shows: Presented, r: pb::EventsRequest) -> 
     };
     tasks.spawn("events", Box::pin(task));
     Box::pin(ReceiverStream::new(receive))
+}
+
+/// An event for people. Which lines a configuration changed is told while it and the one before it are kept.
+fn line(facts: &Facts, what: &What) -> String {
+    let mut line = what.to_string();
+    if let What::ConfigApplied { version } = what {
+        for (n, change) in brought(facts, *version).into_iter().flatten().enumerate() {
+            if line.len() + change.len() > TEXT_MAX {
+                line.push_str("; ...");
+                break;
+            }
+            line.push_str(if n == 0 { ": " } else { "; " });
+            line.push_str(&change);
+        }
+    }
+    line
 }

@@ -1,11 +1,10 @@
-//! `token`, `user`: who may enter. Whoever leads can sign: each member has the authority's key, sealed.
+//! `user`, and tokens that nodes show: who may enter. Whoever leads can sign: each member has the authority's key, sealed.
 
-use super::{Operations, RequestError, Why, rejection_error, role};
+use super::{Operations, RequestError, Why, rejection_error};
 use crate::config::agent_file::is_name;
 use ha_core::command::Command;
 use ha_core::model::Member;
-use ha_core::time::Timestamp;
-use ha_core::trust::{Access, Ticket, TokenRecord, TrustOrder};
+use ha_core::trust::{Access, Ticket, TrustOrder};
 use ha_proto::control as pb;
 use ha_trust::TrustError;
 use ha_trust::authority::{Authority, requested_key};
@@ -19,8 +18,6 @@ use std::time::Duration;
 pub const WRONG_TOKENS_MAX: u32 = 10;
 /// The time in which [`WRONG_TOKENS_MAX`] are counted.
 pub const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
-/// How long a token may be good at most.
-const TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 impl Operations {
     /// Guessing is made slow. Counted before it is looked at, so that many at once are not free; [`Operations::shown_a_token`]
@@ -134,70 +131,14 @@ impl Operations {
         })
     }
 
-    pub(super) async fn order(&self, by: &str, order: TrustOrder) -> Result<(), RequestError> {
-        self.propose(by, Command::Trust(order)).await.map(drop)
-    }
-
-    pub(crate) async fn create_token(
+    pub(super) async fn order(
         &self,
-        r: pb::CreateTokenRequest,
-    ) -> Result<pb::CreateTokenReply, RequestError> {
-        let ttl = Duration::from_millis(r.ttl_ms);
-        if ttl.is_zero() || ttl > TOKEN_TTL_MAX {
-            return Err(RequestError::invalid_argument(format!(
-                "ttl: found {ttl:?}; use more than nothing and at most 7d"
-            )));
-        }
-        let role = role(&r.role)?;
-        let token = Token::generate(self.authority()?.fingerprint()).map_err(internal)?;
-        let expires = self.outside.clock.wall() + ttl;
-        self.order(
-            &r.by,
-            TrustOrder::MakeToken {
-                id: token.id(),
-                secret: token.secret(),
-                role,
-                expires,
-            },
-        )
-        .await?;
-        Ok(pb::CreateTokenReply {
-            token: token.to_string(),
-            id: token.id(),
-            expires_ms: expires.0,
-        })
-    }
-
-    pub(crate) async fn tokens(
-        &self,
-        _: pb::TokensRequest,
-    ) -> Result<pb::TokensReply, RequestError> {
-        let (facts, now) = (self.consensus.read().facts, self.outside.clock.wall());
-        let one = |(id, t): (&String, &TokenRecord)| pb::TokenInfo {
-            id: id.clone(),
-            role: t.role.word().to_owned(),
-            state: token_state(t, now).to_owned(),
-            made_ms: t.made.0,
-            expires_ms: t.expires.0,
-            by: t.by.clone(),
-            used_by: t
-                .used
-                .map_or_else(String::new, |(node, _)| facts.node_name(node)),
-        };
-        Ok(pb::TokensReply {
-            tokens: facts.trust.tokens.iter().map(one).collect(),
-        })
-    }
-
-    pub(crate) async fn revoke_token(
-        &self,
-        r: pb::RevokeTokenRequest,
-    ) -> Result<pb::TrustReply, RequestError> {
-        self.order(&r.by, TrustOrder::RevokeToken(r.id.clone()))
-            .await?;
-        Ok(pb::TrustReply {
-            message: format!("token {} opens nothing any more", r.id),
-        })
+        by: &str,
+        asked: Option<&pb::Asked>,
+        order: TrustOrder,
+    ) -> Result<(), RequestError> {
+        let done = self.propose_asked(by, asked, Command::Trust(order)).await;
+        done.map(drop)
     }
 
     pub(crate) async fn add_user(
@@ -227,6 +168,7 @@ impl Operations {
         )?;
         self.order(
             &r.by,
+            r.asked.as_ref(),
             TrustOrder::AddUser {
                 name: r.name,
                 access,
@@ -283,6 +225,7 @@ impl Operations {
     }
 
     pub(crate) async fn users(&self, _: pb::UsersRequest) -> Result<pb::UsersReply, RequestError> {
+        let may_be_old = self.may_be_old().await?;
         let facts = self.consensus.read().facts;
         let users = facts.trust.users.iter().map(|(name, u)| pb::UserInfo {
             name: name.clone(),
@@ -291,6 +234,7 @@ impl Operations {
             by: u.by.clone(),
         });
         Ok(pb::UsersReply {
+            may_be_old,
             users: users.collect(),
         })
     }
@@ -299,20 +243,15 @@ impl Operations {
         &self,
         r: pb::RemoveUserRequest,
     ) -> Result<pb::TrustReply, RequestError> {
-        self.order(&r.by, TrustOrder::RemoveUser(r.name.clone()))
-            .await?;
+        self.order(
+            &r.by,
+            r.asked.as_ref(),
+            TrustOrder::RemoveUser(r.name.clone()),
+        )
+        .await?;
         Ok(pb::TrustReply {
             message: format!("{} may not enter any more", r.name),
         })
-    }
-}
-
-fn token_state(t: &TokenRecord, now: Timestamp) -> &'static str {
-    match t {
-        t if t.used.is_some() => "used",
-        t if t.revoked => "revoked",
-        t if t.expires <= now => "expired",
-        _ => "open",
     }
 }
 

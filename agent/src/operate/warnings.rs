@@ -180,7 +180,14 @@ mod tests {
 
     fn apply(state: &mut ClusterState, command: Command) {
         let (at, by) = (Timestamp(1), String::new());
-        state.apply(&Stamped { at, by, command }).unwrap();
+        state
+            .apply(&Stamped {
+                at,
+                by,
+                command,
+                request: None,
+            })
+            .unwrap();
     }
 
     fn warned(state: &ClusterState) -> Vec<String> {

@@ -83,6 +83,7 @@ impl KernelNews {
                 at,
                 by: String::new(),
                 command: Command::Note { kind, text },
+                request: None,
             };
             if let Err(error) = consensus.propose(stamped).await {
                 tracing::info!(%error, "a claim was not written down");

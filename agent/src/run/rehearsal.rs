@@ -27,6 +27,7 @@ pub(super) async fn keep(consensus: Consensus, clock: Arc<dyn Clock>) {
             at: clock.wall(),
             by: String::new(),
             command: Command::Rehearse { text: text.clone() },
+            request: None,
         };
         if let Err(error) = consensus.propose(stamped).await {
             tracing::info!(%error, "not rehearsed");

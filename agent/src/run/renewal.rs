@@ -114,6 +114,7 @@ impl Renewal {
                 at: now,
                 by: String::new(),
                 command: Command::Trust(order),
+                request: None,
             }),
         )
         .await

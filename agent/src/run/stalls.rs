@@ -171,7 +171,15 @@ fn is_written(facts: &Facts, text: &str) -> bool {
 async fn write(consensus: &Consensus, at: Timestamp, text: String) -> bool {
     let (kind, by) = (KIND.to_owned(), String::new());
     let command = Command::Note { kind, text };
-    consensus.propose(Stamped { at, by, command }).await.is_ok()
+    consensus
+        .propose(Stamped {
+            at,
+            by,
+            command,
+            request: None,
+        })
+        .await
+        .is_ok()
 }
 
 #[cfg(test)]

@@ -91,7 +91,13 @@ fn who_shows_no_certificate_of_a_node_hears_nothing_and_who_was_removed_hears_th
     ] {
         let at = wall_now();
         let by = String::new();
-        let stamped = Stamped { at, by, command };
+        let request = None;
+        let stamped = Stamped {
+            at,
+            by,
+            request,
+            command,
+        };
         let done = nodes[0].others.block_on(consensus.propose(stamped));
         done.expect("committed").expect("accepted");
     }

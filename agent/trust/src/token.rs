@@ -1,8 +1,10 @@
 //! The join token: what a new machine is given to find the right cluster, and to be let in once.
 
+use crate::authority::Seal;
 use crate::{TrustError, digest, random};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ha_core::request::RequestId;
 use ha_core::trust::Digest;
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +33,25 @@ impl Token {
             id: random()?,
             secret: random()?,
         })
+    }
+
+    /// The one that a request is answered with, at each attempt and by each member: made of the seal, which only members
+    /// have, so that who knows the request does not know the token.
+    pub fn of_request(authority: Digest, seal: &Seal, request: RequestId) -> Token {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &seal.0);
+        let part = |what: &[u8]| ring::hmac::sign(&key, &[what, &request.0].concat());
+        let mut token = Token {
+            authority,
+            id: [0; ID],
+            secret: [0; SECRET],
+        };
+        token
+            .id
+            .copy_from_slice(&part(b"join token, id").as_ref()[..ID]);
+        token
+            .secret
+            .copy_from_slice(&part(b"join token, secret").as_ref()[..SECRET]);
+        token
     }
 
     /// Its public name: by this it is listed and revoked.
@@ -98,6 +119,20 @@ impl FromStr for Token {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_answered_with_one_token_that_its_asker_could_not_make() {
+        let of = |seal: u8, id: u8| {
+            let authority = digest(b"authority");
+            Token::of_request(authority, &Seal([seal; 32]), RequestId([id; 16]))
+        };
+        assert_eq!(of(1, 1), of(1, 1));
+        for other in [of(2, 1), of(1, 2)] {
+            assert_ne!(other.id(), of(1, 1).id());
+            assert_ne!(other.secret(), of(1, 1).secret());
+        }
+        assert_eq!(of(1, 1).to_string().parse(), Ok(of(1, 1)));
+    }
 
     #[test]
     fn a_token_survives_its_text_and_any_change_of_a_letter_is_seen() {

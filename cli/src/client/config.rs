@@ -29,7 +29,7 @@ impl Cluster {
     ) -> Result<Applied, Failure> {
         let question = about(text, file, expect_version, false);
         let call = async |mut c: Client, q| c.apply(q).await;
-        let reply = self.ask(Retry::No, question, call).await;
+        let reply = self.change(question, call).await;
         Ok(Applied::from(reply.map_err(invalid)?))
     }
 
@@ -59,9 +59,10 @@ impl Cluster {
             version,
             expect_version,
             by: asked_by(),
+            asked: None,
         };
         let call = async |mut c: Client, q| c.rollback(q).await;
-        let reply = self.ask(Retry::No, question, call).await?;
+        let reply = self.change(question, call).await?;
         Ok(Applied::from(reply))
     }
 
@@ -81,6 +82,7 @@ fn about(text: String, file: String, expect_version: u64, dry_run: bool) -> Appl
         dry_run,
         expect_version,
         by: asked_by(),
+        asked: None,
     }
 }
 

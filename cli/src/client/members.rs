@@ -51,10 +51,10 @@ impl Cluster {
             ttl_ms,
             role,
             by: asked_by(),
+            asked: None,
         };
         let call = async |mut c: Client, q| c.create_token(q).await;
-        // One too many, made by an answer that was lost, expires unseen.
-        self.ask(Retry::Yes, question, call).await
+        self.change(question, call).await
     }
 
     /// The join tokens that the cluster remembers, in whatever state.
@@ -64,9 +64,13 @@ impl Cluster {
     }
 
     pub async fn revoke_token(&mut self, id: String) -> Result<String, Failure> {
-        let question = RevokeTokenRequest { id, by: asked_by() };
+        let question = RevokeTokenRequest {
+            id,
+            by: asked_by(),
+            asked: None,
+        };
         let call = async |mut c: Client, q| c.revoke_token(q).await;
-        Ok(self.ask(Retry::Yes, question, call).await?.message)
+        Ok(self.change(question, call).await?.message)
     }
 
     /// Lets an operator in who has the key of this certificate request (PKCS #10, DER).
@@ -81,9 +85,10 @@ impl Cluster {
             role,
             request,
             by: asked_by(),
+            asked: None,
         };
         let call = async |mut c: Client, q| c.add_user(q).await;
-        self.ask(Retry::No, question, call).await
+        self.change(question, call).await
     }
 
     /// A new certificate for the operator who asks, for the key of this request (PKCS #10, DER).
@@ -104,9 +109,13 @@ impl Cluster {
     /// Shuts an operator out.
     pub async fn remove_user(&mut self, name: String) -> Result<String, Failure> {
         let by = asked_by();
-        let question = RemoveUserRequest { name, by };
+        let question = RemoveUserRequest {
+            name,
+            by,
+            asked: None,
+        };
         let call = async |mut c: Client, q| c.remove_user(q).await;
-        Ok(self.ask(Retry::No, question, call).await?.message)
+        Ok(self.change(question, call).await?.message)
     }
 
     /// The certificate authorities, and who has not followed the last change.
@@ -117,16 +126,23 @@ impl Cluster {
 
     /// Begins the change to another authority.
     pub async fn rotate_authority(&mut self) -> Result<String, Failure> {
-        let question = RotateAuthorityRequest { by: asked_by() };
+        let question = RotateAuthorityRequest {
+            by: asked_by(),
+            asked: None,
+        };
         let call = async |mut c: Client, q| c.rotate_authority(q).await;
-        Ok(self.ask(Retry::No, question, call).await?.message)
+        Ok(self.change(question, call).await?.message)
     }
 
     /// Stops trusting the old authority now, with `force` even if nodes are shut out by that.
     pub async fn retire_authority(&mut self, force: bool) -> Result<String, Failure> {
         let by = asked_by();
-        let question = RetireAuthorityRequest { by, force };
+        let question = RetireAuthorityRequest {
+            by,
+            force,
+            asked: None,
+        };
         let call = async |mut c: Client, q| c.retire_authority(q).await;
-        Ok(self.ask(Retry::No, question, call).await?.message)
+        Ok(self.change(question, call).await?.message)
     }
 }

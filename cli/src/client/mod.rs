@@ -7,6 +7,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ha_core::request::{Asking, Next, RequestId, Silence};
+use ha_core::time;
+use ha_proto::control::Asked;
 use ha_proto::control::control_client::ControlClient;
 use ha_proto::{AGAIN, CONFIRM, CUT_OFF, HINT};
 use ha_trust::tls::ClientConfig;
@@ -32,8 +35,44 @@ type Client = ControlClient<Channel>;
 enum Retry {
     /// It only asks, or doing it twice is the same as once.
     Yes,
+    /// It is a request with an id: doing it twice does it once.
+    Same,
     /// Doing it twice would do more than once.
     No,
+}
+
+/// A change that carries the id of its request.
+trait Change: Clone {
+    fn asked(&mut self) -> &mut Option<Asked>;
+}
+
+macro_rules! changes {
+    ($($request:ident),*) => { $(impl Change for ha_proto::control::$request {
+        fn asked(&mut self) -> &mut Option<Asked> {
+            &mut self.asked
+        }
+    })* };
+}
+changes!(
+    SetStateRequest,
+    ApplyRequest,
+    RollbackRequest,
+    CreateTokenRequest,
+    RevokeTokenRequest,
+    AddUserRequest,
+    RemoveUserRequest,
+    RotateAuthorityRequest,
+    RetireAuthorityRequest
+);
+
+/// The id of a new request.
+pub fn new_request() -> Result<Asked, Failure> {
+    let bytes =
+        ha_trust::random::<16>().map_err(|e| Failure::new(Exit::Unexpected, e.to_string()))?;
+    Ok(Asked {
+        id: RequestId(bytes).to_string(),
+        age_ms: 0,
+    })
 }
 
 /// The agents that can be asked.
@@ -96,9 +135,10 @@ impl Cluster {
     ) -> Result<A, Failure> {
         let until = clock::now() + self.timeout;
         loop {
+            let question = || question.clone();
             let failure = match self.ask_each(retry, &question, &call).await {
                 Ok(answer) => return Ok(answer),
-                Err(Unanswered::ForNow(failure)) => failure,
+                Err(Unanswered::ForNow(failure) | Unanswered::InDoubt(failure)) => failure,
                 Err(Unanswered::Ended(failure)) => return Err(failure),
             };
             if clock::now() + ASKED_AGAIN_AFTER > until {
@@ -108,16 +148,58 @@ impl Cluster {
         }
     }
 
+    /// Asks for a change, with one id at all attempts: as long as nobody says what came of it, it is asked for again.
+    async fn change<Q: Change, A>(
+        &mut self,
+        mut question: Q,
+        call: impl AsyncFn(Client, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Failure> {
+        let asked = match question.asked().take() {
+            Some(asked) => asked,
+            None => new_request()?,
+        };
+        let id = asked
+            .id
+            .parse()
+            .map_err(|e: String| Failure::new(Exit::Unexpected, e))?;
+        let began = clock::now();
+        let now = || time::Instant::from(began.elapsed());
+        let mut asking = Asking::new(id, now(), self.timeout * CHANGE_TIMES);
+        loop {
+            let attempt = || {
+                let mut question = question.clone();
+                let age = u64::try_from(asking.age(now()).as_millis()).unwrap_or(u64::MAX);
+                *question.asked() = Some(Asked {
+                    id: id.to_string(),
+                    age_ms: asked.age_ms.saturating_add(age),
+                });
+                question
+            };
+            let (failure, silence) = match self.ask_each(Retry::Same, &attempt, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(Unanswered::ForNow(failure)) => (failure, Silence::NothingDone),
+                Err(Unanswered::InDoubt(failure)) => (failure, Silence::Unknown),
+                Err(Unanswered::Ended(failure)) => return Err(failure),
+            };
+            match asking.on_silence(now(), silence) {
+                Next::Again => tokio::time::sleep(ASKED_AGAIN_AFTER).await,
+                Next::NotDone => return Err(failure),
+                Next::InDoubt => return Err(in_doubt(failure.message)),
+            }
+        }
+    }
+
     /// The same, each address once.
-    async fn ask_each<Q: Clone, A>(
+    async fn ask_each<Q, A>(
         &mut self,
         retry: Retry,
-        question: &Q,
+        question: &impl Fn() -> Q,
         call: &impl AsyncFn(Client, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, Unanswered> {
         let mut tried = Vec::new();
         let mut refused = None;
         let mut for_now = None;
+        let mut doubt = false;
         for _ in 0..self.addresses.len() {
             let channel = match self.channel().await {
                 Ok(channel) => channel,
@@ -128,8 +210,8 @@ impl Cluster {
                 }
             };
             // A change is given time to reach the disks of a majority, and to be told about those.
-            let limit = self.timeout * if retry == Retry::No { CHANGE_TIMES } else { 1 };
-            let mut request = Request::new(question.clone());
+            let limit = self.timeout * if retry == Retry::Yes { 1 } else { CHANGE_TIMES };
+            let mut request = Request::new(question());
             request.set_timeout(limit);
             let answer = call(Client::new(channel), request);
             let status = match answered_within(limit, &self.addresses[0], answer).await {
@@ -144,11 +226,12 @@ impl Cluster {
                 self.next();
                 continue;
             }
-            // tonic turns our own limit into `Cancelled`.
+            // tonic turns our own limit into `Cancelled`. A connection that broke has what broke it as its source, which
+            // no agent's own words have.
             let lost = matches!(
                 status.code(),
                 Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
-            );
+            ) || std::error::Error::source(&status).is_some();
             if status.code() == Code::Unauthenticated {
                 // It was not asked anything. Who was let in a moment ago is known to the leader, and soon to the others.
                 refused = Some(refusal(&status));
@@ -159,11 +242,16 @@ impl Cluster {
                 return Err(Unanswered::Ended(refusal(&status)));
             }
             if retry == Retry::No {
-                return Err(Unanswered::Ended(Failure::new(Exit::Unreachable, format!("{} did not finish: {}", self.addresses[0], status.message()))
-                    .remedy("it may have been done all the same: look with `ha-cli status` before you repeat it")));
+                let words = format!("{} did not finish: {}", self.addresses[0], status.message());
+                return Err(Unanswered::Ended(in_doubt(words)));
             }
+            doubt |= retry == Retry::Same;
             tried.push(format!("{}: {}", self.addresses[0], status.message()));
             self.next();
+        }
+        if doubt {
+            let words = format!("no agent has finished ({})", tried.join("; "));
+            return Err(Unanswered::InDoubt(in_doubt(words)));
         }
         match (refused, for_now) {
             (Some(refused), _) => Err(Unanswered::Ended(refused)),
@@ -190,7 +278,16 @@ impl Cluster {
 enum Unanswered {
     /// Nothing was done, and there may be one in a moment.
     ForNow(Failure),
+    /// It may have been done: another attempt brings the answer.
+    InDoubt(Failure),
     Ended(Failure),
+}
+
+/// Nobody says what came of a change.
+fn in_doubt(words: String) -> Failure {
+    Failure::new(Exit::Unreachable, words).remedy(
+        "it may have been done all the same: look with `ha-cli status` before you repeat it",
+    )
 }
 
 /// What an agent that refuses says can be done about it.

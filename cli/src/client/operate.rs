@@ -26,7 +26,7 @@ impl Cluster {
             ..change
         };
         let call = async |mut c: Client, q| c.set_state(q).await;
-        self.ask(Retry::Yes, question, call).await
+        self.change(question, call).await
     }
 
     /// Takes or renews the maintenance lock for `ttl_ms` milliseconds; with 0 gives it back.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ha_proto::control::ConfigVersion;
 
+use super::age::told;
 use super::{Context, confirm, problem};
 use crate::client::Applied;
 use crate::clock;
@@ -22,6 +23,11 @@ pub(super) async fn apply(
 ) -> Result<Exit, Failure> {
     let (text, name) = read(file)?;
     if yes {
+        // What somebody else applies meanwhile is not undone by this, however late it arrives.
+        let expect = match expect {
+            0 => ctx.cluster.status().await?.config_version,
+            expect => expect,
+        };
         let applied = ctx.cluster.apply(text, name, expect).await?;
         return report(ctx, &applied);
     }
@@ -65,7 +71,8 @@ pub(super) async fn rollback(
     yes: bool,
 ) -> Result<Exit, Failure> {
     if yes {
-        let applied = ctx.cluster.rollback(version.unwrap_or(0), 0).await;
+        let current = ctx.cluster.status().await?.config_version;
+        let applied = ctx.cluster.rollback(version.unwrap_or(0), current).await;
         return report(ctx, &applied.map_err(with_history)?);
     }
     let mut versions: Vec<u64> = ctx
@@ -128,9 +135,10 @@ pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
     history
         .versions
         .sort_by_key(|v| std::cmp::Reverse(v.version));
+    let exit = told(ctx, history.may_be_old.as_ref())?;
     if ctx.out.is_json() {
         ctx.out.json(&history)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let now_ms = clock::unix_ms();
     let mut table = Table::new(&[">VERSION", "WHEN", "AGE", "BY", "SUMMARY"]);
@@ -147,7 +155,7 @@ pub(super) async fn history(ctx: &mut Context) -> Result<Exit, Failure> {
         &table,
         "no configuration yet; `ha-cli apply cluster.toml` gives the first",
     )?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// `ha-cli config show`: the text as it was written, ready to be edited and applied.

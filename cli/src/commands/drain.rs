@@ -78,7 +78,9 @@ pub enum End {
 impl Drain {
     /// The drain that was asked for and accepted.
     pub fn new(asked: Asked<'_>, accepted: SetStateReply) -> Self {
-        let SetStateReply { servers, began_ms } = accepted;
+        let SetStateReply {
+            servers, began_ms, ..
+        } = accepted;
         let ends = asked.then || asked.deadline_ms != 0;
         let going_on = if asked.target.contains('/') {
             servers.iter().cloned().collect()
@@ -340,7 +342,12 @@ mod tests {
             ready_follows,
         };
         let servers = vec!["app/a".into()];
-        Drain::new(asked, SetStateReply { servers, began_ms })
+        let accepted = SetStateReply {
+            servers,
+            began_ms,
+            order: 1,
+        };
+        Drain::new(asked, accepted)
     }
 
     fn with(admin: &str, sessions: u64) -> StatusReply {

@@ -14,6 +14,7 @@ use crate::demo;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
 
+mod age;
 mod config;
 mod confirm;
 mod drain;

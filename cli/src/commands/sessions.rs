@@ -1,6 +1,7 @@
 //! `sessions` and `whereis`.
 
 use super::Context;
+use super::age::told;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::human::{ago, bytes, span};
@@ -14,9 +15,10 @@ pub(super) async fn list(
     limit: u32,
 ) -> Result<Exit, Failure> {
     let found = ctx.cluster.sessions(client, server, limit).await?;
+    let exit = told(ctx, found.may_be_old.as_ref())?;
     if ctx.out.is_json() {
         ctx.out.json(&found)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let mut table = Table::new(&[
         "CLIENT", "FRONTEND", ">PORT", "SERVER", "ADDRESS", ">AGE", ">IN", ">OUT", ">ID",
@@ -42,12 +44,13 @@ pub(super) async fn list(
             found.total
         ))?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 pub(super) async fn whereis(ctx: &mut Context, client: String) -> Result<Exit, Failure> {
     let found = ctx.cluster.whereis(client.clone()).await?;
-    if found.bindings.is_empty() {
+    let exit = told(ctx, found.may_be_old.as_ref())?;
+    if found.bindings.is_empty() && exit == Exit::Done {
         return Err(
             Failure::new(Exit::NotFound, format!("{client} is not bound to a server"))
                 .remedy("it never came, its binding expired, or its backend has no persistence"),
@@ -55,7 +58,7 @@ pub(super) async fn whereis(ctx: &mut Context, client: String) -> Result<Exit, F
     }
     if ctx.out.is_json() {
         ctx.out.json(&found)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let now_ms = clock::unix_ms();
     let mut table = Table::new(&[
@@ -84,5 +87,5 @@ pub(super) async fn whereis(ctx: &mut Context, client: String) -> Result<Exit, F
         ]);
     }
     ctx.out.table(&table, "no bindings")?;
-    Ok(Exit::Done)
+    Ok(exit)
 }

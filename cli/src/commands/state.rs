@@ -52,8 +52,14 @@ pub(super) async fn drain(ctx: &mut Context, args: DrainArgs) -> Result<Exit, Fa
     conclude(ctx, &args.target, end, took_ms)
 }
 
-/// Sets it, after a question when servers on other hosts are out already.
+/// Sets it, after a question when servers on other hosts are out already. What was ordered meanwhile by somebody else
+/// is not undone by it.
 async fn set(ctx: &mut Context, change: SetStateRequest) -> Result<SetStateReply, Failure> {
+    let status = ctx.cluster.status().await?;
+    let change = SetStateRequest {
+        expect_order: last_order(&status, &change.target),
+        ..change
+    };
     match ctx.cluster.set_state(change.clone()).await {
         Err(failure) if failure.confirm && confirm::somebody_there(ctx) => {
             confirm::meant(ctx, false, &format!("{}. Go on?", failure.message)).await?;
@@ -65,6 +71,20 @@ async fn set(ctx: &mut Context, change: SetStateRequest) -> Result<SetStateReply
         }
         done => done,
     }
+}
+
+/// The number of the last order of a target; `None`: there is no such target.
+fn last_order(status: &StatusReply, target: &str) -> Option<u64> {
+    let Some((left, right)) = target.split_once('/') else {
+        let node = status.nodes.iter().find(|n| n.name == target);
+        return node.map(|n| n.order);
+    };
+    let servers = || status.servers.iter();
+    let one = servers().find(|s| s.backend == left && s.server == right);
+    one.map(|s| s.order).or_else(|| {
+        let there = servers().filter(|s| s.node == left && s.backend == right);
+        there.map(|s| s.order).max()
+    })
 }
 
 /// The request that the arguments ask for.

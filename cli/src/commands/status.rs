@@ -7,6 +7,7 @@ use ha_proto::control::StatusReply;
 use serde_json::json;
 
 use super::Context;
+use super::age::told;
 use super::page::page;
 use super::verdict::Verdict;
 use crate::clock;
@@ -106,9 +107,10 @@ fn show_again(out: &Output, status: Result<StatusReply, Failure>) -> Result<(), 
 /// Why a virtual IP is where it is.
 pub(super) async fn explain(ctx: &mut Context, name: String) -> Result<Exit, Failure> {
     let explanation = ctx.cluster.explain_vip(name).await?;
+    let exit = told(ctx, explanation.may_be_old.as_ref())?;
     if ctx.out.is_json() {
         ctx.out.json(&explanation)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let holder = if explanation.holder.is_empty() {
         "nobody"
@@ -122,5 +124,5 @@ pub(super) async fn explain(ctx: &mut Context, name: String) -> Result<Exit, Fai
     for line in &explanation.lines {
         ctx.out.line(&format!("  {line}"))?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }

@@ -237,11 +237,13 @@ fn sessions_bindings_events_and_explanations() {
         sessions: SessionsReply {
             sessions: vec![session],
             total: 12,
+            ..SessionsReply::default()
         },
         events: vec![event(1, "node-1 holds"), event(2, "node-2 holds")],
         explain: ExplainVipReply {
             holder: "node-1".into(),
             lines: vec!["node-1 leads".into()],
+            ..ExplainVipReply::default()
         },
         ..Scene::default()
     });

@@ -22,7 +22,9 @@ fn who_hears_that_there_is_no_leader_at_the_moment_asks_again() {
         });
         let ran = mock.run(words);
         assert_eq!(ran.code, 0, "{ran:?}");
-        assert_eq!(mock.scene.lock().unwrap().asked.len(), 3, "{words:?}");
+        // Who gives an order looks first.
+        let asked = if words[0] == "drain" { 4 } else { 3 };
+        assert_eq!(mock.scene.lock().unwrap().asked.len(), asked, "{words:?}");
     }
     let mock = Mock::start(Scene {
         elects: u32::MAX,
@@ -130,4 +132,32 @@ fn the_table_of_nodes_fits_a_terminal_and_says_what_its_star_means() {
         table[2].ends_with("address lifetime"),
         "where one differs, all are shown: {table:#?}"
     );
+}
+
+/// Who leads as far as it knows and has heard no majority: what it shows may be old, and that comes first.
+#[test]
+fn an_answer_that_may_be_old_says_so_first() {
+    let explain = ExplainVipReply {
+        holder: "node-1".into(),
+        lines: vec!["node-1 leads".into()],
+        may_be_old: Some(MayBeOld {
+            why: "no majority answers node-1".into(),
+            since_ms: 1_709_210_096_000,
+        }),
+    };
+    let mock = Mock::start(Scene {
+        explain,
+        ..Scene::default()
+    });
+    let ran = mock.run(&["explain", "vip"]);
+    assert_eq!(ran.code, 9, "{ran:?}");
+    let first = ran.out.lines().next().unwrap_or_default();
+    assert!(
+        first.starts_with("MAY BE OLD, known for certain until 2024-02-29")
+            && first.contains("no majority answers node-1"),
+        "{ran:?}"
+    );
+    let (code, value) = mock.json(&["explain", "vip"]);
+    assert_eq!(code, 9);
+    assert_eq!(value["may_be_old"]["since_ms"], 1_709_210_096_000_u64);
 }

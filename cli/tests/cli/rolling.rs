@@ -187,6 +187,7 @@ fn what_a_node_without_a_leader_shows_is_not_gone_by() {
         set_state: SetStateReply {
             servers: vec!["app/alpha".into()],
             began_ms: 0,
+            ..SetStateReply::default()
         },
         ..Scene::default()
     };

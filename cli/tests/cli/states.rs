@@ -10,6 +10,7 @@ fn states_are_asked_for_with_all_their_options() {
         set_state: SetStateReply {
             servers: vec!["app/alpha".into()],
             began_ms: 0,
+            ..SetStateReply::default()
         },
         ..Scene::default()
     };
@@ -47,7 +48,9 @@ fn states_are_asked_for_with_all_their_options() {
 
 #[test]
 fn a_drain_is_followed_to_its_end() {
+    // The first look is that before the order.
     let mock = draining(vec![
+        with_alpha("ready", 3),
         with_alpha("drain", 3),
         with_alpha("drain", 1),
         with_alpha("drain", 0),
@@ -231,10 +234,52 @@ fn draining(next_statuses: Vec<StatusReply>) -> Mock {
     let set_state = SetStateReply {
         servers: vec!["app/alpha".into()],
         began_ms: 17,
+        ..SetStateReply::default()
     };
     Mock::start(Scene {
         next_statuses,
         set_state,
         ..Scene::default()
     })
+}
+
+/// Whether a change was made is not known when its answer is lost: it is asked for again, as the same request.
+#[test]
+fn a_change_whose_answer_is_lost_is_asked_for_again_under_one_id() {
+    let mut status = a_status();
+    status.nodes[0].order = 7;
+    status.config_version = 12;
+    let node = status.nodes[0].name.clone();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let expected = ["expect_order: Some(7)", "expect_version: 12"];
+    let rows = [vec!["ready", node.as_str()], vec!["apply", path, "--yes"]];
+    for (words, expected) in rows.iter().zip(expected) {
+        let mock = Mock::start(Scene {
+            status: status.clone(),
+            lost: 2,
+            ..Scene::default()
+        });
+        let ran = mock.run(words);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let asked = mock.scene.lock().unwrap().asked.clone();
+        let attempts: Vec<&str> = asked
+            .iter()
+            .filter(|a| a.contains(expected))
+            .map(|a| a.split_once("id: \"").unwrap().1.get(..32).unwrap())
+            .collect();
+        assert_eq!(attempts.len(), 3, "{asked:?}");
+        assert!(attempts.iter().all(|id| id == &attempts[0]), "{asked:?}");
+        let other = mock.run(words);
+        assert_eq!(other.code, 0, "{other:?}");
+        assert!(!mock.last_asked().contains(attempts[0]), "another request");
+    }
+    let mock = Mock::start(Scene {
+        status,
+        lost: u32::MAX,
+        ..Scene::default()
+    });
+    let ran = mock.run(&["ready", &node, "--timeout", "200ms"]);
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert!(ran.err.contains("it may have been done"), "{ran:?}");
 }

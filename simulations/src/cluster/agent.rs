@@ -188,6 +188,7 @@ pub fn stamped(running: &Running, command: Command) -> Stamped {
         at: running.consensus.read().clock,
         by: "operator".to_owned(),
         command,
+        request: None,
     }
 }
 

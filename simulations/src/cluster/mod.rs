@@ -28,6 +28,7 @@ pub mod network;
 pub mod operator;
 pub mod plan;
 pub mod planted;
+mod reader;
 pub mod runtime;
 pub mod scheduler;
 pub mod segment;
@@ -225,6 +226,7 @@ async fn live(universe: &Arc<Universe>, faults: &[Fault]) {
     let served = traffic::start(universe);
     if universe.theme != Theme::Quiet {
         operator::start(universe);
+        reader::start(universe);
     }
     evil::start(universe);
     if universe.theme == Theme::Upgrading {

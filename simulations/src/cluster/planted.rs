@@ -67,6 +67,12 @@ pub enum Planted {
     LeavesAtFirstRefusal,
     /// A client whose server is suspect is bound elsewhere.
     SuspicionRebinds,
+    /// An operator's request that is asked for again is a new one.
+    RequestsForgotten,
+    /// Orders and configurations are taken whatever their giver saw.
+    ExpectedUnchecked,
+    /// Who believes that it leads answers, whether or not a majority is promised to it.
+    StaleReads,
     /// A binding lives no longer than `expire` after the use that was recorded last.
     DiesEarly,
     /// A voter takes the end of a hold from whoever says it.
@@ -149,7 +155,7 @@ impl Planted {
             .map(|bug| bug.word)
     }
 
-    pub const ALL: [Bug; 32] = [
+    pub const ALL: [Bug; 35] = [
         bug(
             "no-wait-after-restart",
             Planted::NoWaitAfterRestart,
@@ -310,6 +316,24 @@ impl Planted {
             Planted::WaitsForOne,
             Theme::Crowded,
             &["slots"],
+        ),
+        bug(
+            "requests-forgotten",
+            Planted::RequestsForgotten,
+            Theme::Anything,
+            &["once", "the ideal cluster"],
+        ),
+        bug(
+            "expected-unchecked",
+            Planted::ExpectedUnchecked,
+            Theme::Anything,
+            &["seen", "the ideal cluster"],
+        ),
+        bug(
+            "stale-reads",
+            Planted::StaleReads,
+            Theme::Anything,
+            &["stale read"],
         ),
         bug(
             "own-clock",

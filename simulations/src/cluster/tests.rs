@@ -83,6 +83,9 @@ fn planted_bugs_are_found() {
         "suspicion-rebinds",
         "dies-early",
         "waits-for-one",
+        "requests-forgotten",
+        "expected-unchecked",
+        "stale-reads",
     ] {
         let bug = Planted::named(word).expect("it is in the table");
         let found = (0..SEEDS).find(|seed| {

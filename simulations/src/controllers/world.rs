@@ -110,9 +110,9 @@ impl World {
                 at: Timestamp(1),
                 by: String::new(),
                 command: Command::AddMember(member),
+                request: None,
             });
-            // Half a percent of drift, either way.
-            node.rate = rng.within(995_000, 1_005_000);
+            node.rate = rng.within(995_000, 1_005_000); // Half a percent of drift, either way.
             node.start(0, false);
         }
         let n = all.len();

@@ -157,6 +157,7 @@ mod tests {
                     at: Timestamp(1),
                     by: String::new(),
                     command: Command::AddMember(member),
+                    request: None,
                 })
                 .unwrap();
         }
@@ -227,12 +228,14 @@ mod tests {
                 target: AdminTarget::Node(n(node)),
                 order,
                 force: true,
+                expect: None,
             };
             state
                 .apply(&Stamped {
                     at: Timestamp(2),
                     by: String::new(),
                     command,
+                    request: None,
                 })
                 .unwrap();
             state.clone()

@@ -243,6 +243,7 @@ mod tests {
             at: Timestamp(1),
             by: String::new(),
             command,
+            request: None,
         };
         state.apply(&stamped).unwrap();
         state.facts

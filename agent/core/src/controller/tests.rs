@@ -45,6 +45,7 @@ impl Node {
                     at: Timestamp(1),
                     by: String::new(),
                     command: Command::AddMember(member(i)),
+                    request: None,
                 })
                 .unwrap();
         }
@@ -71,6 +72,7 @@ impl Node {
             target: AdminTarget::Node(n(node)),
             order,
             force: true,
+            expect: None,
         })
     }
     /// The log has that command, of somebody called alice.
@@ -84,6 +86,7 @@ impl Node {
                 at: Timestamp(2),
                 by: "alice".into(),
                 command,
+                request: None,
             })
             .unwrap();
         self.tell(Event::Applied(state.facts))

@@ -171,6 +171,7 @@ mod tests {
                     at: Timestamp(1),
                     by: String::new(),
                     command,
+                    request: None,
                 })
                 .unwrap();
         }

@@ -1,11 +1,14 @@
-//! What others wrote into an event is cut where its line would be too long.
+//! What others wrote into an event is cut where it is too long. Counted is what is kept, not the line that is made of
+//! it: this is done in the state, and agents of two versions may have other words around the same parts.
 
 use super::{Target, TrustChange, What};
 
 impl What {
-    /// The same with a line of at most `max` bytes. Its longest parts, which others wrote, are cut and marked ` ...`.
+    /// The same with at most `max` bytes of what others wrote, which is cut and marked ` ...`.
     pub(super) fn bounded(mut self, max: usize) -> What {
-        let mut over = self.to_string().len().saturating_sub(max);
+        let mut bytes = 0;
+        self.each_part(&mut |part| bytes += part.len());
+        let mut over = bytes.saturating_sub(max);
         if over > 0 {
             self.each_part(&mut |part| match part {
                 Part::Text(text) => cut(text, &mut over),
@@ -18,7 +21,6 @@ impl What {
     /// What people and configurations wrote, in the order in which it may be cut.
     fn each_part(&mut self, f: &mut dyn FnMut(Part<'_>)) {
         match self {
-            What::ConfigApplied { changes, .. } => f(Part::List(changes)),
             What::AdminSet { target, reason, .. } => {
                 f(Part::Text(reason));
                 f(target.part());
@@ -53,7 +55,10 @@ impl What {
                 f(Part::Text(text));
                 f(Part::Text(kind));
             }
-            What::LockReturned | What::Restored | What::VersionActivated { .. } => {}
+            What::ConfigApplied { .. }
+            | What::LockReturned
+            | What::Restored
+            | What::VersionActivated { .. } => {}
         }
     }
 }
@@ -85,6 +90,16 @@ impl TrustChange {
 enum Part<'a> {
     Text(&'a mut String),
     List(&'a mut Vec<String>),
+}
+
+impl Part<'_> {
+    /// In bytes; the items of a list stand two apart.
+    fn len(&self) -> usize {
+        match self {
+            Part::Text(text) => text.len(),
+            Part::List(list) => list.iter().map(|item| item.len() + 2).sum(),
+        }
+    }
 }
 
 /// Takes up to `over` bytes off the end, and what it took off `over`.

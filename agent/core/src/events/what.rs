@@ -17,8 +17,6 @@ pub enum What {
     ConfigApplied {
         /// The number of the configuration.
         version: u64,
-        /// A line for each thing that it changes.
-        changes: Vec<String>,
     },
     /// An operator wants servers or a node in or out.
     AdminSet {
@@ -193,10 +191,7 @@ impl fmt::Display for What {
     /// Writes the event as one line, without its time.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::ConfigApplied { version, changes } => {
-                let changes = changes.join("; ");
-                write!(f, "configuration {version} applied: {changes}")
-            }
+            What::ConfigApplied { version } => write!(f, "configuration {version} applied"),
             What::AdminSet {
                 target,
                 state,

@@ -100,8 +100,8 @@ impl Facts {
         force: bool,
         at: Timestamp,
         by: &str,
-    ) -> Answer {
-        let affected = self.servers_of(target)?;
+    ) -> Result<(), Rejection> {
+        self.servers_of(target)?;
         if order.state != AdminState::Ready && !force {
             self.check_lock(&order.lock, at)?;
             // A node is taken out while all others are in.
@@ -133,7 +133,7 @@ impl Facts {
             reason: order.reason.clone(),
         };
         self.event(at, what, by);
-        Ok(Outcome::Affected(affected))
+        Ok(())
     }
 
     fn all_in_but(&self, node: Option<NodeId>) -> Result<(), Rejection> {
@@ -259,7 +259,10 @@ impl Facts {
     }
 
     /// The servers that a target means, as `backend/server`.
-    fn servers_of(&self, target: &AdminTarget) -> Result<Vec<String>, Rejection> {
+    ///
+    /// # Errors
+    /// It means nothing that is known.
+    pub fn servers_of(&self, target: &AdminTarget) -> Result<Vec<String>, Rejection> {
         match target {
             AdminTarget::Node(n) => {
                 if !self.members.contains_key(n) {

@@ -1,6 +1,5 @@
-//! A new configuration, or an earlier one again: numbers for its servers, a line for each change.
+//! A new configuration, or an earlier one again: numbers for its servers.
 
-use super::changes::changes;
 use super::{ConfigVersion, Facts, HISTORY_MAX};
 use crate::command::{Answer, Outcome, Rejection};
 use crate::events::What;
@@ -19,23 +18,22 @@ impl Facts {
         at: Timestamp,
         by: &str,
     ) -> Answer {
-        if let Some(expected) = expect
-            && expected != self.config_version
-        {
-            return Err(Rejection::ConfigMoved {
-                now: self.config_version,
-                expected,
-            });
-        }
+        self.check_version(expect)?;
         if *self.config == *config && self.config_version > 0 {
-            return Ok(Outcome::Configured(self.config_version, Vec::new()));
+            return Ok(Outcome::Configured(self.config_version));
         }
-        let changes = changes(&self.config, config);
         check_kinds(config, self.members.values())?;
-        Ok(self.take_config(Arc::new(config.clone()), text.to_owned(), changes, at, by))
+        Ok(self.take_config(Arc::new(config.clone()), text.to_owned(), at, by))
     }
 
-    pub(super) fn rollback(&mut self, version: Option<u64>, at: Timestamp, by: &str) -> Answer {
+    pub(super) fn rollback(
+        &mut self,
+        version: Option<u64>,
+        expect: Option<u64>,
+        at: Timestamp,
+        by: &str,
+    ) -> Answer {
+        self.check_version(expect)?;
         let wanted = match version {
             Some(v) => self
                 .history
@@ -51,15 +49,22 @@ impl Facts {
         };
         let (config, text) = (wanted.config.clone(), wanted.text.clone());
         check_kinds(&config, self.members.values())?;
-        let changes = changes(&self.config, &config);
-        Ok(self.take_config(config, text, changes, at, by))
+        Ok(self.take_config(config, text, at, by))
+    }
+
+    /// Whether the version in force is the one that was seen.
+    fn check_version(&self, expect: Option<u64>) -> Result<(), Rejection> {
+        let now = self.config_version;
+        match expect {
+            Some(expected) if expected != now => Err(Rejection::ConfigMoved { now, expected }),
+            _ => Ok(()),
+        }
     }
 
     fn take_config(
         &mut self,
         config: Arc<ClusterConfig>,
         text: String,
-        changes: Vec<String>,
         at: Timestamp,
         by: &str,
     ) -> Outcome {
@@ -69,7 +74,6 @@ impl Facts {
             version: self.config_version,
             at,
             by: by.to_owned(),
-            changes: changes.clone(),
             text,
             config: config.clone(),
         };
@@ -81,10 +85,9 @@ impl Facts {
         self.config = config;
         let what = What::ConfigApplied {
             version: self.config_version,
-            changes: changes.clone(),
         };
         self.event(at, what, by);
-        Outcome::Configured(self.config_version, changes)
+        Outcome::Configured(self.config_version)
     }
 
     /// Gives numbers to new servers and forgets those that are gone, with what was known of them.
@@ -109,6 +112,7 @@ impl Facts {
         self.server_admin.retain(|id, _| kept.contains(id));
         Arc::make_mut(&mut self.health).retain(|id, _| kept.contains(id));
         self.server_ids = Arc::new(ids);
+        self.forget_orders();
     }
 }
 

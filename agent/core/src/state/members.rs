@@ -50,6 +50,7 @@ impl Facts {
         };
         Arc::make_mut(&mut self.members).remove(&id);
         self.node_admin.remove(&id);
+        self.forget_orders();
         self.shut_out(id, at);
         if self.holder.as_ref().is_some_and(|h| h.node == id) {
             self.holder = None;

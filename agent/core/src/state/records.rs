@@ -15,8 +15,6 @@ pub struct ConfigVersion {
     /// When it was applied.
     pub at: Timestamp,
     pub by: String,
-    /// What changed, a line each.
-    pub changes: Vec<String>,
     /// As it was written.
     pub text: String,
     pub config: Arc<ClusterConfig>,

@@ -3,6 +3,7 @@ mod checks;
 mod configure;
 mod drains;
 mod maintenance;
+mod requests;
 mod texts;
 mod trust;
 mod versions;
@@ -49,6 +50,7 @@ impl Log {
             at: Timestamp(self.at),
             by: "me".into(),
             command,
+            request: None,
         })
     }
     fn ok(&mut self, command: Command) -> Outcome {
@@ -62,6 +64,7 @@ impl Log {
                 ..AdminOrder::default()
             },
             force,
+            expect: None,
         })
     }
     fn server(&self, name: &str) -> ServerId {
@@ -82,8 +85,14 @@ fn a_refused_command_changes_nothing() {
             id: node(9),
             ..member(1)
         }),
-        Command::Rollback(Some(77)),
-        Command::Rollback(None),
+        Command::Rollback {
+            version: Some(77),
+            expect: None,
+        },
+        Command::Rollback {
+            version: None,
+            expect: None,
+        },
         Command::Configure {
             config: config(1),
             text: String::new(),
@@ -99,6 +108,7 @@ fn a_refused_command_changes_nothing() {
             target: AdminTarget::Servers(vec![ServerId(99)]),
             order: AdminOrder::default(),
             force: true,
+            expect: None,
         },
     ] {
         assert!(log.apply(command.clone()).is_err(), "{command:?}");
@@ -148,6 +158,7 @@ fn a_clock_that_was_fast_for_a_moment_holds_nothing_back() {
                 kind: "x".into(),
                 text: "y".into(),
             },
+            request: None,
         })
         .unwrap();
     log.ok(Command::Bind(vec![(key.clone(), entry)]));
@@ -195,6 +206,7 @@ fn a_restored_cluster_is_the_same_one_with_other_nodes() {
             ..AdminOrder::default()
         },
         force: true,
+        expect: None,
     });
     log.ok(Command::SetAdmin {
         target: AdminTarget::Node(node(1)),
@@ -203,6 +215,7 @@ fn a_restored_cluster_is_the_same_one_with_other_nodes() {
             ..AdminOrder::default()
         },
         force: true,
+        expect: None,
     });
     let before = Facts::clone(&log.state.facts);
     let mut new = ClusterState::default();
@@ -211,6 +224,7 @@ fn a_restored_cluster_is_the_same_one_with_other_nodes() {
         at,
         by: "restore".into(),
         command: Command::Restore(Box::new(before.clone())),
+        request: None,
     })
     .unwrap();
     let after = &new.facts;
@@ -233,13 +247,15 @@ fn a_restored_cluster_is_the_same_one_with_other_nodes() {
         at,
         by: String::new(),
         command: Command::AddMember(member(7)),
+        request: None,
     })
     .unwrap();
     assert_eq!(
         new.apply(&Stamped {
             at,
             by: String::new(),
-            command: Command::Restore(Box::new(before))
+            command: Command::Restore(Box::new(before)),
+            request: None,
         }),
         Err(Rejection::AlreadyFounded)
     );

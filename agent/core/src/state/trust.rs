@@ -114,7 +114,7 @@ impl Facts {
             }
             TrustOrder::AddUser { name, access, key } => {
                 if trust.users.len() >= USERS_MAX && !trust.users.contains_key(name) {
-                    return Err(Rejection::TooMany("operators".to_owned(), USERS_MAX));
+                    return Err(Rejection::TooMany("operators".to_owned(), USERS_MAX as u64));
                 }
                 trust.users.insert(
                     name.clone(),
@@ -273,7 +273,10 @@ fn make_room(trust: &mut Trust, now: Timestamp) -> Result<(), Rejection> {
         .min_by_key(|(id, t)| (t.made, (*id).clone()))
         .map(|(id, _)| id.clone());
     trust.tokens.remove(&spent.ok_or_else(|| {
-        Rejection::TooMany("join tokens that were not used".to_owned(), TOKENS_MAX)
+        Rejection::TooMany(
+            "join tokens that were not used".to_owned(),
+            TOKENS_MAX as u64,
+        )
     })?);
     Ok(())
 }

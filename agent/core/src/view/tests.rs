@@ -18,7 +18,14 @@ fn cut(on_down: OnDown, commands: Vec<Command>) -> Option<Cut> {
     let first = [Command::AddMember(member(1)), configure];
     for command in first.into_iter().chain(commands) {
         let (at, by) = (Timestamp(1), String::new());
-        state.apply(&Stamped { at, by, command }).unwrap();
+        state
+            .apply(&Stamped {
+                at,
+                by,
+                command,
+                request: None,
+            })
+            .unwrap();
     }
     let routes = Routes::from_facts(&state.facts, &Overlay::default());
     routes.backends[0].servers[0].cut
@@ -29,7 +36,14 @@ fn what_has_not_changed_is_shared_with_the_routes_before() {
     let mut state = ClusterState::default();
     let mut apply = |command| {
         let (at, by) = (Timestamp(1), String::new());
-        state.apply(&Stamped { at, by, command }).unwrap();
+        state
+            .apply(&Stamped {
+                at,
+                by,
+                command,
+                request: None,
+            })
+            .unwrap();
         state.facts.clone()
     };
     let mut moves = backend("moves", vec![server(1)]);
@@ -66,6 +80,7 @@ fn order(state: AdminState, then: Option<AdminState>) -> Command {
             ..AdminOrder::default()
         },
         force: true,
+        expect: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How far ahead the terms may be that members speak of: no member brings them to their end, and none keeps a node out
 //! that was away while they rose.
 //!
-//! A term that elections can have reached ([`TERM_AHEAD_MAX`] above what this node knows) is believed at once. One that
+//! A term that elections can have reached ([`TERM_AHEAD_MAX`](super::plausible::TERM_AHEAD_MAX) above what this node knows) is believed at once. One that
 //! is further ahead is believed after it has been heard of for as long as terms need to get there at [`TERM_STEP`] a
 //! second: so nobody makes this node go faster, and whoever leads gets through to a node that knows little.
 

@@ -205,6 +205,7 @@ impl<R: Runtime> Actor<'_, R> {
                     at,
                     by: String::new(),
                     command: command.clone(),
+                    request: None,
                 })
                 .await
             {

@@ -6,6 +6,7 @@ use crate::form::Form;
 use ha_core::command::{AdminOrder, AdminTarget, Command, DrainEnd, HealthChange, Stamped};
 use ha_core::id::{Epoch, NodeId, ServerId};
 use ha_core::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use ha_core::request::{Request, RequestId};
 use ha_core::state::Facts;
 use ha_core::stick::{StickEntry, StickKey};
 use ha_core::time::Timestamp;
@@ -15,7 +16,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 structs! {
-    Stamped { at: Timestamp, by: String, command: Command }
+    Stamped { at: Timestamp, by: String, command: Command, request: Option<Request> }
+    Request { id: RequestId, asked: Timestamp }
     AdminOrder {
         state: AdminState,
         sticky: Sticky,
@@ -32,8 +34,13 @@ enums! {
         0 => Found { cluster_id: NodeId, timing: Timing, version: RecordVersion },
         1 => Restore(facts: Box<Facts>),
         2 => Configure { config: ClusterConfig, text: String, expect: Option<u64> },
-        3 => Rollback(version: Option<u64>),
-        4 => SetAdmin { target: AdminTarget, order: AdminOrder, force: bool },
+        3 => Rollback { version: Option<u64>, expect: Option<u64> },
+        4 => SetAdmin {
+            target: AdminTarget,
+            order: AdminOrder,
+            force: bool,
+            expect: Option<u64>,
+        },
         5 => Lock { owner: String, purpose: String, expires: Timestamp },
         6 => Unlock { owner: String },
         7 => DrainEnded { target: AdminTarget, began: Timestamp, end: DrainEnd },

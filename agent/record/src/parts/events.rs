@@ -31,7 +31,7 @@ structs! {
 
 enums! {
     What {
-        0 => ConfigApplied { version: u64, changes: Vec<String> },
+        0 => ConfigApplied { version: u64 },
         1 => AdminSet { target: Target, state: AdminState, reason: String },
         2 => DrainEnded {
             target: Target,

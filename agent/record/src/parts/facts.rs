@@ -7,9 +7,10 @@ use ha_core::command::DrainEnd;
 use ha_core::events::EventLog;
 use ha_core::id::{Epoch, NodeId, ServerId};
 use ha_core::model::{AdminState, ClusterConfig, Member, Sticky, Timing};
+use ha_core::request::Answers;
 use ha_core::state::{
     AdminRecord, ClusterState, ConfigVersion, Facts, Former, HealthRecord, HolderRecord,
-    MaintenanceLock, Recovery,
+    MaintenanceLock, OrderNumbers, Recovery,
 };
 use ha_core::stick::StickIndex;
 use ha_core::time::Timestamp;
@@ -33,6 +34,8 @@ structs! {
         next_server_id: u32,
         server_admin: BTreeMap<ServerId, AdminRecord>,
         node_admin: BTreeMap<NodeId, AdminRecord>,
+        orders: Arc<OrderNumbers>,
+        answers: Arc<Answers>,
         health: Arc<BTreeMap<ServerId, HealthRecord>>,
         holder: Option<HolderRecord>,
         maintenance: Option<MaintenanceLock>,
@@ -42,11 +45,15 @@ structs! {
         #[cfg(feature = "next")]
         [2] rehearsal: String,
     }
+    OrderNumbers {
+        last: u64,
+        nodes: BTreeMap<NodeId, u64>,
+        servers: BTreeMap<ServerId, u64>,
+    }
     ConfigVersion {
         version: u64,
         at: Timestamp,
         by: String,
-        changes: Vec<String>,
         text: String,
         config: Arc<ClusterConfig>,
     }

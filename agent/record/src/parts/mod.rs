@@ -1,5 +1,6 @@
 //! The parts of the model of which records are made.
 
+mod answers;
 mod command;
 mod config;
 mod events;

@@ -4,10 +4,13 @@ pub(super) mod commands;
 pub(super) mod state;
 
 use ha_core::check::Kind;
-use ha_core::command::{AdminOrder, AdminTarget, Command, DrainEnd, HealthChange, Stamped};
+use ha_core::command::{
+    AdminOrder, AdminTarget, Command, DrainEnd, HealthChange, Outcome, Rejection, Stamped,
+};
 use ha_core::events::{EventLog, Target, TrustChange, What};
 use ha_core::id::{Epoch, NodeId, ServerId};
 use ha_core::model::*;
+use ha_core::request::{Answered, Answers, Request, RequestId};
 use ha_core::state::*;
 use ha_core::stick::{StickEntry, StickIndex, StickKey};
 use ha_core::time::Timestamp;

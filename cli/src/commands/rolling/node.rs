@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::plan::{is_well, serves};
 use super::{command, leaders_view};
 use crate::args::RollingArgs;
+use crate::client::new_request;
 use crate::clock;
 use crate::commands::Context;
 use crate::commands::drain::{Asked, Drain, End};
@@ -82,14 +83,16 @@ impl Turn<'_> {
         })
     }
 
-    fn change(&self, state: &str) -> SetStateRequest {
-        SetStateRequest {
+    fn change(&self, state: &str) -> Result<SetStateRequest, Failure> {
+        Ok(SetStateRequest {
             target: self.node.to_owned(),
             state: state.to_owned(),
             reason: "rolling restart".to_owned(),
             lock: self.owner.to_owned(),
+            // It is asked for until it is answered, as one request.
+            asked: Some(new_request()?),
             ..SetStateRequest::default()
-        }
+        })
     }
 
     /// Drains it and waits until nobody is left; who is left at the deadline is cut, as asked for.
@@ -100,7 +103,7 @@ impl Turn<'_> {
             force: self.args.force,
             yes: self.args.yes.yes,
             deadline_ms: millis(self.args.deadline),
-            ..self.change("drain")
+            ..self.change("drain")?
         };
         let accepted = answered(&self.ctx.out, PATIENCE, async || {
             self.ctx.cluster.set_state(drain.clone()).await
@@ -197,7 +200,7 @@ impl Turn<'_> {
 
     async fn make_ready(&mut self) -> Result<(), Failure> {
         let node = self.node;
-        let ready = self.change("ready");
+        let ready = self.change("ready")?;
         let done = answered(&self.ctx.out, PATIENCE, async || {
             self.ctx.cluster.set_state(ready.clone()).await
         })

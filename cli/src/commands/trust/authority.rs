@@ -26,6 +26,7 @@ pub(in crate::commands) async fn run(
     match command {
         CaCommand::Show => {
             let known = ctx.cluster.authorities().await?;
+            super::super::age::told(ctx, known.may_be_old.as_ref())?;
             show(ctx, &known)?;
         }
         CaCommand::Rotate { yes } => {

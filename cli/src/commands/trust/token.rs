@@ -53,6 +53,7 @@ async fn create(ctx: &mut Context, ttl: Duration, role: &str) -> Result<(), Fail
 
 async fn list(ctx: &mut Context) -> Result<(), Failure> {
     let known = ctx.cluster.tokens().await?;
+    super::super::age::told(ctx, known.may_be_old.as_ref())?;
     if ctx.out.is_json() {
         return ctx.out.json(&known);
     }

@@ -59,6 +59,7 @@ async fn add(ctx: &mut Context, name: &str, role: &str, path: &Path) -> Result<(
 
 async fn list(ctx: &mut Context) -> Result<(), Failure> {
     let known = ctx.cluster.users().await?;
+    super::super::age::told(ctx, known.may_be_old.as_ref())?;
     if ctx.out.is_json() {
         return ctx.out.json(&known);
     }

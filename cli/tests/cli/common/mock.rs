@@ -22,6 +22,8 @@ pub struct Scene {
     pub refuse: Option<Status>,
     /// The first answers: so many times that there is no leader at the moment.
     pub elects: u32,
+    /// The first changes of a state or of the configuration are made, and their answers lost.
+    pub lost: u32,
     /// What is asked for before servers are taken out.
     pub confirm: Option<String>,
     pub refuse_lock: Option<Status>,

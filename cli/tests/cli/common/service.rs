@@ -32,6 +32,18 @@ impl Service {
     }
 }
 
+impl Service {
+    /// What was answered, if the answer does not get lost.
+    fn lost<A>(&self, answer: Result<Response<A>, Status>) -> Result<Response<A>, Status> {
+        let mut scene = self.0.lock().unwrap();
+        if scene.lost == 0 {
+            return answer;
+        }
+        scene.lost -= 1;
+        Err(Status::unavailable("the connection broke"))
+    }
+}
+
 /// As the agent says what can be done about it.
 pub fn hint(mut status: Status, hint: &'static str) -> Status {
     let hint = MetadataValue::from_static(hint);
@@ -60,7 +72,7 @@ impl Control for Service {
         if let Some(asks) = asks {
             return Err(hint(Status::failed_precondition(asks), CONFIRM));
         }
-        self.answer(q, |scene| scene.set_state.clone())
+        self.lost(self.answer(q, |scene| scene.set_state.clone()))
     }
 
     async fn lock(&self, q: Request<LockRequest>) -> Result<Response<TrustReply>, Status> {
@@ -70,7 +82,7 @@ impl Control for Service {
     }
 
     async fn apply(&self, q: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {
-        self.answer(q, |scene| scene.apply.clone())
+        self.lost(self.answer(q, |scene| scene.apply.clone()))
     }
 
     async fn diff(&self, q: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {
@@ -104,6 +116,7 @@ impl Control for Service {
             ..Default::default()
         };
         self.answer(q, |_| TokensReply {
+            may_be_old: None,
             tokens: vec![token("0a", "open"), token("0b", "used")],
         })
     }
@@ -131,6 +144,7 @@ impl Control for Service {
 
     async fn users(&self, q: Request<UsersRequest>) -> Result<Response<UsersReply>, Status> {
         self.answer(q, |_| UsersReply {
+            may_be_old: None,
             users: vec![UserInfo {
                 name: "alice".into(),
                 role: "viewer".into(),
@@ -161,6 +175,7 @@ impl Control for Service {
                 ..Default::default()
             };
             AuthoritiesReply {
+                may_be_old: None,
                 authorities: vec![signing],
                 waiting_for: scene.waiting_for.pop().into_iter().collect(),
             }
@@ -198,7 +213,10 @@ impl Control for Service {
             if version == 0 {
                 versions.iter_mut().for_each(|v| v.text.clear());
             }
-            ConfigHistoryReply { versions }
+            ConfigHistoryReply {
+                versions,
+                may_be_old: None,
+            }
         })
     }
 
@@ -242,6 +260,7 @@ impl Control for Service {
 
     async fn whereis(&self, q: Request<WhereisRequest>) -> Result<Response<WhereisReply>, Status> {
         self.answer(q, |scene| WhereisReply {
+            may_be_old: None,
             bindings: scene.bindings.clone(),
         })
     }

@@ -65,7 +65,10 @@ impl Ideal {
     pub fn on_answered(&mut self, now: u64, subject: RegisterKey, value: &Value, done: bool) {
         let register = self.registers.entry(subject).or_default();
         if !done {
-            register.doubts.retain(|d| d != value);
+            // Of two that want the same only this one.
+            if let Some(at) = register.doubts.iter().rposition(|d| d == value) {
+                register.doubts.remove(at);
+            }
             return;
         }
         *register = Register {
@@ -103,6 +106,15 @@ impl Ideal {
             return None;
         };
         Some((order, *since))
+    }
+
+    /// Node `me` answers an operator by this.
+    ///
+    /// # Errors
+    /// It is what was, and is not any more.
+    pub fn on_read(&self, me: usize, facts: &Facts) -> Result<(), String> {
+        let differs = self.on_claim(me, facts);
+        differs.map_err(|why| format!("stale read, {why}"))
     }
 
     /// Node `me` answers from now on and knows this.

@@ -16,6 +16,8 @@
 //! | a server in maintenance gets no session | semantics, "Administrative states" | `service` |
 //! | a server that is known to be down gets no client | "Data plane" | `service` |
 //! | orders, configuration and members are those of an ideal cluster that was told the same | "Operating" | `ideal` |
+//! | a request takes effect once, however often it is asked for; a change is made to what its giver saw | semantics, "Asking again" | `once` |
+//! | what a node answers to an operator is what is, or it says that it may be old | semantics, "Asking" | `ideal` |
 //! | a drain keeps its sessions, gets no newcomer, and ends by its deadline | semantics, "Administrative states" | `drains`, `service` |
 //! | a drain of the holder alone never moves the address, which would end the sessions on all servers | semantics, "Administrative states" | `drains` |
 //! | a name belongs to one member, whatever is replaced | "State" | `unique` |
@@ -29,6 +31,7 @@ pub mod drains;
 pub mod epochs;
 pub mod ideal;
 pub mod knowledge;
+pub mod once;
 pub mod one_holder;
 pub mod same_state;
 pub mod service;
@@ -47,6 +50,7 @@ pub struct Invariants {
     pub bindings: bindings::Bindings,
     pub affinity: affinity::Affinity,
     pub ideal: ideal::Ideal,
+    pub once: once::Once,
     pub service: service::Service,
     pub versions: versions::Versions,
     pub moves: drains::Moves,

@@ -187,6 +187,7 @@ fn a_drain_alone_never_moves_the_address_and_the_maintenance_that_follows_it_doe
             ..AdminOrder::default()
         },
         force: false,
+        expect: None,
     });
     for _ in 0..100 {
         let lease = sent(&node.wait(EVERY)).expect("it goes on");

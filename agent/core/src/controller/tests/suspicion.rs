@@ -38,7 +38,14 @@ fn holding(check: Option<Check>) -> Node {
     };
     let by = String::new();
     let at = Timestamp(2);
-    state.apply(&Stamped { at, by, command }).unwrap();
+    state
+        .apply(&Stamped {
+            at,
+            by,
+            command,
+            request: None,
+        })
+        .unwrap();
     node.tell(Event::Applied(state.facts));
     node
 }

@@ -30,7 +30,15 @@ impl Led {
         };
         let mut apply = |command| {
             let (at, by) = (Timestamp(1), String::new());
-            state.apply(&Stamped { at, by, command }).unwrap();
+            let request = None;
+            state
+                .apply(&Stamped {
+                    at,
+                    by,
+                    request,
+                    command,
+                })
+                .unwrap();
         };
         for i in 4..=6 {
             let role = if i == 6 { Role::Witness } else { Role::Server };

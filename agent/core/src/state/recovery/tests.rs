@@ -17,6 +17,7 @@ fn apply(state: &mut ClusterState, command: Command) -> Answer {
     let stamped = Stamped {
         at: Timestamp(1_000_000),
         by: "alice".into(),
+        request: None,
         command,
     };
     state.apply(&stamped)
@@ -36,6 +37,7 @@ fn drain(state: &mut ClusterState, i: u8) {
             target,
             order,
             force,
+            expect: None,
         },
     )
     .unwrap();

@@ -59,5 +59,11 @@ fn a_member_that_does_not_know_a_kind_in_use_does_not_come_in_and_the_kind_does_
     assert_eq!(log.apply(Command::AddMember(member(2))), unknown_to(2));
     log.ok(configure(with_check(tcp())));
     log.ok(Command::AddMember(member(2)));
-    assert_eq!(log.apply(Command::Rollback(None)), unknown_to(2));
+    assert_eq!(
+        log.apply(Command::Rollback {
+            version: None,
+            expect: None
+        }),
+        unknown_to(2)
+    );
 }

@@ -44,10 +44,11 @@ fn a_server_that_is_down_does_not_count_as_usable() {
 #[test]
 fn a_node_in_maintenance_takes_its_servers_with_it_and_gives_them_back() {
     let mut log = Log::new();
-    assert_eq!(
-        log.set(AdminTarget::Node(node(2)), AdminState::Maintenance, false),
-        Ok(Outcome::Affected(vec!["b/s2".into()]))
-    );
+    let target = AdminTarget::Node(node(2));
+    assert_eq!(log.state.facts.servers_of(&target).unwrap(), ["b/s2"]);
+    let answer = log.set(target, AdminState::Maintenance, false);
+    let since = Timestamp(log.at);
+    assert_eq!(answer, Ok(Outcome::Ordered { since, number: 1 }));
     let admin = |log: &Log| {
         Routes::from_facts(&log.state.facts, &Overlay::default()).backends[0]
             .servers
@@ -81,6 +82,7 @@ fn a_drain_that_ends_does_what_was_said() {
         target: target.clone(),
         order,
         force: false,
+        expect: None,
     });
     let began = log.state.facts.server_admin[&log.server("s1")].since;
     log.ok(Command::DrainEnded {
@@ -118,6 +120,7 @@ fn a_drain_that_is_over_takes_nobody_any_more_and_another_one_is_another() {
             target: target.clone(),
             order: order.clone(),
             force: false,
+            expect: None,
         });
         log.state.facts.server_admin[&log.server("s1")].since
     };

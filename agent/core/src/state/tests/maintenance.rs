@@ -11,6 +11,7 @@ fn drain(i: u8, owner: &str, force: bool) -> Command {
         target: AdminTarget::Node(node(i)),
         order,
         force,
+        expect: None,
     }
 }
 fn ready(i: u8) -> Command {
@@ -18,6 +19,7 @@ fn ready(i: u8) -> Command {
         target: AdminTarget::Node(node(i)),
         order: AdminOrder::default(),
         force: false,
+        expect: None,
     }
 }
 fn lock(owner: &str, until: u64) -> Command {

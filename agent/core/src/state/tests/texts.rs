@@ -35,7 +35,7 @@ fn rule(command: &Command) -> Rule {
         | Command::Restore(_)
         | Command::Recover { .. }
         | Command::Relocate { .. }
-        | Command::Rollback(_)
+        | Command::Rollback { .. }
         | Command::DrainEnded { .. }
         | Command::Bind(_)
         | Command::RemoveMember(_)
@@ -62,6 +62,7 @@ fn commands(log: &Log) -> Vec<Command> {
             ..AdminOrder::default()
         },
         force: false,
+        expect: None,
     };
     let with = |change: fn(&mut ClusterConfig)| {
         let mut config = config(3);
@@ -188,6 +189,7 @@ fn who_asks_is_one_line_too() {
             kind: "trust".into(),
             text: "x".into(),
         },
+        request: None,
     });
     assert!(matches!(answer, Err(Rejection::TextRefused { field, .. }) if field == "by"));
 }

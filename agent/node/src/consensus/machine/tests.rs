@@ -44,6 +44,7 @@ async fn apply(
         at: Timestamp(1),
         by: String::new(),
         command,
+        request: None,
     });
     let entry = Entry::<TokioRuntime> {
         log_id: LogId::<TokioRuntime>::new(CommittedLeaderId { term: 1 }, index),

@@ -53,14 +53,27 @@ pub(in crate::samples) fn commands(at: RecordVersion) -> Vec<(&'static str, Stam
                 address: [10, 9, 0, 2].into(),
             },
         ),
-        ("rollback", Command::Rollback(Some(2))),
-        ("rollback-to-the-last", Command::Rollback(None)),
+        (
+            "rollback",
+            Command::Rollback {
+                version: Some(2),
+                expect: None,
+            },
+        ),
+        (
+            "rollback-to-the-last",
+            Command::Rollback {
+                version: None,
+                expect: None,
+            },
+        ),
         (
             "set-admin-of-a-node",
             Command::SetAdmin {
                 target: AdminTarget::Node(node(2)),
                 order: order(AdminState::Drain),
                 force: false,
+                expect: Some(3),
             },
         ),
         (
@@ -69,6 +82,7 @@ pub(in crate::samples) fn commands(at: RecordVersion) -> Vec<(&'static str, Stam
                 target: AdminTarget::Servers(vec![ServerId(1), ServerId(2)]),
                 order: order(AdminState::Maintenance),
                 force: true,
+                expect: None,
             },
         ),
         (
@@ -155,14 +169,19 @@ pub(in crate::samples) fn commands(at: RecordVersion) -> Vec<(&'static str, Stam
             },
         ));
     }
-    let stamped = |command| Stamped {
+    let stamped = |n: usize, command| Stamped {
         at: NOW,
         by: "alice".to_owned(),
         command,
+        request: Some(Request {
+            id: RequestId([n as u8; 16]),
+            asked: NOW,
+        }),
     };
     commands
         .into_iter()
-        .map(|(name, command)| (name, stamped(command)))
+        .enumerate()
+        .map(|(n, (name, command))| (name, stamped(n, command)))
         .collect()
 }
 

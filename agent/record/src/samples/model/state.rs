@@ -41,7 +41,6 @@ pub(in crate::samples) fn state(at: RecordVersion) -> ClusterState {
                 version: 12,
                 at: NOW,
                 by: "alice".to_owned(),
-                changes: vec!["a line".to_owned()],
                 text: "[cluster]\nname = \"site\"\n".to_owned(),
                 config: Arc::new(ClusterConfig {
                     failback: Failback::Manual,
@@ -57,6 +56,12 @@ pub(in crate::samples) fn state(at: RecordVersion) -> ClusterState {
         next_server_id: 3,
         server_admin: BTreeMap::from([(ServerId(1), admin(AdminState::Maintenance))]),
         node_admin: BTreeMap::from([(node(2), admin(AdminState::Drain))]),
+        orders: Arc::new(OrderNumbers {
+            last: 9,
+            nodes: BTreeMap::from([(node(2), 9)]),
+            servers: BTreeMap::from([(ServerId(1), 4)]),
+        }),
+        answers: Arc::new(answers()),
         health: Arc::new(BTreeMap::from([(
             ServerId(1),
             HealthRecord {
@@ -157,10 +162,7 @@ fn happened() -> Vec<What> {
     let text = |text: &str| text.to_owned();
     let listen = ([10, 0, 0, 4], 7400).into();
     let mut all = vec![
-        What::ConfigApplied {
-            version: 3,
-            changes: vec![text("a line")],
-        },
+        What::ConfigApplied { version: 3 },
         What::AdminSet {
             target: Target::Node(text("node-2")),
             state: AdminState::Drain,
@@ -246,4 +248,89 @@ fn happened() -> Vec<What> {
     ];
     all.extend(trust.into_iter().map(What::Trust));
     all
+}
+
+/// One of each kind of outcome and of refusal.
+fn answers() -> Answers {
+    let text = || "a text".to_owned();
+    let refusals = [
+        Rejection::ConfigMoved {
+            now: 3,
+            expected: 2,
+        },
+        Rejection::OrderMoved {
+            now: 9,
+            expected: 4,
+        },
+        Rejection::AskedTooLongAgo,
+        Rejection::VersionUnknown(1),
+        Rejection::NoEarlierVersion,
+        Rejection::NodeUnknown(text()),
+        Rejection::ServerUnknown(ServerId(7)),
+        Rejection::IdTaken(node(1), text()),
+        Rejection::NameTaken(text()),
+        Rejection::AddressTaken(text(), text()),
+        Rejection::TokenUnknown(text()),
+        Rejection::TokenUsed(text(), text()),
+        Rejection::TokenRevoked(text()),
+        Rejection::TokenExpired(text(), 5),
+        Rejection::TokenRole(text(), text(), text()),
+        Rejection::NodeRemoved(node(3)),
+        Rejection::UserUnknown(text()),
+        Rejection::AuthorityUnknown(text()),
+        Rejection::RotationUnderWay,
+        Rejection::TooMany(text(), 64),
+        Rejection::LastServer { backend: text() },
+        Rejection::OtherNodeOut {
+            node: text(),
+            by: text(),
+        },
+        Rejection::Locked {
+            by: text(),
+            purpose: text(),
+            seconds: 6,
+        },
+        Rejection::CheckUnknown {
+            kind: text(),
+            node: text(),
+        },
+        Rejection::VersionNotSpoken {
+            version: RecordVersion(2),
+            node: text(),
+        },
+        Rejection::VersionNotHigher {
+            version: RecordVersion(1),
+            active: RecordVersion(2),
+        },
+        Rejection::VersionUnsuitable {
+            node: text(),
+            speaks: speaks(),
+            needed: RecordVersion(2),
+        },
+        Rejection::TextRefused {
+            field: text(),
+            why: text(),
+        },
+        Rejection::AlreadyFounded,
+        Rejection::EpochOver(Epoch(1), Epoch(2)),
+        Rejection::AddressOfVirtualIp(text(), text()),
+    ];
+    let outcomes = [
+        Outcome::Done,
+        Outcome::Configured(3),
+        Outcome::Ordered {
+            since: NOW,
+            number: 9,
+        },
+    ];
+    let all = outcomes
+        .into_iter()
+        .map(Ok)
+        .chain(refusals.into_iter().map(Err));
+    let kept = all.enumerate().map(|(n, answer)| Answered {
+        id: RequestId([n as u8; 16]),
+        at: NOW,
+        answer,
+    });
+    Answers::of(Timestamp(17), kept)
 }

@@ -1,4 +1,6 @@
 //! What a new configuration changes, for people: a line for each record, found by comparing values.
+//!
+//! Made by who shows it. The state keeps configurations and no such line: agents of two versions may put it otherwise.
 
 use crate::check::Kind;
 use crate::model::{
@@ -10,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Lines that are kept: the events and each version of the configuration have them.
+/// Lines that somebody reads; more are counted.
 const CHANGES_MAX: usize = 200;
 
 /// What a person would say changed from `old` to `new`, a line each; empty when nothing did.
