@@ -301,8 +301,18 @@ async fn join(universe: &Arc<Universe>, node: usize) {
             continue;
         }
         let member = known.unwrap_or_else(|| member_as(universe, node, id));
+        // Whoever lets nodes in again may have done so with the machine before this one, in the instant of its removal.
+        let facts = leader.consensus.read().facts;
+        let before = facts.member_named(&member.name).map(|m| m.id);
+        let before = before.filter(|other| *other != id);
         let whole = universe.clone();
         let asked = scheduler::spawn_on(at, async move {
+            if let Some(before) = before {
+                leader.consensus.remove(before).await.ok();
+                let (about, gone) = (RegisterKey::Member(before), Value::Is(false));
+                let remove = Command::RemoveMember(before);
+                whole.told(about, gone, &leader, remove).await;
+            }
             let known = whole
                 .told(
                     RegisterKey::Member(id),

@@ -16,6 +16,7 @@ use super::scheduler::{self, WORLD, world_now};
 use super::segment::Segment;
 use super::story;
 use super::upgrade::OLD;
+use super::world::wall_of;
 use ha_core::balance::mix;
 use ha_core::id::NodeId;
 use ha_core::model::{AdminState, Role};
@@ -262,8 +263,9 @@ impl Universe {
             } = &mut s.invariants;
             let outcome = epochs.on_claim(me, term, is_witness);
             let outcome = outcome.and_then(|()| knowledge.on_claim(me, applied.applied_index));
-            let outcome =
-                outcome.and_then(|()| bindings.on_claim(me, &applied.stick, applied.clock));
+            // The log's clock is that of its last command, which may have been stamped early.
+            let now = applied.clock.max(wall_of(WORLD));
+            let outcome = outcome.and_then(|()| bindings.on_claim(me, &applied.stick, now));
             let outcome = outcome.and_then(|()| ideal.on_claim(me, &applied.facts));
             s.check(outcome);
         });

@@ -209,13 +209,15 @@ impl Handover {
         if let Stage::GivingTheVote { again, .. } = &mut self.stage {
             if matches!(voters.as_slice(), [set] if set.contains(&self.to)) {
                 self.stage = Stage::Transferring { again: now };
-            } else if let [set] = voters.as_slice()
-                && now >= *again
-            {
+            } else if now >= *again {
                 *again = now + TRANSFER_AGAIN;
-                actions.push(Action::ChangeVoters {
-                    from: set.clone(),
-                    to: BTreeSet::from([self.to]),
+                actions.push(match voters.as_slice() {
+                    [set] => Action::ChangeVoters {
+                        from: set.clone(),
+                        to: BTreeSet::from([self.to]),
+                    },
+                    // Who began it may have given up half way: the library forgets that it was to go on.
+                    _ => Action::SettleMembership { forward: true },
                 });
             }
         }

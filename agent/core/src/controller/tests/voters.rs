@@ -327,7 +327,13 @@ fn where_one_votes_alone_its_vote_goes_before_the_lead() {
     assert_eq!(led.asked, [set(&[2])]);
     led.news.voters = vec![set(&[1]), set(&[2])];
     led.tell_news();
+    let settles = |led: &Led| {
+        led.seen
+            .contains(&Action::SettleMembership { forward: true })
+    };
+    assert!(!settles(&led), "it is under way");
     led.pass(3000);
+    assert!(settles(&led), "it may have been given up half way");
     assert_eq!(
         led.node.c.handing_over_to(),
         Some(n(2)),
