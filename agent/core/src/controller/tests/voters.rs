@@ -362,3 +362,16 @@ fn a_vote_that_cannot_be_given_away_stays_and_so_does_the_address() {
     assert_eq!(led.node.c.handing_over_to(), None);
     assert!(led.node.c.holding().is_some(), "it goes on");
 }
+
+#[test]
+fn a_leader_that_votes_no_more_does_not_say_by_itself_what_is() {
+    let mut led = Led::of(&[1, 2, 3], &[]);
+    let is_current = |led: &Led| led.node.c.is_current(at(led.node.now));
+    assert!(is_current(&led));
+    led.news.voters = vec![set(&[1, 2, 3]), set(&[2])];
+    led.tell_news();
+    assert!(!is_current(&led), "node-2 may have elected itself");
+    led.news.voters = vec![set(&[2])];
+    led.tell_news();
+    assert!(!is_current(&led));
+}
