@@ -128,9 +128,16 @@ fn planted_bugs_are_found(recorded: &Recorded) {
         let (Some(first), Some(last)) = (reads.first(), reads.last()) else {
             continue;
         };
-        if first.2 != last.2 {
+        // Somebody has seen a newer one and heard so before the last one asked: else the old one could still be.
+        let newer =
+            |c: &Call<OrderOp>| matches!(c.op, OrderOp::Read(_, number) if number > first.2);
+        let heard = |c: &Call<OrderOp>| newer(c) && c.to.is_some_and(|to| to < last.0);
+        if orders.iter().any(heard) {
             let mut history = orders.clone();
-            let read = |c: &&mut Call<OrderOp>| c.from == last.0;
+            let read = |c: &&mut Call<OrderOp>| {
+                let is_last = matches!(c.op, OrderOp::Read(word, number) if (word, number) == (last.1, last.2));
+                is_last && c.from == last.0
+            };
             let altered = history.iter_mut().find(read).expect("it is there");
             altered.op = OrderOp::Read(first.1, first.2);
             assert!(is_found(check(&OrderOfNode, &history)), "a stale read");
