@@ -2,7 +2,8 @@
 //! killed, paused, cut off and replaced. What they saw must be what one machine could have answered that does one thing
 //! after the other.
 //!
-//! One minute; an hour with `HA_FULL=1`; as long as `HA_HISTORY_SECONDS` says.
+//! An hour with `HA_FULL=1`, or as long as `HA_HISTORY_SECONDS` says. Not in CI yet: that a planted bug is found at the end
+//! is decided by a search that has no bound.
 
 mod clients;
 mod faults;
@@ -27,7 +28,11 @@ const OPERATORS: u64 = 6;
 #[test]
 fn what_operators_see_could_be_one_machine_that_never_fails() {
     require_root!();
-    let length = length();
+    let Some(length) = length() else {
+        return say(
+            "histories: only with HA_FULL=1 or HA_HISTORY_SECONDS=N: looking for planted bugs may take for ever",
+        );
+    };
     let seed = u64::from(std::process::id());
     say(&format!("histories: {length:?}, seed {seed}"));
     let mut cluster = Cluster::start(Plan {
@@ -80,15 +85,11 @@ fn what_operators_see_could_be_one_machine_that_never_fails() {
     planted_bugs_are_found(&recorded);
 }
 
-fn length() -> Duration {
+fn length() -> Option<Duration> {
     let asked = std::env::var("HA_HISTORY_SECONDS").ok();
     let seconds = asked.and_then(|s| s.parse().ok());
-    let usual = if std::env::var("HA_FULL").is_ok() {
-        3600
-    } else {
-        60
-    };
-    Duration::from_secs(seconds.unwrap_or(usual))
+    let usual = std::env::var("HA_FULL").is_ok().then_some(3600);
+    seconds.or(usual).map(Duration::from_secs)
 }
 
 #[track_caller]
