@@ -51,12 +51,14 @@ pub(super) fn serves(server: &ServerStatus) -> bool {
     server.status.starts_with("UP") || server.status == "no check"
 }
 
-/// Whether it takes part as it should: it votes, or it is one of those that need not: beyond seven voters nodes stay learners.
+/// Whether it takes part as it should: it votes, or it is one of those that need not: beyond seven voters nodes stay learners,
+/// and so does one of an even number.
 pub(super) fn is_well(status: &StatusReply, node: &NodeStatus) -> bool {
     let votes = |n: &NodeStatus| ["leader", "follower"].contains(&n.state.as_str());
     votes(node)
         || (node.state == "learner"
-            && status.nodes.iter().filter(|n| votes(n)).count() + 1 >= VOTERS_MAX)
+            && (status.nodes.len().is_multiple_of(2)
+                || status.nodes.iter().filter(|n| votes(n)).count() + 1 >= VOTERS_MAX))
 }
 
 #[cfg(test)]
@@ -87,6 +89,7 @@ mod tests {
             nodes(&well, &["c".into()]).unwrap_err().exit,
             Exit::NotFound
         );
+        let three = [("c", "follower"), ("a", "leader"), ("b", "learner")];
         assert_eq!(
             nodes(&status(&[("a", "leader"), ("b", "unreachable")]), &[])
                 .unwrap_err()
@@ -94,10 +97,13 @@ mod tests {
             Exit::Refused
         );
         assert_eq!(
-            nodes(&status(&[("a", "leader"), ("b", "learner")]), &["a".into()])
-                .unwrap_err()
-                .exit,
+            nodes(&status(&three), &["a".into()]).unwrap_err().exit,
             Exit::Refused
+        );
+        assert_eq!(
+            nodes(&status(&three[1..]), &["a".into()]).unwrap().len(),
+            1,
+            "of two one votes"
         );
         let many = [
             ("a", "leader"),
