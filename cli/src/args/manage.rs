@@ -43,7 +43,7 @@ pub enum MemberCommand {
     Remove {
         /// Its name or id
         node: String,
-        /// Even if it is not reachable, or fewer voters than before would be left to lose
+        /// Even if a voter that answers has not caught up yet; never without a majority that answers
         #[arg(long)]
         force: bool,
         #[command(flatten)]
